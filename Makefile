@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all of their own set-up: a machine needs Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.PHONY: help demo test test-slow lint types lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "ish-pipeline needs Python 3.11 or newer, got $$($(PYTHON) --version); set PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY)  ## create .venv with the pinned versions
+
+demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline
+	$(BIN)/python workflows/demo.py
+
+test: $(READY) lint types  ## every test of the daily suite
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-slow: $(READY)  ## the slow families
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+lock:  ## resolve the pinned versions anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+	  --no-emit-index-url --no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what make made
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""From scanned in situ hybridisation sections of a brain to expression in brain structures."""

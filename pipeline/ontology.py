@@ -1,0 +1,131 @@
+"""The structure hierarchy: who is inside whom."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pipeline.errors import DataError
+from pipeline.model import Structure
+
+
+@dataclass(frozen=True)
+class Ontology:
+    """A tree of structures, parents before children in `graph_order`."""
+
+    structures: tuple[Structure, ...]
+
+    def __post_init__(self) -> None:
+        if not self.structures:
+            raise DataError("ontology: expected at least one structure, got none")
+        if len(self.by_id) != len(self.structures):
+            raise DataError("ontology: expected unique structure ids, got duplicates")
+        orphans = [s.id for s in self.structures if s.parent_id is not None and s.parent_id not in self.by_id]
+        if orphans:
+            raise DataError(f"ontology: parents are missing for structures {orphans[:5]}")
+        if len(self.roots) != 1:
+            raise DataError(f"ontology: expected one root, got {[s.id for s in self.roots]}")
+        if any(len(self.path(s.id)) > len(self.structures) for s in self.structures):
+            raise DataError("ontology: the parents run in a circle")
+
+    @cached_property
+    def by_id(self) -> dict[int, Structure]:
+        """Structures by their id."""
+        return {s.id: s for s in self.structures}
+
+    @cached_property
+    def by_acronym(self) -> dict[str, Structure]:
+        """Structures by their acronym."""
+        return {s.acronym: s for s in self.structures}
+
+    @cached_property
+    def roots(self) -> tuple[Structure, ...]:
+        """Structures without a parent."""
+        return tuple(s for s in self.structures if s.parent_id is None)
+
+    @cached_property
+    def children(self) -> dict[int, tuple[int, ...]]:
+        """Ids of the direct children of each structure, in graph order."""
+        found: dict[int, list[int]] = {s.id: [] for s in self.structures}
+        for s in sorted(self.structures, key=lambda s: s.graph_order):
+            if s.parent_id is not None:
+                found[s.parent_id].append(s.id)
+        return {parent: tuple(ids) for parent, ids in found.items()}
+
+    def path(self, structure_id: int) -> tuple[int, ...]:
+        """Return the ids from the root to the structure, itself included."""
+        path = [structure_id]
+        parent = self.by_id[structure_id].parent_id
+        while parent is not None and len(path) <= len(self.structures):
+            path.append(parent)
+            parent = self.by_id[parent].parent_id
+        return tuple(reversed(path))
+
+    def descendants(self, structure_id: int) -> frozenset[int]:
+        """Return the ids of the structure and of all that is inside it."""
+        found, stack = set(), [structure_id]
+        while stack:
+            current = stack.pop()
+            found.add(current)
+            stack.extend(self.children[current])
+        return frozenset(found)
+
+    def find(self, name: str | int) -> Structure:
+        """Return a structure by id or acronym; DataError that offers the nearest acronyms.
+
+        Upper and lower case count only where they decide (`SIM` and `Sim` may both exist).
+        """
+        text = str(name).strip()
+        if text.isdigit() and int(text) in self.by_id:
+            return self.by_id[int(text)]
+        if text in self.by_acronym:
+            return self.by_acronym[text]
+        folded = [s for s in self.structures if s.acronym.lower() == text.lower()]
+        if len(folded) == 1:
+            return folded[0]
+        near = difflib.get_close_matches(text, list(self.by_acronym), n=3, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise DataError(f"structure {text!r}: not an id or acronym of this ontology{hint}")
+
+    def unknown(self, ids: Iterable[int]) -> tuple[int, ...]:
+        """Return which of these labels the ontology lacks, 0 (outside) aside, sorted."""
+        return tuple(sorted({int(i) for i in ids} - self.by_id.keys() - {0}))
+
+
+def from_structure_graph(document: Mapping[str, Any]) -> Ontology:
+    """Read Allen's structure graph: nested nodes under `msg`, children inside their parents.
+
+    Raises
+    ------
+    DataError
+        where `msg` or a node's id, acronym or name is missing.
+    """
+    message = document.get("msg")
+    if not isinstance(message, list) or not message:
+        raise DataError(
+            "structure graph: expected a list of nodes under 'msg'; is it structure_graph_1.json?"
+        )
+    structures: list[Structure] = []
+    stack = [(node, None) for node in reversed(message)]
+    while stack:
+        node, parent_id = stack.pop()
+        structures.append(_structure(node, parent_id, len(structures)))
+        stack.extend((child, node["id"]) for child in reversed(node.get("children") or []))
+    return Ontology(tuple(structures))
+
+
+def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> Structure:
+    missing = {"id", "acronym", "name"} - node.keys()
+    if missing:
+        raise DataError(f"structure graph: a node lacks {sorted(missing)}: {str(node)[:80]}")
+    return Structure(
+        id=int(node["id"]),
+        acronym=str(node["acronym"]),
+        name=str(node["name"]),
+        parent_id=parent_id,
+        graph_order=int(node.get("graph_order") or order),
+        color=str(node.get("color_hex_triplet") or "AAAAAA"),
+    )
