@@ -104,6 +104,6 @@ def between_spaces(source_id: int, target_id: int) -> Float64:
     if {source_id, target_id} <= known:
         return flip_between_spaces()
     raise DataError(
-        f"reference spaces {source_id} and {target_id}: only 9 (P56) and 10 (P56, L/R flipped) are joined by a"
-        " known transform"
+        f"reference spaces {source_id} and {target_id}: only 9 (P56) and 10 (P56, L/R flipped) are"
+        " joined by a known transform"
     )

@@ -119,7 +119,7 @@ class Alignment2d:
 
     section_number: int
     section_to_volume: Float64
-    volume_to_section: Float64 = field(default=None)  # type: ignore[assignment]
+    volume_to_section: Float64 = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         name = f"Alignment2d of section {self.section_number}"
@@ -135,7 +135,7 @@ class Alignment3d:
 
     reference_space_id: int
     volume_to_reference: Float64
-    reference_to_volume: Float64 = field(default=None)  # type: ignore[assignment]
+    reference_to_volume: Float64 = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         forward = _invertible("Alignment3d", self.volume_to_reference, (3, 4))
@@ -264,7 +264,8 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Float64:
     """Return numerator / denominator in float64, NaN where the denominator is not positive."""
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     out = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
-    return np.divide(top, bottom, out=out, where=bottom > 0)
+    np.divide(top, bottom, out=out, where=bottom > 0)
+    return out
 
 
 @dataclass(frozen=True)

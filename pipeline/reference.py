@@ -51,8 +51,8 @@ class ReferenceSpace:
             for a, b in zip(box, self.extent_um, strict=True)
         ):
             raise DataError(
-                f"reference {self.name}: annotation spans {self.extent_um} um, template {box} um; both must show"
-                " one box: take files of one release"
+                f"reference {self.name}: annotation spans {self.extent_um} um, template {box} um;"
+                " both must show one box: take files of one release"
             )
 
     @property
