@@ -1,0 +1,71 @@
+"""What a stage is and what it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import Config
+from pipeline.model import SectionDataSet, SectionImage, SeriesAlignment
+from pipeline.store.run import Receipt, RunFolder
+
+Upstream = Mapping[str, Receipt]
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesJob:
+    """One series on its way through the pipeline: what is read, what decides, where it goes.
+
+    `files` holds the checksum of every input file; `redo` names stages that run again though done.
+    """
+
+    source: Path
+    run: RunFolder
+    data_set: SectionDataSet
+    config: Config
+    given: SeriesAlignment | None = None
+    reference_directory: Path | None = None
+    warnings: tuple[str, ...] = ()
+    redo: frozenset[str] = frozenset()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sections(self) -> tuple[SectionImage, ...]:
+        """The sections of the manifest that take part, in ascending order of section number."""
+        return self.data_set.section_images
+
+
+def _nothing(job: SeriesJob, section: SectionImage | None, upstream: Upstream) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step: how it runs, what decides its outcome, what it writes, and what may stop it.
+
+    Parameters
+    ----------
+    run : (job, section, upstream, digest) -> facts     read, compute, write; facts go into the receipt
+    key : (job, section, upstream) -> JSON value        everything that decides the outcome
+    outputs : (job, section) -> paths                   what must exist for the step to count as done
+    blocked : (job, section, upstream) -> reason        why the step cannot run; empty where it can
+    """
+
+    name: str
+    scope: Literal["section", "series"]
+    after: tuple[str, ...]
+    run: Callable[[SeriesJob, Any, Upstream, str], dict[str, Any]]
+    key: Callable[[SeriesJob, Any, Upstream], Any]
+    outputs: Callable[[SeriesJob, Any], Sequence[Path]]
+    blocked: Callable[[SeriesJob, Any, Upstream], str] = _nothing
+
+
+def task_name(stage: Stage | str, section: SectionImage | int | None = None) -> str:
+    """Return the name of a task: `detect-70`, or `grid` for a whole series."""
+    name = stage if isinstance(stage, str) else stage.name
+    if section is None:
+        return name
+    number = section if isinstance(section, int) else section.section_number
+    return f"{name}-{number:05d}"

@@ -1,0 +1,172 @@
+"""The folder of one run: where each output lies and how it is written and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.atomic import replacing
+from pipeline.errors import DataError, MissingResultError
+from pipeline.gridding import SectionCells
+from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, Float32, UInt8
+from pipeline.store.bundle import ensure_group, read_bundle, write_bundle
+from pipeline.store.ome import read_level, write_image
+
+RATIOS = ("density", "intensity", "energy")
+NO_DATA = np.float32(-1)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished task says of itself; its digest decides whether it must run again."""
+
+    task: str
+    state: Literal["done", "failed", "left out"]
+    digest: str
+    message: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task's output stands."""
+        return self.state == "done"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """OUTPUT/<section_data_set_id>: every path and every output of one run."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Return the path of a plain output such as `alignment.json`."""
+        return self.path / name
+
+    def require(self, name: str) -> Path:
+        """Return the path of an output that must exist; MissingResultError otherwise."""
+        found = self.path / name
+        if not found.exists():
+            raise MissingResultError(
+                f"{found}: no such output; is {self.path} a finished run? see `ish status`"
+            )
+        return found
+
+    def write_expression(
+        self, section_number: int, expression: UInt8, resolution_um: float, digest: str
+    ) -> None:
+        """Write a section's mask with intensity as OME-Zarr, (H, W) uint8."""
+        ensure_group(self.path / "expression.zarr")
+        with replacing(self.path / "expression.zarr" / str(section_number)) as fresh:
+            write_image(fresh, expression, resolution_um, {"ish_pipeline": {"digest": digest}})
+
+    def read_expression(self, section_number: int, level: int = 0) -> UInt8:
+        """Read one level of a section's mask, (H, W) uint8."""
+        return read_level(self.path / "expression.zarr" / str(section_number), level)
+
+    def write_thumbnail(
+        self, section_number: int, pixels: UInt8, valid: Bool, attributes: Mapping[str, Any]
+    ) -> None:
+        """Write a section's reduced image and which of its pixels count."""
+        ensure_group(self.path / "thumbnails.zarr")
+        arrays = {"pixels": pixels, "valid": valid.astype(np.uint8)}
+        write_bundle(self.path / "thumbnails.zarr" / str(section_number), arrays, attributes)
+
+    def read_thumbnail(self, section_number: int) -> tuple[UInt8, Bool, dict[str, Any]]:
+        """Read a section's reduced image, its valid pixels and attributes."""
+        arrays, attributes = read_bundle(self.path / "thumbnails.zarr" / str(section_number))
+        return arrays["pixels"], arrays["valid"].astype(bool), attributes
+
+    def write_cells(self, section_number: int, cells: SectionCells, digest: str) -> None:
+        """Write a section's sums over fine cells."""
+        ensure_group(self.path / "cells.zarr")
+        attributes = {
+            "pitch_px": cells.pitch_px,
+            "factor": cells.factor,
+            "resolution_um": cells.resolution_um,
+            "rectangle_px": list(cells.rectangle_px),
+            "ish_pipeline": {"digest": digest},
+        }
+        write_bundle(self.path / "cells.zarr" / str(section_number), cells.sums.arrays(), attributes)
+
+    def read_cells(self, section_number: int) -> SectionCells:
+        """Read a section's sums over fine cells."""
+        arrays, attributes = read_bundle(self.path / "cells.zarr" / str(section_number))
+        x0, y0, x1, y1 = attributes["rectangle_px"]
+        return SectionCells(
+            ExpressionSums(**{name: arrays[name] for name in SUM_FIELDS}),
+            pitch_px=attributes["pitch_px"],
+            factor=attributes["factor"],
+            resolution_um=attributes["resolution_um"],
+            rectangle_px=(x0, y0, x1, y1),
+        )
+
+    def write_grid(self, sums: ExpressionSums, covered: Bool, digest: str) -> None:
+        """Write `grid.zarr`: sums and ratios as float32, -1 where there is no data."""
+        arrays = grid_arrays(sums, covered)
+        attributes = {
+            "axes": ["P", "I", "R"],
+            "spacing_um": 200.0,
+            "origin_um": [0.0, 0.0, 0.0],
+            "no_data": -1.0,
+            "ish_pipeline": {"digest": digest},
+        }
+        write_bundle(self.path / "grid.zarr", arrays, attributes)
+
+    def read_grid(self) -> dict[str, Float32]:
+        """Read the arrays of `grid.zarr` by name, (P, I, R) float32, -1 where there is no data."""
+        return read_bundle(self.path / "grid.zarr")[0]
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Write what a task says of itself, last of all its outputs."""
+        with replacing(self.path / "receipts" / f"{receipt.task}.json") as fresh:
+            fresh.write_text(json.dumps(asdict(receipt)), encoding="utf-8")
+
+    def read_receipt(self, task: str) -> Receipt | None:
+        """Return a task's receipt, None where it has none that can be read."""
+        try:
+            text = (self.path / "receipts" / f"{task}.json").read_text(encoding="utf-8")
+            return Receipt(**json.loads(text))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def receipts(self) -> dict[str, Receipt]:
+        """Return every receipt of the run by task."""
+        names = sorted(path.stem for path in (self.path / "receipts").glob("*.json"))
+        found = {name: self.read_receipt(name) for name in names}
+        return {name: receipt for name, receipt in found.items() if receipt is not None}
+
+
+def grid_arrays(sums: ExpressionSums, covered: Bool) -> dict[str, Float32]:
+    """Return the contract's seven grids: float32, -1 where there is no data."""
+    values: dict[str, npt.NDArray[Any]] = {name: getattr(sums, name) for name in RATIOS}
+    values.update(sums.arrays())
+    return {
+        name: np.where(covered & np.isfinite(array), array, NO_DATA).astype(np.float32)
+        for name, array in values.items()
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; DataError where it is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a JSON object: {error}") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(document).__name__}")
+    return document
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    with replacing(path) as fresh:
+        fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,138 @@
+"""Image synchronisation: from section pixels to the reference space and back.
+
+Source: the recorded answers of Allen's image-sync service. The nearest existing section answers, so a
+point outside the series lands on the first or last section; x and y may lie outside the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import affine
+from pipeline.errors import DataError
+from pipeline.model import (
+    MIDLINE_UM,
+    Alignment2d,
+    Alignment3d,
+    Float64,
+    Int64,
+    SectionDataSet,
+    SeriesAlignment,
+)
+from pipeline.reference import ReferenceSpace
+
+
+@dataclass(frozen=True, eq=False)
+class SyncGeometry:
+    """What synchronisation needs of a series: its alignment and where its sections lie along z."""
+
+    section_data_set_id: int
+    section_thickness_um: float
+    alignment3d: Alignment3d
+    alignments2d: tuple[Alignment2d, ...]
+
+    def of(self, section_number: int) -> Alignment2d:
+        """Return the Alignment2d of a section; DataError naming the nearest that exist."""
+        for alignment in self.alignments2d:
+            if alignment.section_number == section_number:
+                return alignment
+        numbers = sorted((a.section_number for a in self.alignments2d), key=lambda n: abs(n - section_number))
+        raise DataError(
+            f"series {self.section_data_set_id}: section {section_number} has no alignment; nearest:"
+            f" {', '.join(map(str, sorted(numbers[:3])))}"
+        )
+
+
+def geometry(data_set: SectionDataSet, alignment: SeriesAlignment) -> SyncGeometry:
+    """Return the synchronisation geometry of a series, sections in ascending order."""
+    found = sorted((s.alignment2d for s in alignment.sections), key=lambda a: a.section_number)
+    if not found:
+        raise DataError(f"series {data_set.id}: no section has an alignment")
+    return SyncGeometry(data_set.id, data_set.section_thickness_um, alignment.alignment3d, tuple(found))
+
+
+def pixel_to_reference(
+    points: npt.ArrayLike, alignment2d: Alignment2d, alignment3d: Alignment3d, z_um: npt.ArrayLike
+) -> Float64:
+    """Map section pixels to the reference space.
+
+    Parameters
+    ----------
+    points : (n, 2) float64, px        pixel centres, (x, y), in the manifest's frame
+    z_um : float or (n,), um           section_number * section_thickness_um
+
+    Returns
+    -------
+    (n, 3) float64, um                 (P, I, R)
+    """
+    plane = affine.apply(alignment2d.section_to_volume, points)
+    z = np.broadcast_to(np.asarray(z_um, dtype=np.float64), plane.shape[:-1])
+    return affine.apply(alignment3d.volume_to_reference, np.concatenate([plane, z[..., None]], axis=-1))
+
+
+def image_to_reference(series: SyncGeometry, section_number: int, points: npt.ArrayLike) -> Float64:
+    """Map pixels of one section, (n, 2), to (P, I, R) um, (n, 3)."""
+    z_um = section_number * series.section_thickness_um
+    return pixel_to_reference(points, series.of(section_number), series.alignment3d, z_um)
+
+
+def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[Int64, Float64]:
+    """Map reference points to the nearest section.
+
+    Parameters
+    ----------
+    points_um : (n, 3) float64, um     (P, I, R) of the series' own reference space
+
+    Returns
+    -------
+    section_number : (n,) int64        of an existing section
+    points : (n, 2) float64, px        may lie outside the image
+    """
+    volume = affine.apply(series.alignment3d.reference_to_volume, np.atleast_2d(points_um))
+    numbers = np.array([a.section_number for a in series.alignments2d], dtype=np.int64)
+    nearest = np.abs(volume[:, 2:3] - numbers * series.section_thickness_um).argmin(axis=1)
+    points = np.empty((len(volume), 2))
+    for index in np.unique(nearest):
+        here = nearest == index
+        points[here] = affine.apply(series.alignments2d[index].volume_to_section, volume[here, :2])
+    return numbers[nearest], points
+
+
+def image_to_image(
+    source: SyncGeometry, target: SyncGeometry, section_number: int, points: npt.ArrayLike
+) -> tuple[Int64, Float64]:
+    """Map pixels of a section of one series to the nearest section of another, spaces 9 and 10 joined."""
+    between = affine.between_spaces(
+        source.alignment3d.reference_space_id, target.alignment3d.reference_space_id
+    )
+    reference = image_to_reference(source, section_number, points)
+    return reference_to_image(target, affine.apply(between, reference))
+
+
+def structure_centre(reference: ReferenceSpace, structure: str | int, hemisphere: str = "left") -> Float64:
+    """Return a point inside a structure: its voxel nearest to the centroid in one hemisphere.
+
+    Returns
+    -------
+    (3,) float64, um    (P, I, R)
+    """
+    voxels = np.argwhere(reference.mask([structure])) * reference.annotation_um
+    left = voxels[:, 2] < MIDLINE_UM
+    voxels = voxels[left if hemisphere == "left" else ~left]
+    if not len(voxels):
+        acronym = reference.ontology.find(structure).acronym
+        raise DataError(f"structure {acronym}: no voxel in the {hemisphere} hemisphere of {reference.name}")
+    distance = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
+    return np.asarray(voxels[distance.argmin()], dtype=np.float64)
+
+
+def structure_to_image(
+    series: SyncGeometry, reference: ReferenceSpace, structures: Sequence[str | int], hemisphere: str
+) -> tuple[Int64, Float64]:
+    """Map the centres of structures to the nearest sections; as `reference_to_image`."""
+    centres = np.array([structure_centre(reference, name, hemisphere) for name in structures])
+    return reference_to_image(series, centres)

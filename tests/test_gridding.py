@@ -1,0 +1,157 @@
+"""Gridding against brute force; conservation; smoothing; coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import affine, gridding
+from pipeline.errors import DataError
+from pipeline.model import GRID_200, Alignment3d, ExpressionSums, Grid
+
+
+def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+    darkness = rng.integers(0, 256, shape, dtype=np.uint8)
+    expression = np.where(rng.random(shape) < 0.2, np.maximum(darkness, 1), 0).astype(np.uint8)
+    return darkness, expression, rng.random(shape) < 0.8
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 40), st.integers(1, 13))
+def test_accumulate_equals_brute_force(seed: int, height: int, width: int, pitch: int) -> None:
+    darkness, expression, valid = _image(seed, (height, width))
+    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    for row in range(sums.sum_pixels.shape[0]):
+        for column in range(sums.sum_pixels.shape[1]):
+            cell = np.s_[row * pitch : (row + 1) * pitch, column * pitch : (column + 1) * pitch]
+            level = expression[cell][valid[cell]].astype(int)
+            expected = (
+                valid[cell].sum(),
+                (level > 0).sum(),
+                level.sum(),
+                darkness[cell][valid[cell]].sum(dtype=int),
+            )
+            assert tuple(a[row, column] for a in sums.arrays().values()) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 90), st.integers(1, 17))
+def test_counts_are_conserved_from_pixels_to_cells(seed: int, size: int, pitch: int) -> None:
+    darkness, expression, valid = _image(seed, (size, size + 7))
+    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    assert sums.sum_pixels.sum() == valid.sum()
+    assert sums.sum_expressing_pixel_intensity.sum() == expression[valid].sum(dtype=int)
+    assert sums.sum_pixel_intensity.sum() == darkness[valid].sum(dtype=int)
+
+
+def test_unequal_shapes_are_refused() -> None:
+    darkness, expression, valid = _image(0, (8, 8))
+    with pytest.raises(DataError, match="expected one shape"):
+        gridding.accumulate(darkness, expression[:7], valid, 4)
+
+
+@pytest.mark.parametrize(("width", "sigma"), [(4.0, 0.0), (3.97, 4.0), (1.0, 0.0), (1.0, 2.5), (3.4, 0.7)])
+def test_window_is_a_box_convolved_with_a_gaussian(width: float, sigma: float) -> None:
+    kernel = gridding.window(width, sigma)
+    offsets = np.arange(len(kernel)) - len(kernel) // 2
+    assert kernel.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-12)
+    variance = (kernel * offsets**2).sum()
+    assert variance == pytest.approx(
+        width**2 / 12 + sigma**2 + 1 / 12, abs=0.2 if sigma == 0 else 0.02 * (1 + sigma**2)
+    )
+
+
+def _cells(darkness, expression, valid, resolution_um: float, factor: int = 1) -> gridding.SectionCells:  # type: ignore[no-untyped-def]
+    pitch = gridding.fine_pitch_px(resolution_um * factor)
+    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    height, width = darkness.shape
+    return gridding.SectionCells(sums, pitch, factor, resolution_um, (0, 0, width, height))
+
+
+def _identity(space: int = 10) -> Alignment3d:
+    return Alignment3d(space, affine.identity(3))
+
+
+def _placed(cells: gridding.SectionCells, z_um: float, smoothing_um: float = 200.0) -> gridding.PlacedSection:
+    to_section = affine.scaling((1 / cells.resolution_um, 1 / cells.resolution_um))
+    return gridding.PlacedSection(gridding.smooth(cells, smoothing_um), z_um, to_section)
+
+
+@pytest.mark.parametrize(("resolution_um", "factor"), [(10.0, 1), (5.0, 2), (16.0, 1), (58.88, 1)])
+def test_a_fully_covered_voxel_holds_one_cell(resolution_um: float, factor: int) -> None:
+    side = int(6000 / resolution_um / factor)
+    darkness = np.full((side, side), 100, np.uint8)
+    expression = np.zeros_like(darkness)
+    expression[:, ::2] = 100
+    cells = _cells(darkness, expression, np.ones(darkness.shape, bool), resolution_um, factor)
+    sums, covered = gridding.assemble([_placed(cells, 2000.0)], _identity(), GRID_200, 200.0, 140.0)
+    voxel = (15, 15, 10)
+    assert covered[voxel]
+    assert sums.sum_pixels[voxel] == pytest.approx(gridding.cell_width_px(resolution_um) ** 2, rel=1e-9)
+    assert sums.density[voxel] == pytest.approx(0.5, abs=0.02)
+    assert sums.energy[voxel] == pytest.approx(sums.density[voxel] * sums.intensity[voxel])
+    assert not covered[15, 15, 12]
+    assert sums.sum_pixels[~covered].max() == 0
+
+
+def test_sampling_equals_a_brute_force_average() -> None:
+    """Without Gaussian smoothing, a voxel is the mean over the 200 um square around it."""
+    rng = np.random.default_rng(3)
+    darkness = rng.integers(0, 255, (400, 400), dtype=np.uint8)
+    expression = np.where(rng.random(darkness.shape) < 0.1, 120, 0).astype(np.uint8)
+    cells = _cells(darkness, expression, np.ones(darkness.shape, bool), 10.0)
+    sums, _ = gridding.assemble(
+        [_placed(cells, 200.0, 0.0)], _identity(), Grid((21, 21, 3), 200.0), 200.0, 0.0
+    )
+    integral = np.pad(expression.astype(float), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    for p, i in [(5, 5), (10, 7), (16, 12)]:
+        x, y = 20 * p, 20 * i
+        window = [integral[y + a, x + b] for a, b in [(10, 10), (-10, -10), (-10, 10), (10, -10)]]
+        expected = (window[0] + window[1] - window[2] - window[3]) / 400
+        # half a pixel between the window's centre and the voxel's: a few cells of random noise
+        assert sums.energy[p, i, 1] == pytest.approx(expected, rel=0.12)
+
+
+def test_z_smoothing_is_normalised_and_creates_no_coverage() -> None:
+    darkness = np.full((300, 300), 80, np.uint8)
+    bright = np.full_like(darkness, 80)
+    cells = [_cells(darkness, e, np.ones(darkness.shape, bool), 10.0) for e in (bright, 0 * bright)]
+    sections = [_placed(cells[0], 400.0), _placed(cells[1], 600.0)]
+    sums, covered = gridding.assemble(sections, _identity(), Grid((16, 16, 8), 200.0), 200.0, 140.0)
+    assert covered[7, 7].tolist() == [False, False, True, True, False, False, False, False]
+    weight = np.exp(-(200.0**2) / (2 * 140.0**2))
+    assert sums.density[7, 7, 2] == pytest.approx(1 / (1 + weight))
+    assert sums.density[7, 7, 3] == pytest.approx(weight / (1 + weight))
+    assert sums.sum_pixels[7, 7, 2] == pytest.approx(gridding.cell_width_px(10.0) ** 2)
+
+
+def test_coverage_reaches_half_the_spacing_and_fifty_um_at_least() -> None:
+    darkness = np.full((300, 300), 80, np.uint8)
+    cells = _cells(darkness, darkness, np.ones(darkness.shape, bool), 10.0)
+    fine = Grid((3, 3, 60), 10.0, (1000.0, 1000.0, 300.0))
+    for spacing, reach in [(200.0, 100.0), (20.0, 50.0), (400.0, 200.0)]:
+        _, covered = gridding.assemble([_placed(cells, 600.0)], _identity(), fine, spacing, 140.0)
+        z = fine.points_um().reshape(*fine.shape, 3)[1, 1, :, 2]
+        np.testing.assert_array_equal(covered[1, 1], np.abs(z - 600.0) <= reach)
+
+
+def test_an_asymmetric_landmark_lands_where_it_belongs() -> None:
+    """x grows posterior, y inferior, z right: one bright spot tells them apart."""
+    darkness = np.zeros((400, 600), np.uint8)
+    darkness[98:103, 398:403] = 200
+    cells = _cells(darkness, darkness, np.ones(darkness.shape, bool), 10.0)
+    sums, _ = gridding.assemble([_placed(cells, 1400.0, 50.0)], _identity(), GRID_200, 200.0, 0.0)
+    assert np.unravel_index(np.nanargmax(sums.energy), GRID_200.shape) == (20, 5, 7)
+
+
+def test_sums_add_and_pass_linear_operators() -> None:
+    cells = gridding.accumulate(*_image(1, (20, 20)), 5)
+    twice = cells + cells
+    assert twice.density == pytest.approx(cells.density)
+    halved = twice.map(lambda a: a / 2)
+    assert isinstance(halved, ExpressionSums)
+    np.testing.assert_array_equal(halved.sum_pixels, cells.sum_pixels)
