@@ -77,6 +77,14 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     return parse_config(document, str(path or "--set"))
 
 
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the document that a list of `dotted.key=value` makes."""
+    document: dict[str, Any] = {}
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
 def parse_config(document: Mapping[str, Any], where: str) -> Config:
     """Check a document against the schema; ConfigError in one line otherwise."""
     try:

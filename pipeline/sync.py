@@ -20,7 +20,6 @@ from pipeline.model import (
     Alignment3d,
     Float64,
     Int64,
-    SectionDataSet,
     SeriesAlignment,
 )
 from pipeline.reference import ReferenceSpace
@@ -47,12 +46,14 @@ class SyncGeometry:
         )
 
 
-def geometry(data_set: SectionDataSet, alignment: SeriesAlignment) -> SyncGeometry:
+def geometry_of(
+    section_data_set_id: int, section_thickness_um: float, alignment: SeriesAlignment
+) -> SyncGeometry:
     """Return the synchronisation geometry of a series, sections in ascending order."""
     found = sorted((s.alignment2d for s in alignment.sections), key=lambda a: a.section_number)
     if not found:
-        raise DataError(f"series {data_set.id}: no section has an alignment")
-    return SyncGeometry(data_set.id, data_set.section_thickness_um, alignment.alignment3d, tuple(found))
+        raise DataError(f"series {section_data_set_id}: no section has an alignment")
+    return SyncGeometry(section_data_set_id, section_thickness_um, alignment.alignment3d, tuple(found))
 
 
 def pixel_to_reference(

@@ -16,8 +16,8 @@ FLOORS = {
         "unionize", "search", "sync", "phantom",
     },
     3: {"atomic", "formats", "store", "config"},
-    4: {"jobs", "loading", "stages", "stages_align", "tasks", "phantom_series", "summary"},
-    5: {"schedule", "report", "service", "facade"},
+    4: {"jobs", "loading", "stages", "stages_align", "tasks", "phantom_series", "summary", "exports", "opening"},
+    5: {"schedule", "report", "service", "facade", "index"},
     6: {"cli"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -27,7 +27,7 @@ SHARED = {"atomic"}  # what both formats and store write through
 OWNERS = {"zarr": "store", "dask": "schedule", "distributed": "schedule"}
 FLOOR_2_LIBRARIES = {"numpy", "scipy", "skimage", "SimpleITK", "numba", "cv2"}
 FLOOR_2_STANDARD = {
-    "__future__", "collections", "dataclasses", "difflib", "functools", "itertools", "math", "typing", "enum",
+    "__future__", "collections", "dataclasses", "difflib", "functools", "itertools", "math", "typing", "enum", "statistics",
 }  # fmt: skip
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.name != "__init__.py")

@@ -20,6 +20,7 @@ from pipeline.stages import STAGES
 from pipeline.store.run import Receipt
 from pipeline.tasks import run_task
 
+STEPS = STAGES
 ENGINES = ("threads", "processes")
 Report = Callable[[Receipt], None]
 
@@ -34,11 +35,6 @@ class _Progress(Callback):  # type: ignore[misc]
     def _ended(self, key: str, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
         if isinstance(result, Receipt):
             self.listener(result)
-
-
-def task_count(jobs: Sequence[SeriesJob]) -> int:
-    """Return how many tasks a batch has."""
-    return sum(len(job.sections) if stage.scope == "section" else 1 for job in jobs for stage in STAGES)
 
 
 def run_jobs(
@@ -68,9 +64,9 @@ def run_jobs(
 
 
 def _graph(job: SeriesJob, number: int) -> dict[str, Delayed]:
-    """Return one lazy receipt a task, by task name; stages come in the order of `STAGES`."""
+    """Return one lazy receipt a task, by task name; stages come in the order of `STEPS`."""
     tasks: dict[str, Delayed] = {}
-    for stage in STAGES:
+    for stage in STEPS:
         for section in job.sections if stage.scope == "section" else (None,):
             name = task_name(stage, section)
             before = {

@@ -81,3 +81,50 @@ def level_count(folder: Path) -> int:
         return len(list(zarr.open_group(folder, mode="r").array_keys()))
     except FileNotFoundError:
         raise MissingResultError(f"{folder}: no OME-Zarr image") from None
+
+
+def image_info(folder: Path) -> tuple[int, int, int, float | None]:
+    """Return width, height, channels and um per pixel of any OME-Zarr 0.4 or 0.5 image."""
+    array, attributes = _full_resolution(folder)
+    axes = [axis["name"] for axis in attributes["axes"]]
+    sizes = dict(zip(axes, array.shape, strict=True))
+    scale = attributes["datasets"][0]["coordinateTransformations"][0].get("scale")
+    resolution = float(scale[axes.index("x")]) if scale else None
+    return sizes["x"], sizes["y"], sizes.get("c", 1), resolution
+
+
+def read_pixels(folder: Path) -> UInt8:
+    """Read an OME-Zarr image as (H, W) or (H, W, 3) uint8; DataError where it is something else."""
+    array, attributes = _full_resolution(folder)
+    axes = [axis["name"] for axis in attributes["axes"]]
+    pixels = np.asarray(array[...])
+    for axis in ("t", "z"):
+        if axis in axes:
+            if pixels.shape[axes.index(axis)] != 1:
+                raise DataError(f"{folder}: expected one plane, got {pixels.shape} along axes {axes}")
+            pixels = pixels.take(0, axis=axes.index(axis))
+            axes.remove(axis)
+    if "c" in axes:
+        pixels = np.moveaxis(pixels, axes.index("c"), -1)
+        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    if pixels.dtype == np.uint16 and pixels.ndim == 2:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3):
+        raise DataError(
+            f"{folder}: expected 8-bit grey or RGB or 16-bit grey, got {pixels.dtype} of shape {pixels.shape}"
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def _full_resolution(folder: Path) -> tuple[zarr.Array[Any], dict[str, Any]]:
+    try:
+        group = zarr.open_group(folder, mode="r")
+        attributes = dict(group.attrs)
+        described: Any = attributes.get("ome", attributes)
+        multiscales: Any = described["multiscales"]
+        array = group[multiscales[0]["datasets"][0]["path"]]
+    except (FileNotFoundError, KeyError, IndexError, TypeError):
+        raise DataError(f"{folder}: expected an OME-Zarr image (a group with `multiscales`)") from None
+    if not isinstance(array, zarr.Array):
+        raise DataError(f"{folder}: its first level is not an array")
+    return array, multiscales[0]

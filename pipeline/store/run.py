@@ -19,6 +19,7 @@ from pipeline.store.bundle import ensure_group, read_bundle, write_bundle
 from pipeline.store.ome import read_level, write_image
 
 RATIOS = ("density", "intensity", "energy")
+STATES = ("done", "failed", "left out")
 NO_DATA = np.float32(-1)
 
 
@@ -27,7 +28,7 @@ class Receipt:
     """What a finished task says of itself; its digest decides whether it must run again."""
 
     task: str
-    state: Literal["done", "failed", "left out"]
+    state: Literal["done", "failed", "left out"]  # one of STATES
     digest: str
     message: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +125,14 @@ class RunFolder:
     def read_grid(self) -> dict[str, Float32]:
         """Read the arrays of `grid.zarr` by name, (P, I, R) float32, -1 where there is no data."""
         return read_bundle(self.path / "grid.zarr")[0]
+
+    def write_volume(self, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+        """Write `volume.zarr`: the specimen as reconstructed from its sections."""
+        write_bundle(self.path / "volume.zarr", arrays, attributes)
+
+    def read_volume(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Read the reconstructed specimen and its attributes."""
+        return read_bundle(self.path / "volume.zarr")
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Write what a task says of itself, last of all its outputs."""

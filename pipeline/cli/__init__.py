@@ -1,0 +1,5 @@
+"""The command `ish`: thin; every verb calls the package."""
+
+from pipeline.cli.main import main
+
+__all__ = ["main"]

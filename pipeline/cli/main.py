@@ -1,0 +1,117 @@
+"""The verbs that work on whole series: run, status, report, init, phantom, export."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import facade
+from pipeline.cli import reference as reference_cli
+from pipeline.cli import sync as sync_cli
+from pipeline.cli.console import say, show
+from pipeline.cli.progress import Progress
+from pipeline.config import load_config, parse_overrides
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.exports import EXPORTS, export
+from pipeline.facade import RunOptions, SeriesResult
+from pipeline.phantom_series import SeriesForm, phantom_scene, write_phantom_series
+
+app = typer.Typer(
+    name="ish",
+    help="From scanned in situ hybridisation sections to expression in brain structures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(sync_cli.app, name="sync")
+app.add_typer(reference_cli.app, name="reference")
+
+Json = Annotated[bool, typer.Option("--json", help="machine output")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="a YAML of configs/, or your own")],
+    inputs: Annotated[
+        list[Path] | None, typer.Option("--input", help="a series, or a folder of series")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", help="results go to OUTPUT/<id>")] = Path("ish-output"),
+    reference: Annotated[Path | None, typer.Option("--reference", help="a reference folder")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value")] = None,
+    scheduler: Annotated[str, typer.Option(help="threads or processes")] = "threads",
+    workers: Annotated[int, typer.Option(min=1, help="default: the machine's cores")] = os.cpu_count() or 1,
+    force: Annotated[bool, typer.Option(help="recompute everything")] = False,
+    from_stage: Annotated[str | None, typer.Option("--from", help="recompute this stage and after")] = None,
+    strict: Annotated[bool, typer.Option(help="a bad or missing section is a failure")] = False,
+    json: Json = False,
+) -> None:
+    """Take series of sections through every stage."""
+    settings = load_config(config, set_ or ())
+    options = RunOptions(scheduler, workers, force, from_stage)
+    with Progress(quiet=json) as progress:
+        results = facade.run(settings, inputs or (), output, reference, options, progress.listen)
+    show([_outcome(result) for result in results], json)
+    for result in results:
+        for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
+            say(f"{result.source.name}: {line}")
+    failed = any(r.errors for r in results) or (strict and any(r.warnings for r in results))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _outcome(result: SeriesResult) -> dict[str, Any]:
+    done = sum(1 for r in result.receipts.values() if r.ok)
+    return {
+        "series": result.run.path.name if result.run else result.source.name,
+        "state": "failed" if result.errors else "done",
+        "tasks": f"{done}/{len(result.receipts)}",
+        "warnings": len(result.warnings),
+        "output": str(result.run.path) if result.run else "",
+    }
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")], json: Json = False
+) -> None:
+    """Tell how far every series and stage is."""
+    show(facade.status(folder), json)
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="the series goes to FOLDER/series, the truth beside it")],
+    plane: Annotated[str, typer.Option(help="sagittal (left hemisphere) or coronal")] = "sagittal",
+    sections: Annotated[int, typer.Option(min=1)] = 20,
+    resolution_um: Annotated[float, typer.Option(min=0.5, help="um a pixel")] = 8.0,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the renderer")] = None,
+    give_alignment: Annotated[bool, typer.Option(help="put the alignment into the series")] = False,
+) -> None:
+    """Render an ISH series of the phantom brain, with its truth beside it."""
+    scene = phantom_scene(plane, sections, resolution_um, parse_overrides(set_ or ()))
+    write_phantom_series(folder, scene, SeriesForm(give_alignment=give_alignment))
+    say(f"wrote {folder / 'series'}; its truth is in {folder / 'truth'}")
+
+
+@app.command("export")
+def export_run(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    format_: Annotated[str, typer.Option("--format", help=", ".join(EXPORTS))],
+    output: Annotated[Path | None, typer.Option(help="default: RUN/export")] = None,
+) -> None:
+    """Write a finished run in another form."""
+    for path in export(facade.open_run(run_folder), format_, output or run_folder / "export"):
+        say(f"wrote {path}")
+
+
+def main() -> None:
+    """Run the command; errors of ours are one line, 2 for usage and configuration, else 1."""
+    try:
+        app()
+    except PipelineError as error:
+        say(f"ish: {error}")
+        sys.exit(2 if isinstance(error, ConfigError) else 1)

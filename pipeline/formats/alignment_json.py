@@ -1,0 +1,107 @@
+"""alignment.json: where a series lies, in the form of the output contract (ITK order, px and um)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.affine import from_itk, to_itk
+from pipeline.atomic import replacing
+from pipeline.errors import AlignmentError, DataError, PipelineError
+from pipeline.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
+
+
+def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:
+    """Return the document of `alignment.json`: matrices in ITK order, every digit of float64 kept."""
+    space = alignment.alignment3d
+    document: dict[str, Any] = {
+        "reference_space_id": space.reference_space_id,
+        "alignment3d": {"tvr": to_itk(space.volume_to_reference), "trv": to_itk(space.reference_to_volume)},
+        "alignment2d": [_section(section) for section in alignment.sections],
+    }
+    if alignment.measures:
+        document["measures"] = _measures(alignment.measures)
+    if alignment.notes:
+        document["notes"] = list(alignment.notes)
+    return document
+
+
+def write_alignment(path: Path, alignment: SeriesAlignment) -> None:
+    """Write `alignment.json`, whole or not at all."""
+    text = json.dumps(alignment_document(alignment), indent=1, allow_nan=False)
+    with replacing(path) as fresh:
+        fresh.write_text(text + "\n", encoding="utf-8")
+
+
+def read_alignment(path: Path) -> SeriesAlignment:
+    """Read `alignment.json`; DataError or AlignmentError name the file and what is wrong in it."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an alignment, got no such file; run the align stage") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected an alignment in JSON, got {error}") from error
+    try:
+        return parse_alignment(document)
+    except (KeyError, TypeError, ValueError, PipelineError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        kind = AlignmentError if isinstance(error, AlignmentError) else DataError
+        raise kind(f"{path}: expected an alignment as `ish run` writes it, got {what}") from error
+
+
+def parse_alignment(document: Mapping[str, Any]) -> SeriesAlignment:
+    """Build a SeriesAlignment from the document of `alignment.json`."""
+    space, sections = document["alignment3d"], document["alignment2d"]
+    found = tuple(_parse_section(item) for item in sections)
+    numbers = [s.alignment2d.section_number for s in found]
+    if len(set(numbers)) != len(numbers):
+        raise DataError(
+            f"section numbers more than once: {sorted({n for n in numbers if numbers.count(n) > 1})}"
+        )
+    return SeriesAlignment(
+        Alignment3d(
+            int(document["reference_space_id"]),
+            from_itk(space["tvr"], 3),
+            _optional(space.get("trv"), lambda values: from_itk(values, 3)),
+        ),
+        found,
+        measures=_numbers(document.get("measures") or {}),
+        notes=tuple(str(note) for note in document.get("notes") or ()),
+    )
+
+
+def _optional(value: Any, convert: Callable[[Any], Any]) -> Any:
+    return None if value is None else convert(value)
+
+
+def _section(section: SectionAlignment) -> dict[str, Any]:
+    placed = section.alignment2d
+    document: dict[str, Any] = {
+        "section_number": placed.section_number,
+        "status": section.status.value,
+        "tsv": to_itk(placed.section_to_volume),
+        "tvs": to_itk(placed.volume_to_section),
+    }
+    if section.measures:
+        document["measures"] = _measures(section.measures)
+    return document
+
+
+def _parse_section(item: Mapping[str, Any]) -> SectionAlignment:
+    placed = Alignment2d(
+        int(item["section_number"]),
+        from_itk(item["tsv"], 2),
+        _optional(item.get("tvs"), lambda values: from_itk(values, 2)),
+    )
+    return SectionAlignment(placed, Status(item.get("status", "pass")), _numbers(item.get("measures") or {}))
+
+
+def _measures(measures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(v) if math.isfinite(v) else None for name, v in measures.items()}
+
+
+def _numbers(measures: Mapping[str, Any]) -> dict[str, float]:
+    return {name: math.nan if v is None else float(v) for name, v in measures.items()}

@@ -1,0 +1,135 @@
+"""A BrainGlobe atlas folder: annotation.tiff, reference.tiff, structures.json, metadata.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from pipeline.errors import DataError
+from pipeline.model import CORONAL_SPACE, Structure
+from pipeline.ontology import Ontology
+from pipeline.reference import ReferenceSpace
+
+ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
+STRUCTURES, METADATA = "structures.json", "metadata.json"
+# Where index 0 lies. P, I, R axes start at anterior, superior, left.
+ORIGINS = ("ap", "si", "lr")
+FILL_COLOR = "AAAAAA"
+
+
+def is_brainglobe(folder: Path) -> bool:
+    """Tell whether a folder is a BrainGlobe atlas."""
+    return (folder / METADATA).is_file() and (folder / STRUCTURES).is_file()
+
+
+def read_brainglobe(
+    folder: Path, resolution_um: float | None = None, *, template: bool = True
+) -> ReferenceSpace:
+    """Read an atlas of any species, its axes brought to (P, I, R).
+
+    The orientation names where index 0 of each axis lies, as BrainGlobe writes it: "asr" = anterior,
+    superior, right.
+    """
+    metadata = _json(folder / METADATA)
+    try:
+        orientation = str(metadata["orientation"]).lower()
+        spacing = [float(v) for v in metadata["resolution"]]
+        name, citation = str(metadata.get("name", folder.name)), str(metadata.get("citation", ""))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / METADATA}: expected orientation and resolution, got {error!r}") from error
+    if len(spacing) != 3 or max(spacing) - min(spacing) > 1e-6 or spacing[0] <= 0:
+        raise DataError(f"{folder / METADATA}: expected one resolution along all axes, got {spacing}")
+    if resolution_um not in (None, spacing[0]):
+        raise DataError(
+            f"{folder}: expected an annotation at {resolution_um:g} um, got {spacing[0]:g}; use that"
+        )
+    if not _is_orientation(orientation):
+        raise DataError(f"{folder / METADATA}: expected an orientation such as asr, got {orientation!r}")
+    labels = to_pir(_volume(folder / ANNOTATION), orientation)
+    grey = to_pir(_volume(folder / TEMPLATE), orientation) if template else None
+    if grey is not None and grey.shape != labels.shape:
+        raise DataError(
+            f"{folder}: expected annotation and reference of one shape, got {labels.shape}, {grey.shape}"
+        )
+    return ReferenceSpace(
+        id=CORONAL_SPACE,
+        name=name,
+        annotation=labels.astype(np.uint32, copy=False),
+        annotation_um=spacing[0],
+        ontology=parse_structures(_json(folder / STRUCTURES), str(folder / STRUCTURES)),
+        template=None if grey is None else grey.astype(np.float32),
+        template_um=0.0 if grey is None else spacing[0],
+        citation=citation,
+    )
+
+
+def to_pir(volume: npt.NDArray[Any], orientation: str) -> npt.NDArray[Any]:
+    """Return a view of a volume with axes (P, I, R).
+
+    >>> to_pir(np.arange(3).reshape(1, 1, 3), "asr").ravel()
+    array([2, 1, 0])
+    """
+    order = [next(i for i, letter in enumerate(orientation) if letter in pair) for pair in ORIGINS]
+    turned = volume.transpose(order)
+    flips = [
+        slice(None, None, 1 if orientation[i] == pair[0] else -1)
+        for i, pair in zip(order, ORIGINS, strict=True)
+    ]
+    return turned[tuple(flips)]
+
+
+def parse_structures(document: Any, where: str) -> Ontology:
+    """Build the ontology from BrainGlobe's flat list: id, acronym, name, structure_id_path, rgb_triplet."""
+    try:
+        rows = sorted(document, key=lambda row: [int(i) for i in row["structure_id_path"]])
+        return Ontology(tuple(_structure(row, order) for order, row in enumerate(rows)))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{where}: expected BrainGlobe structures, got {error!r}") from error
+
+
+def _structure(row: Any, order: int) -> Structure:
+    path = [int(i) for i in row["structure_id_path"]]
+    color = row.get("rgb_triplet")
+    return Structure(
+        id=int(row["id"]),
+        acronym=str(row["acronym"]),
+        name=str(row["name"]),
+        parent_id=path[-2] if len(path) > 1 else None,
+        graph_order=order,
+        color=FILL_COLOR if color is None else _hex(color),
+    )
+
+
+def _hex(color: Sequence[int]) -> str:
+    return "".join(f"{int(c):02X}" for c in color)
+
+
+def _is_orientation(text: str) -> bool:
+    return len(text) == 3 and all(sum(letter in pair for letter in text) == 1 for pair in ORIGINS)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a BrainGlobe atlas file in JSON, got {error}") from error
+
+
+def _volume(path: Path) -> npt.NDArray[Any]:
+    try:
+        volume = np.asarray(tifffile.imread(path))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected it in a BrainGlobe atlas folder, got no such file") from None
+    except Exception as error:  # decoders raise what they like on damaged bytes
+        raise DataError(f"{path}: expected a whole TIFF volume, got {error}; download it again") from error
+    if volume.ndim != 3:
+        raise DataError(f"{path}: expected a volume of three dimensions, got shape {volume.shape}")
+    return volume

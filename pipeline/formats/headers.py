@@ -1,0 +1,241 @@
+"""What an image file says about itself before a pixel is decoded: JPEG, PNG and JPEG 2000.
+
+The format is told by the first bytes, never by the name. TIFF has a module of its own.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import DataError
+
+Buffer = bytes | mmap.mmap
+
+MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+}
+STRANGERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"ZISRAWFILE": "Zeiss CZI",
+    b"%PDF": "PDF",
+    b"PK\x03\x04": "ZIP",
+    b"\x1f\x8b": "gzip",
+    b"<": "HTML or XML: a download that failed?",
+}
+PLAUSIBLE_UM = (0.1, 100.0)
+PRINT_DPI = (72.0, 75.0, 96.0, 100.0, 150.0, 300.0)
+INCH_UM = 25400.0
+
+
+@dataclass(frozen=True)
+class Header:
+    """Size and meaning of the stored samples, before the orientation is applied.
+
+    `value_range` maps to black and white in 8 bits; None leaves the decoded samples as they are.
+    """
+
+    format: str
+    width: int
+    height: int
+    channels: int  # 1 or 3: what is left with palettes resolved and without alpha
+    bits: int
+    resolution_um: float | None = None
+    orientation: int = 1  # EXIF and TIFF: 1 upright ... 8
+    value_range: tuple[int, int] | None = None
+    premultiplied: bool = False
+
+
+def sniff(start: bytes) -> str | None:
+    """Return the format that the first 16 bytes of a file tell, None for what is not an image here."""
+    return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
+
+
+def describe(start: bytes) -> str:
+    """Return what the first bytes of a file look like, for an error message."""
+    known = next((name for magic, name in STRANGERS.items() if start.startswith(magic)), None)
+    return known or f"bytes {start[:8].hex(' ')}"
+
+
+def plausible_um(pixel_um: float) -> float | None:
+    """Return a pixel size worth believing: 0.1 to 100 um and not the default density of a printer.
+
+    >>> plausible_um(25400 / 300) is None, plausible_um(1.049)
+    (True, 1.049)
+    """
+    if not PLAUSIBLE_UM[0] <= pixel_um <= PLAUSIBLE_UM[1]:
+        return None
+    is_print = any(abs(INCH_UM / pixel_um - dpi) < 0.02 * dpi**0.5 for dpi in PRINT_DPI)
+    return None if is_print else float(f"{pixel_um:.9g}")
+
+
+def square_um(per_unit_x: float, per_unit_y: float, unit_um: float) -> float | None:
+    """Return the pixel size of a density in pixels a unit; None where unknown, absurd or not square."""
+    if per_unit_x <= 0 or per_unit_y <= 0 or abs(per_unit_x / per_unit_y - 1.0) > 0.01:
+        return None
+    return plausible_um(unit_um / per_unit_x)
+
+
+def exif_orientation(block: bytes) -> int:
+    """Return the orientation, 1 to 8, that an EXIF block (a small TIFF) states; 1 where it states none."""
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None or len(block) < 10:
+        return 1
+    (directory,) = struct.unpack_from(order + "I", block, 4)
+    if directory + 2 > len(block):
+        return 1
+    (count,) = struct.unpack_from(order + "H", block, directory)
+    for at in range(directory + 2, min(directory + 2 + 12 * count, len(block) - 11), 12):
+        tag, _, _, value = struct.unpack_from(order + "HHIH", block, at)
+        if tag == 274 and 1 <= value <= 8:
+            return int(value)
+    return 1
+
+
+def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the payload of each JPEG segment up to the first scan."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            raise DataError(
+                "expected a JPEG marker where the one before it says, got other bytes; copy it again"
+            )
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        yield marker, at + 4, at + 2 + length
+        if marker == 0xDA:
+            return
+        at += 2 + length
+    raise DataError(f"expected a whole JPEG, got {len(data)} bytes that end inside its header; copy it again")
+
+
+def jpeg_header(data: Buffer) -> Header:
+    """Read size, density and orientation of a JPEG."""
+    resolution, orientation, frame = None, 1, None
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xE0 and data[start : start + 5] == b"JFIF\x00":
+            unit, x, y = struct.unpack_from(">BHH", data, start + 7)
+            resolution = square_um(x, y, {1: INCH_UM, 2: 10_000.0}.get(unit, 0.0))
+        elif marker == 0xE1 and data[start : start + 6] == b"Exif\x00\x00":
+            orientation = exif_orientation(data[start + 6 : end])
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = struct.unpack_from(">BHHB", data, start)
+    if frame is None:
+        raise DataError("expected a size in the JPEG header, got none; copy it again")
+    bits, height, width, channels = frame
+    if width * height > 512 * len(data):
+        raise DataError(
+            f"expected {width} x {height} pixels as its header says, got {len(data)} bytes, too few for"
+            " them; copy it again"
+        )
+    if bits != 8 or channels not in (1, 3):
+        raise DataError(
+            f"expected an 8-bit grey or RGB JPEG, got {channels} components of {bits} bits"
+            f"{' (CMYK inks have no defined darkness)' if channels == 4 else ''}; save it as RGB"
+        )
+    return Header("JPEG", width, height, channels, bits, resolution, orientation)
+
+
+def png_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of each PNG chunk."""
+    at = 8
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        yield name, at + 8, at + 8 + length
+        if name == b"IEND":
+            return
+        at += 12 + length
+
+
+def png_header(data: Buffer) -> Header:
+    """Read size, density, significant bits and orientation of a PNG."""
+    found = {name: data[start:end] for name, start, end in png_chunks(data) if name not in (b"IDAT", b"IEND")}
+    if len(found.get(b"IHDR", b"")) != 13:
+        raise DataError("expected a size in the PNG header, got none; copy it again")
+    width, height, bits, colour = struct.unpack_from(">IIBB", found[b"IHDR"])
+    resolution = None
+    if len(found.get(b"pHYs", b"")) == 9:
+        x, y, unit = struct.unpack(">IIB", found[b"pHYs"])
+        resolution = square_um(x, y, 1e6) if unit == 1 else None
+    significant = found[b"sBIT"][0] if bits == 16 and b"sBIT" in found else bits
+    return Header(
+        "PNG",
+        width,
+        height,
+        channels=3 if colour in (2, 3, 6) else 1,
+        bits=bits,
+        resolution_um=resolution,
+        orientation=exif_orientation(found.get(b"eXIf", b"")),
+        value_range=(0, 2**significant - 1) if bits == 16 else None,
+    )
+
+
+def jp2_boxes(data: Buffer, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the payload of each JPEG 2000 box, boxes inside `jp2h` and `res ` too."""
+    at = start
+    while at + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1 and at + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        stop = end if length == 0 else at + length
+        yield name, at + head, stop
+        if name in (b"jp2h", b"res "):
+            yield from jp2_boxes(data, at + head, min(stop, end))
+        at = stop if stop > at else end
+
+
+def jpeg2000_header(data: Buffer) -> Header:
+    """Read size, bit depth and density of a JPEG 2000 file or bare code stream."""
+    stream, resolution = 0, None
+    boxes: dict[bytes, int] = {}
+    if data[4:6] == b"jP":
+        boxes = {name: start for name, start, _ in jp2_boxes(data, 0, len(data))}
+        stream = boxes.get(b"jp2c", len(data))
+        _check_jp2_colour(data, boxes)
+        density = boxes.get(b"resc", boxes.get(b"resd"))
+        resolution = None if density is None else _jp2_density_um(data, density)
+    if data[stream : stream + 4] != b"\xff\x4f\xff\x51":
+        raise DataError("expected a JPEG 2000 code stream, got none; copy it again")
+    x1, y1, x0, y0 = struct.unpack_from(">IIII", data, stream + 8)
+    (components,) = struct.unpack_from(">H", data, stream + 40)
+    depth = data[stream + 42]
+    bits = (depth & 0x7F) + 1
+    if depth & 0x80 or components > 4 or bits > 16:
+        raise DataError(
+            f"expected grey or RGB of up to 16 bits without sign, got {components} components of {bits} bits"
+        )
+    channels = 3 if components >= 3 or b"pclr" in boxes else 1
+    scale = None if bits == 8 else (0, 2**bits - 1)
+    return Header("JPEG 2000", x1 - x0, y1 - y0, channels, bits, resolution, value_range=scale)
+
+
+def _check_jp2_colour(data: Buffer, boxes: dict[bytes, int]) -> None:
+    start = boxes.get(b"colr")
+    if start is None or data[start] != 1:
+        return
+    (space,) = struct.unpack_from(">I", data, start + 3)
+    if space not in (16, 17):
+        raise DataError(f"expected a grey or RGB JPEG 2000, got colour space {space}; save it as RGB")
+
+
+def _jp2_density_um(data: Buffer, start: int) -> float | None:
+    vn, vd, hn, hd, ve, he = struct.unpack_from(">HHHHbb", data, start)
+    if not vd or not hd:
+        return None
+    return square_um(hn / hd * 10.0**he, vn / vd * 10.0**ve, 1e6)

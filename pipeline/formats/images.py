@@ -1,0 +1,317 @@
+"""Section images: what they are, their pixels as 8-bit grey or RGB, and writing them.
+
+The format is read from the bytes. A stated orientation (EXIF, TIFF) is applied, so sizes and pixels are
+those of the picture as every viewer shows it. Alpha is laid over white, as glass is. Samples of more than
+8 bits are scaled by the range that the file states (TIFF SMin/SMaxSampleValue or Min/MaxSampleValue, OME
+SignificantBits, PNG sBIT, the bit depth), else by that of their type.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numba
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from pipeline.atomic import replacing
+from pipeline.errors import DataError
+from pipeline.formats import headers, tiff
+from pipeline.formats.headers import Buffer, Header
+from pipeline.model import UInt8
+
+HEADERS: dict[str, Callable[[Buffer], Header]] = {
+    "JPEG": headers.jpeg_header,
+    "PNG": headers.png_header,
+    "JPEG 2000": headers.jpeg2000_header,
+}
+DECODERS: dict[str, Callable[[Buffer], npt.NDArray[Any]]] = {
+    "JPEG": imagecodecs.jpeg8_decode,
+    "PNG": imagecodecs.png_decode,
+    "JPEG 2000": imagecodecs.jpeg2k_decode,
+}
+SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+FORMATS = "TIFF, JPEG, PNG or JPEG 2000"
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What an image file holds, as `read_image` would return it; `bits` are those of the file."""
+
+    width_px: int
+    height_px: int
+    channels: int  # 1 grey, 3 RGB
+    bits: int
+    resolution_um: float | None
+    format: str
+
+
+def probe(path: Path) -> ImageInfo:
+    """Read size, depth and resolution of an image without decoding it; DataError names the file.
+
+    The resolution is None where the file states none, or one that is not of a microscope: outside
+    0.1-100 um a pixel, not square, or a printer's default density (72, 96, 300 dpi ...).
+    """
+    kind = image_format(path)
+    with _blaming(path, kind):
+        if kind == "TIFF":
+            header = tiff.tiff_header(path)
+        else:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                header = HEADERS[kind](data)
+        _check_size(header)
+    size = (header.width, header.height)
+    width, height = size if header.orientation < 5 else size[::-1]
+    return ImageInfo(width, height, header.channels, header.bits, header.resolution_um, kind)
+
+
+def read_image(path: Path) -> UInt8:
+    """Read the pixels of an image.
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) uint8    grey or RGB
+    """
+    kind = image_format(path)
+    with _blaming(path, kind):
+        if kind == "TIFF":
+            header, pixels = tiff.tiff_pixels(path)
+        else:
+            header, pixels = _decode(path.read_bytes(), kind)
+        _check_size(header)
+        if pixels.shape[:2] != (header.height, header.width):
+            raise DataError(
+                f"expected {header.width} x {header.height} pixels as its header says, got"
+                f" {pixels.shape[1]} x {pixels.shape[0]}"
+            )
+        pixels = _over_white(_eight_bits(pixels, header.value_range), premultiplied=header.premultiplied)
+        if pixels.ndim != (3 if header.channels == 3 else 2):
+            raise DataError(f"expected {header.channels} channels as its header says, got {pixels.shape}")
+        return np.ascontiguousarray(_upright(pixels, header.orientation))
+
+
+def read_reduced(path: Path, factor: int) -> UInt8:
+    """Read an image reduced by an integer factor: the rounded mean of every factor x factor block.
+
+    Blocks at the right and lower edge are averaged over the pixels they hold.
+
+    Returns
+    -------
+    (ceil(H / factor), ceil(W / factor)[, 3]) uint8
+    """
+    return block_mean(read_image(path), factor)
+
+
+def block_mean(pixels: UInt8, factor: int) -> UInt8:
+    """Return the rounded mean of every factor x factor block; (H, W) or (H, W, 3) uint8."""
+    if factor < 1:
+        raise DataError(f"expected a factor of at least 1, got {factor}")
+    if factor == 1:
+        return pixels
+    stacked = pixels if pixels.ndim == 3 else pixels[..., None]
+    reduced: UInt8 = _block_mean(np.ascontiguousarray(stacked), factor)
+    return reduced if pixels.ndim == 3 else reduced[..., 0]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _block_mean(pixels: UInt8, factor: int) -> UInt8:
+    height, width, channels = pixels.shape
+    rows, columns = (height + factor - 1) // factor, (width + factor - 1) // factor
+    out = np.empty((rows, columns, channels), np.uint8)
+    sums = np.empty((columns, channels), np.int64)
+    for row in range(rows):
+        sums[:] = 0
+        bottom = min((row + 1) * factor, height)
+        for y in range(row * factor, bottom):
+            for x in range(width):
+                for c in range(channels):
+                    sums[x // factor, c] += pixels[y, x, c]
+        for column in range(columns):
+            inside = (bottom - row * factor) * (min((column + 1) * factor, width) - column * factor)
+            for c in range(channels):
+                out[row, column, c] = (2 * sums[column, c] + inside) // (2 * inside)
+    return out
+
+
+def write_image(path: Path, pixels: UInt8, *, quality: int = 90, resolution_um: float | None = None) -> None:
+    """Write grey or RGB pixels in the format of the suffix: .jpg, .png or .tif.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) uint8
+    quality : int                        of a JPEG, 1-100
+    resolution_um : float, um            pixel size to state in the file; a JPEG rounds it to 1 pixel a cm
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise DataError(f"{path}: expected (H, W) or (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{path}: expected a name ending {', '.join(SUFFIXES)}, got {path.suffix!r}")
+    pixels = np.ascontiguousarray(pixels)
+    with replacing(path) as fresh:
+        if kind == "TIFF":
+            _write_tiff(fresh, pixels, resolution_um)
+        elif kind == "PNG":
+            fresh.write_bytes(_png(pixels, resolution_um))
+        else:
+            fresh.write_bytes(_jpeg(pixels, quality, resolution_um))
+
+
+def image_format(path: Path) -> str:
+    """Return the format that the bytes of a file tell; DataError for what is not an image.
+
+    >>> image_format(Path("/nowhere/a.jpg"))
+    Traceback (most recent call last):
+    pipeline.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: expected an image file, got a folder; OME-Zarr is read through the store")
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an image, got no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    kind = headers.sniff(start)
+    if kind is None:
+        got = headers.describe(start) if start else "an empty file"
+        raise DataError(f"{path}: expected {FORMATS}, got {got}; convert or copy it again")
+    return kind
+
+
+@contextmanager
+def _blaming(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line that names the file."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except Exception as error:  # decoders raise what they like on damaged bytes
+        what = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(
+            f"{path}: expected a whole {kind} image, got one that cannot be read ({what}); copy it again"
+        ) from error
+
+
+def _check_size(header: Header) -> None:
+    if header.width < 1 or header.height < 1:
+        raise DataError(f"expected a picture, got {header.width} x {header.height} pixels")
+
+
+def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
+    header = HEADERS[kind](data)
+    if kind == "JPEG":
+        _check_jpeg_end(data)
+    pixels = np.asarray(DECODERS[kind](data))
+    if kind == "JPEG" and _starved(data, pixels):
+        raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
+    return header, pixels
+
+
+def _last_scan_end(data: bytes) -> int:
+    first_scan = next(start for marker, start, _ in headers.jpeg_segments(data) if marker == 0xDA)
+    return data.rfind(b"\xff\xd9", first_scan)
+
+
+def _check_jpeg_end(data: bytes) -> None:
+    if _last_scan_end(data) < 0:
+        raise DataError(f"expected a whole JPEG, got {len(data)} bytes without an end marker; copy it again")
+
+
+def _starved(data: bytes, pixels: npt.NDArray[Any]) -> bool:
+    """Tell whether a JPEG decoder ran out of data: it then fills up with mid-grey and says nothing.
+
+    A lower right corner that is mid-grey by nature does not change when more data follow; a starved one does.
+    """
+    corner = pixels[-8:, -8:]
+    if not (corner == 128).all():
+        return False
+    end = _last_scan_end(data)
+    fed = np.asarray(imagecodecs.jpeg8_decode(data[:end] + b"\x55\xaa" * 4096 + data[end:]))
+    return not np.array_equal(fed, pixels)
+
+
+def _eight_bits(pixels: npt.NDArray[Any], value_range: tuple[int, int] | None) -> UInt8:
+    if value_range is None:
+        return pixels.astype(np.uint8, copy=False)
+    low, high = value_range
+    lowest, highest = int(pixels.min()), int(pixels.max())
+    if lowest < low or highest > high:
+        raise DataError(
+            f"expected samples from {low} to {high} as the file states, got {lowest} to {highest};"
+            " correct the stated range"
+        )
+    levels = (np.arange(high + 1, dtype=np.float64) - low) * (255.0 / (high - low))
+    table = np.rint(np.clip(levels, 0.0, 255.0)).astype(np.uint8)
+    return table[pixels.astype(np.uint16, copy=False)]
+
+
+def _over_white(pixels: UInt8, *, premultiplied: bool) -> UInt8:
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    colour, alpha = pixels[..., :-1], pixels[..., -1:]
+    if (alpha == 255).all():
+        opaque = colour
+    else:
+        cover = alpha.astype(np.float32) / 255.0
+        ink = colour.astype(np.float32) * (1.0 if premultiplied else cover)
+        opaque = np.rint(np.clip(ink + 255.0 * (1.0 - cover), 0, 255)).astype(np.uint8)
+    return opaque[..., 0] if opaque.shape[2] == 1 else opaque
+
+
+def _upright(pixels: UInt8, orientation: int) -> UInt8:
+    if orientation >= 5:
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _write_tiff(path: Path, pixels: UInt8, resolution_um: float | None) -> None:
+    density = {} if resolution_um is None else {"resolution": (1e4 / resolution_um,) * 2}
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric="rgb" if pixels.ndim == 3 else "minisblack",
+        compression="zlib",
+        predictor=True,
+        tile=(256, 256) if min(pixels.shape[:2]) > 256 else None,
+        resolutionunit="CENTIMETER" if density else "NONE",
+        metadata=None,
+        software="ish-pipeline",
+        **density,
+    )
+
+
+def _png(pixels: UInt8, resolution_um: float | None) -> bytes:
+    data = bytes(imagecodecs.png_encode(pixels))
+    if resolution_um is None:
+        return data
+    per_metre = round(1e6 / resolution_um)
+    body = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
+    chunk = struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body))
+    after_header = 8 + 25
+    return data[:after_header] + chunk + data[after_header:]
+
+
+def _jpeg(pixels: UInt8, quality: int, resolution_um: float | None) -> bytes:
+    data = bytearray(imagecodecs.jpeg8_encode(pixels, level=quality))
+    if resolution_um is not None and 1e4 / resolution_um < 65535.5:
+        per_cm = round(1e4 / resolution_um)
+        struct.pack_into(">BHH", data, 13, 2, per_cm, per_cm)
+    return bytes(data)

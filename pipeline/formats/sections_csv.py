@@ -1,0 +1,247 @@
+"""A series of one's own: sections.csv, one row a section, beside section_data_set.yaml."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pipeline.atomic import replacing
+from pipeline.errors import DataError
+from pipeline.formats import series_yaml
+from pipeline.formats.images import ImageInfo
+from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
+from pipeline.formats.source import SeriesSource
+from pipeline.formats.tables import number, read_cells, write_csv
+from pipeline.model import SectionDataSet, SectionImage
+
+NAME = "sections.csv"
+REQUIRED = ("section_number", "file")
+BOX = ("x_px", "y_px", "box_width_px", "box_height_px")
+COLUMNS = (*REQUIRED, "width_px", "height_px", "resolution_um", "failed", *BOX, "rotate_deg", "flip")
+TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
+FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
+
+Probe = Callable[[Path], ImageInfo]
+
+
+def read_sections_csv(folder: Path, probe: Probe) -> SeriesSource:
+    """Read `sections.csv` and `section_data_set.yaml` of a folder.
+
+    A wrong manifest is a DataError with file and line; a missing or unreadable image is a warning and its
+    section has `path` None (unreadable images are noticed here only where the manifest needs them for a
+    size or resolution).
+    """
+    path = folder / NAME
+    fields = read_series_yaml(folder / series_yaml.NAME)
+    header, lines = read_cells(path)
+    warnings = [*fields.warnings, *_check_columns(path, header)]
+    if not lines:
+        raise DataError(f"{path}: expected one row a section, got only the header")
+    rows = [_Row(path, line, dict(zip(header, cells, strict=True))) for line, cells in lines]
+    _check_numbers(path, rows)
+    sections = []
+    for row in sorted(rows, key=lambda row: row.section_number):
+        section, warning = _section(row, folder, fields, probe)
+        sections.append(section)
+        warnings += warning
+    lacking = sorted(fields.dark_polygons_px.keys() - {s.section_number for s in sections})
+    if lacking:
+        raise DataError(
+            f"{folder / series_yaml.NAME}: dark_artifacts names section {lacking[0]}, {NAME} does not"
+        )
+    data_set = SectionDataSet(section_images=tuple(sections), **fields.values)
+    return SeriesSource(data_set, None, tuple(warnings))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the table with what is needed to say where an error is."""
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}: line {self.line}"
+
+    def text(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+    def number(self, column: str) -> float | None:
+        cell = self.text(column)
+        return number(self.path, self.line, column, cell) if cell else None
+
+    def whole(self, column: str) -> int | None:
+        value = self.number(column)
+        if value is None:
+            return None
+        if value != int(value) or value < 0:
+            raise DataError(f"{self.where}: expected a whole number in {column}, got {self.text(column)!r}")
+        return int(value)
+
+    @property
+    def section_number(self) -> int:
+        value = self.whole("section_number")
+        if value is None:
+            raise DataError(f"{self.where}: expected a section_number, got an empty cell")
+        return value
+
+
+def _check_columns(path: Path, header: list[str]) -> list[str]:
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise DataError(
+            f"{path}: expected the columns {', '.join(REQUIRED)} separated by commas, got {', '.join(header)}"
+        )
+    doubts = []
+    for name in set(header) - set(COLUMNS):
+        near = difflib.get_close_matches(name, COLUMNS, n=1)
+        doubts += [f"{path}: column {name} is not used; nearest: {near[0]}"] if near else []
+    return doubts
+
+
+def _check_numbers(path: Path, rows: list[_Row]) -> None:
+    first: dict[int, int] = {}
+    for row in rows:
+        earlier = first.setdefault(row.section_number, row.line)
+        if earlier != row.line:
+            raise DataError(
+                f"{path}: section {row.section_number} on lines {earlier} and {row.line}; once is right"
+            )
+
+
+def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tuple[SectionImage, list[str]]:
+    image, warnings = _file(row, folder)
+    width, height = row.whole("width_px"), row.whole("height_px")
+    resolution = row.number("resolution_um")
+    resolution = fields.resolution_um if resolution is None else resolution
+    if image is not None and None in (width, height, resolution):
+        try:
+            info = probe(image)
+        except DataError as error:
+            image, warnings = None, [f"section {row.section_number}: left out: {error}"]
+        else:
+            width, height = width or info.width_px, height or info.height_px
+            resolution = info.resolution_um if resolution is None else resolution
+            if resolution is None:
+                raise DataError(_no_resolution(row, image))
+    section = SectionImage(
+        id=row.section_number,
+        section_number=row.section_number,
+        path=image,
+        width_px=_size(row, "width_px", width),
+        height_px=_size(row, "height_px", height),
+        resolution_um=0.0 if resolution is None else check_resolution(row.where, resolution),
+        dark_polygons_px=fields.dark_polygons_px.get(row.section_number, ()),
+        failed=_failed(row),
+        rotate_deg=row.number("rotate_deg") or 0.0,
+        flip=_flip(row),
+    )
+    return replace(section, tissue_box_px=_tissue_box(row, section)), warnings
+
+
+def _no_resolution(row: _Row, image: Path) -> str:
+    return (
+        f"{row.where}: expected a resolution_um here, in {series_yaml.NAME} or in {image.name}, got none;"
+        " add it or run `ish init --resolution-um`"
+    )
+
+
+def _size(row: _Row, column: str, value: int | None) -> int:
+    if value == 0 and row.text(column):
+        raise DataError(f"{row.where}: expected {column} of at least 1, got 0")
+    return value or 0
+
+
+def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:
+    name = row.text("file")
+    if not name:
+        return None, [f"section {row.section_number}: missing: no file is named"]
+    if not (folder / name).exists():
+        return None, [f"section {row.section_number}: missing: no file {folder / name}"]
+    return folder / name, []
+
+
+def _failed(row: _Row) -> bool:
+    cell = row.text("failed").lower()
+    if cell not in TRUE + FALSE:
+        raise DataError(f"{row.where}: expected true or false in failed, got {cell!r}")
+    return cell in TRUE
+
+
+def _flip(row: _Row) -> Literal["horizontal", "vertical"] | None:
+    cell = row.text("flip").lower()
+    if cell not in FLIPS:
+        raise DataError(f"{row.where}: expected horizontal, vertical or nothing in flip, got {cell!r}")
+    return FLIPS[cell]  # type: ignore[return-value]
+
+
+def _tissue_box(row: _Row, section: SectionImage) -> tuple[float, float, float, float] | None:
+    values = [row.number(column) for column in BOX]
+    if all(value is None for value in values):
+        return None
+    if None in values:
+        raise DataError(f"{row.where}: expected all of {', '.join(BOX)} or none, got {values}")
+    x, y, width, height = (float(value) for value in values if value is not None)
+    if width <= 0 or height <= 0 or x < 0 or y < 0 or _outside(section, x + width, y + height):
+        raise DataError(
+            f"{row.where}: expected a tissue box inside {section.width_px} x {section.height_px} px, got"
+            f" x {x:g}, y {y:g}, width {width:g}, height {height:g}"
+        )
+    return x, y, width, height
+
+
+def _outside(section: SectionImage, right: float, bottom: float) -> bool:
+    known = section.width_px > 0 and section.height_px > 0
+    return known and (right > section.width_px or bottom > section.height_px)
+
+
+def write_manifest(folder: Path, data_set: SectionDataSet, *, files: Mapping[int, str]) -> None:
+    """Write `sections.csv` and `section_data_set.yaml` into a folder.
+
+    Parameters
+    ----------
+    files : mapping of section number to file name, relative to `folder` (a section may lack one)
+    """
+    images = sorted(data_set.section_images, key=lambda image: image.section_number)
+    rows = [_cells(image, files.get(image.section_number, "")) for image in images]
+    used = [c for c in COLUMNS if c in COLUMNS[:5] or any(row[c] != "" for row in rows)]
+    write_csv(folder / NAME, {c: [row[c] for row in rows] for c in used})
+    with replacing(folder / series_yaml.NAME) as fresh:
+        text = yaml.safe_dump(_document(data_set), sort_keys=False, allow_unicode=True)
+        fresh.write_text(text, encoding="utf-8")
+
+
+def _cells(image: SectionImage, file: str) -> dict[str, Any]:
+    box = image.tissue_box_px or ("",) * 4
+    return {
+        "section_number": image.section_number,
+        "file": file,
+        "width_px": image.width_px or "",
+        "height_px": image.height_px or "",
+        "resolution_um": image.resolution_um or "",
+        "failed": "true" if image.failed else "",
+        **dict(zip(BOX, box, strict=True)),
+        "rotate_deg": image.rotate_deg or "",
+        "flip": image.flip or "",
+    }
+
+
+def _document(data_set: SectionDataSet) -> dict[str, Any]:
+    document = {
+        key: getattr(data_set, key)
+        for key in series_yaml.KEYS
+        if key not in ("resolution_um", "dark_artifacts") and getattr(data_set, key) is not None
+    }
+    polygons = {
+        image.section_number: [[list(point) for point in polygon] for polygon in image.dark_polygons_px]
+        for image in data_set.section_images
+        if image.dark_polygons_px
+    }
+    return document | ({"dark_artifacts": polygons} if polygons else {})

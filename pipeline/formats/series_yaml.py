@@ -1,0 +1,196 @@
+"""section_data_set.yaml: what holds for a whole series, each value checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import DataError
+from pipeline.model import Polygon
+from pipeline.reference import reference_space_id
+
+NAME = "section_data_set.yaml"
+PLANES = ("coronal", "sagittal")
+HEMISPHERES = ("left", "right", "both")
+ORDERS = {
+    "coronal": ("rostral_to_caudal", "caudal_to_rostral"),
+    "sagittal": ("lateral_to_medial", "medial_to_lateral"),
+}
+UPS = ("superior", "inferior")
+RESOLUTION_UM = (0.05, 200.0)
+TEXTS = ("gene", "specimen", "treatment", "probe_orientation", "age")
+KEYS = (
+    "id",
+    "plane_of_section",
+    "section_thickness_um",
+    "reference_space_id",
+    "hemisphere",
+    "resolution_um",
+    "section_order",
+    "image_up",
+    "dark_artifacts",
+    *TEXTS,
+)
+
+
+@dataclass(frozen=True)
+class SeriesFields:
+    """The checked content of the YAML: keywords of SectionDataSet, and what concerns its sections."""
+
+    values: dict[str, Any]
+    resolution_um: float | None
+    dark_polygons_px: dict[int, tuple[Polygon, ...]]
+    warnings: tuple[str, ...] = field(default=())
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but a key written twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_series_yaml(path: Path) -> SeriesFields:
+    """Read and check `section_data_set.yaml`; DataError names the file, the key and what it may be."""
+    document = _load(path)
+    _check_keys(path, document)
+    plane = _choice(path, document, "plane_of_section", PLANES)
+    values: dict[str, Any] = {
+        "id": _identity(path, document),
+        "plane_of_section": plane,
+        "section_thickness_um": _positive(path, document, "section_thickness_um"),
+        "reference_space_id": _space(path, document, plane),
+        "hemisphere": _choice(path, document, "hemisphere", HEMISPHERES, _usual_hemisphere(plane)),
+    }
+    if document.get("section_order") is not None:
+        values["section_order"] = _choice(path, document, "section_order", ORDERS[plane])
+    if document.get("image_up") is not None:
+        values["image_up"] = _choice(path, document, "image_up", UPS)
+    values |= {key: _text(path, document, key) for key in TEXTS if document.get(key) is not None}
+    resolution = None
+    if document.get("resolution_um") is not None:
+        resolution = check_resolution(str(path), _positive(path, document, "resolution_um"))
+    polygons = _dark_polygons(path, document.get("dark_artifacts") or {})
+    return SeriesFields(values, resolution, polygons, _doubts(path, document, plane))
+
+
+def check_resolution(where: str, value_um: float) -> float:
+    """Return a pixel size between 0.05 and 200 um; DataError otherwise."""
+    low, high = RESOLUTION_UM
+    if not low <= value_um <= high:
+        raise DataError(
+            f"{where}: expected {low:g} to {high:g} um a pixel as resolution, got {value_um:g}; is it in um?"
+        )
+    return value_um
+
+
+def _usual_hemisphere(plane: str) -> str:
+    return "left" if plane == "sagittal" else "both"
+
+
+def _doubts(path: Path, document: Mapping[str, Any], plane: str) -> tuple[str, ...]:
+    doubts = []
+    if plane == "sagittal" and document.get("hemisphere") is None:
+        doubts.append(f"{path}: no hemisphere: sagittal sections are taken as the left one; state hemisphere")
+    space = document.get("reference_space_id")
+    if space in (9, 10) and space != reference_space_id(plane):
+        doubts.append(f"{path}: reference space {space} with {plane} sections is not Allen's own pairing")
+    return tuple(doubts)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # a SafeLoader
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: expected it beside sections.csv, got no such file; `ish init` writes both"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected YAML in UTF-8, got {error}") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: expected YAML, got {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: expected `key: value` lines, got {type(document).__name__}")
+    return document
+
+
+def _check_keys(path: Path, document: Mapping[Any, Any]) -> None:
+    for key in document:
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.5)
+            hint = f"; nearest: {near[0]}" if near else f"; known: {', '.join(KEYS)}"
+            raise DataError(f"{path}: unknown key {key!r}{hint}")
+    missing = [k for k in ("id", "plane_of_section", "section_thickness_um") if document.get(k) is None]
+    if missing:
+        raise DataError(f"{path}: expected {', '.join(missing)}, got none; add it or run `ish init`")
+
+
+def _identity(path: Path, document: Mapping[str, Any]) -> int:
+    value = document["id"]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DataError(f"{path}: expected a whole number as id, got {value!r}")
+    return value
+
+
+def _space(path: Path, document: Mapping[str, Any], plane: str) -> int:
+    value = document.get("reference_space_id")
+    if value is None:
+        return reference_space_id(plane)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DataError(f"{path}: expected reference_space_id 9 (coronal) or 10 (sagittal), got {value!r}")
+    return value
+
+
+def _choice(
+    path: Path, document: Mapping[str, Any], key: str, allowed: tuple[str, ...], default: str | None = None
+) -> str:
+    value = document.get(key)
+    value = default if value is None else value
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise DataError(f"{path}: expected {key} to be one of {', '.join(allowed)}, got {value!r}{hint}")
+    return str(value)
+
+
+def _positive(path: Path, document: Mapping[str, Any], key: str) -> float:
+    value = document[key]
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or value <= 0:
+        raise DataError(f"{path}: expected {key} to be a positive number, got {value!r}")
+    return float(value)
+
+
+def _text(path: Path, document: Mapping[str, Any], key: str) -> str:
+    value = document[key]
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise DataError(f"{path}: expected {key} to be text, got {value!r}; put it in quotes")
+    return str(value)
+
+
+def _dark_polygons(path: Path, document: Any) -> dict[int, tuple[Polygon, ...]]:
+    form = "dark_artifacts: {section_number: [[[x, y], …], …]}"
+    try:
+        found = {int(n): tuple(_polygon(p) for p in polygons) for n, polygons in document.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected {form} in px, got {str(document)[:60]} ({error})") from error
+    return found
+
+
+def _polygon(points: Any) -> Polygon:
+    polygon = tuple((float(x), float(y)) for x, y in points)
+    if len(polygon) < 3:
+        raise ValueError(f"a polygon of {len(polygon)} points; three are the least")
+    if not all(math.isfinite(v) for point in polygon for v in point):
+        raise ValueError("a point that is not finite")
+    return polygon

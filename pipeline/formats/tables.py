@@ -1,0 +1,148 @@
+"""Tables: CSV that opens in any spreadsheet, every digit kept, and Parquet beside it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+
+from pipeline.atomic import replacing
+from pipeline.errors import DataError
+
+Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
+
+
+def columns_of(rows: Sequence[Any], kind: type | None = None) -> dict[str, list[Any]]:
+    """Return dataclass instances as columns, in the order of their fields.
+
+    `kind` names the columns where there may be no row.
+    """
+    if not rows and kind is None:
+        raise DataError("table: no rows and no dataclass that names its columns")
+    fields = dataclasses.fields(kind or type(rows[0]))
+    return {field.name: [getattr(row, field.name) for row in rows] for field in fields}
+
+
+def write_table(columns: Columns, path_csv: Path, path_parquet: Path | None = None) -> None:
+    """Write columns as CSV (floats with every digit, NaN and None empty) and as Parquet."""
+    table = pyarrow.table({name: pyarrow.array(_plain(values)) for name, values in columns.items()})
+    write_csv(path_csv, columns)
+    if path_parquet is not None:
+        with replacing(path_parquet) as fresh:
+            pyarrow.parquet.write_table(table, fresh)
+
+
+def read_table(path: Path) -> dict[str, list[Any]]:
+    """Read a Parquet table as columns."""
+    try:
+        return dict(pyarrow.parquet.read_table(path).to_pydict())
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: expected a Parquet table, got {str(error).splitlines()[0]}") from error
+
+
+def write_csv(path: Path, columns: Columns) -> None:
+    """Write columns as CSV: a header line, floats with every digit, NaN and None as empty cells."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(v) for v in row] for row in zip(*map(_plain, columns.values()), strict=True))
+    with replacing(path) as fresh:
+        fresh.write_text(text.getvalue(), encoding="utf-8")
+
+
+def read_points_csv(path: Path, required: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read points to be mapped.
+
+    Parameters
+    ----------
+    required : sequence of str    columns that must be there and hold numbers: (section_number, x, y)
+
+    Returns
+    -------
+    dict of (n,) arrays           required columns float64 (section_number int64), others as text
+    """
+    header, rows = read_cells(path)
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise DataError(f"{path}: expected columns {','.join(required)}, got {','.join(header)}")
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for at, name in enumerate(header):
+        cells = [(line, row[at]) for line, row in rows]
+        if name in required:
+            numbers = np.array([number(path, line, name, cell) for line, cell in cells], np.float64)
+            columns[name] = _whole(path, numbers) if name == "section_number" else numbers
+        else:
+            columns[name] = np.array([cell for _, cell in cells], dtype=np.str_)
+    return columns
+
+
+def write_points_csv(path: Path, columns: Columns) -> None:
+    """Write points, those of `read_points_csv` with columns added, as CSV."""
+    write_csv(path, columns)
+
+
+def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read a CSV as its column names and, with its line number, each row of stripped cells."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a table, got no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a table in UTF-8, got {error}") from error
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {reader.line_num}: expected a comma-separated table, got {error}"
+        ) from error
+    lines = [(number, row) for number, row in lines if any(row)]
+    if not lines:
+        raise DataError(f"{path}: expected a header line, got an empty file")
+    header = lines[0][1]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice")
+    for line, row in lines[1:]:
+        if len(row) != len(header):
+            raise DataError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
+    return header, lines[1:]
+
+
+def number(path: Path, line: int, column: str, cell: str) -> float:
+    """Return a cell as a finite number; DataError names file, line and column."""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}: line {line}: expected a number in column {column}, got {cell!r}")
+    return value
+
+
+def _whole(path: Path, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    if not np.array_equal(numbers, np.rint(numbers)):
+        raise DataError(
+            f"{path}: expected whole section numbers, got {numbers[numbers != np.rint(numbers)][0]}"
+        )
+    return numbers.astype(np.int64)
+
+
+def _plain(values: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
+    return list(values.tolist()) if isinstance(values, np.ndarray) else list(values)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,99 @@
+"""Grey values of the field: darkness 0-255, larger = darker stain, and optical density.
+
+Darkness is 255 - luma without white balance, luma = 0.299 R + 0.587 G + 0.114 B rounded half up.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import DataError
+from pipeline.model import Float64, UInt8
+
+# Luma weights in 1/2**23; the bias is half plus less than the smallest step of luma (1/1000), so that
+# exact halves round up whatever the last bit of a weight.
+_RED, _GREEN, _BLUE, _BITS = 2508194, 4924113, 956301, 23
+_BIAS = (1 << 22) + 2500
+
+
+def darkness(pixels: npt.NDArray[np.uint8]) -> UInt8:
+    """Return how dark each pixel is.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) or (H, W) uint8      RGB or grey
+
+    Returns
+    -------
+    (H, W) uint8                            255 - luma; grey passes as 255 - grey
+
+    >>> darkness(np.array([[[255, 255, 255], [0, 0, 0], [100, 100, 100]]], np.uint8))
+    array([[  0, 255, 155]], dtype=uint8)
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise DataError(
+            f"image: expected uint8 of shape (H, W) or (H, W, 3), got {pixels.dtype} of shape {pixels.shape};"
+            " scale 16-bit grey with to_uint8 and drop alpha first"
+        )
+    if pixels.ndim == 2:
+        return np.subtract(np.uint8(255), pixels)
+    flat = np.empty(pixels.shape[0] * pixels.shape[1], np.uint8)
+    _inverted_luma(np.ascontiguousarray(pixels).reshape(-1), flat)
+    return flat.reshape(pixels.shape[:2])
+
+
+@numba.njit(cache=True)  # type: ignore[misc]
+def _inverted_luma(rgb: UInt8, out: UInt8) -> None:
+    for i in range(out.size):
+        luma = (
+            np.uint32(_RED) * np.uint32(rgb[3 * i])
+            + np.uint32(_GREEN) * np.uint32(rgb[3 * i + 1])
+            + np.uint32(_BLUE) * np.uint32(rgb[3 * i + 2])
+            + np.uint32(_BIAS)
+        )
+        out[i] = np.uint8(255 - (luma >> np.uint32(_BITS)))
+
+
+def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> UInt8:
+    """Scale 16-bit grey to 8 bits by the range that its file states.
+
+    Parameters
+    ----------
+    pixels : (H, W) uint16
+    stated_range : (black, white)           values that become 0 and 255; beyond them is clipped
+
+    Returns
+    -------
+    (H, W) uint8
+
+    >>> to_uint8(np.array([[0, 2048, 4095]], np.uint16), (0, 4095))
+    array([[  0, 128, 255]], dtype=uint8)
+    """
+    black, white = stated_range
+    if pixels.dtype != np.uint16 or pixels.ndim != 2:
+        raise DataError(f"image: expected (H, W) uint16, got {pixels.dtype} of shape {pixels.shape}")
+    if not 0 <= black < white <= 65535:
+        raise DataError(
+            f"image: expected a range 0 <= black < white <= 65535, got {stated_range}; state the range of"
+            " the scan, for 12 bits (0, 4095)"
+        )
+    table = (np.arange(65536) - black) * (255.0 / (white - black))
+    return np.floor(table.clip(0, 255) + 0.5).astype(np.uint8)[pixels]
+
+
+def optical_density(glass_luma: npt.ArrayLike, pixel_darkness: npt.ArrayLike) -> Float64:
+    """Return log10(glass / luma): how much stain lies over the glass, whatever the light.
+
+    Parameters
+    ----------
+    glass_luma : array_like, 0-255          luma of empty glass at the same place
+    pixel_darkness : array_like, 0-255      255 - luma; full darkness counts as luma 1
+
+    Returns
+    -------
+    float64
+    """
+    luma = np.maximum(255.0 - np.asarray(pixel_darkness, dtype=np.float64), 1.0)
+    return np.log10(np.asarray(glass_luma, dtype=np.float64) / luma)

@@ -1,0 +1,67 @@
+"""What stages read: section pixels from any format, and the reference space of a run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline.errors import DataError
+from pipeline.formats.images import ImageInfo, probe, read_image
+from pipeline.formats.reference import available, read_reference
+from pipeline.jobs import SeriesJob
+from pipeline.model import SectionImage, UInt8
+from pipeline.phantom import phantom_reference
+from pipeline.reference import ReferenceSpace
+from pipeline.store.ome import image_info, read_pixels
+
+GRID_LABELS_UM = 100.0  # any resolution that divides 200 um gives the same labels; this one is small
+
+
+def load_info(section: SectionImage) -> ImageInfo:
+    """Return what a section's image file holds, without decoding it."""
+    return probe_any(_path(section))
+
+
+def probe_any(path: Path) -> ImageInfo:
+    """Tell size and resolution of an image of any form: a file, or an OME-Zarr folder."""
+    if path.is_dir():
+        width, height, channels, resolution = image_info(path)
+        return ImageInfo(width, height, channels, 8, resolution, "OME-Zarr")
+    return probe(path)
+
+
+def load_pixels(section: SectionImage) -> UInt8:
+    """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
+    path = _path(section)
+    return read_pixels(path) if path.is_dir() else read_image(path)
+
+
+def _path(section: SectionImage) -> Path:
+    if section.path is None:
+        raise DataError(
+            f"section {section.section_number}: the manifest names it, but no image file is there"
+        )
+    return section.path
+
+
+def load_reference(job: SeriesJob, resolution_um: float | None = None) -> ReferenceSpace:
+    """Return the reference space of a run at the configured resolution, else at the asked one."""
+    configured = job.config.reference.resolution_um
+    wanted = configured or _nearest(job.reference_directory, resolution_um)
+    return open_reference(job.reference_directory, wanted)
+
+
+@lru_cache(maxsize=2)
+def open_reference(directory: Path | None, resolution_um: float | None) -> ReferenceSpace:
+    """Read a reference folder, or make the phantom where there is none; kept for the next task."""
+    if directory is None:
+        return phantom_reference(resolution_um or 50.0)
+    return read_reference(directory, resolution_um)
+
+
+def _nearest(directory: Path | None, asked_um: float | None) -> float | None:
+    """Return the coarsest resolution of a folder that is no coarser than asked; None: its finest."""
+    if directory is None or asked_um is None or not directory.is_dir():
+        return asked_um
+    there = [um for name, um in available(directory) if name.startswith("annotation") and um > 0]
+    return max((um for um in there if um <= asked_um), default=None)

@@ -1,0 +1,185 @@
+"""Write a rendered series to disk: `series/` as any series is given, `truth/` beside it.
+
+Nothing of the truth lies in `series/`. One section is in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipeline.atomic import replacing
+from pipeline.errors import ConfigError
+from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.allen_xml import write_data_set_xml
+from pipeline.formats.images import write_image
+from pipeline.formats.metaimage import write_grid
+from pipeline.formats.sections_csv import write_manifest
+from pipeline.formats.tables import write_csv
+from pipeline.model import BOTH, LEFT, RIGHT, SUM_FIELDS, Bool, ExpressionSums, UInt8
+from pipeline.phantom import (
+    RenderedSection,
+    RenderOptions,
+    Scene,
+    SectionTruth,
+    build_scene,
+    drawn,
+    phantom_reference,
+    render_section,
+    sagittal_geometry,
+    true_alignment,
+)
+
+Progress = Callable[[int, int], None]
+SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class SeriesForm:
+    """How a series is stored.
+
+    Parameters
+    ----------
+    image : str             jpeg, png or tiff
+    quality : int           of a JPEG
+    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which holds the
+                            given alignment and may store images reduced
+    give_alignment : bool   csv only: put the given alignment, without extra poses, into the series
+    give_hints : bool       csv only: state section order and which way is up
+    truth_masks : bool      write mask, tissue and artefacts of every section
+    """
+
+    image: Literal["jpeg", "png", "tiff"] = "jpeg"
+    quality: int = 90
+    manifest: Literal["csv", "xml"] = "csv"
+    give_alignment: bool = True
+    give_hints: bool = True
+    truth_masks: bool = True
+
+
+def demo_scene(
+    sections: int = 20, resolution_um: float = 8.0, options: RenderOptions = RenderOptions()
+) -> Scene:
+    """Return the phantom's left hemisphere cut into sagittal sections."""
+    reference = phantom_reference(50.0)
+    geometry = sagittal_geometry(reference, sections, resolution_um, seed=options.seed)
+    return build_scene(reference, geometry, options=options)
+
+
+def write_phantom_series(
+    folder: Path,
+    scene: Scene | None = None,
+    form: SeriesForm = SeriesForm(),
+    progress: Progress | None = None,
+) -> Path:
+    """Render a series into `folder`/series and its truth into `folder`/truth; return the former.
+
+    Parameters
+    ----------
+    scene : Scene           what to draw; default the phantom's left hemisphere in 20 sections at 8 um
+    progress : callable     told (sections done, sections in all)
+
+    The truth: `alignment.json` with the extra poses, `section_NNNN.npz` (`step_px`, `nodes`: where the pixels
+    lie, bilinear between nodes every `step_px` drawn pixels), masks as PNG, the 200 um grids of energy,
+    density and intensity, `structure_energy.csv` by structure (children included) and hemisphere. Sums are in
+    pixels of the manifest.
+    """
+    shown = demo_scene() if scene is None else scene
+    if form.manifest == "csv":
+        shown = replace(shown, geometry=drawn(shown.geometry))
+    series, truth = folder / "series", folder / "truth"
+    _check_empty(series)
+    files, sums = {}, _Totals()
+    present = [k for k, image in enumerate(shown.images) if image.section_number not in shown.missing]
+    for done, index in enumerate(present, start=1):
+        section = render_section(shown, index)
+        name = f"section_s{section.section_number:04d}{SUFFIX[form.image]}"
+        files[section.section_number] = name
+        resolution = shown.geometry.resolution_um(shown.images[index])
+        write_image(series / name, section.pixels, quality=form.quality, resolution_um=resolution)
+        _write_section_truth(truth, section, masks=form.truth_masks)
+        sums.add(section.truth)
+        if progress is not None:
+            progress(done, len(present))
+    _write_series(series, shown, form, files)
+    _write_truth(truth, shown, sums)
+    return series
+
+
+def _check_empty(series: Path) -> None:
+    if series.exists() and any(series.iterdir()):
+        raise ConfigError(f"{series}: expected an empty or new folder, got files; name another folder")
+
+
+@dataclass
+class _Totals:
+    """The sums of all sections so far."""
+
+    structures: ExpressionSums | None = None
+    voxels: ExpressionSums | None = None
+
+    def add(self, truth: SectionTruth) -> None:
+        self.structures = truth.structures if self.structures is None else self.structures + truth.structures
+        self.voxels = truth.voxels if self.voxels is None else self.voxels + truth.voxels
+
+
+def _write_section_truth(truth: Path, section: RenderedSection, *, masks: bool) -> None:
+    stem = f"section_{section.section_number:04d}"
+    known = section.truth
+    with replacing(truth / f"{stem}.npz") as fresh, fresh.open("wb") as file:
+        np.savez_compressed(file, step_px=known.pixel_map.step_px, nodes=known.pixel_map.nodes)
+    if masks:
+        write_image(truth / f"{stem}_expressing.png", _mask(known.expressing))
+        write_image(truth / f"{stem}_tissue.png", _mask(known.tissue))
+        write_image(truth / f"{stem}_artefacts.png", np.asarray(known.artefacts))
+
+
+def _mask(mask: Bool) -> UInt8:
+    return (np.asarray(mask) * np.uint8(255)).astype(np.uint8)
+
+
+def _write_series(series: Path, scene: Scene, form: SeriesForm, files: dict[int, str]) -> None:
+    geometry = scene.geometry
+    if form.manifest == "xml":
+        write_data_set_xml(series / "data_set.xml", geometry.data_set, geometry.alignment)
+        return
+    data_set = geometry.data_set
+    if not form.give_hints:
+        data_set = replace(data_set, section_order=None, image_up=None)
+    write_manifest(series, data_set, files=files)
+    if form.give_alignment:
+        write_alignment(series / "alignment.json", geometry.alignment)
+
+
+def _write_truth(truth: Path, scene: Scene, sums: _Totals) -> None:
+    write_alignment(truth / "alignment.json", true_alignment(scene))
+    if sums.structures is None or sums.voxels is None:
+        return
+    for name in ("energy", "density", "intensity"):
+        write_grid(truth / f"{name}.mhd", getattr(sums.voxels, name).astype(np.float32), 200.0)
+    pixel = scene.geometry.factor**2
+    write_csv(truth / "structure_energy.csv", _table(scene, sums.structures.map(lambda array: array * pixel)))
+
+
+def _table(scene: Scene, sums: ExpressionSums) -> dict[str, list[float]]:
+    """Return sums and ratios of every structure, children included, left, right and both."""
+    columns: dict[str, list[float]] = {"structure_id": [], "hemisphere_id": []}
+    names = ("expression_density", "expression_intensity", "expression_energy")
+    columns |= {name: [] for name in (*SUM_FIELDS, *names)}
+    ontology = scene.reference.ontology
+    for structure in ontology.structures:
+        inside = np.isin(scene.ids, list(ontology.descendants(structure.id)))
+        own = sums.map(lambda array, inside=inside: array[:, inside].sum(axis=1))
+        for hemisphere, rows in ((LEFT, [0]), (RIGHT, [1]), (BOTH, [0, 1])):
+            one = own.map(lambda array, rows=rows: array[rows].sum(keepdims=True))
+            if one.sum_pixels[0] > 0:
+                values = [*one.arrays().values(), one.density, one.intensity, one.energy]
+                for column, value in zip(
+                    columns, (structure.id, hemisphere, *(float(v[0]) for v in values)), strict=True
+                ):
+                    columns[column].append(value)
+    return columns

@@ -1,0 +1,247 @@
+"""The stages of a series, each read -> pure -> write, in the order of the STAGES table.
+
+measure (a section)   stored image -> reduced image, section statistics
+detect (a section)    image, pooled statistics -> expression mask, sums over fine cells
+align (a series)      reduced images, reference -> Alignment2d per section, Alignment3d
+grid (a series)       sums, alignment -> density, intensity, energy at 200 um
+unionize (a series)   grid, labels -> StructureUnionize table
+summarise (a series)  everything -> section_data_set.json, provenance.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import gridding
+from pipeline.detection import (
+    SectionContext,
+    make_detector,
+    measure_section,
+    pool_contexts,
+    scan_rectangle,
+    valid_region,
+)
+from pipeline.errors import DataError
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.images import block_mean
+from pipeline.formats.metaimage import write_grid
+from pipeline.formats.series import frame_factor
+from pipeline.formats.tables import columns_of, write_table
+from pipeline.intensity import darkness
+from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
+from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reference
+from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
+from pipeline.reference import hemispheres
+from pipeline.stages_align import align, align_key
+from pipeline.store.run import RATIOS
+from pipeline.summary import summarise
+from pipeline.unionize import LabelIndex, unionize
+
+THUMBNAIL_UM = 25.0
+STATISTICS_UM = 16.0
+
+
+def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Reduce a section and take its statistics; facts: the frame, the scan's rectangle, the context."""
+    factor = frame_factor(section, load_info(section))
+    pixels = load_pixels(section)
+    stored_um = section.resolution_um * factor
+    rectangle = scan_rectangle(pixels)
+    valid = _valid(section, pixels.shape[:2], factor, rectangle)
+    step = max(1, round(STATISTICS_UM / stored_um))
+    context = measure_section(block_mean(pixels, step), _reduce(valid, step), stored_um * step)
+    reduce = max(1, round(THUMBNAIL_UM / stored_um))
+    attributes = {"reduce": reduce, "factor": factor, "digest": digest}
+    job.run.write_thumbnail(
+        section.section_number, block_mean(pixels, reduce), _reduce(valid, reduce), attributes
+    )
+    return {
+        "factor": factor,
+        "rectangle_px": list(rectangle),
+        "stored_px": [pixels.shape[1], pixels.shape[0]],
+        "context": asdict(context),
+    }
+
+
+def _valid(
+    section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: tuple[int, int, int, int]
+) -> Bool:
+    """Return which stored pixels count, (H, W); the manifest speaks of its own frame."""
+    box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
+    polygons = [[(x / factor, y / factor) for x, y in polygon] for polygon in section.dark_polygons_px]
+    return valid_region((shape[0], shape[1]), box, polygons, rectangle)  # type: ignore[arg-type]
+
+
+def _reduce(valid: Bool, factor: int) -> Bool:
+    """Keep a reduced pixel where most of it counts."""
+    return np.asarray(block_mean(valid.view(np.uint8) * np.uint8(255), factor) > 127)
+
+
+def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Find expressing pixels, write them with their intensity, and sum the section over fine cells."""
+    facts = upstream[task_name("measure", section)].facts
+    factor, rectangle = facts["factor"], tuple(facts["rectangle_px"])
+    pixels = load_pixels(section)
+    stored_um = section.resolution_um * factor
+    context = replace(_pooled(job, upstream)[section.section_number], resolution_um=stored_um)
+    detector = make_detector(job.config.detection.name, job.config.detection.configuration)
+    mask = detector(pixels, context)
+    valid = _valid(section, pixels.shape[:2], factor, rectangle)
+    dark = darkness(pixels)
+    expression: UInt8 = np.where(mask & valid, np.maximum(dark, 1), 0).astype(np.uint8)
+    job.run.write_expression(section.section_number, expression, stored_um, digest)
+    pitch = gridding.fine_pitch_px(stored_um)
+    sums = gridding.accumulate(dark, expression, valid, pitch)
+    cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
+    job.run.write_cells(section.section_number, cells, digest)
+    return {name: int(array.sum()) for name, array in sums.arrays().items()}
+
+
+def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:
+    """Return every measured section's context after pooling over the series."""
+    numbers = [s.section_number for s in job.sections if upstream[task_name("measure", s)].ok]
+    contexts = [SectionContext(**upstream[task_name("measure", n)].facts["context"]) for n in numbers]
+    return dict(zip(numbers, pool_contexts(contexts), strict=True))
+
+
+def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Gather the sums of all sections that are detected and aligned on the 200 um grid."""
+    alignment = read_alignment(job.run.require("alignment.json"))
+    parameters = job.config.gridding
+    placed = []
+    for image in job.sections:
+        aligned = alignment.of(image.section_number)
+        if aligned is None or aligned.status == Status.FAIL or not upstream[task_name("detect", image)].ok:
+            continue
+        cells = gridding.smooth(job.run.read_cells(image.section_number), parameters.smoothing_um)
+        z_um = job.data_set.z_um(image.section_number)
+        placed.append(gridding.PlacedSection(cells, z_um, aligned.alignment2d.volume_to_section))
+    if not placed:
+        raise DataError(f"series {job.data_set.id}: no section is both detected and aligned: nothing to grid")
+    lattice = load_reference(job, GRID_LABELS_UM).grid
+    sums, covered = gridding.assemble(
+        placed, alignment.alignment3d, lattice, job.data_set.spacing_um, parameters.z_smoothing_um
+    )
+    job.run.write_grid(sums, covered, digest)
+    _serve(job, lattice.spacing_um)
+    return {"sections": len(placed), "covered_voxels": int(covered.sum())}
+
+
+def _serve(job: SeriesJob, spacing_um: float) -> None:
+    """Write density, intensity and energy as MetaImage, as Allen serves them."""
+    arrays = job.run.read_grid()
+    for name in RATIOS:
+        write_grid(job.run.file("grid") / f"{name}.mhd", arrays[name], spacing_um)
+
+
+def unionize_structures(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Sum the grid over the structure hierarchy and write the table."""
+    reference = load_reference(job, GRID_LABELS_UM)
+    labels = reference.grid_labels(served=job.config.unionize.grid_annotation == "served")
+    arrays = job.run.read_grid()
+    covered = arrays["sum_pixels"] >= 0
+    sums = ExpressionSums(*(np.where(covered, arrays[n], 0).astype(np.float64) for n in SUM_FIELDS))
+    index = LabelIndex.of(labels, reference.ontology)
+    rows = unionize(job.data_set.id, sums, covered, index, hemispheres(reference.grid))
+    folder = job.run.path
+    columns = columns_of(rows, StructureUnionize)
+    write_table(columns, folder / "structure_unionize.csv", folder / "structure_unionize.parquet")
+    unknown = reference.ontology.unknown(index.label_ids)
+    return {"rows": len(rows), "unknown_labels": list(unknown)}
+
+
+def _measure_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Any:
+    return [_row(section), job.files.get(str(section.path)), THUMBNAIL_UM, STATISTICS_UM]
+
+
+def _row(section: SectionImage) -> dict[str, Any]:
+    """What the manifest says of a section; its path and position do not decide its pixels."""
+    return {k: v for k, v in asdict(section).items() if k not in {"path", "id"}}
+
+
+def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Any:
+    own = upstream[task_name("measure", section)].digest
+    return [own, asdict(_pooled(job, upstream)[section.section_number]), job.config.detection.model_dump()]
+
+
+def _grid_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    states = {name: [receipt.state, receipt.digest] for name, receipt in upstream.items()}
+    numbers = [s.section_number for s in job.sections]
+    return [states, numbers, job.data_set.section_thickness_um, job.config.gridding.model_dump()]
+
+
+def _unionize_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
+    return [upstream["grid"].digest, reference, job.config.unionize.model_dump(), job.data_set.id]
+
+
+def _always(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    return [{n: [r.state, r.digest, r.message] for n, r in upstream.items()}, job.warnings]
+
+
+def _unusable(job: SeriesJob, section: SectionImage, upstream: Upstream) -> str:
+    if section.failed:
+        return "marked as failed in the manifest"
+    return "no image file" if section.path is None else ""
+
+
+def _needs_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) -> str:
+    receipt = upstream[task_name("measure", section)]
+    return "" if receipt.ok else receipt.message
+
+
+def _needs_alignment(job: SeriesJob, section: None, upstream: Upstream) -> str:
+    return "" if upstream["align"].ok else "there is no alignment"
+
+
+def _needs_grid(job: SeriesJob, section: None, upstream: Upstream) -> str:
+    return "" if upstream["grid"].ok else "there is no grid"
+
+
+def _within(kind: str, *names: str) -> Any:
+    """Return the function that lists the outputs of a section, or of the series."""
+
+    def outputs(job: SeriesJob, section: SectionImage | None) -> list[Path]:
+        last = (str(section.section_number),) if section is not None else ()
+        return [job.run.path.joinpath(name, *last) for name in names]
+
+    return outputs
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("measure", "section", (), measure, _measure_key, _within("section", "thumbnails.zarr"), _unusable),
+    Stage(
+        "detect", "section", ("measure",), detect, _detect_key,
+        _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
+    ),
+    Stage("align", "series", ("measure",), align, align_key, _within("series", "alignment.json")),
+    Stage(
+        "grid", "series", ("detect", "align"), grid, _grid_key,
+        _within("series", "grid.zarr", *(f"grid/{name}.{end}" for name in RATIOS for end in ("mhd", "raw"))),
+        _needs_alignment,
+    ),
+    Stage(
+        "unionize", "series", ("grid",), unionize_structures, _unionize_key,
+        _within("series", "structure_unionize.csv", "structure_unionize.parquet"), _needs_grid,
+    ),
+    Stage(
+        "summarise", "series", ("measure", "detect", "align", "grid", "unionize"), summarise, _always,
+        _within("series", "section_data_set.json", "provenance.json"),
+    ),
+)  # fmt: skip
+
+
+def stages_from(name: str) -> frozenset[str]:
+    """Return a stage's name with those of all stages that build on it."""
+    names = [stage.name for stage in STAGES]
+    if name not in names:
+        raise DataError(f"--from {name}: expected one of {', '.join(names)}")
+    found = {name}
+    for stage in STAGES:
+        if found & set(stage.after):
+            found.add(stage.name)
+    return frozenset(found)

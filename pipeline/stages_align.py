@@ -1,0 +1,166 @@
+"""The align stage: a known alignment taken over, or a series aligned from nothing."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.errors import AlignmentError, ConfigError
+from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.formats.allen_xml import read_data_set_xml
+from pipeline.jobs import SeriesJob, Upstream, task_name
+from pipeline.loading import load_reference
+from pipeline.model import SectionImage, SeriesAlignment
+from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series, reconstruct
+
+REFERENCE_UM = 50.0
+SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
+
+
+def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Place every measured section in the reference space and write `alignment.json`."""
+    name = job.config.alignment.name
+    measured = [s for s in job.sections if upstream[task_name("measure", s)].ok]
+    alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream)
+    notes = (*alignment.notes, *check_scales(alignment))
+    write_alignment(job.run.file("alignment.json"), replace(alignment, notes=notes))
+    return {
+        "statuses": {str(s.alignment2d.section_number): s.status.value for s in alignment.sections},
+        "measures": alignment.measures,
+        "notes": list(notes),
+    }
+
+
+def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    """Everything that decides an alignment."""
+    configuration = job.config.alignment.model_dump()
+    series = [
+        [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
+        [getattr(job.data_set, name) for name in (
+            "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
+            "reference_space_id",
+        )],
+    ]  # fmt: skip
+    if job.config.alignment.name == "given":
+        path = _given_path(job)
+        source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
+        measured = {n: r.state for n, r in upstream.items()}
+        return [configuration, series, source, measured]
+    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
+    return [configuration, series, reference, {n: [r.state, r.digest] for n, r in upstream.items()}]
+
+
+def _tsv(alignment: SeriesAlignment | None) -> Any:
+    if alignment is None:
+        return None
+    space = alignment.alignment3d
+    sections = [
+        (s.alignment2d.section_number, affine.to_itk(s.alignment2d.section_to_volume))
+        for s in alignment.sections
+    ]
+    return [affine.to_itk(space.volume_to_reference), sections]
+
+
+def _given_path(job: SeriesJob) -> Path | None:
+    """Return the file that gives the alignment: the configured one, else the series' own."""
+    unknown = job.config.alignment.configuration.keys() - {"path"}
+    if unknown:
+        raise ConfigError(f"alignment given: unknown key {sorted(unknown)[0]}; known: path")
+    configured = job.config.alignment.configuration.get("path")
+    if configured:
+        return Path(configured)
+    own = job.source / "alignment.json"
+    return own if own.exists() else None
+
+
+def _given(job: SeriesJob, measured: list[SectionImage]) -> SeriesAlignment:
+    """Take the alignment over; AlignmentError where the series has none."""
+    path = _given_path(job)
+    alignment = job.given
+    if path is not None:
+        alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else read_alignment(path)
+    if alignment is None:
+        raise AlignmentError(
+            f"series {job.data_set.id}: alignment.name is 'given', but {job.source} holds neither"
+            " data_set.xml nor alignment.json; set alignment.configuration.path, or use alignment.name=joint"
+        )
+    numbers = {s.section_number for s in measured}
+    taken = tuple(s for s in alignment.sections if s.alignment2d.section_number in numbers)
+    if not taken:
+        raise AlignmentError(
+            f"series {job.data_set.id}: the given alignment has none of the {len(numbers)} sections that"
+            " were read; check its section numbers"
+        )
+    return replace(alignment, sections=taken)
+
+
+def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
+    """Return warnings on the scales of the Alignment3d; AlignmentError where they are impossible."""
+    scales = np.linalg.norm(alignment.alignment3d.volume_to_reference[:, :3], axis=0)
+    text = " x ".join(f"{s:.2f}" for s in scales)
+    if (scales < SCALE_ERROR[0]).any() or (scales > SCALE_ERROR[1]).any():
+        raise AlignmentError(
+            f"Alignment3d scales {text}: expected {SCALE_ERROR[0]}-{SCALE_ERROR[1]}; check resolution_um and"
+            " section_thickness_um of the manifest"
+        )
+    if (scales < SCALE_WARNING[0]).any() or (scales > SCALE_WARNING[1]).any():
+        return (f"Alignment3d scales {text} lie outside the usual {SCALE_WARNING[0]}-{SCALE_WARNING[1]}",)
+    return ()
+
+
+def _from_nothing(job: SeriesJob, measured: list[SectionImage], upstream: Upstream) -> SeriesAlignment:
+    """Align the series by its images alone, and keep the reconstructed specimen."""
+    options = alignment_options(job)
+    reference = load_reference(job, REFERENCE_UM)
+    thumbnails = [_thumbnail(job, section) for section in measured]
+    alignment = align_series(thumbnails, reference, options)
+    space = replace(alignment.alignment3d, reference_space_id=job.data_set.reference_space_id)
+    alignment = replace(alignment, alignment3d=space)
+    specimen = reconstruct(thumbnails, alignment)
+    attributes = {
+        "axes": ["z", "y", "x"],
+        "origin_um": list(specimen.origin_um),
+        "spacing_um": list(specimen.spacing_um),
+    }
+    job.run.write_volume({"stain": specimen.stain}, attributes)
+    return alignment
+
+
+def alignment_options(job: SeriesJob) -> AlignmentOptions:
+    """Return the options of the aligner: its configuration, and what the manifest says of the series."""
+    own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
+    known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
+    given = dict(job.config.alignment.configuration)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.3) or known
+            raise ConfigError(f"alignment.configuration: unknown key {key}; did you mean {near[0]}?")
+    manifest: dict[str, Any] = {name: getattr(job.data_set, name) for name in own - {"aligner"}}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    try:
+        return AlignmentOptions(**values, **manifest, aligner=job.config.alignment.name)
+    except TypeError as error:
+        raise ConfigError(f"alignment.configuration: {error}") from None
+
+
+def _thumbnail(job: SeriesJob, section: SectionImage) -> SectionThumbnail:
+    pixels, valid, attributes = job.run.read_thumbnail(section.section_number)
+    reduce, factor = attributes["reduce"], attributes["factor"]
+    # A reduced pixel is the mean of a block: its centre lies half a block in. Stored pixels become
+    # manifest pixels by their factor alone.
+    to_section = np.array([[reduce, 0.0, (reduce - 1) / 2], [0.0, reduce, (reduce - 1) / 2]]) * factor
+    return SectionThumbnail(
+        section_number=section.section_number,
+        z_um=job.data_set.z_um(section.section_number),
+        pixels=pixels,
+        resolution_um=section.resolution_um,
+        thumbnail_to_section=to_section,
+        valid=valid,
+        rotate_deg=section.rotate_deg,
+        flip=section.flip,
+    )

@@ -1,0 +1,103 @@
+"""What a run says of itself: section_data_set.json and provenance.json."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from pipeline.jobs import SeriesJob, Upstream, task_name
+from pipeline.model import SectionImage
+from pipeline.store.run import Receipt, read_json, write_json
+
+LIBRARIES = (
+    "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",
+    "tifffile", "zarr",
+)  # fmt: skip
+
+
+def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Write what became of the series and of every section, and how it was made."""
+    alignment = {}
+    if upstream["align"].ok:
+        document = read_json(job.run.require("alignment.json"))
+        alignment = {item["section_number"]: item for item in document["alignment2d"]}
+    sections = [section_summary(job, s, upstream, alignment.get(s.section_number, {})) for s in job.sections]
+    write_json(job.run.file("section_data_set.json"), _data_set(job, upstream, sections))
+    write_json(job.run.file("provenance.json"), _provenance(job, upstream, digest))
+    return {"statuses": {str(s["section_number"]): s["status"] for s in sections}}
+
+
+def section_summary(
+    job: SeriesJob, section: SectionImage, upstream: Upstream, aligned: dict[str, Any]
+) -> dict[str, Any]:
+    """Return one section as processed: what the manifest says, its status, flags and quality figures."""
+    measure, detect = (upstream[task_name(stage, section)] for stage in ("measure", "detect"))
+    if section.path is None:
+        status = "missing"
+    elif not (measure.ok and detect.ok):
+        status = "fail"
+    else:
+        status = aligned.get("status", "fail")
+    own = {k: v for k, v in asdict(section).items() if k != "path"}
+    messages = dict.fromkeys(m for m in (measure.message, detect.message) if m)
+    return {
+        **own,
+        "file": section.path.name if section.path else None,
+        "status": status,
+        "flags": list(messages),
+        "quality": {
+            **{k: measure.facts[k] for k in ("factor", "stored_px", "rectangle_px", "context") if measure.ok},
+            **(detect.facts if detect.ok else {}),
+            **aligned.get("measures", {}),
+        },
+    }
+
+
+def series_messages(upstream: Upstream) -> list[str]:
+    """Return what went wrong, first causes only, as `task: message`."""
+    failed = [r for r in upstream.values() if r.state == "failed"]
+    return [f"{receipt.task}: {receipt.message}" for receipt in failed]
+
+
+def _data_set(job: SeriesJob, upstream: Upstream, sections: list[dict[str, Any]]) -> dict[str, Any]:
+    own = {k: v for k, v in asdict(job.data_set).items() if k != "section_images"}
+    notes = upstream["align"].facts.get("notes", []) if upstream["align"].ok else []
+    unknown = upstream["unionize"].facts.get("unknown_labels", []) if upstream["unionize"].ok else []
+    labels = (
+        [f"annotation labels {unknown} are not in the ontology; they count under root"] if unknown else []
+    )
+    return {
+        **own,
+        "stages": {
+            stage: _state(upstream, stage) for stage in ("measure", "detect", "align", "grid", "unionize")
+        },
+        "errors": series_messages(upstream),
+        "warnings": [*job.warnings, *notes, *labels],
+        "section_images": sections,
+    }
+
+
+def _state(upstream: Upstream, stage: str) -> str:
+    states = [r.state for name, r in upstream.items() if name == stage or name.startswith(f"{stage}-")]
+    return states[0] if len(set(states)) == 1 else f"{states.count('done')} of {len(states)} done"
+
+
+def _provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
+    packages = {name: version(name) for name in LIBRARIES}
+    return {
+        "pipeline": version("ish-pipeline"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "digest": digest,
+        "configuration": job.config.model_dump(mode="json"),
+        "reference_directory": str(job.reference_directory.resolve()) if job.reference_directory else None,
+        "inputs": dict(job.files),
+        "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
+    }
+
+
+def _cost(receipt: Receipt) -> dict[str, Any]:
+    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts"}}

@@ -1,0 +1,153 @@
+"""Hold a run against the truth of the rendered series that it processed.
+
+    python workflows/score.py RUN RENDERED     RENDERED holds series/ and truth/, as `ish phantom` writes
+
+Three questions are asked apart:
+mask        Dice between the mask found and the pixels that express
+structures  energy per structure, against two truths: *exact*, summed over the section pixels that lie in the
+            structure; and *gridded*, the true masks at their true places through the same 200 um grid and
+            smoothing, which is what a perfect detector and a perfect alignment would reach
+grid        energy of voxels, against the gridded truth
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from pipeline import gridding
+from pipeline.errors import DataError
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.series import read_series
+from pipeline.intensity import darkness
+from pipeline.loading import GRID_LABELS_UM, load_pixels, open_reference
+from pipeline.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8
+from pipeline.opening import run_reference
+from pipeline.reference import ReferenceSpace, hemispheres
+from pipeline.store.run import RunFolder, read_json
+from pipeline.unionize import LabelIndex, unionize
+
+COARSE_VOXELS = 1000  # structures of 8 mm3 and more: 200 um of smoothing hardly reaches into them
+BOTH = 3
+
+
+def dice(run: RunFolder, truth: Path, sections: list[SectionImage]) -> float:
+    """Return the Dice of the masks of all sections together."""
+    both = either = 0
+    for section in sections:
+        found = run.read_expression(section.section_number) > 0
+        true = true_mask(truth, section)
+        both += int((found & true).sum())
+        either += int(found.sum()) + int(true.sum())
+    return 2 * both / max(either, 1)
+
+
+def true_mask(truth: Path, section: SectionImage) -> Bool:
+    """Return the pixels of a section that express, (H, W) bool, as stored."""
+    path = truth / f"section_{section.section_number:04d}_expressing.png"
+    return np.asarray(imagecodecs.imread(path)) > 0
+
+
+def gridded_truth(
+    truth: Path, data_set: SectionDataSet, sections: list[SectionImage], reference: ReferenceSpace
+) -> tuple[ExpressionSums, Bool]:
+    """Return the 200 um grid of the true masks at their true places."""
+    alignment = read_alignment(truth / "alignment.json")
+    placed = []
+    for section in sections:
+        aligned = alignment.of(section.section_number)
+        if aligned is None:
+            raise DataError(f"{truth}: no true alignment of section {section.section_number}")
+        dark = darkness(load_pixels(section))
+        factor = round(section.width_px / dark.shape[1])
+        expression: UInt8 = np.where(true_mask(truth, section), np.maximum(dark, 1), 0).astype(np.uint8)
+        pitch = gridding.fine_pitch_px(section.resolution_um * factor)
+        sums = gridding.accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
+        rectangle = (0, 0, dark.shape[1], dark.shape[0])
+        cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
+        smooth = gridding.smooth(cells, gridding.GriddingParameters().smoothing_um)
+        z_um = data_set.z_um(section.section_number)
+        placed.append(gridding.PlacedSection(smooth, z_um, aligned.alignment2d.volume_to_section))
+    z_smoothing = gridding.GriddingParameters().z_smoothing_um
+    return gridding.assemble(placed, alignment.alignment3d, reference.grid, data_set.spacing_um, z_smoothing)
+
+
+def energies(path: Path) -> dict[int, float]:
+    """Return expression energy per structure, both hemispheres together, from a CSV table."""
+    with path.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["hemisphere_id"]) == BOTH]
+    return {int(row["structure_id"]): float(row["expression_energy"] or "nan") for row in rows}
+
+
+def agreement(found: dict[int, float], true: dict[int, float], wanted: set[int]) -> dict[str, float]:
+    """Return Pearson's r and the ratio of the means over the structures that both have."""
+    common = sorted(k for k in wanted & found.keys() & true.keys() if np.isfinite(found[k] + true[k]))
+    a, b = (np.array([values[k] for k in common]) for values in (found, true))
+    return {
+        "structures": len(common),
+        "pearson": float(np.corrcoef(a, b)[0, 1]),
+        "mean_ratio": float(a.mean() / b.mean()),
+    }
+
+
+def score(run_path: Path, rendered: Path) -> dict[str, dict[str, float]]:
+    """Return all figures of a run by question."""
+    run, truth = RunFolder(run_path), rendered / "truth"
+    data_set = read_series(rendered / "series").data_set
+    kept = {s["section_number"] for s in read_json(run.require("section_data_set.json"))["section_images"]}
+    sections = [s for s in data_set.section_images if s.path is not None and s.section_number in kept]
+    directory = run_reference(run_path)
+    reference = open_reference(directory, GRID_LABELS_UM if directory else None)
+    index = LabelIndex.of(reference.grid_labels(), reference.ontology)
+    sums, covered = gridded_truth(truth, data_set, sections, reference)
+    rows = unionize(data_set.id, sums, covered, index, hemispheres(reference.grid))
+    gridded = {r.structure_id: r.expression_energy for r in rows if r.hemisphere_id == BOTH}
+    found, exact = energies(run.require("structure_unionize.csv")), energies(truth / "structure_energy.csv")
+    voxels = voxel_counts(index)
+    coarse = {k for k in exact if voxels.get(k, 0) >= COARSE_VOXELS}
+    ours = run.read_grid()["energy"].astype(np.float64)
+    inside = covered & (ours >= 0) & (index.inverse.reshape(covered.shape) > 0)
+    return {
+        "mask": {"dice": dice(run, truth, sections)},
+        "structures, gridded truth": agreement(found, gridded, set(exact)),
+        f"structures of {COARSE_VOXELS} voxels and more, exact truth": agreement(found, exact, coarse),
+        "structures, exact truth": agreement(found, exact, set(exact)),
+        "voxels, gridded truth": {
+            "voxels": float(inside.sum()),
+            "pearson": float(np.corrcoef(ours[inside], sums.energy[inside])[0, 1]),
+            "mean_ratio": float(ours[inside].mean() / sums.energy[inside].mean()),
+        },
+    }
+
+
+def voxel_counts(index: LabelIndex) -> dict[int, int]:
+    """Return how many voxels of the 200 um grid each structure has, descendants included."""
+    direct = np.bincount(index.inverse, minlength=len(index.label_ids))
+    counts = dict.fromkeys(index.structure_ids, 0)
+    for label, ancestors in enumerate(index.ancestors):
+        for position in ancestors:
+            counts[index.structure_ids[position]] += int(direct[label])
+    return counts
+
+
+def show(figures: dict[str, dict[str, float]]) -> None:
+    """Print the figures, a line a question."""
+    for question, values in figures.items():
+        print(f"{question:52s}" + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+
+def main() -> None:
+    """Score the run and the rendered series of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("rendered", type=Path)
+    given = parser.parse_args()
+    show(score(given.run, given.rendered))
+
+
+if __name__ == "__main__":
+    main()
