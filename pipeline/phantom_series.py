@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.atomic import replacing
 from pipeline.errors import ConfigError
@@ -20,17 +21,13 @@ from pipeline.formats.images import write_image
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.tables import write_csv
-from pipeline.model import BOTH, LEFT, RIGHT, SUM_FIELDS, Bool, ExpressionSums, UInt8
+from pipeline.model import BOTH, LEFT, RIGHT, Bool, ExpressionSums, UInt8
 from pipeline.phantom import (
     RenderedSection,
-    RenderOptions,
     Scene,
     SectionTruth,
-    build_scene,
     drawn,
-    phantom_reference,
     render_section,
-    sagittal_geometry,
     true_alignment,
 )
 
@@ -46,8 +43,8 @@ class SeriesForm:
     ----------
     image : str             jpeg, png or tiff
     quality : int           of a JPEG
-    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which holds the
-                            given alignment and may store images reduced
+    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which holds
+                            the given alignment and may store images reduced
     give_alignment : bool   csv only: put the given alignment, without extra poses, into the series
     give_hints : bool       csv only: state section order and which way is up
     truth_masks : bool      write mask, tissue and artefacts of every section
@@ -61,36 +58,24 @@ class SeriesForm:
     truth_masks: bool = True
 
 
-def demo_scene(
-    sections: int = 20, resolution_um: float = 8.0, options: RenderOptions = RenderOptions()
-) -> Scene:
-    """Return the phantom's left hemisphere cut into sagittal sections."""
-    reference = phantom_reference(50.0)
-    geometry = sagittal_geometry(reference, sections, resolution_um, seed=options.seed)
-    return build_scene(reference, geometry, options=options)
+DEFAULT_FORM = SeriesForm()
 
 
 def write_phantom_series(
-    folder: Path,
-    scene: Scene | None = None,
-    form: SeriesForm = SeriesForm(),
-    progress: Progress | None = None,
+    folder: Path, scene: Scene, form: SeriesForm = DEFAULT_FORM, progress: Progress | None = None
 ) -> Path:
     """Render a series into `folder`/series and its truth into `folder`/truth; return the former.
-
-    Parameters
-    ----------
-    scene : Scene           what to draw; default the phantom's left hemisphere in 20 sections at 8 um
-    progress : callable     told (sections done, sections in all)
 
     The truth: `alignment.json` with the extra poses, `section_NNNN.npz` (`step_px`, `nodes`: where the pixels
     lie, bilinear between nodes every `step_px` drawn pixels), masks as PNG, the 200 um grids of energy,
     density and intensity, `structure_energy.csv` by structure (children included) and hemisphere. Sums are in
     pixels of the manifest.
+
+    Parameters
+    ----------
+    progress : callable     told (sections done, sections in all)
     """
-    shown = demo_scene() if scene is None else scene
-    if form.manifest == "csv":
-        shown = replace(shown, geometry=drawn(shown.geometry))
+    shown = replace(scene, geometry=drawn(scene.geometry)) if form.manifest == "csv" else scene
     series, truth = folder / "series", folder / "truth"
     _check_empty(series)
     files, sums = {}, _Totals()
@@ -161,25 +146,23 @@ def _write_truth(truth: Path, scene: Scene, sums: _Totals) -> None:
         return
     for name in ("energy", "density", "intensity"):
         write_grid(truth / f"{name}.mhd", getattr(sums.voxels, name).astype(np.float32), 200.0)
-    pixel = scene.geometry.factor**2
-    write_csv(truth / "structure_energy.csv", _table(scene, sums.structures.map(lambda array: array * pixel)))
+    write_csv(truth / "structure_energy.csv", _table(scene, sums.structures))
 
 
-def _table(scene: Scene, sums: ExpressionSums) -> dict[str, list[float]]:
-    """Return sums and ratios of every structure, children included, left, right and both."""
-    columns: dict[str, list[float]] = {"structure_id": [], "hemisphere_id": []}
-    names = ("expression_density", "expression_intensity", "expression_energy")
-    columns |= {name: [] for name in (*SUM_FIELDS, *names)}
-    ontology = scene.reference.ontology
-    for structure in ontology.structures:
-        inside = np.isin(scene.ids, list(ontology.descendants(structure.id)))
-        own = sums.map(lambda array, inside=inside: array[:, inside].sum(axis=1))
-        for hemisphere, rows in ((LEFT, [0]), (RIGHT, [1]), (BOTH, [0, 1])):
-            one = own.map(lambda array, rows=rows: array[rows].sum(keepdims=True))
-            if one.sum_pixels[0] > 0:
-                values = [*one.arrays().values(), one.density, one.intensity, one.energy]
-                for column, value in zip(
-                    columns, (structure.id, hemisphere, *(float(v[0]) for v in values)), strict=True
-                ):
-                    columns[column].append(value)
-    return columns
+def _table(scene: Scene, sums: ExpressionSums) -> dict[str, npt.NDArray[Any]]:
+    """Return sums and ratios of every structure, children included; left, right and both hemispheres."""
+    ontology, pixel = scene.reference.ontology, scene.geometry.factor**2
+    ids = np.array([s.id for s in ontology.structures])
+    inside = np.array([np.isin(scene.ids, list(ontology.descendants(int(i)))) for i in ids])
+
+    def gathered(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        sides = pixel * (array @ inside.T)
+        return np.concatenate([sides, sides.sum(axis=0, keepdims=True)]).T.ravel()
+
+    total = sums.map(gathered)
+    seen = total.sum_pixels > 0
+    hemispheres = np.tile([LEFT, RIGHT, BOTH], ids.size)
+    columns = {"structure_id": np.repeat(ids, 3), "hemisphere_id": hemispheres, **total.arrays()}
+    for name in ("density", "intensity", "energy"):
+        columns[f"expression_{name}"] = getattr(total, name)
+    return {name: column[seen] for name, column in columns.items()}

@@ -1,0 +1,63 @@
+"""A procedural mouse brain, and a renderer of ISH series with known truth.
+
+- `phantom_reference(spacing_um)` makes the brain: annotation, template, ontology, no file needed.
+- `sagittal_geometry(reference, sections, resolution_um)`, `coronal_geometry(..)` cut any reference;
+  `geometry_from(data_set, alignment, resolution_um)` takes the geometry of a real series. `with_margin`
+  adds glass for large extra poses, `turned` scans pictures another way, `reversed_numbers` numbers the
+  sections the other way; series that share `Cut(brain_seed=..)` and `specimen_seed` are of one brain.
+- `StructureExpression({"DG-sg": 165.0})` or `GridExpression(energy)` is what the gene expresses.
+- `RenderOptions(seed=.., extra_rotation_deg=4, extra_shift_um=150, warp_um=60, ..)`: all off but noise.
+- `scene = build_scene(reference, geometry, expression, options)`, then `render_section(scene, index)` for
+  every index of `scene.images` but those whose number is in `scene.missing`. A `RenderedSection` has
+  `pixels` (h, w, 3) uint8 and `truth`: `pixel_map.to_reference(points)`, `expressing`, `tissue`,
+  `artefacts`, `structures`, `voxels` (sums of this section, in drawn pixels).
+- `geometry.alignment` is the alignment that the series may give; `true_alignment(scene)` has the extra
+  poses in it. `pixel_map(scene, image)` is the true place of every pixel without drawing it.
+"""
+
+from pipeline.phantom.brain import phantom_reference
+from pipeline.phantom.cut import Cut, coronal_geometry, sagittal_geometry
+from pipeline.phantom.expression import GridExpression, StructureExpression
+from pipeline.phantom.geometry import (
+    SeriesGeometry,
+    drawn,
+    geometry_from,
+    reversed_numbers,
+    turned,
+    with_margin,
+)
+from pipeline.phantom.mapping import PixelMap
+from pipeline.phantom.options import RenderOptions
+from pipeline.phantom.render import (
+    RenderedSection,
+    Scene,
+    SectionTruth,
+    build_scene,
+    pixel_map,
+    render_section,
+    true_alignment,
+)
+
+__all__ = [
+    "Cut",
+    "GridExpression",
+    "PixelMap",
+    "RenderOptions",
+    "RenderedSection",
+    "Scene",
+    "SectionTruth",
+    "SeriesGeometry",
+    "StructureExpression",
+    "build_scene",
+    "coronal_geometry",
+    "drawn",
+    "geometry_from",
+    "phantom_reference",
+    "pixel_map",
+    "render_section",
+    "reversed_numbers",
+    "sagittal_geometry",
+    "true_alignment",
+    "turned",
+    "with_margin",
+]

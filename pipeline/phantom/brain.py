@@ -1,0 +1,80 @@
+"""The phantom brain: a reference space made by rule, without any file."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.errors import ConfigError
+from pipeline.model import CORONAL_SPACE, EXTENT_UM, MIDLINE_UM, Float32, UInt32
+from pipeline.phantom.forebrain import paint_forebrain
+from pipeline.phantom.hindbrain import paint_hindbrain
+from pipeline.phantom.kernels import compact
+from pipeline.phantom.shapes import Slab
+from pipeline.phantom.structures import phantom_ontology
+from pipeline.reference import ReferenceSpace
+
+SLAB_UM = 400.0
+SOFT_UM = 30.0
+TEMPLATE_SEED = 9
+FAMILIES = {73: 25.0, 1009: 70.0, 512: 135.0, 315: 120.0, 1089: 128.0, 549: 105.0}  # grey levels by ancestor
+
+
+def phantom_reference(spacing_um: float = 50.0, reference_space_id: int = CORONAL_SPACE) -> ReferenceSpace:
+    """Make the phantom brain.
+
+    The two hemispheres mirror each other exactly about R = 5700 um: voxel k lies at k x `spacing_um`, so
+    ``annotation[..., 1:]`` equals its own flip along R wherever 5700 is a multiple of the spacing.
+
+    Parameters
+    ----------
+    spacing_um : float, um      voxel size of annotation and template, 10-200
+
+    Returns
+    -------
+    ReferenceSpace              in the 13200 x 8000 x 11400 um box, with template and ontology
+    """
+    if not 10.0 <= spacing_um <= 200.0:
+        raise ConfigError(f"phantom: expected a voxel size from 10 to 200 um, got {spacing_um}")
+    half, back = _half(spacing_um)
+    return ReferenceSpace(
+        id=reference_space_id,
+        name="phantom",
+        annotation=half[:, :, back],
+        annotation_um=spacing_um,
+        ontology=phantom_ontology(),
+        template=_template(half, spacing_um)[:, :, back],
+        template_um=spacing_um,
+        citation="procedural phantom; structure names and ids after the Allen Mouse Brain Atlas",
+    )
+
+
+def _half(spacing_um: float) -> tuple[UInt32, npt.NDArray[np.intp]]:
+    """Paint one half by distance from the midline; return it and where each plane along R finds its own."""
+    p, i, r = (spacing_um * np.arange(round(extent / spacing_um)) for extent in EXTENT_UM)
+    u, back = np.unique(np.abs(r - MIDLINE_UM), return_inverse=True)
+    labels = np.zeros((p.size, i.size, u.size), np.uint32)
+    step = max(int(SLAB_UM / spacing_um), 1)
+    for start in range(0, p.size, step):
+        planes = slice(start, start + step)
+        p32, i32, u32 = (np.asarray(a, np.float32) for a in (p[planes], i, u))
+        slab = Slab(p32, i32, u32, labels[planes])
+        paint_forebrain(slab)
+        paint_hindbrain(slab)
+    return labels, back
+
+
+def _template(half: UInt32, spacing_um: float) -> Float32:
+    """Return a grey picture of the half: brightness by family and structure, borders soft."""
+    ontology = phantom_ontology()
+    rng = np.random.default_rng(TEMPLATE_SEED)
+    bright = {0: 4.0}
+    for structure in sorted(ontology.structures, key=lambda s: s.graph_order):
+        family = next((b for i, b in FAMILIES.items() if i in ontology.path(structure.id)), 110.0)
+        bright[structure.id] = family + float(rng.normal(0, 12))
+    ids = np.array(sorted(bright), np.uint32)
+    table = np.array([bright[int(i)] for i in ids], np.float32)
+    index, _ = compact(half, ids)
+    soft: Float32 = ndimage.gaussian_filter(table[index], SOFT_UM / spacing_um, mode="mirror", truncate=2.0)
+    return soft

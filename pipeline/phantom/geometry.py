@@ -1,0 +1,183 @@
+"""Where the sections of a rendered series lie, in which frames; the geometry of a real data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.errors import ConfigError
+from pipeline.model import (
+    Alignment2d,
+    Alignment3d,
+    Float64,
+    SectionAlignment,
+    SectionDataSet,
+    SectionImage,
+    SeriesAlignment,
+)
+
+FRAME_TOLERANCE = 0.01
+OPPOSITE = {
+    "caudal_to_rostral": "rostral_to_caudal",
+    "rostral_to_caudal": "caudal_to_rostral",
+    "lateral_to_medial": "medial_to_lateral",
+    "medial_to_lateral": "lateral_to_medial",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesGeometry:
+    """A series before it has pixels: its manifest, its known alignment and the resolution to draw at.
+
+    `data_set` and `alignment` are in the manifest's frame; images are drawn `factor` times smaller.
+    """
+
+    data_set: SectionDataSet
+    alignment: SeriesAlignment
+    factor: int = 1
+
+    def size_px(self, image: SectionImage) -> tuple[int, int]:
+        """Return width and height of the image to draw, in px."""
+        return image.width_px // self.factor, image.height_px // self.factor
+
+    def resolution_um(self, image: SectionImage) -> float:
+        """Return the size of a drawn pixel, in um."""
+        return image.resolution_um * self.factor
+
+    def drawn_to_volume(self, image: SectionImage) -> Float64:
+        """Return the known map of drawn pixels to the volume, (2, 3)."""
+        section = self.alignment.of(image.section_number)
+        if section is None:
+            raise ConfigError(f"phantom: section {image.section_number} of the geometry has no Alignment2d")
+        return affine.compose(
+            section.alignment2d.section_to_volume, affine.scaling((self.factor, self.factor))
+        )
+
+
+def geometry_from(
+    data_set: SectionDataSet, alignment: SeriesAlignment, resolution_um: float
+) -> SeriesGeometry:
+    """Take the geometry of an aligned data set, to be drawn at about `resolution_um`.
+
+    Where that is a power of two times the manifest's resolution (within 1 %), the manifest stays as it is
+    and images are stored reduced; else manifest and alignment are rescaled to exactly `resolution_um`.
+    Sections without an alignment are left out.
+    """
+    images = tuple(i for i in data_set.section_images if alignment.of(i.section_number) is not None)
+    if not images:
+        raise ConfigError("phantom: expected a data set with aligned sections, got none with an Alignment2d")
+    kept = replace(data_set, section_images=images)
+    factor = 2 ** round(np.log2(resolution_um / images[0].resolution_um))
+    off = abs(factor * images[0].resolution_um / resolution_um - 1)
+    if factor >= 1 and off <= FRAME_TOLERANCE:
+        return SeriesGeometry(kept, alignment, int(factor))
+    return _rescaled(kept, alignment, resolution_um)
+
+
+def drawn(geometry: SeriesGeometry) -> SeriesGeometry:
+    """Return the same series with the drawn images' own frame as its manifest."""
+    if geometry.factor == 1:
+        return geometry
+    first = geometry.data_set.section_images[0]
+    return _rescaled(geometry.data_set, geometry.alignment, geometry.resolution_um(first))
+
+
+def _rescaled(data_set: SectionDataSet, alignment: SeriesAlignment, resolution_um: float) -> SeriesGeometry:
+    images, sections = [], []
+    for image in data_set.section_images:
+        f = resolution_um / image.resolution_um
+        width, height = int(image.width_px / f), int(image.height_px / f)
+        images.append(
+            replace(
+                image,
+                width_px=width,
+                height_px=height,
+                resolution_um=resolution_um,
+                path=None,
+                tissue_box_px=None,
+                dark_polygons_px=(),
+            )
+        )
+        found = alignment.of(image.section_number)
+        if found is not None:
+            matrix = affine.compose(found.alignment2d.section_to_volume, affine.scaling((f, f)))
+            sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
+    return SeriesGeometry(
+        replace(data_set, section_images=tuple(images)), replace(alignment, sections=tuple(sections))
+    )
+
+
+def with_margin(geometry: SeriesGeometry, margin_um: float) -> SeriesGeometry:
+    """Return the geometry with more glass round every section, for poses that leave the frame."""
+    images, sections = [], []
+    for image in geometry.data_set.section_images:
+        pad = int(np.ceil(margin_um / image.resolution_um))
+        images.append(replace(image, width_px=image.width_px + 2 * pad, height_px=image.height_px + 2 * pad))
+        found = geometry.alignment.of(image.section_number)
+        if found is not None:
+            shift = np.array([[1.0, 0.0, -pad], [0.0, 1.0, -pad]])
+            matrix = affine.compose(found.alignment2d.section_to_volume, shift)
+            sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
+    return _with(geometry, images, sections)
+
+
+def reversed_numbers(geometry: SeriesGeometry) -> SeriesGeometry:
+    """Return the series numbered the other way round: the same images, a negative z in Alignment3d."""
+    images, thickness = geometry.data_set.section_images, geometry.data_set.section_thickness_um
+    ends = images[0].section_number + images[-1].section_number
+    flip = affine.identity(3)
+    flip[2] = (0.0, 0.0, -1.0, ends * thickness)
+    volume = geometry.alignment.alignment3d
+    sections = [
+        replace(
+            section,
+            alignment2d=Alignment2d(
+                ends - section.alignment2d.section_number, section.alignment2d.section_to_volume
+            ),
+        )
+        for section in reversed(geometry.alignment.sections)
+    ]
+    renumbered = [replace(image, section_number=ends - image.section_number) for image in reversed(images)]
+    order = OPPOSITE.get(str(geometry.data_set.section_order))
+    return replace(
+        geometry,
+        data_set=replace(geometry.data_set, section_images=tuple(renumbered), section_order=order),
+        alignment=SeriesAlignment(
+            Alignment3d(volume.reference_space_id, affine.compose(volume.volume_to_reference, flip)),
+            tuple(sections),
+        ),
+    )
+
+
+def turned(geometry: SeriesGeometry, quarter_turns: int = 0, *, mirrored: bool = False) -> SeriesGeometry:
+    """Return the series scanned another way: pictures mirrored left to right, then turned clockwise.
+
+    The alignment follows; a mirrored series has Alignment2d of negative determinant.
+    """
+    images, sections = [], []
+    for image in geometry.data_set.section_images:
+        size = (image.width_px, image.height_px)
+        back = affine.identity(2)
+        if mirrored:
+            back = np.array([[-1.0, 0.0, size[0] - 1.0], [0.0, 1.0, 0.0]])
+        for _ in range(quarter_turns % 4):
+            back = affine.compose(back, np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, size[1] - 1.0]]))
+            size = size[::-1]
+        images.append(replace(image, width_px=size[0], height_px=size[1]))
+        found = geometry.alignment.of(image.section_number)
+        if found is not None:
+            matrix = affine.compose(found.alignment2d.section_to_volume, back)
+            sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
+    return _with(geometry, images, sections)
+
+
+def _with(
+    geometry: SeriesGeometry, images: list[SectionImage], sections: list[SectionAlignment]
+) -> SeriesGeometry:
+    return replace(
+        geometry,
+        data_set=replace(geometry.data_set, section_images=tuple(images)),
+        alignment=replace(geometry.alignment, sections=tuple(sections)),
+    )

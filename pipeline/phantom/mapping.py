@@ -1,0 +1,46 @@
+"""Where every pixel of a rendered section truly lies in the reference space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model import Float64
+
+LATTICE_UM = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """The true place of every pixel, exact by definition: bilinear between the nodes of a lattice.
+
+    The renderer itself looks every pixel up through this lattice, so nothing is lost by storing it.
+
+    Parameters
+    ----------
+    step_px : int                       node (j, i) is pixel (x, y) = (i * step_px, j * step_px)
+    nodes : (rows, columns, 3) float64  (P, I, R), um
+    """
+
+    step_px: int
+    nodes: Float64
+
+    def to_reference(self, points: Float64) -> Float64:
+        """Map pixels (n, 2), (x, y), to (n, 3) um; beyond the lattice the last cell is continued."""
+        at = np.asarray(points, dtype=np.float64) / self.step_px
+        rows, columns, _ = self.nodes.shape
+        i = np.clip(np.floor(at[:, 0]).astype(int), 0, columns - 2)
+        j = np.clip(np.floor(at[:, 1]).astype(int), 0, rows - 2)
+        fx, fy = (at[:, 0] - i)[:, None], (at[:, 1] - j)[:, None]
+        top = self.nodes[j, i] * (1 - fx) + self.nodes[j, i + 1] * fx
+        bottom = self.nodes[j + 1, i] * (1 - fx) + self.nodes[j + 1, i + 1] * fx
+        return np.asarray(top * (1 - fy) + bottom * fy, np.float64)
+
+
+def lattice_px(width_px: int, height_px: int, resolution_um: float) -> tuple[int, Float64]:
+    """Return the node step, px, and the node positions (rows, columns, 2), px, that cover an image."""
+    step = max(round(LATTICE_UM / resolution_um), 1)
+    columns, rows = ((n - 1) // step + 2 for n in (width_px, height_px))
+    x, y = np.meshgrid(step * np.arange(columns), step * np.arange(rows))
+    return step, np.stack([x, y], axis=-1).astype(np.float64)

@@ -1,0 +1,292 @@
+"""Draw the sections of an ISH series, each with its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import affine
+from pipeline.errors import ConfigError
+from pipeline.model import (
+    Alignment2d,
+    Bool,
+    ExpressionSums,
+    Float32,
+    Float64,
+    SectionAlignment,
+    SectionImage,
+    SeriesAlignment,
+    UInt8,
+    UInt32,
+    frozen,
+)
+from pipeline.phantom import artefacts, cells, kernels, stain
+from pipeline.phantom.expression import Expression, GridExpression, StructureExpression
+from pipeline.phantom.fields import SmoothField, random_field
+from pipeline.phantom.geometry import SeriesGeometry
+from pipeline.phantom.mapping import PixelMap, lattice_px
+from pipeline.phantom.options import RenderOptions
+from pipeline.reference import ReferenceSpace
+
+FAINT_PER_MM2 = (500.0, 2200.0)
+# One stream of random numbers a purpose, so that no option changes what another one draws.
+STAIN, SHAPE, MISSING, POSE, WARP, GAIN, TEXTURE, GONE, CELLS, FAINT, SOIL, LIGHT, NOISE = range(13)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that a series is drawn from; build it with `build_scene`.
+
+    Parameters
+    ----------
+    ids : (n,) uint32               structure id by compact label, 0 first
+    volume : Volume                 compact labels, stain and energy
+    faint : (n,) float32            faint cells per mm2 by compact label
+    shape : SmoothField or None     displacement of the brain against the reference
+    missing : frozenset             section numbers without an image
+    """
+
+    reference: ReferenceSpace
+    geometry: SeriesGeometry
+    options: RenderOptions
+    ids: UInt32
+    volume: kernels.Volume
+    faint: Float32
+    calibrations: dict[float, cells.Calibration]
+    shape: SmoothField | None
+    missing: frozenset[int]
+
+    @property
+    def images(self) -> tuple[SectionImage, ...]:
+        """The sections of the manifest, those without an image included."""
+        return self.geometry.data_set.section_images
+
+    def rng(self, *purpose: int) -> np.random.Generator:
+        """Return the random stream of a purpose."""
+        return np.random.default_rng([self.options.seed, *purpose])
+
+
+@dataclass(frozen=True, eq=False)
+class SectionTruth:
+    """What is known of a rendered section.
+
+    Parameters
+    ----------
+    pixel_map : PixelMap                where every pixel lies in the reference
+    expressing : (h, w) bool            at least half covered by expressing cells
+    tissue : (h, w) bool                inside the brain, ventricles included, and not lost
+    artefacts : (h, w) uint8            0 clean, 1 lost or torn (glass beside it too), 2 bubble, 3 dust
+    structures : (2, n) ExpressionSums  by hemisphere (left, right) and compact label (`Scene.ids`)
+    voxels : (67, 41, 58) ExpressionSums    by the nearest 200 um voxel
+
+    Sums are in drawn pixels and show the tissue before light, noise, bubbles and dust.
+    """
+
+    pixel_map: PixelMap
+    expressing: Bool
+    tissue: Bool
+    artefacts: UInt8
+    structures: ExpressionSums
+    voxels: ExpressionSums
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedSection:
+    """A picture, (h, w, 3) uint8, and its truth."""
+
+    section_number: int
+    pixels: UInt8
+    truth: SectionTruth
+
+
+def build_scene(
+    reference: ReferenceSpace,
+    geometry: SeriesGeometry,
+    expression: Expression | None = None,
+    options: RenderOptions | None = None,
+) -> Scene:
+    """Prepare a series for drawing: labels, stain, expression, the shape of the individual brain."""
+    wanted = expression or StructureExpression()
+    chosen = options or RenderOptions()
+    ids = kernels.distinct(reference.annotation)
+    labels, voxels = kernels.compact(reference.annotation, ids)
+    rng = np.random.default_rng([chosen.seed, STAIN])
+    darkness = stain.draw_stain(reference.ontology, ids, voxels, rng)
+    solid = np.array([_is_solid(reference, int(i)) for i in ids])
+    faint = chosen.faint_cells * rng.uniform(*FAINT_PER_MM2, ids.size) * solid
+    energy, grid = _energy(reference, ids, wanted)
+    volume = kernels.Volume(
+        labels,
+        float(reference.annotation_um),
+        darkness,
+        energy * solid,
+        solid & (not chosen.sense),
+        grid,
+        wanted.grid.spacing_um if isinstance(wanted, GridExpression) else 0.0,
+    )
+    resolutions = {geometry.resolution_um(image) for image in geometry.data_set.section_images}
+    return Scene(
+        reference,
+        geometry,
+        chosen,
+        ids,
+        volume,
+        faint.astype(np.float32),
+        {r: cells.calibrate(r) for r in resolutions},
+        _shape(reference, chosen),
+        _missing(geometry, chosen),
+    )
+
+
+def _is_solid(reference: ReferenceSpace, structure_id: int) -> bool:
+    """Return whether cells can be there: neither glass nor ventricle."""
+    ontology = reference.ontology
+    fluid = structure_id in ontology.by_id and stain.VENTRICLES in ontology.path(structure_id)
+    return structure_id != 0 and not fluid
+
+
+def _energy(reference: ReferenceSpace, ids: UInt32, wanted: Expression) -> tuple[Float32, Float32]:
+    """Return energy by structure and the energy grid; one of them is empty of meaning."""
+    if isinstance(wanted, StructureExpression):
+        return wanted.table(reference.ontology, ids), np.zeros((0, 0, 0), np.float32)
+    return np.zeros(ids.size, np.float32), wanted.energy
+
+
+def _shape(reference: ReferenceSpace, options: RenderOptions) -> SmoothField | None:
+    if options.shape_um == 0:
+        return None
+    every = max(round(400.0 / reference.annotation_um), 1)
+    places = np.argwhere(reference.annotation[::every, ::every, ::every]) * every * reference.annotation_um
+    rng = np.random.default_rng([options.shape_seed, SHAPE])
+    return random_field(rng, places.astype(np.float64), options.shape_um, options.shape_scale_um)
+
+
+def _missing(geometry: SeriesGeometry, options: RenderOptions) -> frozenset[int]:
+    numbers = [image.section_number for image in geometry.data_set.section_images]
+    rng = np.random.default_rng([options.seed, MISSING])
+    lost = rng.permutation(numbers)[: round(options.missing * len(numbers))]
+    return frozenset(int(n) for n in lost)
+
+
+def pose(scene: Scene, image: SectionImage) -> Float64:
+    """Return the unknown extra pose of a section, (2, 3): volume um as given to volume um in truth."""
+    options, rng = scene.options, scene.rng(POSE, image.section_number)
+    angle, shift_x, shift_y = (float(v) for v in rng.uniform(-1, 1, 3))
+    width, height = scene.geometry.size_px(image)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    x, y = affine.apply(scene.geometry.drawn_to_volume(image), middle)
+    shift = (shift_x * options.extra_shift_um, shift_y * options.extra_shift_um)
+    return affine.rigid2d(angle * options.extra_rotation_deg, shift, (float(x), float(y)))
+
+
+def true_alignment(scene: Scene) -> SeriesAlignment:
+    """Return the given alignment with the extra poses put in; warp and shape are not affine and stay out."""
+    sections = []
+    for image in scene.images:
+        section = scene.geometry.alignment.of(image.section_number)
+        if section is None:
+            continue
+        matrix = affine.compose(pose(scene, image), section.alignment2d.section_to_volume)
+        sections.append(SectionAlignment(Alignment2d(image.section_number, matrix)))
+    return SeriesAlignment(scene.geometry.alignment.alignment3d, tuple(sections))
+
+
+def pixel_map(scene: Scene, image: SectionImage) -> PixelMap:
+    """Return where the drawn pixels of a section lie.
+
+    In this order: the given Alignment2d, extra pose, warp, the given Alignment3d, shape of the brain.
+    """
+    width, height = scene.geometry.size_px(image)
+    step, points = lattice_px(width, height, scene.geometry.resolution_um(image))
+    to_volume = affine.compose(pose(scene, image), scene.geometry.drawn_to_volume(image))
+    flat = affine.apply(to_volume, points)
+    options = scene.options
+    if options.warp_um > 0:
+        rng = scene.rng(WARP, image.section_number)
+        places = flat.reshape(-1, 2)
+        flat = flat + random_field(rng, places, options.warp_um, options.warp_scale_um)(flat)
+    z = np.full((*flat.shape[:-1], 1), scene.geometry.data_set.z_um(image.section_number))
+    volume = np.concatenate([flat, z], axis=-1)
+    nodes = affine.apply(scene.geometry.alignment.alignment3d.volume_to_reference, volume)
+    if scene.shape is not None:
+        nodes = nodes + scene.shape(nodes)
+    return PixelMap(step, np.ascontiguousarray(nodes))
+
+
+def render_section(scene: Scene, index: int) -> RenderedSection:
+    """Draw section `index` of the manifest; it may be one of `scene.missing`, which the caller leaves out."""
+    if not 0 <= index < len(scene.images):
+        raise ConfigError(f"phantom: expected a section from 0 to {len(scene.images) - 1}, got {index}")
+    image = scene.images[index]
+    number, options = image.section_number, scene.options
+    place = pixel_map(scene, image)
+    slide = _slide(scene, image, place)
+    lattice = _lattice(scene, image, place, slide)
+    lost = artefacts.gone(slide, options, scene.rng(GONE, number))
+    gain = 1 + options.stain_gain * scene.rng(GAIN, number).uniform(-1, 1)
+    labels, tissue, energy = kernels.look_up(scene.volume, lattice, lost, gain)
+    darkness, expressing = _cells(scene, image, labels * (lost == 0), tissue, energy)
+    truth = _tally(scene, lattice, labels, darkness, expressing)
+    added, kinds = artefacts.soil(slide, options, scene.rng(SOIL, number))
+    kinds[(lost > 0) & (kinds == artefacts.CLEAN)] = artefacts.GONE
+    seen = darkness if added is None else np.clip(darkness + added, 0, 255)
+    pixels = kernels.develop(
+        seen, lattice, stain.colour_table(), _noise(scene, number), (options.light_gain, options.gamma)
+    )
+    known = SectionTruth(place, frozen(expressing), frozen((labels > 0) & (lost == 0)), frozen(kinds), *truth)
+    return RenderedSection(number, pixels, known)
+
+
+def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artefacts.Slide:
+    width, height = scene.geometry.size_px(image)
+    index = np.rint(place.nodes / scene.volume.spacing_um).astype(int)
+    inside = ((index >= 0) & (index < scene.volume.labels.shape)).all(axis=-1)
+    tissue = np.zeros(inside.shape, bool)
+    tissue[inside] = scene.volume.labels[tuple(index[inside].T)] > 0
+    return artefacts.Slide(width, height, scene.geometry.resolution_um(image), place.step_px, tissue)
+
+
+def _lattice(scene: Scene, image: SectionImage, place: PixelMap, slide: artefacts.Slide) -> kernels.Lattice:
+    number = image.section_number
+    step_um = place.step_px * slide.resolution_um
+    grain = stain.texture(scene.rng(TEXTURE, number), slide.tissue.shape, step_um, scene.options.texture)
+    light = artefacts.light(slide, scene.options, scene.rng(LIGHT, number))
+    return kernels.Lattice(place.step_px, place.nodes, grain, light)
+
+
+def _noise(scene: Scene, number: int) -> Float32:
+    side = kernels.NOISE_SIDE
+    tile = scene.rng(NOISE, number).standard_normal((side, side), dtype=np.float32)
+    return tile * np.float32(scene.options.noise)
+
+
+def _cells(
+    scene: Scene, image: SectionImage, labels: npt.NDArray[np.uint16], tissue: Float32, energy: Float32
+) -> tuple[Float32, Bool]:
+    """Draw faint cells, then expressing ones over them; returns darkness and the mask of expression."""
+    resolution, number = scene.geometry.resolution_um(image), image.section_number
+    height, width = labels.shape
+    thrown = cells.throw_cells(
+        scene.rng(CELLS, number), energy, tissue, scene.calibrations[resolution], resolution
+    )
+    _, faint = cells.draw_cells(
+        cells.throw_faint(scene.rng(FAINT, number), labels, scene.faint, resolution), height, width
+    )
+    share, added = cells.draw_cells(thrown, height, width)
+    darkness = np.minimum(tissue + faint * (1 - share) + added, np.float32(252))
+    return darkness, share >= 0.5
+
+
+def _tally(
+    scene: Scene,
+    lattice: kernels.Lattice,
+    labels: npt.NDArray[np.uint16],
+    darkness: Float32,
+    expressing: Bool,
+) -> tuple[ExpressionSums, ExpressionSums]:
+    by_label = np.zeros((2, scene.ids.size, 4))
+    by_voxel = np.zeros((*scene.reference.grid.shape, 4))
+    kernels.tally(lattice, labels, darkness, expressing, (by_label, by_voxel))
+    return ExpressionSums(*np.moveaxis(by_label, -1, 0)), ExpressionSums(*np.moveaxis(by_voxel, -1, 0))

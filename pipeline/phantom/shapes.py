@@ -1,0 +1,174 @@
+"""Solid shapes that a brain is modelled from: depth below the surface, positive inside, um.
+
+Coordinates are (P, I, U) with U = |R - midline|, so that whatever is modelled is mirrored by itself. A
+`Slab` is a range of coronal planes; every shape is evaluated only where its bounding box meets the slab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from pipeline.model import Bool, Float32, Float64, UInt32
+
+Box = tuple[slice, slice, slice]
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """Coronal planes to paint on.
+
+    Parameters
+    ----------
+    p, i, u : (n,) float32, um      positions of the planes, rows and columns
+    labels : (p, i, u) uint32       structure ids, painted in place
+    """
+
+    p: Float32
+    i: Float32
+    u: Float32
+    labels: UInt32
+
+    @cached_property
+    def whole(self) -> Box:
+        """The box of the whole slab."""
+        return slice(0, self.p.size), slice(0, self.i.size), slice(0, self.u.size)
+
+    def grid(self, box: Box) -> tuple[Float32, Float32, Float32]:
+        """Return the open coordinate grid of a box: (p, 1, 1), (1, i, 1), (1, 1, u)."""
+        return self.p[box[0], None, None], self.i[None, box[1], None], self.u[None, None, box[2]]
+
+    def box(self, low: Sequence[float], high: Sequence[float]) -> Box | None:
+        """Return the slices that a bounding box covers, None where it misses the slab."""
+        found = []
+        for axis, a, b in zip((self.p, self.i, self.u), low, high, strict=True):
+            start, stop = np.searchsorted(axis, [a, b], side="left")
+            if start >= stop:
+                return None
+            found.append(slice(int(start), int(stop)))
+        return found[0], found[1], found[2]
+
+    def paint(self, structure_id: int, mask: Bool, box: Box | None = None) -> None:
+        """Label the voxels of `mask`, which covers `box`."""
+        self.labels[self.whole if box is None else box][mask] = structure_id
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An ellipsoid, turned by `pitch_deg` in the sagittal plane (positive lowers the rear end)."""
+
+    centre: Point
+    radii: Point
+    pitch_deg: float = 0.0
+    yaw_deg: float = 0.0  # in the horizontal plane; positive moves the rear end laterally
+
+    def box(self, slab: Slab) -> Box | None:
+        """Return where the ellipsoid may lie."""
+        reach = np.sqrt((self._axes**2 * np.square(self.radii)[:, None]).sum(axis=0))
+        centre = np.asarray(self.centre)
+        return slab.box(centre - reach, centre + reach)
+
+    @property
+    def _axes(self) -> Float64:
+        a, b = np.deg2rad([self.pitch_deg, self.yaw_deg])
+        pitch = np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
+        yaw = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+        return np.asarray(pitch @ yaw)
+
+    def depth(self, slab: Slab, box: Box) -> Float32:
+        """Return the depth below the surface over `box`, first order near the surface."""
+        offset = [g - np.float32(c) for g, c in zip(slab.grid(box), self.centre, strict=True)]
+        near = far = np.float32(0)
+        for axis, radius in zip(self._axes.astype(np.float32), self.radii, strict=True):
+            along = offset[0] * axis[0] + offset[1] * axis[1] + offset[2] * axis[2]
+            near = near + np.square(along / np.float32(radius))
+            far = far + np.square(along / np.float32(radius**2))
+        k = np.sqrt(near)
+        return np.asarray(k * (1 - k) / np.sqrt(far + np.float32(1e-12)), np.float32)
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A cord along a polyline; `radius` per vertex."""
+
+    vertices: tuple[Point, ...]
+    radius: tuple[float, ...]
+
+    def box(self, slab: Slab) -> Box | None:
+        """Return where the cord may lie."""
+        points, reach = np.asarray(self.vertices), max(self.radius)
+        return slab.box(points.min(axis=0) - reach, points.max(axis=0) + reach)
+
+    def depth(self, slab: Slab, box: Box) -> Float32:
+        """Return the depth below the surface of the cord over `box`."""
+        grid = slab.grid(box)
+        best = np.full(np.broadcast_shapes(*(g.shape for g in grid)), -1e9, np.float32)
+        for k in range(len(self.vertices) - 1):
+            t, distance = _to_segment(grid, self.vertices[k], self.vertices[k + 1])
+            radius = self.radius[k] + t * np.float32(self.radius[k + 1] - self.radius[k])
+            np.maximum(best, radius - distance, out=best)
+        return best
+
+
+def _to_segment(grid: tuple[Float32, ...], start: Point, end: Point) -> tuple[Float32, Float32]:
+    """Return the position along a segment, 0-1, and the distance from it, um."""
+    a, along = np.array(start, np.float32), np.subtract(end, start).astype(np.float32)
+    offset = [g - c for g, c in zip(grid, a, strict=True)]
+    dot = offset[0] * along[0] + offset[1] * along[1] + offset[2] * along[2]
+    t = np.clip(dot / np.float32(along @ along), 0, 1)
+    square = sum(np.square(o - t * d) for o, d in zip(offset, along, strict=True))
+    return np.asarray(t, np.float32), np.asarray(np.sqrt(square), np.float32)
+
+
+@dataclass(frozen=True)
+class Loft:
+    """A body drawn through coronal outlines, each four quarters of a superellipse.
+
+    `stations` holds a row an outline: P, centre I, centre U, and the reach up, down, lateral, medial.
+    """
+
+    stations: tuple[tuple[float, ...], ...]
+    exponent: float = 2.2
+
+    def box(self, slab: Slab) -> Box | None:
+        """Return where the body may lie."""
+        rows = np.asarray(self.stations)
+        p, i, u, up, down, lateral, medial = rows.T
+        return slab.box(
+            (p.min(), (i - up).min(), (u - medial).min()), (p.max(), (i + down).max(), (u + lateral).max())
+        )
+
+    def outline(self, p: Float32) -> list[Float32]:
+        """Return centre I, centre U, up, down, lateral, medial and slope factor at each plane (n, 1, 1)."""
+        rows = np.asarray(self.stations)
+        at = np.clip(p, rows[0, 0], rows[-1, 0])
+        curves = [PchipInterpolator(rows[:, 0], column) for column in rows[:, 1:].T]
+        size = PchipInterpolator(rows[:, 0], np.sqrt((rows[:, 3:5].sum(1)) * (rows[:, 5:7].sum(1))) / 2)
+        slope = 1 / np.sqrt(1 + size.derivative()(at) ** 2)
+        values = [
+            np.maximum(curve(at), floor)
+            for curve, floor in zip(curves, (-1e9, -1e9, 1, 1, 1, 1), strict=True)
+        ]
+        return [np.asarray(v, np.float32)[:, None, None] for v in (*values, slope)]
+
+    def depth(self, slab: Slab, box: Box) -> tuple[Float32, Float32]:
+        """Return the depth below the surface, and the angle round the centre.
+
+        The angle is 0 upwards, 90 lateral, 180 downwards, -90 medial, in degrees.
+        """
+        ci, cu, up, down, lateral, medial, slope = self.outline(slab.p[box[0]])
+        _, i, u = slab.grid(box)
+        y, x = i - ci, u - cu
+        ry, rx = np.where(y < 0, up, down), np.where(x > 0, lateral, medial)
+        n = np.float32(self.exponent)
+        g = (np.abs(x / rx) ** n + np.abs(y / ry) ** n) ** (1 / n) + np.float32(1e-6)
+        ray = np.hypot(x, y) * (1 / g - 1) * slope
+        return np.asarray(ray, np.float32), np.asarray(np.degrees(np.arctan2(x, -y)), np.float32)
+
+
+Shape = Ellipsoid | Tube
