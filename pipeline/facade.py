@@ -13,9 +13,13 @@ from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.jobs import SeriesJob
-from pipeline.loading import GRID_LABELS_UM, load_reference, probe_any
+from pipeline.loading import GRID_LABELS_UM, load_reference, open_reference, probe_any
 from pipeline.model import SectionDataSet
+from pipeline.opening import run_reference
+from pipeline.reference import ReferenceSpace
+from pipeline.report import write_index, write_report
 from pipeline.schedule import STEPS, run_jobs
+from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages import stages_from
 from pipeline.store.run import STATES, Receipt, RunFolder
 from pipeline.summary import series_messages
@@ -102,10 +106,28 @@ def status(folder: Path) -> list[dict[str, object]]:
 
     `folder` is a run, or holds runs in its direct subfolders; DataError where it holds none.
     """
+    return [row for run in _runs(folder) for row in _status_of(run)]
+
+
+def report(folder: Path) -> list[Path]:
+    """Write the page of a run, or the pages of all runs of a folder and their index; return the files."""
+    runs = _runs(folder)
+    pages = [write_report(run, _reference_of(run)) for run in runs]
+    return pages if runs[0].path == folder else [*pages, write_index(folder)]
+
+
+def _runs(folder: Path) -> list[RunFolder]:
     runs = [p for p in (folder, *sorted(folder.glob("*"))) if (p / "receipts").is_dir()]
     if not runs:
         raise DataError(f"{folder}: expected a run, or a folder of runs; found no receipts")
-    return [row for path in runs for row in _status_of(RunFolder(path))]
+    return [RunFolder(path) for path in runs]
+
+
+def _reference_of(run: RunFolder) -> ReferenceSpace | None:
+    try:
+        return open_reference(run_reference(run.path), OUTLINE_UM)
+    except PipelineError:
+        return None  # outlines and names are left out; the page says so
 
 
 def _status_of(run: RunFolder) -> list[dict[str, object]]:

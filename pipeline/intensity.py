@@ -44,7 +44,7 @@ def darkness(pixels: npt.NDArray[np.uint8]) -> UInt8:
     return flat.reshape(pixels.shape[:2])
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _inverted_luma(rgb: UInt8, out: UInt8) -> None:
     for i in range(out.size):
         luma = (

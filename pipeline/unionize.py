@@ -4,15 +4,20 @@ A structure is its own voxels and all that is inside it; many labels are themsel
 without data count in no denominator. Sums come from grid sums, so that a structure's density is that
 of its pixels, not the mean of its voxels' densities.
 
+Labels come in runs along the axis that memory holds together; one pass over the runs sums a grid, and
+what lies outside the brain is never touched.
+
 Source: Allen's StructureUnionize model and the identities that its served rows obey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from numba import njit
 
 from pipeline.errors import DataError
 from pipeline.model import (
@@ -22,6 +27,7 @@ from pipeline.model import (
     SUM_FIELDS,
     Bool,
     ExpressionSums,
+    Float32,
     Float64,
     Int64,
     StructureUnionize,
@@ -31,8 +37,11 @@ from pipeline.model import (
 )
 from pipeline.ontology import Ontology
 
+HEMISPHERES = (LEFT, RIGHT, BOTH)
 _ENERGY, _ENERGY_SQUARED, _COVERED, _VOXELS = range(len(SUM_FIELDS), len(SUM_FIELDS) + 4)
 _QUANTITIES = len(SUM_FIELDS) + 4
+_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN keeps its meaning
+_SMALLEST_TABLE = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,30 +50,72 @@ class LabelIndex:
 
     Parameters
     ----------
-    inverse : (voxels,) int64     position of each voxel's label in `label_ids`
-    ancestors : per label         positions in `structure_ids` of the label's structure and its ancestors
+    shape : (P, I, R)
+    axes : three ints                 the axes from the slowest to the fastest in memory
+    label_ids : (labels,) uint32      the distinct labels, ascending
+    runs : (runs, 3) int32            start and stop in memory order, position in `label_ids`; no label 0
+    structure_ids : ids               of all structures, in graph order
+    own : (labels,) int64             position in `structure_ids` that a label counts for; -1 for label 0
+    climb : (structures - 1, 2) int64 positions of a structure and its parent, children first
     """
 
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
     label_ids: UInt32
-    inverse: Int64
+    runs: npt.NDArray[np.int32]
     structure_ids: tuple[int, ...]
-    ancestors: tuple[tuple[int, ...], ...]
+    own: Int64
+    climb: Int64
 
     @classmethod
     def of(cls, labels: UInt32, ontology: Ontology) -> LabelIndex:
         """Index a label grid; labels that the ontology lacks count for its root, 0 for nothing."""
-        label_ids, inverse = np.unique(labels, return_inverse=True)
+        axes = tuple(int(axis) for axis in np.argsort([-abs(s) for s in labels.strides], kind="stable"))
+        flat = labels.transpose(axes).reshape(-1)
+        label_ids, runs = _runs(flat, labels.shape[axes[-1]])
         ordered = sorted(ontology.structures, key=lambda s: s.graph_order)
         position = {s.id: i for i, s in enumerate(ordered)}
-        root = (ontology.roots[0].id,)
+        root = position[ontology.roots[0].id]
+        own = [-1 if label == 0 else position.get(label, root) for label in label_ids.tolist()]
+        deepest_first = sorted(ordered, key=lambda s: -len(ontology.path(s.id)))
+        climb = [(position[s.id], position[s.parent_id]) for s in deepest_first if s.parent_id is not None]
+        pairs = np.array(climb, np.int64).reshape(-1, 2)
+        return cls(labels.shape, axes, label_ids, runs, tuple(position), np.array(own, np.int64), pairs)
 
-        def path(label: int) -> tuple[int, ...]:
-            if label == 0:
-                return ()
-            return ontology.path(label) if label in position else root
+    def flat(self, grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a (P, I, R) grid in the memory order of the labels, (voxels,)."""
+        if grid.shape != self.shape:
+            raise DataError(
+                f"unionize: the grid has {grid.size} voxels {grid.shape}, the labels"
+                f" {int(np.prod(self.shape))} {self.shape}; take labels of the grid's own resolution"
+            )
+        return grid.transpose(self.axes).reshape(-1)
 
-        ancestors = tuple(tuple(position[s] for s in path(int(label))) for label in label_ids)
-        return cls(label_ids, inverse.reshape(-1).astype(np.int64), tuple(position), ancestors)
+    def sides(self, hemisphere: UInt8) -> tuple[Int64, int]:
+        """Return the side (0 left, 1 right) along R, and how far apart in memory neighbours along R lie."""
+        side = np.asarray(hemisphere, np.int64) - LEFT
+        if side.shape != self.shape[-1:] or side.min() < 0 or side.max() > 1:
+            raise DataError(
+                f"unionize: expected hemisphere {LEFT} or {RIGHT} for each of {self.shape[-1]} planes of R,"
+                f" got {np.unique(hemisphere).tolist()} for {len(hemisphere)}"
+            )
+        behind = self.axes[self.axes.index(2) + 1 :]
+        return side, int(np.prod([self.shape[axis] for axis in behind], dtype=np.int64))
+
+    def propagate(self, direct: Float64) -> Float64:
+        """Add each label's sums to its structure and every ancestor.
+
+        Parameters
+        ----------
+        direct : (labels, ...) float64
+
+        Returns
+        -------
+        (structures, ...) float64
+        """
+        totals = np.zeros((len(self.structure_ids), int(np.prod(direct.shape[1:], dtype=np.int64))))
+        _propagate(direct.reshape(len(direct), -1), self.own, self.climb, totals)
+        return totals.reshape(-1, *direct.shape[1:])
 
 
 def unionize(
@@ -83,64 +134,253 @@ def unionize(
     -------
     rows in graph order, hemispheres 1, 2, 3 within a structure; structures without a pixel are left out
     """
-    if covered.size != index.inverse.size:
-        raise DataError(f"unionize: the grid has {covered.size} voxels, the labels {index.inverse.size}")
-    side = np.broadcast_to(hemisphere, covered.shape).reshape(-1)
-    quantities = _voxel_quantities(sums, covered)
-    per_label = {h: _label_sums(quantities, index, side == h) for h in (LEFT, RIGHT)}
-    totals = {h: _propagate(direct, index) for h, direct in per_label.items()}
-    totals[BOTH] = totals[LEFT] + totals[RIGHT]
-    rows = []
-    for position, structure_id in enumerate(index.structure_ids):
-        for hemisphere_id in (LEFT, RIGHT, BOTH):
-            total = totals[hemisphere_id][:, position]
-            if total[0] > 0:
-                rows.append(_row((section_data_set_id, structure_id, hemisphere_id), total))
-    return rows
+    columns = unionize_columns(section_data_set_id, sums, covered, index, hemisphere)
+    return [StructureUnionize(*row) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
 
 
-def _voxel_quantities(sums: ExpressionSums, covered: Bool) -> list[Float64]:
-    inside = covered.reshape(-1)
-    energy = np.where(inside, np.nan_to_num(sums.energy.reshape(-1), nan=0.0), 0.0)
-    measured = inside & (np.asarray(sums.sum_pixels).reshape(-1) > 0)
-    columns = [np.where(inside, np.asarray(a, np.float64).reshape(-1), 0.0) for a in sums.arrays().values()]
-    counts = [measured.astype(np.float64), np.ones(inside.size)]
-    return [*columns, energy, energy**2, *counts]
+def unionize_columns(
+    section_data_set_id: int, sums: ExpressionSums, covered: Bool, index: LabelIndex, hemisphere: UInt8
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what `unionize` returns as columns, one array a field: for tables and many grids."""
+    inside = index.flat(covered)
+    arrays = [index.flat(np.asarray(array)) for array in sums.arrays().values()]
+    side, step = index.sides(hemisphere)
+    direct = np.zeros((len(index.label_ids), 2, _QUANTITIES))
+    _accumulate(index.runs, side, _turns(side), step, inside, *arrays, direct)
+    left_right = index.propagate(direct)
+    totals = np.concatenate([left_right, left_right.sum(axis=1, keepdims=True)], axis=1)
+    structure, column = np.nonzero(totals[:, :, 0] > 0)
+    return {
+        "section_data_set_id": np.full(len(structure), section_data_set_id, np.int64),
+        "structure_id": np.array(index.structure_ids, np.int64)[structure],
+        "hemisphere_id": np.array(HEMISPHERES, np.int64)[column],
+        **_fields(totals[structure, column]),
+    }
 
 
-def _label_sums(quantities: Sequence[Float64], index: LabelIndex, chosen: Bool) -> Float64:
-    """Return (quantities, labels): direct sums over the chosen voxels."""
-    labels = len(index.label_ids)
-    inverse = index.inverse[chosen]
-    return np.stack([np.bincount(inverse, weights=q[chosen], minlength=labels) for q in quantities])
+def _fields(totals: Float64) -> dict[str, npt.NDArray[Any]]:
+    """Return Allen's fields of (rows, quantities), in the order of StructureUnionize."""
+    sums = ExpressionSums(*(totals[:, q] for q in range(len(SUM_FIELDS))))
+    mean, cv = _mean_and_cv(totals[:, _COVERED], totals[:, _ENERGY], totals[:, _ENERGY_SQUARED])
+    return {
+        "sum_pixels": sums.sum_pixels,
+        "sum_expressing_pixels": sums.sum_expressing_pixels,
+        "sum_pixel_intensity": sums.sum_pixel_intensity,
+        "sum_expressing_pixel_intensity": sums.sum_expressing_pixel_intensity,
+        "expression_density": sums.density,
+        "expression_intensity": sums.intensity,
+        "expression_energy": sums.energy,
+        "voxel_energy_mean": mean,
+        "voxel_energy_cv": cv,
+        "coverage": totals[:, _COVERED] / totals[:, _VOXELS],
+    }
 
 
-def _propagate(direct: Float64, index: LabelIndex) -> Float64:
-    """Return (quantities, structures): each label's sums added to its structure and every ancestor."""
-    totals = np.zeros((_QUANTITIES, len(index.structure_ids)))
-    for label, ancestors in enumerate(index.ancestors):
-        totals[:, list(ancestors)] += direct[:, label, None]
-    return totals
+def _mean_and_cv(count: Float64, total: Float64, squares: Float64) -> tuple[Float64, Float64]:
+    mean = ratio(total, count)
+    variance = ratio(squares, count) - mean**2
+    return mean, ratio(np.sqrt(np.maximum(variance, 0.0)), mean)
 
 
-def _row(key: tuple[int, int, int], total: Float64) -> StructureUnionize:
-    sums = ExpressionSums(*total[: len(SUM_FIELDS)])
-    covered = total[_COVERED]
-    mean = total[_ENERGY] / covered
-    variance = max(0.0, total[_ENERGY_SQUARED] / covered - mean**2)
-    section_data_set_id, structure_id, hemisphere_id = key
-    return StructureUnionize(
-        section_data_set_id=section_data_set_id,
-        structure_id=structure_id,
-        hemisphere_id=hemisphere_id,
-        sum_pixels=float(sums.sum_pixels),
-        sum_expressing_pixels=float(sums.sum_expressing_pixels),
-        sum_pixel_intensity=float(sums.sum_pixel_intensity),
-        sum_expressing_pixel_intensity=float(sums.sum_expressing_pixel_intensity),
-        expression_density=float(sums.density),
-        expression_intensity=float(sums.intensity),
-        expression_energy=float(sums.energy),
-        voxel_energy_mean=float(mean),
-        voxel_energy_cv=float(ratio(np.sqrt(variance), mean)),
-        coverage=float(covered / total[_VOXELS]),
-    )
+@dataclass(frozen=True, eq=False)
+class EnergyTable:
+    """Voxel energy of many grids over the structure hierarchy.
+
+    Parameters
+    ----------
+    structure_ids : (structures,) int64          those that have a voxel, in graph order
+    count : (grids, structures, 3) float64       voxels with data; hemispheres 1, 2, 3
+    mean, cv : (grids, structures, 3) float64    over these voxels; NaN where there is none
+    coverage : (grids, structures, 3) float64    their share of the structure; NaN where it has no voxel
+    """
+
+    structure_ids: Int64
+    count: Float64
+    mean: Float64
+    cv: Float64
+    coverage: Float64
+
+
+def unionize_energy(grids: Float32, index: LabelIndex, hemisphere: UInt8) -> EnergyTable:
+    """Sum many energy grids over the structure hierarchy.
+
+    Parameters
+    ----------
+    grids : (grids, P, I, R) float32   NaN = no data
+    index, hemisphere                  as `unionize` takes them
+    """
+    order, bounds = _sorted_voxels(index, hemisphere)
+    voxels = index.propagate(np.diff(bounds).reshape(-1, 2).astype(np.float64))
+    present = np.flatnonzero(voxels.sum(axis=1))
+    voxels = np.column_stack([voxels, voxels.sum(axis=1)])[present]
+    table = np.empty((4, len(grids), len(present), 3))
+    work, totals = np.empty(int(np.prod(index.shape)), np.float32), np.empty((len(index.structure_ids), 6))
+    direct = np.empty((len(bounds) - 1, 3))
+    for row, grid in enumerate(grids):
+        work[:] = index.flat(grid)
+        _sum_sorted(work, order, bounds, direct)
+        totals[:] = 0.0
+        _propagate(direct.reshape(-1, 6), index.own, index.climb, totals)
+        _finish(totals, present, voxels, table[:, row])
+    return EnergyTable(np.array(index.structure_ids, np.int64)[present], *table)
+
+
+def _sorted_voxels(index: LabelIndex, hemisphere: UInt8) -> tuple[npt.NDArray[np.int32], Int64]:
+    """Return the labelled voxels sorted by label and side, and where each (label, side) begins."""
+    lengths = index.runs[:, 1] - index.runs[:, 0]
+    steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    voxels = np.repeat(index.runs[:, 0], lengths) + steps
+    side, step = index.sides(hemisphere)
+    keys = np.repeat(index.runs[:, 2], lengths) * 2 + side[(voxels // step) % len(side)]
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=2 * len(index.label_ids)))])
+    return voxels[np.argsort(keys, kind="stable")].astype(np.int32), bounds.astype(np.int64)
+
+
+def _turns(side: Int64) -> Int64:
+    """Return, along R, where the side next changes."""
+    turns = np.full(side.size, side.size)
+    for at in range(side.size - 2, -1, -1):
+        turns[at] = turns[at + 1] if side[at] == side[at + 1] else at + 1
+    return turns
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def _accumulate(  # type: ignore[no-untyped-def]
+    runs, side, turns, step, covered, pixels, expressing, bright, intensity, out
+):
+    """Add each run's quantities to `out` (labels, 2, quantities); `step` is the distance along R."""
+    for run in range(runs.shape[0]):
+        start, stop, label = runs[run]
+        while start < stop:
+            r = (start // step) % side.size
+            end = min(stop, start + turns[r] - r) if step == 1 else stop
+            a = b = c = d = e = ee = n = 0.0
+            for v in range(end - start):
+                at = start + v
+                if covered[at]:
+                    p, x = float(pixels[at]), float(bright[at])
+                    a += p
+                    b += expressing[at]
+                    c += x
+                    d += intensity[at]
+                    if p > 0.0:
+                        energy = x / p
+                        e += energy
+                        ee += energy * energy
+                        n += 1.0
+            cell = out[label, side[r]]
+            cell[0] += a
+            cell[1] += b
+            cell[2] += c
+            cell[3] += d
+            cell[4] += e
+            cell[5] += ee
+            cell[6] += n
+            cell[7] += end - start
+            start = end
+
+
+@njit(cache=True, nogil=True)
+def _finish(totals, present, voxels, out):  # type: ignore[no-untyped-def]
+    """Turn (structures, left and right x count, sum, squares) into count, mean, cv, coverage."""
+    for row in range(present.size):
+        left_right = totals[present[row]]
+        for side in range(3):
+            n, total, squares = left_right[0], left_right[1], left_right[2]
+            if side == 1:
+                n, total, squares = left_right[3], left_right[4], left_right[5]
+            elif side == 2:
+                n, total, squares = n + left_right[3], total + left_right[4], squares + left_right[5]
+            mean = total / n if n > 0 else np.nan
+            variance = squares / n - mean * mean if n > 0 else np.nan
+            out[0, row, side] = n
+            out[1, row, side] = mean
+            out[2, row, side] = np.sqrt(max(variance, 0.0)) / mean if mean > 0 else np.nan
+            out[3, row, side] = n / voxels[row, side] if voxels[row, side] > 0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _propagate(direct, own, climb, totals):  # type: ignore[no-untyped-def]
+    """Add each label to its structure, then each structure to its parent, children first."""
+    for label in range(own.size):
+        if own[label] >= 0:
+            totals[own[label]] += direct[label]
+    for pair in range(climb.shape[0]):
+        totals[climb[pair, 1]] += totals[climb[pair, 0]]
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def _sum_sorted(grid, order, bounds, out):  # type: ignore[no-untyped-def]
+    """Write count, sum and sum of squares of every stretch of `order` to `out` (stretches, 3)."""
+    for stretch in range(bounds.size - 1):
+        voxels = order[bounds[stretch] : bounds[stretch + 1]]
+        n = total = squares = 0.0
+        for v in range(voxels.size):
+            value = np.float64(grid[np.uint32(voxels[v])])
+            there = value == value
+            value = value if there else np.float64(0)
+            n += 1.0 if there else 0.0
+            total += value
+            squares += value * value
+        out[stretch, 0] = n
+        out[stretch, 1] = total
+        out[stretch, 2] = squares
+
+
+def _runs(flat: UInt32, row: int) -> tuple[UInt32, npt.NDArray[np.int32]]:
+    """Return the distinct labels, and the runs of labels other than 0, cut at the ends of rows."""
+    flat = np.ascontiguousarray(flat, np.uint32)
+    runs = np.empty((_changes(flat) + flat.size // row, 3), np.int32)
+    size, distinct = _SMALLEST_TABLE, -1
+    while distinct < 0:
+        keys, seen = np.zeros(size, np.uint32), np.full(size, -1, np.int32)
+        count, distinct = _scan(flat, row, keys, seen, runs)
+        size *= 4
+    runs = runs[:count]
+    found, at = keys[seen >= 0], seen[seen >= 0]
+    order = np.argsort(found)
+    labelled = int((runs[:, 1] - runs[:, 0]).sum(dtype=np.int64))
+    outside = [0] if labelled < flat.size else []
+    rank = np.empty(distinct, np.int32)
+    rank[at[order]] = np.arange(distinct) + len(outside)
+    runs[:, 2] = rank[runs[:, 2]]
+    return np.concatenate([np.array(outside, np.uint32), found[order]]), runs
+
+
+@njit(cache=True, nogil=True)
+def _changes(flat):  # type: ignore[no-untyped-def]
+    count = 0
+    for i in range(flat.size - 1):
+        count += flat[i] != flat[i + 1]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
+    """Write the runs and tell labels apart by a hash table; a label's place is the order it came in.
+
+    Returns (runs, distinct labels), or (0, -1) where the table is too small.
+    """
+    mask = np.uint64(keys.size - 1)
+    distinct, count = 0, 0
+    for begin in range(0, flat.size, row):
+        line = flat[begin : begin + row]
+        start = 0
+        while start < row:
+            label = line[start]
+            stop = start + 1
+            while stop < row and line[stop] == label:
+                stop += 1
+            if label != 0:
+                slot = (label * np.uint64(0x9E3779B1) >> np.uint64(8)) & mask
+                while seen[slot] >= 0 and keys[slot] != label:
+                    slot = (slot + np.uint64(1)) & mask
+                if seen[slot] < 0:
+                    if 2 * distinct >= keys.size:
+                        return 0, -1
+                    keys[slot], seen[slot] = label, distinct
+                    distinct += 1
+                runs[count, 0], runs[count, 1], runs[count, 2] = begin + start, begin + stop, seen[slot]
+                count += 1
+            start = stop
+    return count, distinct

@@ -25,7 +25,8 @@ from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.series import read_series
 from pipeline.intensity import darkness
 from pipeline.loading import GRID_LABELS_UM, load_pixels, open_reference
-from pipeline.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8
+from pipeline.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
+from pipeline.ontology import Ontology
 from pipeline.opening import run_reference
 from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.store.run import RunFolder, read_json
@@ -102,15 +103,16 @@ def score(run_path: Path, rendered: Path) -> dict[str, dict[str, float]]:
     sections = [s for s in data_set.section_images if s.path is not None and s.section_number in kept]
     directory = run_reference(run_path)
     reference = open_reference(directory, GRID_LABELS_UM if directory else None)
-    index = LabelIndex.of(reference.grid_labels(), reference.ontology)
+    labels = reference.grid_labels()
+    index = LabelIndex.of(labels, reference.ontology)
     sums, covered = gridded_truth(truth, data_set, sections, reference)
     rows = unionize(data_set.id, sums, covered, index, hemispheres(reference.grid))
     gridded = {r.structure_id: r.expression_energy for r in rows if r.hemisphere_id == BOTH}
     found, exact = energies(run.require("structure_unionize.csv")), energies(truth / "structure_energy.csv")
-    voxels = voxel_counts(index)
+    voxels = voxel_counts(labels, reference.ontology)
     coarse = {k for k in exact if voxels.get(k, 0) >= COARSE_VOXELS}
     ours = run.read_grid()["energy"].astype(np.float64)
-    inside = covered & (ours >= 0) & (index.inverse.reshape(covered.shape) > 0)
+    inside = covered & (ours >= 0) & (labels > 0)
     return {
         "mask": {"dice": dice(run, truth, sections)},
         "structures, gridded truth": agreement(found, gridded, set(exact)),
@@ -124,13 +126,12 @@ def score(run_path: Path, rendered: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def voxel_counts(index: LabelIndex) -> dict[int, int]:
+def voxel_counts(labels: UInt32, ontology: Ontology) -> dict[int, int]:
     """Return how many voxels of the 200 um grid each structure has, descendants included."""
-    direct = np.bincount(index.inverse, minlength=len(index.label_ids))
-    counts = dict.fromkeys(index.structure_ids, 0)
-    for label, ancestors in enumerate(index.ancestors):
-        for position in ancestors:
-            counts[index.structure_ids[position]] += int(direct[label])
+    counts = dict.fromkeys(ontology.by_id, 0)
+    for label, number in zip(*np.unique(labels[labels > 0], return_counts=True), strict=True):
+        for ancestor in ontology.path(int(label)):
+            counts[ancestor] += int(number)
     return counts
 
 

@@ -18,7 +18,8 @@ from pipeline.config import load_config, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.exports import EXPORTS, export
 from pipeline.facade import RunOptions, SeriesResult
-from pipeline.phantom_series import SeriesForm, phantom_scene, write_phantom_series
+from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.scenes import data_set_scene, phantom_scene, render_options
 
 app = typer.Typer(
     name="ish",
@@ -83,17 +84,34 @@ def status(
 
 
 @app.command()
+def report(folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")]) -> None:
+    """Write the page of a run anew, or the pages and the index of a folder of runs."""
+    for path in facade.report(folder):
+        say(f"wrote {path}")
+
+
+@app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="the series goes to FOLDER/series, the truth beside it")],
     plane: Annotated[str, typer.Option(help="sagittal (left hemisphere) or coronal")] = "sagittal",
     sections: Annotated[int, typer.Option(min=1)] = 20,
     resolution_um: Annotated[float, typer.Option(min=0.5, help="um a pixel")] = 8.0,
+    geometry: Annotated[Path | None, typer.Option(help="draw through this series' data_set.xml")] = None,
+    reference: Annotated[Path | None, typer.Option(help="with --geometry: the brain that is cut")] = None,
+    energy: Annotated[Path | None, typer.Option(help="with --geometry: what is expressed, .mhd")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the renderer")] = None,
     give_alignment: Annotated[bool, typer.Option(help="put the alignment into the series")] = False,
 ) -> None:
-    """Render an ISH series of the phantom brain, with its truth beside it."""
-    scene = phantom_scene(plane, sections, resolution_um, parse_overrides(set_ or ()))
-    write_phantom_series(folder, scene, SeriesForm(give_alignment=give_alignment))
+    """Render an ISH series of the phantom brain, or of a real one, with its truth beside it."""
+    options = render_options(parse_overrides(set_ or ()))
+    if geometry is None:
+        scene = phantom_scene(plane, sections, resolution_um, options)
+    elif reference is None:
+        raise ConfigError("--geometry: expected --reference too, the brain that is cut")
+    else:
+        scene = data_set_scene(geometry, reference, energy, resolution_um, options)
+    form = SeriesForm(give_alignment=give_alignment, manifest="csv" if geometry is None else "xml")
+    write_phantom_series(folder, scene, form)
     say(f"wrote {folder / 'series'}; its truth is in {folder / 'truth'}")
 
 

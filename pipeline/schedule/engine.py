@@ -16,11 +16,12 @@ from dask.delayed import Delayed, delayed
 
 from pipeline.errors import ConfigError
 from pipeline.jobs import SeriesJob, Stage, task_name
+from pipeline.schedule.closing import REPORT
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt
 from pipeline.tasks import run_task
 
-STEPS = STAGES
+STEPS = (*STAGES, REPORT)
 ENGINES = ("threads", "processes")
 Report = Callable[[Receipt], None]
 

@@ -1,0 +1,87 @@
+"""Which pixels of a section express.
+
+A detector is one frozen dataclass with `name`, `halo_um` and ``detector(pixels, context) -> mask``, and one
+word in `DETECTORS`. The way of a section:
+
+1. ``measure_section(reduced, valid, um)`` on the image reduced to about `STATISTICS_UM` gives its
+   `SectionContext`: numbers and outlines only;
+2. ``pool_contexts(contexts)`` settles them over the series;
+3. ``detector(pixels, replace(context, resolution_um=...))`` marks the section at full resolution. A tile
+   takes ``context.at(x_px, y_px)`` and `halo_um` of surroundings, and gives what the whole image gives.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detection.adaptive import Adaptive
+from pipeline.detection.baselines import Global, Otsu
+from pipeline.detection.context import Artifact, SectionContext, pool_contexts
+from pipeline.detection.measure import STATISTICS_UM, measure_section
+from pipeline.detection.region import scan_rectangle, valid_region
+from pipeline.errors import ConfigError
+from pipeline.model import Bool
+
+__all__ = [
+    "DETECTORS",
+    "STATISTICS_UM",
+    "Artifact",
+    "Detector",
+    "SectionContext",
+    "make_detector",
+    "measure_section",
+    "pool_contexts",
+    "scan_rectangle",
+    "valid_region",
+]
+
+
+class Detector(Protocol):
+    """What every detector is."""
+
+    @property
+    def name(self) -> str:
+        """The word in `DETECTORS`."""
+
+    @property
+    def halo_um(self) -> float:
+        """How much of its surroundings a tile needs on every side."""
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
+        """Return the expressing pixels, (H, W) bool, of pixels (H, W[, 3]) uint8."""
+
+
+DETECTORS: dict[str, Any] = {detector.name: detector for detector in (Adaptive, Global, Otsu)}
+
+
+def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:
+    """Build a detector from its line of YAML.
+
+    Raises
+    ------
+    ConfigError
+        for a name or a parameter that is not known, with the nearest that is; for a value out of range.
+
+    >>> make_detector("adaptive", {"window_um": 80}).name
+    'adaptive'
+    """
+    kind = DETECTORS[_known("detection.name", name, list(DETECTORS))]
+    parameters = [field.name for field in fields(kind)]
+    for key in configuration:
+        _known("detection.configuration", key, parameters)
+    detector: Detector = kind(**configuration)
+    return detector
+
+
+def _known(where: str, word: str, words: list[str]) -> str:
+    if word in words:
+        return word
+    nearest = difflib.get_close_matches(str(word), words, 1, 0.0)
+    known = ", ".join(words)
+    raise ConfigError(f"{where}: expected one of {known}; got {word!r}, did you mean {nearest[0]!r}?")

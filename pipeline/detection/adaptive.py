@@ -1,0 +1,126 @@
+"""The default detector: darker than its surroundings by so many times the texture of the tissue.
+
+In optical density over the section's own glass a pixel expresses where it exceeds
+
+    min(background + contrast x noise, tissue_level + solid x noise)
+
+and lies in the upper part of its cell: above `height` of the way from the background to the darkest pixel
+next to it. `background` is a low rank of the surroundings, so that it lies between the cells also where
+cells are dense; the second term keeps bands solid that are wider than any surroundings. Both surfaces are
+computed on a coarse lattice anchored at the section's corner and compared pixel by pixel; then objects
+smaller than a cell's core go and pinholes are filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detection.checks import Ranges, check_ranges
+from pipeline.detection.context import SectionContext
+from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, window_rank
+from pipeline.detection.lattice import Lattice, keep_objects
+from pipeline.intensity import darkness, optical_density
+from pipeline.model import Bool, Float64, UInt8
+
+RANK_PERCENT = 40
+GLASS_SHARE = 0.3  # of the tissue level: what is paler is a ventricle or a tear, no surroundings of a cell
+LEAST_SIGMA_PX = 0.4
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Local threshold in optical density.
+
+    Parameters
+    ----------
+    contrast : float        over the background, in units of the tissue's texture
+    solid : float           over the tissue level, likewise: from here on a pixel expresses anywhere
+    height : float          share of a cell's own height at which it ends, 0-1
+    window_um : float       side of the surroundings
+    reach_um : float        how far the darkest pixel of a cell is looked for
+    smoothing_um : float    Gaussian sigma before the comparison, skipped where it is under 0.4 px
+    min_area_um2 : float    smaller objects go; at least 3 px, where 3 px are less than a cell
+    max_hole_um2 : float    smaller holes are filled
+    edge_um : float         rim of the tissue, darkened by its edge, that does not count
+    """
+
+    name: ClassVar[str] = "adaptive"
+    halo_um: ClassVar[float] = 256.0
+    ranges: ClassVar[Ranges] = {
+        "contrast": (1.0, 100.0),
+        "solid": (1.0, 200.0),
+        "height": (0.0, 0.9),
+        "window_um": (20.0, 200.0),
+        "reach_um": (0.0, 20.0),
+        "smoothing_um": (0.0, 5.0),
+        "min_area_um2": (0.0, 500.0),
+        "max_hole_um2": (0.0, 500.0),
+        "edge_um": (0.0, 100.0),
+    }
+
+    contrast: float = 19.0
+    solid: float = 36.0
+    height: float = 0.45
+    window_um: float = 67.0
+    reach_um: float = 4.2
+    smoothing_um: float = 0.73
+    min_area_um2: float = 22.0
+    max_hole_um2: float = 60.0
+    edge_um: float = 42.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
+        """Return the expressing pixels of an image or tile, (H, W) bool."""
+        dark = darkness(pixels)
+        if context.tissue_fraction <= 0:
+            return np.zeros(dark.shape, np.bool_)
+        lattice = Lattice.of(context, dark)
+        threshold, background = self._surfaces(lattice, context)
+        dark = self._smoothed(dark, context.resolution_um)
+        mask = above_surface(dark, threshold, lattice.pitch, lattice.first)
+        dark = self._upper_part(dark, context.resolution_um)
+        mask &= above_surface(dark, background, lattice.pitch, lattice.first)
+        mask &= lattice.inside_tissue(context, self.edge_um, mask.shape)
+        keep_objects(mask, context.resolution_um, self.min_area_um2, self.max_hole_um2)
+        return np.asarray(mask.view(np.bool_))
+
+    def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32]:
+        """Return threshold and background at every node, darkness x NODE_SCALE."""
+        glass = lattice.glass_luma(context)
+        pale = _darkness_of(glass, GLASS_SHARE * context.tissue_level).clip(0, 255).astype(np.uint8)
+        window = max(3, round(self.window_um / lattice.reduced_um))
+        rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
+        local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
+        above = self.contrast * context.noise
+        background = np.minimum(local, context.tissue_level + self.solid * context.noise - above)
+        return _nodes(_darkness_of(glass, background + above)), _nodes(_darkness_of(glass, background))
+
+    def _smoothed(self, dark: UInt8, resolution_um: float) -> UInt8:
+        sigma = self.smoothing_um / resolution_um
+        if sigma < LEAST_SIGMA_PX:
+            return dark
+        return np.asarray(cv2.GaussianBlur(dark, (0, 0), sigma), np.uint8)
+
+    def _upper_part(self, dark: UInt8, resolution_um: float) -> UInt8:
+        """Return what exceeds the background exactly where darkness exceeds `height` of the local peak."""
+        side = 2 * round(self.reach_um / resolution_um) + 1
+        if side == 1 or self.height == 0:
+            return dark
+        peak = np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
+        rest = 1.0 - self.height
+        return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -self.height / rest, 0.0, peak), np.uint8)
+
+
+def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:
+    return np.asarray(255.0 - glass_luma * 10.0**-density)
+
+
+def _nodes(surface: Float64) -> Int32:
+    return np.asarray(np.rint(surface.clip(0, 255) * NODE_SCALE), np.int32)

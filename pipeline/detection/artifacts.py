@@ -1,0 +1,154 @@
+"""What lies on a section and is no stain: dust and pen by their colour, rims of bubbles by their shape.
+
+Both work at the level of the outlines (about 8 um). A stain has one colour, whatever its strength: the
+ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detection.context import Artifact
+from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
+
+DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
+LEAST_OBJECT_UM2 = 250.0  # larger than a cell
+LEAST_CHROMA = 0.1  # a stain that is greyer than this cannot be told from dust
+GREY_SHARE = 0.4  # of the stain's chroma
+LEAST_INK_UM2 = 2000.0
+INK_ANGLE_DEG = 15.0
+
+BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
+BUBBLE_SURROUNDINGS_UM = 75.0
+LEAST_BUBBLE_UM2 = 2e4
+ROUND_UM, ROUGH_UM = 9.0, 32.0  # median and 90th percentile of the distance from an ellipse
+RIM_UM = 20.0
+
+
+def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, list[Artifact]]:
+    """Find dark objects that have not the colour of the stain.
+
+    Parameters
+    ----------
+    density : (h, w, 3) float64, OD         of red, green and blue
+    typical : float, OD                     of most tissue
+    um : float, um                          pixel size
+
+    Returns
+    -------
+    (h, w) bool                             where they are
+    list of Artifact                        "dust" where grey, "ink" where coloured
+    """
+    dark = (density.mean(axis=2) > DARK_SHARE * typical).astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
+    colours = np.stack(
+        [np.bincount(labels.ravel(), density[..., k].ravel(), count) for k in range(3)], axis=1
+    )
+    areas = boxes[:, cv2.CC_STAT_AREA].astype(np.float64) * um * um
+    stain = _stain_colour(density, typical)
+    kinds = _kinds(colours, areas, stain)
+    kinds[0] = 0
+    found = []
+    for index in np.flatnonzero(kinds):
+        name = "dust" if kinds[index] == 1 else "ink"
+        found.append(Artifact(name, float(areas[index]), _outline(labels, boxes[index], int(index), um)))
+    return np.asarray((kinds > 0)[labels]), found
+
+
+def _stain_colour(density: Float64, typical: float) -> Float64:
+    """Return the colour of the stained tissue, a unit vector: the median resists what is foreign."""
+    sample = density[::4, ::4]
+    stained = sample[sample.mean(axis=2) > 0.5 * typical]
+    if stained.size == 0:
+        return np.full(3, 3.0**-0.5)
+    colour = np.median(stained / np.linalg.norm(stained, axis=1, keepdims=True), axis=0)
+    return np.asarray(colour / np.linalg.norm(colour))
+
+
+def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
+    """Return 0 stain, 1 grey, 2 of another colour for every object."""
+    lengths = np.maximum(np.linalg.norm(colours, axis=1), 1e-9)
+    angle = np.degrees(np.arccos(np.clip(np.nan_to_num(colours @ stain / lengths), -1, 1)))
+    chroma, own = _chroma(colours), float(_chroma(stain[None])[0])
+    grey = (chroma < GREY_SHARE * own) & (own >= LEAST_CHROMA) & (areas >= LEAST_OBJECT_UM2)
+    ink = (angle > INK_ANGLE_DEG) & (areas >= LEAST_INK_UM2)
+    return np.where(ink, 2, grey.astype(np.int64))
+
+
+def _chroma(colours: Float64) -> Float64:
+    """Return how much more green a colour takes out than red and blue: 0 for grey, 0.3 for NBT/BCIP."""
+    return np.asarray(2 * colours[:, 1] / np.maximum(colours[:, 0] + colours[:, 2], 1e-9) - 1)
+
+
+def _outline(labels: npt.NDArray[np.int32], box: npt.NDArray[np.int32], index: int, um: float) -> Polygon:
+    """Return the outline of an object, one pixel wider than the object."""
+    x, y, width, height = (int(v) for v in box[:4])
+    part = np.pad((labels[y : y + height, x : x + width] == index).astype(np.uint8), 2)
+    part = cv2.dilate(part, np.ones((3, 3), np.uint8))
+    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return tuple(((float(p) + x - 1.5) * um, (float(q) + y - 1.5) * um) for p, q in contours[0][:, 0, :])
+
+
+def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
+    """Find the rims of bubbles: dark closed curves that follow an ellipse.
+
+    Layers of cells close to rings too, but run unevenly: their distance from an ellipse tells.
+
+    Parameters
+    ----------
+    dark : (h, w) uint8
+    um : float, um                          pixel size
+
+    Returns
+    -------
+    list of Artifact                        "bubble"; the outline is that of the rim alone, not of what
+                                            is seen through the bubble
+    """
+    side = 2 * round(BUBBLE_SURROUNDINGS_UM / um / 2) + 1
+    if side < 5:
+        return []
+    rim = (cv2.subtract(dark, cv2.medianBlur(dark, side)) >= BUBBLE_CONTRAST).astype(np.uint8)
+    rim = cv2.morphologyEx(rim, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    return [_rim(*ellipse, um) for ellipse in _elliptic_holes(rim, um)]
+
+
+def _elliptic_holes(
+    rim: UInt8, um: float
+) -> Iterator[tuple[tuple[float, float], tuple[float, float], float]]:
+    """Yield centre, axes (px) and angle (deg) of the holes that are ellipses."""
+    contours, hierarchy = cv2.findContours(np.pad(rim, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for contour, links in zip(contours, hierarchy[0] if contours else (), strict=True):
+        if links[3] < 0 or cv2.contourArea(contour) * um * um < LEAST_BUBBLE_UM2:
+            continue
+        (x, y), axes, angle = cv2.fitEllipse(contour.astype(np.float32))
+        away = _distance_from_ellipse(contour[:, 0] - (x, y), axes, angle) * um
+        if np.median(away) <= ROUND_UM and np.percentile(away, 90) <= ROUGH_UM:
+            yield (x - 1, y - 1), axes, angle
+
+
+def _distance_from_ellipse(points: Float64, axes: tuple[float, float], angle_deg: float) -> Float64:
+    """Return about how far points (n, 2) lie from an ellipse about the origin."""
+    turn = np.deg2rad(angle_deg)
+    u = points @ (np.cos(turn), np.sin(turn))
+    v = points @ (-np.sin(turn), np.cos(turn))
+    relative = np.hypot(2 * u / max(axes[0], 1e-6), 2 * v / max(axes[1], 1e-6))
+    return np.asarray(np.abs(relative - 1) * np.sqrt(axes[0] * axes[1]) / 2)
+
+
+def _rim(centre: tuple[float, float], axes: tuple[float, float], angle_deg: float, um: float) -> Artifact:
+    """Return the band along an ellipse as one polygon: around outside, back around inside."""
+    turn = np.linspace(0, 2 * np.pi, 73)
+    a = np.deg2rad(angle_deg)
+    rings = []
+    for reach, way in ((RIM_UM * 1.5, 1), (-RIM_UM * 0.5, -1)):
+        u, v = (axes[0] / 2 * um + reach) * np.cos(turn), (axes[1] / 2 * um + reach) * np.sin(turn)
+        x = (centre[0] + 0.5) * um + u * np.cos(a) - v * np.sin(a)
+        y = (centre[1] + 0.5) * um + u * np.sin(a) + v * np.cos(a)
+        rings.append(np.stack([x, y], axis=1)[::way])
+    outline = tuple((round(float(x), 1), round(float(y), 1)) for x, y in np.concatenate(rings))
+    area = float(cv2.contourArea(rings[0].astype(np.float32)) - cv2.contourArea(rings[1].astype(np.float32)))
+    return Artifact("bubble", area, outline)

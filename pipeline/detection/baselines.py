@@ -1,0 +1,79 @@
+"""Detectors to compare with: one threshold over the whole section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.detection.checks import Ranges, check_ranges
+from pipeline.detection.context import SectionContext
+from pipeline.detection.kernels import NODE_SCALE, above_surface
+from pipeline.detection.lattice import Lattice, keep_objects
+from pipeline.intensity import darkness
+from pipeline.model import Bool, Float64
+
+_AREAS: Ranges = {"min_area_um2": (0.0, 500.0), "max_hole_um2": (0.0, 500.0), "edge_um": (0.0, 100.0)}
+
+
+@dataclass(frozen=True)
+class Global:
+    """Darker than a fixed threshold, 0-255, whatever the light and the stain of the section."""
+
+    name: ClassVar[str] = "global"
+    halo_um: ClassVar[float] = 256.0
+    ranges: ClassVar[Ranges] = {"threshold": (1.0, 254.0), **_AREAS}
+
+    threshold: float = 130.0
+    min_area_um2: float = 22.0
+    max_hole_um2: float = 60.0
+    edge_um: float = 42.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
+        """Return the expressing pixels of an image or tile, (H, W) bool."""
+        return _above(pixels, context, lambda glass: np.full_like(glass, self.threshold), self)
+
+
+@dataclass(frozen=True)
+class Otsu:
+    """Darker than Otsu's threshold between the tissue's pixels, in optical density over the glass."""
+
+    name: ClassVar[str] = "otsu"
+    halo_um: ClassVar[float] = 256.0
+    ranges: ClassVar[Ranges] = _AREAS
+
+    min_area_um2: float = 22.0
+    max_hole_um2: float = 60.0
+    edge_um: float = 42.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
+        """Return the expressing pixels of an image or tile, (H, W) bool."""
+        return _above(pixels, context, lambda glass: 255.0 - glass * 10.0**-context.otsu_level, self)
+
+
+def _above(
+    pixels: npt.NDArray[np.uint8],
+    context: SectionContext,
+    threshold: Callable[[Float64], Float64],
+    areas: Global | Otsu,
+) -> Bool:
+    """Return what exceeds a threshold of darkness that follows from the luma of glass."""
+    dark = darkness(pixels)
+    if context.tissue_fraction <= 0:
+        return np.zeros(dark.shape, np.bool_)
+    lattice = Lattice.of(context, dark)
+    surface = threshold(lattice.glass_luma(context)).clip(0, 255)
+    nodes = np.rint(surface * NODE_SCALE).astype(np.int32)
+    mask = above_surface(dark, nodes, lattice.pitch, lattice.first)
+    mask &= lattice.inside_tissue(context, areas.edge_um, mask.shape)
+    keep_objects(mask, context.resolution_um, areas.min_area_um2, areas.max_hole_um2)
+    return np.asarray(mask.view(np.bool_))

@@ -1,0 +1,143 @@
+"""What a detector knows of the whole section when it sees a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import DataError
+from pipeline.model import Float64, Polygon
+
+# Texture over tissue level lies near 0.15 in real ISH. Flat tissue must not make every speck significant,
+# and a gene that is expressed everywhere must not pass for texture.
+TEXTURE_RANGE = (0.08, 0.16)
+# A section may differ from its series by its stain, up to this factor; beyond it the level is expression.
+LEVEL_FACTOR = 1.5
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something on a section that is not stain: kind, area in um2, outline in um (x, y)."""
+
+    kind: str
+    area_um2: float
+    outline_um: Polygon
+
+
+@dataclass(frozen=True)
+class SectionContext:
+    """Statistics of one section, measured once at a reduced level; numbers only, so it travels as JSON.
+
+    Places are in um from the outer corner of the section's first pixel: pixel (x, y) has its centre at
+    (x + 0.5, y + 0.5) x resolution_um. Levels are optical densities over the section's own glass.
+
+    Parameters
+    ----------
+    resolution_um : float, um              of the image that a detector is given
+    extent_um : tuple = (width, height)    of the whole section
+    background : 6 float                   log10 of the luma of glass: see `glass_luma`
+    tissue_level : float, OD               typical tissue that does not express
+    noise : float, OD                      texture of such tissue
+    tissue_fraction : float, 0-1           tissue over valid pixels; 0 where no tissue was found
+    otsu_level : float, OD                 Otsu's threshold between the pixels of the tissue
+    tissue_outlines_um : polygons          outlines of the tissue, holes filled
+    origin_px : tuple = (x, y)             where the given image begins inside the section
+    """
+
+    resolution_um: float
+    extent_um: tuple[float, float]
+    background: tuple[float, ...]
+    tissue_level: float
+    noise: float
+    tissue_fraction: float
+    otsu_level: float = 0.0
+    tissue_outlines_um: tuple[Polygon, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    flags: tuple[str, ...] = ()
+    origin_px: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        _freeze(self, "extent_um", tuple(self.extent_um))
+        _freeze(self, "background", tuple(self.background))
+        _freeze(self, "flags", tuple(self.flags))
+        _freeze(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
+        _freeze(self, "tissue_outlines_um", tuple(_polygon(ring) for ring in self.tissue_outlines_um))
+        _freeze(self, "artifacts", tuple(_artifact(entry) for entry in self.artifacts))
+        if not (self.resolution_um > 0 and self.tissue_level >= 0 and self.noise >= 0):
+            raise DataError(
+                "section statistics: expected a resolution > 0 and levels >= 0, got"
+                f" {self.resolution_um} um, level {self.tissue_level}, noise {self.noise}"
+            )
+
+    def at(self, x_px: int, y_px: int) -> SectionContext:
+        """Return the context of a tile whose first pixel is (x_px, y_px) of the section."""
+        return replace(self, origin_px=(x_px, y_px))
+
+    def glass_luma(self, x_um: npt.ArrayLike, y_um: npt.ArrayLike) -> Float64:
+        """Return the luma of empty glass at places of the section, 0-255."""
+        u, v = _relative(self.extent_um, x_um, y_um)
+        c = self.background
+        log_luma = c[0] + c[1] * u + c[2] * v + c[3] * u * u + c[4] * u * v + c[5] * v * v
+        return np.asarray(10.0**log_luma)
+
+
+def _freeze(context: SectionContext, name: str, value: object) -> None:
+    object.__setattr__(context, name, value)
+
+
+def _polygon(points: Sequence[Sequence[float]]) -> Polygon:
+    return tuple((float(x), float(y)) for x, y in points)
+
+
+def _artifact(entry: Artifact | dict[str, object]) -> Artifact:
+    found = entry if isinstance(entry, Artifact) else Artifact(**entry)  # type: ignore[arg-type]
+    return replace(found, outline_um=_polygon(found.outline_um))
+
+
+def _relative(
+    extent_um: tuple[float, float], x_um: npt.ArrayLike, y_um: npt.ArrayLike
+) -> tuple[Float64, Float64]:
+    """Return places about the centre of the section, -0.5 to 0.5 along its longer side."""
+    scale = max(extent_um)
+    u = (np.asarray(x_um, dtype=np.float64) - extent_um[0] / 2) / scale
+    v = (np.asarray(y_um, dtype=np.float64) - extent_um[1] / 2) / scale
+    return u, v
+
+
+def field_terms(extent_um: tuple[float, float], x_um: Float64, y_um: Float64) -> Float64:
+    """Return (n, 6): 1, u, v, u², uv, v² of places (n,), the terms of `SectionContext.background`."""
+    u, v = _relative(extent_um, x_um, y_um)
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1)
+
+
+def pool_contexts(contexts: Sequence[SectionContext]) -> list[SectionContext]:
+    """Settle tissue level and texture of every section with the help of its series.
+
+    A widely expressed gene darkens what counts as background and would hide itself. So texture, as a
+    share of the level, is the median of the series inside `TEXTURE_RANGE`; and a section's level may
+    exceed the median of the series by `LEVEL_FACTOR` at most. Both are ratios of optical densities:
+    light, gamma and stain strength of a section cancel.
+
+    Parameters
+    ----------
+    contexts : (n,) SectionContext          all sections of one series, in any order
+
+    Returns
+    -------
+    (n,) SectionContext                     in the same order
+    """
+    stained = [c for c in contexts if c.tissue_fraction > 0 and c.tissue_level > 0]
+    if not stained:
+        return list(contexts)
+    lowest, highest = TEXTURE_RANGE
+    texture = min(max(median(c.noise / c.tissue_level for c in stained), lowest), highest)
+    ceiling = LEVEL_FACTOR * median(c.tissue_level for c in stained)
+    levels = (min(c.tissue_level, ceiling) for c in contexts)
+    return [
+        replace(c, tissue_level=level, noise=texture * level)
+        for c, level in zip(contexts, levels, strict=True)
+    ]

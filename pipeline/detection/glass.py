@@ -1,0 +1,69 @@
+"""The luma of empty glass over a section: a robust quadratic, so uneven light is no tissue."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.detection.context import field_terms
+from pipeline.model import Bool, Float64
+
+BLOCKS = 48  # along the longer side: enough for a quadratic, few enough to be quick
+# Round by round: what lies so far below the fit (OD) loses half its weight and more; and how stiff the fit
+# is, relative to the weight of its constant. Stiff first: else the curve bends down to pale tissue.
+_WIDTHS = np.geomspace(0.08, 0.006, 12)
+_RIDGES = np.geomspace(1e-1, 1e-5, 12)
+
+
+def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[float, ...]:
+    """Fit the glass of a section.
+
+    Everything on a section is darker than its glass. So the quadratic is drawn to the bright side: what
+    lies clearly below it loses its weight, round after round.
+
+    Parameters
+    ----------
+    log_luma : (h, w) float64               log10 of luma, at a reduced level
+    valid : (h, w) bool                     pixels that belong to the scan
+    extent_um : tuple = (width, height)     of the section
+
+    Returns
+    -------
+    6 float                                 coefficients as `SectionContext.background`
+    """
+    values, places = _block_levels(log_luma, valid, extent_um)
+    if values.size == 0:
+        return (float(np.log10(255.0)), 0.0, 0.0, 0.0, 0.0, 0.0)
+    terms = field_terms(extent_um, places[:, 0], places[:, 1])
+    fit = np.zeros(6)
+    fit[0] = np.percentile(values, 95)
+    for width, ridge in zip(_WIDTHS, _RIDGES, strict=True):
+        below = np.minimum(values - terms @ fit, 0.0) / width
+        weights = np.where(below < -3, 0.0, 1.0 / (1.0 + below**2) ** 2)
+        fit = _ridge_fit(terms, values, weights, float(ridge)) if weights.sum() > 0 else fit
+    return tuple(float(c) for c in fit)
+
+
+def _ridge_fit(terms: Float64, values: Float64, weights: Float64, ridge: float) -> Float64:
+    weighted = terms * weights[:, None]
+    stiffness = np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0]) * ridge * weights.sum()
+    return np.asarray(np.linalg.solve(weighted.T @ terms + stiffness, weighted.T @ values))
+
+
+def _block_levels(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[Float64, Float64]:
+    """Return the mean of the middle half of every block that is mostly valid, (n,), and its centre, um.
+
+    A median would keep the steps of grey levels.
+    """
+    height, width = log_luma.shape
+    side = max(1, -(-max(height, width) // BLOCKS))
+    values, places = [], []
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            part = np.s_[top : top + side, left : left + side]
+            inside = log_luma[part][valid[part]]
+            if 2 * inside.size > valid[part].size:
+                middle = np.sort(inside)[inside.size // 4 : inside.size - inside.size // 4]
+                values.append(middle.mean())
+                centre = left + valid[part].shape[1] / 2, top + valid[part].shape[0] / 2
+                places.append((centre[0] / width * extent_um[0], centre[1] / height * extent_um[1]))
+    return np.asarray(values, dtype=np.float64), np.asarray(places, dtype=np.float64)

@@ -1,0 +1,197 @@
+"""Compiled passes over pixels. All of them work on integers: any tiling gives the same answer."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.model import Int64, UInt8
+
+Int32 = npt.NDArray[np.int32]
+NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def block_mean(values: UInt8, factor: int) -> UInt8:
+    """Return the mean of every whole factor x factor block, rounded half up: (h // factor, w // factor)."""
+    rows, columns = values.shape[0] // factor, values.shape[1] // factor
+    out = np.empty((rows, columns), np.uint8)
+    sums = np.empty(columns, np.int32)
+    area = factor * factor
+    for i in range(rows):
+        sums[:] = area // 2
+        for y in range(i * factor, (i + 1) * factor):
+            for j in range(columns):
+                for x in range(j * factor, (j + 1) * factor):
+                    sums[j] += values[y, x]
+        for j in range(columns):
+            out[i, j] = sums[j] // area
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
+    """Rank filter at every `step`-th pixel.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+    floor : (rows, columns) uint8           values at or below it do not count in that window
+    step : int, px                          node (i, j) is the centre of a step x step block
+    window : int, px                        side of the square window
+    percent : int, 0-100                    which rank
+
+    Returns
+    -------
+    (rows, columns) int32                   NODE_SCALE x the rank's value, spread evenly over its grey level;
+                                            -1 where under a quarter of the window counts
+    """
+    height, width = values.shape
+    out = np.full(floor.shape, -1, np.int32)
+    before = (window - step) // 2
+    for i in range(floor.shape[0]):
+        top = i * step - before
+        rows = slice(max(0, top), min(height, top + window))
+        for j in range(floor.shape[1]):
+            left = j * step - before
+            part = values[rows, max(0, left) : min(width, left + window)]
+            out[i, j] = _rank_above(part, floor[i, j], window * window, percent)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rank_above(part: UInt8, floor: int, full: int, percent: int) -> int:
+    counts = np.zeros(256, np.int64)
+    for y in range(part.shape[0]):
+        for x in range(part.shape[1]):
+            counts[part[y, x]] += 1
+    counts[: floor + 1] = 0
+    total = counts.sum()
+    if total == 0 or total * 4 < full:
+        return -1
+    behind, value = total * percent, 0
+    while behind >= counts[value] * 100 and value < 255:
+        behind -= counts[value] * 100
+        value += 1
+    inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
+    return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> UInt8:
+    """Compare pixels with a surface that is interpolated between nodes.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+    nodes : (rows, columns) int32           NODE_SCALE x the threshold at the centres of pitch x pitch blocks
+    pitch : int, px                         at most 64
+    first : tuple = (y, x)                  where on the lattice of nodes `values` begins, in pixels
+
+    Returns
+    -------
+    (h, w) uint8                            1 where the value exceeds the bilinear surface, else 0
+    """
+    out = np.empty(values.shape, np.uint8)
+    scale = 2 * pitch
+    ramp = np.empty(nodes.shape[1], np.int32)
+    for y in range(values.shape[0]):
+        halves = 2 * (y + first[0]) + 1 - pitch
+        row = min(max(halves // scale, 0), nodes.shape[0] - 1)
+        below = min(row + 1, nodes.shape[0] - 1)
+        down = np.int32(min(max(halves - row * scale, 0), scale))
+        for j in range(ramp.size):
+            ramp[j] = nodes[row, j] * (np.int32(scale) - down) + nodes[below, j] * down
+        _above_ramp(values[y], ramp, pitch, first[1], out[y])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _above_ramp(values: UInt8, ramp: Int32, pitch: int, first: int, out: UInt8) -> None:
+    """Do one row, one stretch between two nodes after the other; beyond the outer nodes they hold."""
+    scale = 2 * pitch
+    one = np.int32(NODE_SCALE * scale * scale)
+    x = 0
+    node = max((2 * first + 1 - pitch) // scale, -1)
+    while x < values.size:
+        last = node >= ramp.size - 1
+        end = values.size if last else min(values.size, ((node + 1) * scale + pitch) // 2 - first)
+        here, there = ramp[max(node, 0)], ramp[min(node + 1, ramp.size - 1)]
+        slope = np.int32(there - here)
+        offset = np.int32(here * scale + slope * (2 * first + 1 - pitch - node * scale))
+        for k in range(x, end):
+            out[k] = np.int32(values[k]) * one > offset + slope * np.int32(2 * k)
+        x, node = max(x, end), node + 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def remove_small(mask: UInt8, value: int, least: int, diagonal: bool) -> None:
+    """Turn over the connected objects of fewer than `least` pixels, in place.
+
+    Runs of a row are joined to those of the row before: memory goes with the number of runs.
+
+    Parameters
+    ----------
+    mask : (H, W) uint8                     0 and 1
+    value : int, 0 or 1                     1 removes small objects, 0 fills small holes
+    least : int, px
+    diagonal : bool                         whether corners join (8 neighbours) or not (4)
+    """
+    row, start, stop = _runs(mask, value)
+    parent, area = _joined(row, start, stop, 1 if diagonal else 0)
+    for n in range(row.size):
+        if area[_root(parent, n)] < least:
+            mask[row[n], start[n] : stop[n]] = 1 - value
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
+    """Return row, start and stop of every run of `value`, in reading order."""
+    count = 0
+    for y in range(mask.shape[0]):
+        inside = False
+        for x in range(mask.shape[1]):
+            hit = mask[y, x] == value
+            count += hit and not inside
+            inside = hit
+    row, start, stop = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
+    n = -1
+    for y in range(mask.shape[0]):
+        inside = False
+        for x in range(mask.shape[1]):
+            hit = mask[y, x] == value
+            if hit and not inside:
+                n += 1
+                row[n], start[n] = y, x
+            if hit:
+                stop[n] = x + 1
+            inside = hit
+    return row, start, stop
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, Int64]:
+    """Return the union-find forest of the runs, and each root's area in pixels."""
+    parent, area = np.arange(row.size), np.zeros(row.size, np.int64)
+    above = 0
+    for n in range(row.size):
+        area[n] = stop[n] - start[n]
+        while row[above] < row[n] - 1 or (row[above] == row[n] - 1 and stop[above] + reach <= start[n]):
+            above += 1
+        other = above
+        while row[other] == row[n] - 1 and start[other] < stop[n] + reach:
+            a, b = _root(parent, n), _root(parent, other)
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+                area[min(a, b)] += area[max(a, b)]
+            other += 1
+    return parent, area
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _root(parent: Int64, run: int) -> int:
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run

@@ -1,0 +1,103 @@
+"""Coarse lattices over an image, anchored at the section's corner, so that tiles agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.detection.context import SectionContext
+from pipeline.detection.kernels import block_mean, remove_small
+from pipeline.detection.region import fill_polygons
+from pipeline.model import Float64, Polygon, UInt8
+
+REDUCED_UM = 8.0
+NODE_STEPS = 4  # nodes of a surface lie 4 reduced pixels apart
+LARGEST_PITCH_PX = 64
+CELL_AREA_UM2 = 80.0
+FEWEST_PIXELS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """An image reduced on blocks that begin at the section's corner, wherever the image begins.
+
+    Parameters
+    ----------
+    reduced : (h, w) uint8          mean darkness of factor x factor blocks, about REDUCED_UM wide
+    factor, steps : int             a node lies at the centre of every steps x steps blocks
+    reduced_um : float, um
+    corner : tuple = (y, x)         the first block, counted from the section's corner
+    first : tuple = (y, x), px      where the image begins, counted from that block
+    """
+
+    reduced: UInt8
+    factor: int
+    steps: int
+    reduced_um: float
+    corner: tuple[int, int]
+    first: tuple[int, int]
+
+    @classmethod
+    def of(cls, context: SectionContext, dark: UInt8) -> Lattice:
+        """Reduce an image (H, W) of darkness that begins at `context.origin_px`."""
+        factor = 1 << max(0, round(np.log2(REDUCED_UM / context.resolution_um)))
+        reduced_um = factor * context.resolution_um
+        steps = 1 << max(0, round(np.log2(NODE_STEPS * REDUCED_UM / reduced_um)))
+        steps = max(1, min(steps, LARGEST_PITCH_PX // factor))
+        pitch = factor * steps
+        x0, y0 = context.origin_px
+        top, left = y0 % pitch, x0 % pitch
+        bottom, right = max(0, pitch - top - dark.shape[0]), max(0, pitch - left - dark.shape[1])
+        if top or left or bottom or right:
+            padded = cv2.copyMakeBorder(dark, top, bottom, left, right, cv2.BORDER_REPLICATE)
+            dark = np.asarray(padded, np.uint8)
+        corner = (y0 - top) // factor, (x0 - left) // factor
+        return cls(block_mean(dark, factor), factor, steps, reduced_um, corner, (top, left))
+
+    @property
+    def pitch(self) -> int:
+        """Pixels between nodes."""
+        return self.factor * self.steps
+
+    def glass_luma(self, context: SectionContext) -> Float64:
+        """Return the luma of glass at the nodes, (rows, columns)."""
+        rows, columns = (n // self.steps for n in self.reduced.shape)
+        y = (self.corner[0] + (np.arange(rows) + 0.5) * self.steps) * self.reduced_um
+        x = (self.corner[1] + (np.arange(columns) + 0.5) * self.steps) * self.reduced_um
+        return context.glass_luma(x[None, :], y[:, None])
+
+    def inside_tissue(self, context: SectionContext, edge_um: float, shape: tuple[int, ...]) -> UInt8:
+        """Return 1 deeper than the rim of the tissue and outside artifacts, for an image of `shape`."""
+        rows, columns = (-(-(n + f) // self.factor) for n, f in zip(shape, self.first, strict=True))
+        canvas = np.zeros((rows, columns), np.uint8)
+        fill_polygons(canvas, [self._local(ring) for ring in context.tissue_outlines_um], 1)
+        depth = cv2.distanceTransform(canvas, cv2.DIST_L2, cv2.DIST_MASK_5)
+        inside = ((depth > edge_um / self.reduced_um) & (canvas > 0)).astype(np.uint8)
+        fill_polygons(inside, [self._local(found.outline_um) for found in context.artifacts], 0)
+        y, x = ((np.arange(n) + f) // self.factor for n, f in zip(shape, self.first, strict=True))
+        return np.asarray(np.repeat(inside[:, x], np.bincount(y), axis=0))
+
+    def _local(self, ring: Polygon) -> Polygon:
+        y0, x0 = self.corner
+        return tuple((x / self.reduced_um - 0.5 - x0, y / self.reduced_um - 0.5 - y0) for x, y in ring)
+
+
+def keep_objects(mask: UInt8, resolution_um: float, min_area_um2: float, max_hole_um2: float) -> None:
+    """Drop small objects and fill small holes, in place; nothing where a pixel is too coarse to ask."""
+    area = resolution_um**2
+    remove_small(mask, 1, least_pixels(min_area_um2, resolution_um), True)
+    remove_small(mask, 0, int(max_hole_um2 / area) + 1, False)
+
+
+def least_pixels(min_area_um2: float, resolution_um: float) -> int:
+    """Return how many pixels an object needs: at least 3, but 1 where 3 are more than a cell.
+
+    >>> least_pixels(22.0, 1.0), least_pixels(22.0, 4.2), least_pixels(22.0, 17.0)
+    (22, 3, 1)
+    """
+    area = resolution_um**2
+    if min_area_um2 == 0 or FEWEST_PIXELS * area > CELL_AREA_UM2:
+        return 1
+    return max(FEWEST_PIXELS, round(min_area_um2 / area))

@@ -1,0 +1,232 @@
+"""The statistics of one section, from its image reduced to about STATISTICS_UM.
+
+Glass first: its light is fitted and everything becomes optical density (OD) over it. Then tissue: what is
+stained, large and at least 0.4 times as dense as most of it. Then, in small windows well inside the
+tissue, what lies between the cells: its level and its texture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.detection.artifacts import bubble_rims, foreign_objects
+from pipeline.detection.context import Artifact, SectionContext
+from pipeline.detection.glass import fit_glass
+from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, window_rank
+from pipeline.errors import DataError
+from pipeline.intensity import darkness, optical_density
+from pipeline.model import Bool, Float64, Polygon, UInt8
+
+STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
+
+OUTLINE_UM = 8.0  # tissue is outlined at about this pixel size
+TISSUE_SMOOTHING_UM = 10.0
+TISSUE_SHARE = 0.4  # of the OD of most tissue: fibre tracts are pale
+LEAST_OD = 0.012  # three grey levels: less is dirt or unevenness of the glass
+LEAST_TISSUE_UM2 = 2.5e5
+LEAST_SHARE = 0.02  # of the largest piece; what is smaller are shreds
+WINDOW_UM = 60.0
+DEPTHS_UM = (100.0, 30.0, 0.0)  # how far inside the tissue windows lie; the next where there are too few
+FEWEST_WINDOWS = 20
+TEXTURE_SMOOTHING_UM = 4.2  # makes texture comparable between sharp and soft images
+LOW_PERCENT, MIDDLE_PERCENT = 10, 50
+CLEARLY_STAINED = 3.0  # times the tissue level
+QUIET_STEPS = 254
+GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
+GLASS_BORDER = 0.1  # of the image's border
+COARSEST_UM = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """A section at one pixel size: darkness (h, w) and which pixels count."""
+
+    dark: UInt8
+    valid: Bool
+    um: float
+
+    def reduced(self, step: int) -> _Level:
+        step = max(1, min(step, *self.dark.shape))
+        share = block_mean(self.valid.astype(np.uint8) * np.uint8(255), step)
+        return _Level(block_mean(self.dark, step), share > 127, self.um * step)
+
+    @property
+    def extent_um(self) -> tuple[float, float]:
+        return self.dark.shape[1] * self.um, self.dark.shape[0] * self.um
+
+
+def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: float) -> SectionContext:
+    """Take the statistics of a section.
+
+    Parameters
+    ----------
+    pixels : (h, w[, 3]) uint8              the whole section, reduced to about STATISTICS_UM
+    valid : (h, w) bool                     pixels that count, as `valid_region`
+    resolution_um : float, um               of `pixels`
+
+    Returns
+    -------
+    SectionContext                          before pooling; its `resolution_um` is the one given here
+    """
+    if valid.shape != pixels.shape[:2]:
+        raise DataError(f"section statistics: expected valid of {pixels.shape[:2]}, got {valid.shape}")
+    fine = _Level(darkness(pixels), valid, resolution_um)
+    level = fine.reduced(round(OUTLINE_UM / resolution_um))
+    background = fit_glass(np.log10(np.maximum(255.0 - level.dark, 1.0)), level.valid, level.extent_um)
+    context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
+    density = density_map(context, level.dark, level.um)
+    foreign, artifacts = _foreign(context, pixels, level, density)
+    tissue = find_tissue(density, level.valid & ~foreign, level.um)
+    context = replace(context, flags=_flags(level.valid, tissue, resolution_um))
+    if not tissue.any():
+        return context
+    tissue_level, noise = _between_cells(context, fine, tissue, level.um)
+    return replace(
+        context,
+        tissue_level=tissue_level,
+        noise=noise,
+        tissue_fraction=float(tissue.sum() / level.valid.sum()),
+        otsu_level=_otsu(density[tissue]),
+        tissue_outlines_um=outlines_um(tissue, level.um),
+        artifacts=(*artifacts, *bubble_rims(level.dark, level.um)),
+    )
+
+
+def density_map(context: SectionContext, dark: npt.NDArray[Any], um: float) -> Float64:
+    """Return optical density over the section's glass; `dark` (h, w) begins at the section's corner."""
+    x = (np.arange(dark.shape[1]) + 0.5) * um
+    y = (np.arange(dark.shape[0]) + 0.5) * um
+    return optical_density(context.glass_luma(x[None, :], y[:, None]), dark)
+
+
+def _foreign(
+    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, density: Float64
+) -> tuple[Bool, list[Artifact]]:
+    """Return what has not the colour of the stain; nothing where the image has none or shows no tissue."""
+    stained = density[level.valid & (density > LEAST_OD)]
+    glass = level.valid & (np.abs(density) < LEAST_OD / 2)
+    if pixels.ndim == 2 or stained.size == 0 or not glass.any():
+        return np.zeros(level.valid.shape, np.bool_), []
+    step = round(level.um / context.resolution_um)
+    channels = [block_mean(np.ascontiguousarray(pixels[..., k]), step) for k in range(3)]
+    light = np.maximum(255.0 - level.dark, 1.0) * 10.0**density / np.mean(255.0 - level.dark[glass])
+    split = [optical_density(light * np.mean(c[glass]), 255.0 - c) for c in channels]
+    coloured = np.where(level.valid[..., None], np.stack(split, axis=2), 0.0)
+    return foreign_objects(coloured, float(np.median(stained)), level.um)
+
+
+def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
+    """Return where tissue is: stained, in large pieces, holes filled.
+
+    Parameters
+    ----------
+    density : (h, w) float64, OD
+    valid : (h, w) bool
+    um : float, um                          pixel size
+
+    Returns
+    -------
+    (h, w) bool                             all False where nothing is stained
+    """
+    smooth = cv2.GaussianBlur(np.where(valid, density, 0.0), (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
+    stained = smooth[valid & (smooth > LEAST_OD)]
+    if stained.size == 0:
+        return np.zeros(valid.shape, np.bool_)
+    threshold = LEAST_OD
+    for _ in range(3):
+        threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
+    pieces, _ = ndimage.label(valid & (smooth > threshold))
+    areas = np.bincount(pieces.ravel()) * um * um
+    areas[0] = 0.0
+    large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
+    return np.asarray(ndimage.binary_fill_holes(large[pieces]))
+
+
+def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
+    """Return the outer outlines of a region (h, w), in um from the section's corner."""
+    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    plain = (cv2.approxPolyDP(contour, 0.75, closed=True)[:, 0, :] for contour in contours)
+    return tuple(tuple((round((x + 0.5) * um, 1), round((y + 0.5) * um, 1)) for x, y in c) for c in plain)
+
+
+def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
+    """Return what makes the statistics of a section doubtful."""
+    if not tissue.any():
+        return ("no tissue",)
+    glass = valid & ~tissue
+    border = np.concatenate([glass[0], glass[-1], glass[:, 0], glass[:, -1]])
+    bare = () if border.mean() >= GLASS_BORDER else ("hardly any glass at the border",)
+    coarse = () if um <= COARSEST_UM else (f"cells are not resolved at {um:.3g} um per pixel",)
+    return bare + coarse
+
+
+def _otsu(density: Float64) -> float:
+    """Return Otsu's threshold between values, found among 256 steps."""
+    top = max(float(density.max()), 1e-6)
+    steps = (density * (255.0 / top)).clip(0, 255).astype(np.uint8)
+    return float(cv2.threshold(steps, 0, 1, cv2.THRESH_OTSU)[0]) * top / 255.0
+
+
+def _between_cells(
+    context: SectionContext, fine: _Level, tissue: Bool, tissue_um: float
+) -> tuple[float, float]:
+    """Return level and texture of what lies between the cells, OD.
+
+    Low ranks in small windows pass by scattered cells, and what is clearly stained is left out before
+    texture is measured, with what surrounds it: also where 40 % of the tissue expresses.
+    """
+    side = min(max(3, round(WINDOW_UM / fine.um)), *fine.dark.shape)
+    none = np.zeros((fine.dark.shape[0] // side, fine.dark.shape[1] // side), np.uint8)
+    inside = _windows_inside(tissue, tissue_um, none.shape, side * fine.um)
+    darkness_low = window_rank(fine.dark, none, side, side, LOW_PERCENT) / NODE_SCALE
+    first = _middle_mean(density_map(context, darkness_low, side * fine.um)[inside])
+    quiet = _quiet(context, fine, CLEARLY_STAINED * first)
+    low = window_rank(quiet, none, side, side, LOW_PERCENT)
+    middle = window_rank(quiet, none, side, side, MIDDLE_PERCENT)
+    seen = inside & (low >= 0)
+    if not seen.any():
+        return first, 0.0
+    unit = CLEARLY_STAINED * first / (QUIET_STEPS * NODE_SCALE)
+    return _middle_mean(low[seen] * unit), _middle_mean((middle - low)[seen] * unit)
+
+
+def _quiet(context: SectionContext, fine: _Level, least_od: float) -> UInt8:
+    """Return softened OD in steps of least_od / QUIET_STEPS; 0 where it reaches that, and next to it."""
+    height, width = fine.dark.shape
+    y, x = ((np.arange(-(-n // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um for n in (height, width))
+    glass = context.glass_luma(x[None, :], y[:, None])
+    nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
+    stained = cv2.dilate(above_surface(fine.dark, nodes, GLASS_PITCH, (0, 0)), np.ones((3, 3), np.uint8))
+    share = (stained == 0).astype(np.float32)
+    sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
+    luma = cv2.GaussianBlur((255 - fine.dark) * share, (0, 0), sigma)
+    luma /= np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-3)
+    log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
+    density = log_glass[:height, :width] - np.log10(np.maximum(luma, 1.0))
+    steps = np.rint(density * np.float32(QUIET_STEPS / least_od)).clip(1, 255)
+    return np.where(stained, 0, steps).astype(np.uint8)
+
+
+def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], window_um: float) -> Bool:
+    """Return which windows have their centre well inside the tissue, as far as tissue is that wide."""
+    depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    centres = ((np.arange(n) + 0.5) * window_um / tissue_um for n in shape)
+    y, x = (np.minimum(c.astype(int), n - 1) + 1 for c, n in zip(centres, tissue.shape, strict=True))
+    depth_um = depth[np.ix_(y, x)] * tissue_um
+    for least in DEPTHS_UM:
+        inside = np.asarray(depth_um > least)
+        if inside.sum() >= FEWEST_WINDOWS:
+            return inside
+    return inside if inside.any() else np.ones(shape, np.bool_)
+
+
+def _middle_mean(values: Float64) -> float:
+    """Return the mean of the middle half: a median that grey levels do not quantise."""
+    low, high = np.percentile(values, [25, 75])
+    return max(0.0, float(values[(values >= low) & (values <= high)].mean()))

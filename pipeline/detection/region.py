@@ -1,0 +1,93 @@
+"""Which pixels of a scan count: the scan's own rectangle, tissue box, dark polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.model import Bool, Polygon, UInt8
+
+# Glass that is scanned white has white pixels everywhere; padding ends and the glass begins.
+WHITE_INSIDE = 0.01
+_SUBPIXEL_BITS = 4
+
+Rectangle = tuple[int, int, int, int]
+
+
+def scan_rectangle(pixels: npt.NDArray[np.uint8]) -> Rectangle:
+    """Find the rectangle of the scan inside white padding.
+
+    Padding is whole rows and columns at the border that are exactly white, around a scan whose own
+    glass is not: where the inside is white here and there as well, nothing is taken for padding.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) or (H, W) uint8
+
+    Returns
+    -------
+    tuple = (x0, y0, x1, y1), px            x0 <= x < x1 and y0 <= y < y1 is scan
+
+    >>> scan = np.full((4, 6), 230, np.uint8); scan[:, :2] = 255
+    >>> scan_rectangle(scan)
+    (2, 0, 6, 4)
+    """
+    height, width = pixels.shape[:2]
+    whole = (0, 0, width, height)
+    if not _white_border(pixels):
+        return whole
+    ink = (pixels != 255).any(axis=2) if pixels.ndim == 3 else pixels != 255
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if rows.size == 0:
+        return whole
+    x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    inside_white = 1.0 - float(ink[y0:y1, x0:x1].mean())
+    return whole if inside_white > WHITE_INSIDE else (x0, y0, x1, y1)
+
+
+def _white_border(pixels: npt.NDArray[np.uint8]) -> bool:
+    sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return any(bool((side == 255).all()) for side in sides)
+
+
+def valid_region(
+    shape: tuple[int, int],
+    tissue_box: tuple[float, float, float, float] | None,
+    polygons: Sequence[Polygon],
+    padding: Rectangle | None,
+) -> Bool:
+    """Return which pixels count: inside the tissue box and the scan, outside every dark polygon.
+
+    Parameters
+    ----------
+    shape : tuple = (H, W), px
+    tissue_box : tuple = (x, y, width, height), px, or None for the whole image
+    polygons : sequence of polygons (x, y), px          pixel centres at integers; their edge is dark too
+    padding : tuple = (x0, y0, x1, y1), px, or None     the scan's rectangle as `scan_rectangle` gives it
+
+    Returns
+    -------
+    (H, W) bool
+    """
+    dark = np.zeros(shape, np.uint8)
+    fill_polygons(dark, polygons, 1)
+    valid = np.zeros(shape, np.bool_)
+    x0, y0, x1, y1 = padding or (0, 0, shape[1], shape[0])
+    if tissue_box is not None:
+        left, top, width, height = tissue_box
+        x0, x1 = max(x0, round(left)), min(x1, round(left + width))
+        y0, y1 = max(y0, round(top)), min(y1, round(top + height))
+    inside = (slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1)))
+    valid[inside] = dark[inside] == 0
+    return valid
+
+
+def fill_polygons(canvas: UInt8, polygons: Sequence[Polygon], value: int) -> None:
+    """Paint polygons (x, y) px on an image in place, one over the other; centres lie at integers."""
+    for polygon in polygons:
+        if len(polygon) > 2:
+            points = np.rint(np.asarray(polygon) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+            cv2.fillPoly(canvas, [points], value, shift=_SUBPIXEL_BITS)

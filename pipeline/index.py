@@ -1,0 +1,355 @@
+"""Search over thousands of experiments from Python: build an index, open it, ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
+from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
+from pipeline.model import Float32, Float64, Int64
+from pipeline.ontology import Ontology
+from pipeline.reference import ReferenceSpace
+from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode
+from pipeline.search.correlation import Estimate, Probe, contenders, scan, settle
+from pipeline.search.differential import Contrast, Threshold
+from pipeline.search.order import refuse_overlap, topmost
+from pipeline.search.result import SearchResult
+from pipeline.search.sums import Block, Scales, SetSums
+from pipeline.store.experiments import Experiment
+from pipeline.store.index import IndexSnapshot, IndexSubject, open_snapshot
+
+__all__ = [
+    "VOXEL_SETS",
+    "BuildReport",
+    "Experiment",
+    "SearchIndex",
+    "build_index",
+    "index_folders",
+    "open_index",
+]
+
+
+def open_index(path: Path | str) -> SearchIndex:
+    """Open a search index; it shows the experiments that are committed at this moment.
+
+    Raises
+    ------
+    MissingResultError, DataError
+        where there is no index, one of a newer version, or a damaged one.
+    """
+    return SearchIndex(open_snapshot(Path(path)))
+
+
+class SearchIndex:
+    """An open index: thousands of experiments, memory-mapped; many threads may ask at once.
+
+    Structures are acronyms or ids and stand for all that is inside them. `voxels` is one of VOXEL_SETS:
+    "all", "coronal" (coronal experiments only) or "grid".
+    """
+
+    def __init__(self, snapshot: IndexSnapshot) -> None:
+        self._snapshot = snapshot
+        self._order = voxel_order(snapshot.subject)
+        self._sums: dict[str, SetSums] = {}
+
+    def __len__(self) -> int:
+        return len(self._snapshot.table)
+
+    @property
+    def ontology(self) -> Ontology:
+        """The structures that may be asked for."""
+        return self._snapshot.subject.ontology
+
+    @property
+    def experiments(self) -> dict[str, npt.NDArray[Any]]:
+        """What the index holds: columns section_data_set_id, gene, plane_of_section, source."""
+        names = ("section_data_set_id", "gene", "plane_of_section", "source")
+        return {name: self._snapshot.table.columns[name] for name in names}
+
+    def voxel_count(self, voxels: str = "all") -> int:
+        """Return how many voxels a voxel set holds."""
+        outside = len(self._order.outside) if voxels == "grid" else 0
+        return int(self._set(voxels).member.sum()) + outside
+
+    def differential(
+        self,
+        target: Sequence[str | int],
+        contrast: Sequence[str | int],
+        *,
+        voxels: str = "all",
+        target_threshold: str | None = None,
+        contrast_threshold: str | None = None,
+        top: int | None = None,
+    ) -> SearchResult:
+        """Find the experiments that are more expressed in `target` than in `contrast`.
+
+        Parameters
+        ----------
+        target, contrast : structures             that share no voxel
+        target_threshold, contrast_threshold      "min,max" of the mean energy there, e.g. "1,50"
+        top : int                                 how many; default all
+
+        Returns
+        -------
+        section_data_set_id, gene, plane_of_section, fold_change, target_mean, contrast_mean, target_voxels,
+        contrast_voxels, contrast_zero; largest fold change first. Where the contrast mean is 0 the fold
+        change is inf and contrast_zero is True: these come last, by target mean.
+        """
+        bounds = (
+            Threshold.parse(target_threshold, "target threshold"),
+            Threshold.parse(contrast_threshold, "contrast threshold"),
+        )
+        wanted = [topmost(self.ontology, names) for names in (target, contrast)]
+        refuse_overlap(self.ontology, *wanted)
+        sums = self._set(voxels)
+        places = [
+            self._places(name, ids, sums, voxels)
+            for name, ids in zip(("target", "contrast"), wanted, strict=True)
+        ]
+        (here_n, here), (there_n, there) = (sums.over(place)[:2] for place in places)
+        found = Contrast.of((here, here_n), (there, there_n))
+        at = np.searchsorted(self._snapshot.slots, sums.slots)
+        ids = self._snapshot.table.columns["section_data_set_id"][at]
+        order = found.ranked(ids, *bounds)[: _count(top, len(ids))]
+        columns = {
+            "fold_change": found.fold_change[order],
+            "target_mean": found.target_mean[order],
+            "contrast_mean": found.contrast_mean[order],
+            "target_voxels": here_n[order].astype(np.int64),
+            "contrast_voxels": there_n[order].astype(np.int64),
+            "contrast_zero": np.isinf(found.fold_change[order]),
+        }
+        return SearchResult(self._described(at[order]) | columns)
+
+    def correlation(
+        self,
+        seed: int | str | Path | Float32,
+        *,
+        domain: Sequence[str | int] = (),
+        voxels: str = "all",
+        top: int | None = 100,
+    ) -> SearchResult:
+        """Find the experiments whose energy looks like the seed's: Pearson's r over jointly valid voxels.
+
+        Parameters
+        ----------
+        seed : an id of the index; a .mhd, zip or run; or a (P, I, R) float32 grid with NaN = no data
+        domain : structures                       default the whole voxel set
+        top : int                                 how many; None for all
+
+        Returns
+        -------
+        section_data_set_id, gene, plane_of_section, r, voxels (that r rests on); largest r first. An
+        experiment that shares fewer than two voxels or no variation with the seed is left out.
+        """
+        sums = self._set(voxels)
+        member, known = self._domain(domain, sums, voxels)
+        brain, outside = self._seed(seed)
+        everywhere = voxels == "grid" and not domain
+        probe = Probe.of(brain, member, outside if everywhere else outside[:0])
+        if probe.voxels < int(member.sum()):
+            known = None  # what is known counts voxels that the seed misses
+        estimate = self._scan(sums, probe, known)
+        wanted = _count(top, len(sums.slots))
+        picks = contenders(estimate, wanted)
+        r, shared, rough = self._settle(sums, probe, picks)
+        at = np.searchsorted(self._snapshot.slots, sums.slots[picks])
+        ids = self._snapshot.table.columns["section_data_set_id"][at]
+        order = np.lexsort((ids, -r))[: min(wanted, int((~np.isnan(r)).sum()))]
+        columns = {"r": r[order], "voxels": shared[order].astype(np.int64)}
+        return SearchResult(
+            self._described(at[order]) | columns, _rough_note(rough[order], estimate, picks[order])
+        )
+
+    def _set(self, voxels: str) -> SetSums:
+        if voxels not in VOXEL_SETS:
+            raise ConfigError(f"voxels {voxels!r}: expected one of {', '.join(VOXEL_SETS)}")
+        if voxels not in self._sums:
+            stored = self._snapshot.stored_sums(voxels)
+            self._sums[voxels] = stored or sum_set(
+                voxels, self._order, self._snapshot.table, self._snapshot.blocks
+            )
+        found = self._sums[voxels]
+        if not len(found.slots):
+            kind = "coronal experiment" if voxels == "coronal" else "experiment"
+            raise MissingResultError(f"{self._snapshot.path}: holds no {kind} yet; add some with `ish index`")
+        return found
+
+    def _places(self, side: str, ids: Sequence[int], sums: SetSums, voxels: str) -> Int64:
+        """Return where structures stand among those with voxels; DataError where none is in the set."""
+        places = self._order.positions(ids)
+        mask = self._order.mask(places)
+        if not (mask & sums.member).any():
+            names = ", ".join(self.ontology.by_id[s].acronym for s in ids)
+            raise DataError(
+                f"{side} {names}: none of its {int(mask.sum())} voxels is in the set {voxels!r}"
+                f" ({VOXEL_SETS[voxels]}); choose other structures or another set"
+            )
+        return places
+
+    def _domain(
+        self, domain: Sequence[str | int], sums: SetSums, voxels: str
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64] | None]:
+        """Return the voxels of a domain, and count, sum and sum of squares of every experiment there."""
+        ids = topmost(self.ontology, domain) if domain else (int(self._order.structure_ids[0]),)
+        places = self._places("domain", ids, sums, voxels)
+        known = None if sums.squares is None else sums.over(places)
+        return sums.member & self._order.mask(places), known
+
+    def _seed(self, seed: int | str | Path | Float32) -> tuple[Float32, Float32]:
+        """Return a seed's brain voxels in kept order, and those outside."""
+        if isinstance(seed, np.ndarray):
+            return self._order.split(check_grid(seed, self._order.shape))
+        if isinstance(seed, Path) or not str(seed).strip().isdigit():
+            path = Path(seed)  # type: ignore[arg-type]
+            if not path.exists():
+                raise DataError(f"seed {seed}: expected an id of the index or a grid file, got no such file")
+            return self._order.split(self._read(path))
+        at = np.flatnonzero(self._snapshot.table.columns["section_data_set_id"] == int(seed))
+        if not len(at):
+            raise DataError(f"seed {seed}: not among the {len(self)} experiments of {self._snapshot.path}")
+        row = self._snapshot.row(int(at[0]))
+        own = self._own_outside(int(at[0]), row)
+        return decode_brain(row), decode_outside(row) if own is None else own
+
+    def _read(self, path: Path) -> Float32:
+        try:
+            return check_grid(read_grid_file(path, self._snapshot.subject.spacing_um), self._order.shape)
+        except PipelineError as error:
+            raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+    def _own_outside(self, at: int, row: Row) -> Float32 | None:
+        """Return an experiment's voxels outside the brain from its own grid; None where that is not at hand.
+
+        A grid whose brain voxels are not those of the index is not the grid that was indexed.
+        """
+        source = str(self._snapshot.table.columns["source"][at])
+        try:
+            grid = self._read(Path(source)) if source else None
+        except PipelineError:
+            return None
+        if grid is None or not encode(grid, self._order).same_brain(row):
+            return None
+        return self._order.split(grid)[1]
+
+    def _scan(self, sums: SetSums, probe: Probe, known: Float64 | None) -> Estimate:
+        scales = self._scales(sums)
+
+        def one(block: Block) -> Estimate:
+            rows, columns = block.rows(sums.slots)
+            return scan(
+                block, rows, scales.take(columns), probe, None if known is None else known[:, columns]
+            )
+
+        parts = parallel(one, self._snapshot.blocks)
+        return Estimate(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("r", "bound")))
+
+    def _settle(
+        self, sums: SetSums, probe: Probe, picks: Int64
+    ) -> tuple[Float64, Float64, npt.NDArray[np.bool_]]:
+        """Return r and voxels of some experiments, and which of them rest on codes outside the brain."""
+        scales = self._scales(sums)
+        out, rough = np.empty((2, len(picks))), np.zeros(len(picks), np.bool_)
+
+        def one(block: Block) -> None:
+            rows, here = block.rows(sums.slots[picks])
+            outside = np.empty((len(rows), probe.outside.size), np.float32)
+            if probe.outside.size:
+                for i, pick in enumerate(picks[here]):
+                    outside[i], rough[here.start + i] = self._outside(int(sums.slots[pick]))
+            out[:, here] = settle(block, rows, scales.take(picks[here]), probe, outside)
+
+        parallel(one, self._snapshot.blocks)
+        return out[0], out[1], rough
+
+    def _outside(self, slot: int) -> tuple[Float32, bool]:
+        at = int(np.searchsorted(self._snapshot.slots, slot))
+        row = self._snapshot.row(at)
+        own = self._own_outside(at, row)
+        return (decode_outside(row), True) if own is None else (own, False)
+
+    def _scales(self, sums: SetSums) -> Scales:
+        return self._snapshot.scales.take(np.searchsorted(self._snapshot.slots, sums.slots))
+
+    def _described(self, at: Int64) -> dict[str, npt.NDArray[Any]]:
+        names = ("section_data_set_id", "gene", "plane_of_section")
+        return {name: self._snapshot.table.columns[name][at] for name in names}
+
+
+def build_index(
+    output: Path | str,
+    experiments: Iterable[tuple[Experiment, Float32]],
+    reference: ReferenceSpace | None = None,
+    *,
+    served_labels: bool = False,
+) -> BuildReport:
+    """Put experiments into an index, one at a time; readers see each as soon as it is in.
+
+    Parameters
+    ----------
+    output : folder                   an index, or where to make one
+    experiments : (Experiment, (P, I, R) float32 energy, NaN = no data)
+    reference : ReferenceSpace        labels a new index; an index that is there keeps its own
+    served_labels : bool              take the reference's gridAnnotation instead of its annotation
+
+    Returns
+    -------
+    what was added, replaced or left as it was; an experiment that cannot be used is a line in `errors`
+    """
+    jobs = ((f"experiment {e.section_data_set_id}", lambda e=e, g=g: (e, g)) for e, g in experiments)
+    return fill_index(Path(output), _subject(reference, served_labels), jobs, lambda name, what: None)
+
+
+def index_folders(
+    folders: Sequence[Path],
+    output: Path,
+    reference: Path | None = None,
+    *,
+    served_labels: bool = False,
+    declared: Path | None = None,
+    listener: Callable[[str, str], None] = lambda name, what: None,
+) -> BuildReport:
+    """Put finished runs, and folders or zips of served grids, into an index.
+
+    Parameters
+    ----------
+    folders : each a run, a folder with energy.mhd, a zip, or holding such
+    reference : folder                labels a new index; default the one that the runs used
+    declared : CSV                    section_data_set_id, gene, plane_of_section of served grids
+    listener : (name, what)           called as each experiment is done
+    """
+    sources = find_experiments(folders, declared)
+    new = not (output / "zarr.json").exists()
+    space = labels_reference(reference, folders) if new or reference else None
+    subject = _subject(space, served_labels)
+    spacing = 200.0 if subject is None else subject.spacing_um
+    jobs = ((str(s.path), lambda s=s: s.read(spacing)) for s in sources)
+    return fill_index(output, subject, jobs, listener)
+
+
+def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:
+    if space is None:
+        return None
+    return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um)
+
+
+def _count(top: int | None, everything: int) -> int:
+    if top is not None and top < 1:
+        raise ConfigError(f"top {top}: expected at least 1")
+    return everything if top is None else min(top, everything)
+
+
+def _rough_note(rough: npt.NDArray[np.bool_], estimate: Estimate, picks: Int64) -> tuple[str, ...]:
+    if not rough.any():
+        return ()
+    bound = float(estimate.bound[picks[rough]].max())
+    line = (
+        f"{int(rough.sum())} of {len(rough)} experiments: their own grids are not at hand; outside the brain"
+    )
+    return (f"{line} r rests on codes of 8 bits, within {bound:.2g}",)

@@ -1,0 +1,137 @@
+"""Filling an index: grids become rows, rows become voxel sets and structure sums."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pipeline.errors import DataError, PipelineError
+from pipeline.model import Float32, Grid
+from pipeline.reference import hemispheres
+from pipeline.search.codes import check_grid, encode
+from pipeline.search.order import VoxelOrder
+from pipeline.search.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
+from pipeline.store.experiments import Experiment, ExperimentTable
+from pipeline.store.index import IndexSubject, create_index, read_subject, read_table, write_sums
+from pipeline.store.index_writer import IndexWriter
+
+VOXEL_SETS = {
+    "all": "brain voxels that at least 80 % of all experiments cover",
+    "coronal": "coronal experiments only: brain voxels that at least 80 % of them cover, both hemispheres",
+    "grid": "every voxel of the grid; a correlation without a domain counts those outside the brain too",
+}
+Outcome = tuple[Experiment, Float32]
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass
+class BuildReport:
+    """What a build did: how many experiments were added, replaced, left as they were; what went wrong."""
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+def voxel_order(subject: IndexSubject) -> VoxelOrder:
+    """Return the order in which an index of these labels keeps its voxels."""
+    p, i, r = subject.labels.shape
+    grid = Grid((p, i, r), subject.spacing_um)
+    return VoxelOrder.of(subject.labels, subject.ontology, hemispheres(grid))
+
+
+def fill_index(
+    path: Path,
+    subject: IndexSubject | None,
+    jobs: Iterable[tuple[str, Callable[[], Outcome]]],
+    listener: Callable[[str, str], None],
+) -> BuildReport:
+    """Put experiments into an index, which is made where there is none.
+
+    Parameters
+    ----------
+    subject : IndexSubject     of a new index; None where it must be there already
+    jobs : (name, read)        read gives the experiment and its grid; a PipelineError leaves it out
+    listener : (name, what)    called as each is "added", "replaced", "unchanged" or failed with a line
+    """
+    subject = _subject(path, subject)
+    order = voxel_order(subject)
+    if not (path / "zarr.json").exists():
+        create_index(path, subject, order)
+    report, seen = BuildReport(), dict[int, str]()
+    with IndexWriter(path) as writer:
+        for name, read in jobs:
+            try:
+                what = _put(writer, order, read, name, seen)
+                setattr(report, what, getattr(report, what) + 1)
+            except PipelineError as error:
+                what = str(error) if name in str(error) else f"{name}: {error}"
+                report.errors.append(what)
+            listener(name, what)
+        writer.compact()
+    refresh_sums(path)
+    return report
+
+
+def _put(
+    writer: IndexWriter, order: VoxelOrder, read: Callable[[], Outcome], name: str, seen: dict[int, str]
+) -> str:
+    experiment, grid = read()
+    number = experiment.section_data_set_id
+    if number in seen:
+        raise DataError(
+            f"experiment {number} was already taken from {seen[number]}; give each an id of its own"
+        )
+    seen[number] = name
+    return writer.put(experiment, encode(check_grid(grid, order.shape), order))
+
+
+def _subject(path: Path, wanted: IndexSubject | None) -> IndexSubject:
+    if wanted is None or (path / "zarr.json").exists():
+        there = read_subject(path)
+        same = wanted is None or (
+            wanted.spacing_um == there.spacing_um and np.array_equal(wanted.labels, there.labels)
+        )
+        if not same:
+            raise DataError(
+                f"{path}: the index has other labels than this reference; build a new one elsewhere"
+            )
+        return there
+    return wanted
+
+
+def refresh_sums(path: Path) -> None:
+    """Compute voxel sets and structure sums of all that is committed, where they are not there yet."""
+    subject = read_subject(path)
+    table, blocks = read_table(path)
+    order = voxel_order(subject)
+    write_sums(path, table.sequence, {name: sum_set(name, order, table, blocks) for name in VOXEL_SETS})
+
+
+def sum_set(name: str, order: VoxelOrder, table: ExperimentTable, blocks: tuple[Block, ...]) -> SetSums:
+    """Return a voxel set with the sums of its experiments over every structure."""
+    chosen = np.ones(len(table), np.bool_)
+    if name == "coronal":
+        chosen = table.columns["plane_of_section"] == "coronal"
+    slots, exponents = table.columns["slot"][chosen], table.columns["exponent"][chosen]
+    member = order.whole()
+    if name != "grid":
+        counts = sum(parallel(lambda block: count_covered([block], slots, order.padded), blocks))
+        member = covered_set(np.asarray(counts) + np.zeros(order.padded, np.int64), len(slots))
+    sums = empty_sums(order, slots, member, squares=name != "grid")
+    parallel(lambda block: fill_sums(sums, block, exponents, order), blocks)
+    return sums
+
+
+def parallel(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Apply a function whose kernels let go of the interpreter, on all cores; results in order."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(function, items))

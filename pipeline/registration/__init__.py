@@ -1,0 +1,31 @@
+"""Registration: a series of sections finds its place in the reference, from nothing.
+
+    alignment = align_series(thumbnails, reference, AlignmentOptions(plane_of_section="coronal"))
+    specimen = reconstruct(thumbnails, alignment)
+
+`thumbnails` are `SectionThumbnail`: block means of the section images at 25-60 um a pixel, as the files show
+them, with the map from thumbnail to manifest pixels; hints (`rotate_deg`, `flip`, `section_order`,
+`image_up`) are given beside them and used here. Every thumbnail given comes back with an Alignment2d: status
+`fail` where it is flagged, blank, or does not fit; its place is then its neighbours' guess.
+`SeriesAlignment.measures` holds the series' figures, `notes` what a reader must know (what was taken from
+the images, unusual scales, sections that could not be placed). A series that fits nowhere is refused with
+AlignmentError.
+
+The way: tissue masks (`tissue`), area profile and pose search (`pose`), Gauss-Newton on blurred outlines for
+all sections and the 3-D affine (`joint`, `solver`), the same on a stain table that the series itself gives
+the annotation (`stain`), each section's own small strain, verdicts (`quality`). `ALIGNERS` holds this as
+`joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
+"""
+
+from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
+from pipeline.registration.series import ALIGNERS, align_series
+from pipeline.registration.volume import SpecimenVolume, reconstruct
+
+__all__ = [
+    "ALIGNERS",
+    "AlignmentOptions",
+    "SectionThumbnail",
+    "SpecimenVolume",
+    "align_series",
+    "reconstruct",
+]

@@ -1,0 +1,184 @@
+"""The reference as the registration sees it: compact labels that can be painted on any plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt32
+from pipeline.reference import ReferenceSpace
+
+UInt16 = npt.NDArray[np.uint16]
+NORMAL_AXIS = {"coronal": 0, "sagittal": 2}
+IN_PLANE_AXES = {"coronal": (2, 1), "sagittal": (0, 1)}  # what image x and y run along
+_FINEST_UM = 25.0
+_CUT_SHARE = 0.02  # of the largest plane: more on the last plane means that the brain goes on
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Labels of a reference, renumbered.
+
+    Parameters
+    ----------
+    index : (P, I, R) uint16        position of a voxel's id in `ids`; 0 outside
+    ids : (n,) int64                structure ids, ascending, ids[0] = 0
+    parent : (n + m,) int64         node above each label in the ontology, -1 above the root; the m
+                                    nodes after the labels are ancestors without voxels
+    limits_um : (float, float), um  where along the cutting axis a cut-off brain ends: beyond, nothing is
+                                    known. Infinite where the brain tapers to nothing inside the box
+    """
+
+    index: UInt16
+    voxel_um: float
+    ids: Int64
+    parent: Int64
+    plane: Plane
+    limits_um: tuple[float, float]
+
+    @property
+    def extent_um(self) -> Float64:
+        """Size of the box, (3,) um."""
+        return np.array(self.index.shape, dtype=np.float64) * self.voxel_um
+
+    def outline_table(self) -> Float32:
+        """Return the table that paints tissue 1 and outside 0."""
+        table = np.ones(self.ids.size, np.float32)
+        table[0] = 0.0
+        return table
+
+
+def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
+    """Renumber the annotation; a coronal series of one hemisphere sees that half only."""
+    step = max(1, int(_FINEST_UM // reference.annotation_um))
+    annotation = reference.annotation[::step, ::step, ::step]
+    voxel_um = reference.annotation_um * step
+    ids = np.sort(_distinct(annotation))
+    index = _renumber(annotation, ids)
+    if plane == "coronal" and hemisphere != "both":
+        r_um = np.arange(index.shape[2]) * voxel_um
+        outside = r_um >= MIDLINE_UM if hemisphere == "left" else r_um < MIDLINE_UM
+        index[:, :, outside] = 0
+    parents = _parents(reference, ids)
+    return Atlas(index, voxel_um, ids.astype(np.int64), parents, plane, _limits(index, plane, voxel_um))
+
+
+def _limits(index: UInt16, plane: Plane, voxel_um: float) -> tuple[float, float]:
+    axis = NORMAL_AXIS[plane]
+    counts = (np.moveaxis(index, axis, 0)[:, ::2, ::2] > 0).sum(axis=(1, 2))
+    occupied = np.flatnonzero(counts)
+    if occupied.size == 0:
+        return -np.inf, np.inf
+    first, last = int(occupied[0]), int(occupied[-1])
+    cut = _CUT_SHARE * counts.max()
+    low = (first - 0.5) * voxel_um if counts[first] > cut else -np.inf
+    high = (last + 0.5) * voxel_um if counts[last] > cut else np.inf
+    return low, high
+
+
+def _parents(reference: ReferenceSpace, ids: UInt32) -> Int64:
+    by_id = reference.ontology.by_id
+    nodes = [int(i) for i in ids]
+    place = {structure: k for k, structure in enumerate(nodes)}
+    parent: list[int] = []
+    for node in nodes:  # grows while ancestors are met for the first time
+        above = by_id[node].parent_id if node in by_id else None
+        if above is None:
+            parent.append(-1)
+            continue
+        if above not in place:
+            place[above] = len(nodes)
+            nodes.append(above)
+        parent.append(place[above])
+    return np.array(parent, dtype=np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct(annotation):  # type: ignore[no-untyped-def]
+    found = {np.uint32(0)}
+    last = np.uint32(0)
+    for p in range(annotation.shape[0]):
+        for i in range(annotation.shape[1]):
+            for r in range(annotation.shape[2]):
+                if annotation[p, i, r] != last:
+                    last = annotation[p, i, r]
+                    found.add(last)
+    return np.array(list(found))
+
+
+@numba.njit(cache=True, nogil=True)
+def _renumber(annotation, ids):  # type: ignore[no-untyped-def]
+    out = np.zeros(annotation.shape, np.uint16)
+    for p in range(annotation.shape[0]):
+        for i in range(annotation.shape[1]):
+            last, found = ids[0], 0
+            for r in range(annotation.shape[2]):
+                if annotation[p, i, r] != last:
+                    last = annotation[p, i, r]
+                    found = np.searchsorted(ids, last)
+                out[p, i, r] = found
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyped-def]
+    """Paint a plane of the atlas.
+
+    Parameters
+    ----------
+    index : (P, I, R) uint16
+    scale : float, 1/um             1 / voxel size
+    table : (n,) float32            value of each label
+    matrix : (3, 3) float64         (x, y, 1) px to (P, I, R) um
+    shape : (int, int)              rows, columns of the result
+    samples : int                   labels are read at samples x samples places of a pixel and averaged
+
+    Returns
+    -------
+    (h, w) float32
+    """
+    h, w = shape
+    out = np.zeros((h, w), np.float32)
+    m = matrix * scale
+    n_p, n_i, n_r = index.shape
+    for y in range(h):
+        for a in range(samples):
+            ys = y + (a + 0.5) / samples - 0.5
+            p0 = m[0, 1] * ys + m[0, 2] + 0.5
+            i0 = m[1, 1] * ys + m[1, 2] + 0.5
+            r0 = m[2, 1] * ys + m[2, 2] + 0.5
+            for n in range(w * samples):
+                xs = (n + 0.5) / samples - 0.5
+                p, i, r = m[0, 0] * xs + p0, m[1, 0] * xs + i0, m[2, 0] * xs + r0
+                if p >= 0.0 and i >= 0.0 and r >= 0.0 and p < n_p and i < n_i and r < n_r:
+                    out[y, n // samples] += table[index[int(p), int(i), int(r)]]
+                else:
+                    out[y, n // samples] += table[0]
+    return out / np.float32(samples * samples)
+
+
+@numba.njit(cache=True, nogil=True)
+def label_plane(index, scale, matrix, shape):  # type: ignore[no-untyped-def]
+    """Return the label index at every pixel of a plane, (h, w) uint16; see `paint`."""
+    h, w = shape
+    out = np.zeros((h, w), np.uint16)
+    m = matrix * scale
+    for y in range(h):
+        for x in range(w):
+            p = int(np.floor(m[0, 0] * x + m[0, 1] * y + m[0, 2] + 0.5))
+            i = int(np.floor(m[1, 0] * x + m[1, 1] * y + m[1, 2] + 0.5))
+            r = int(np.floor(m[2, 0] * x + m[2, 1] * y + m[2, 2] + 0.5))
+            if 0 <= p < index.shape[0] and 0 <= i < index.shape[1] and 0 <= r < index.shape[2]:
+                out[y, x] = index[p, i, r]
+    return out
+
+
+def blur(image: Float32, sigma_px: float) -> Float32:
+    """Blur with zeros around; sigmas below a third of a pixel leave the image alone."""
+    if sigma_px < 0.34:
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))

@@ -1,0 +1,122 @@
+"""What an alignment is given: section thumbnails and options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.errors import ConfigError, DataError
+from pipeline.model import Bool, Float64, Plane, UInt8, frozen
+
+SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
+Hemisphere = Literal["left", "right", "both"]
+ORDERS: dict[str, tuple[str, str]] = {
+    "coronal": ("caudal_to_rostral", "rostral_to_caudal"),
+    "sagittal": ("lateral_to_medial", "medial_to_lateral"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SectionThumbnail:
+    """One section, reduced by block means to some 25-60 um a pixel.
+
+    Parameters
+    ----------
+    z_um : float, um                    section_number x section thickness
+    pixels : (h, w[, 3]) uint8          as the file shows them: hints are given beside, not applied
+    resolution_um : float, um           size of a manifest pixel
+    thumbnail_to_section : (2, 3) float64, px -> px     thumbnail to manifest pixels
+    valid : (h, w) bool                 False where a pixel says nothing (padding, dark polygon), or None
+    rotate_deg : float, degree          clockwise as displayed, about the centre, after `flip`
+    """
+
+    section_number: int
+    z_um: float
+    pixels: UInt8
+    resolution_um: float
+    thumbnail_to_section: Float64
+    valid: Bool | None = None
+    rotate_deg: float = 0.0
+    flip: Literal["horizontal", "vertical"] | None = None
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        where = f"thumbnail of section {self.section_number}"
+        pixels = np.asarray(self.pixels)
+        if (
+            pixels.dtype != np.uint8
+            or pixels.ndim not in (2, 3)
+            or (pixels.ndim == 3 and pixels.shape[2] != 3)
+        ):
+            raise DataError(f"{where}: expected (h, w) or (h, w, 3) uint8, got {pixels.shape} {pixels.dtype}")
+        if self.valid is not None and self.valid.shape != pixels.shape[:2]:
+            raise DataError(f"{where}: valid has shape {self.valid.shape}, pixels {pixels.shape[:2]}")
+        matrix = np.asarray(self.thumbnail_to_section, dtype=np.float64)
+        if matrix.shape != (2, 3) or not np.linalg.det(matrix[:, :2]) > 0 or not self.resolution_um > 0:
+            raise DataError(f"{where}: expected a (2, 3) map of positive size and a resolution above 0")
+        object.__setattr__(self, "pixels", frozen(pixels))
+        object.__setattr__(self, "thumbnail_to_section", frozen(matrix))
+
+    @property
+    def pixel_um(self) -> float:
+        """Size of a thumbnail pixel, in um."""
+        return float(self.resolution_um * np.sqrt(np.linalg.det(self.thumbnail_to_section[:, :2])))
+
+    def hinted(self, turn_deg: float = 0.0) -> Float64:
+        """Return thumbnail px -> um about the image centre, (2, 3): flip, `rotate_deg`, `turn_deg`."""
+        h, w = self.pixels.shape[:2]
+        centre = (0.5 * (w - 1), 0.5 * (h - 1))
+        mirror = {"horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0), None: (1.0, 1.0)}[self.flip]
+        to_um = affine.compose(affine.scaling([m * self.pixel_um for m in mirror]), _shift(centre))
+        return affine.compose(affine.rigid2d(self.rotate_deg + turn_deg, (0.0, 0.0)), to_um)
+
+
+def _shift(centre: tuple[float, float]) -> Float64:
+    return np.array([[1.0, 0.0, -centre[0]], [0.0, 1.0, -centre[1]]])
+
+
+@dataclass(frozen=True)
+class AlignmentOptions:
+    """How to align; lengths in um. None for a hint means: find out from the images.
+
+    Parameters
+    ----------
+    image_up : what lies at the upper edge of the images; `inferior` is a rotation by 180 degrees
+    rotation_range_deg : float          how far a section may be turned from its hint
+    strain : float                      expected spread of a section's own scale and shear about the series
+    seed_spacing_um : float, um         pixel of the search for a pose
+    outline_sigma_um, stain_sigma_um    blurs of the outline and stain stages, coarse to fine
+    threads : int                       threads that share the sections; the result does not depend on it
+    """
+
+    plane_of_section: Plane = "coronal"
+    hemisphere: Hemisphere = "both"
+    section_order: SectionOrder | None = None
+    image_up: Literal["superior", "inferior"] | None = None
+    minimum_sections: int = 6
+    rotation_range_deg: float = 24.0
+    strain: float = 0.02
+    stain_pixel_um: float = 50.0
+    outline_sigma_um: tuple[float, ...] = (250.0, 150.0, 100.0)
+    stain_sigma_um: tuple[float, ...] = (150.0, 100.0, 60.0)
+    minimum_dice: float = 0.6
+    threads: int = 2
+    aligner: str = field(default="joint")
+
+    def __post_init__(self) -> None:
+        if self.plane_of_section not in ORDERS:
+            raise ConfigError(f"alignment: expected plane coronal or sagittal, got {self.plane_of_section!r}")
+        known = ORDERS[self.plane_of_section]
+        if self.section_order is not None and self.section_order not in known:
+            raise ConfigError(
+                f"alignment: section_order {self.section_order!r} does not fit the {self.plane_of_section}"
+                f" plane; expected one of {', '.join(known)}"
+            )
+        if not (self.outline_sigma_um and self.stain_sigma_um):
+            raise ConfigError("alignment: outline_sigma_um and stain_sigma_um need at least one length each")
+        lengths = (self.stain_pixel_um, *self.outline_sigma_um, *self.stain_sigma_um)
+        if min(lengths) <= 0 or self.minimum_sections < 2 or self.threads < 1:
+            raise ConfigError("alignment: lengths must be above 0 um, minimum_sections >= 2, threads >= 1")

@@ -1,0 +1,111 @@
+"""The fitted state in the nouns of the pipeline: matrices in a canonical form, verdicts, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.model import Alignment2d, Alignment3d, Bool, Float64, SectionAlignment, SeriesAlignment, Status
+from pipeline.reference import reference_space_id
+from pipeline.registration.atlas import IN_PLANE_AXES, Atlas
+from pipeline.registration.inputs import SectionThumbnail
+from pipeline.registration.joint import Solution, Task
+from pipeline.registration.quality import verdicts
+from pipeline.registration.scene import State
+from pipeline.registration.smoothness import predicted
+from pipeline.registration.solver import LENGTH_UM
+
+_USUAL_SCALE = (0.75, 1.30)
+
+
+def series_alignment(
+    ordered: Sequence[SectionThumbnail],
+    usable: Sequence[int],
+    task: Task,
+    solution: Solution,
+    notes: tuple[str, ...],
+) -> SeriesAlignment:
+    options = task.options
+    state = canonical(solution.state, task.atlas)
+    judged = verdicts(task.atlas, state, task.nominal, task.tissues, solution.model, options)
+    by_index = dict(zip(usable, judged, strict=True))
+    matrices = dict(zip(usable, state.sections, strict=True))
+    good = np.array([verdict.status is not Status.FAIL for verdict in judged])
+    sections = []
+    for k, thumbnail in enumerate(ordered):
+        matrix = matrices[k] if k in matrices else _from_neighbours(thumbnail, state, task, good)
+        to_volume = affine.compose(matrix, affine.invert(thumbnail.thumbnail_to_section))
+        alignment = Alignment2d(thumbnail.section_number, to_volume)
+        verdict = by_index.get(k)
+        sections.append(
+            SectionAlignment(
+                alignment,
+                Status.FAIL if verdict is None else verdict.status,
+                {} if verdict is None else verdict.measures,
+            )
+        )
+    space = Alignment3d(reference_space_id(options.plane_of_section), state.volume)
+    measures = _series_measures(sections, state, solution)
+    return SeriesAlignment(space, tuple(sections), measures, (*notes, *_series_notes(sections, state)))
+
+
+def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good: Bool) -> Float64:
+    """Place a section nothing is seen in where its neighbours' line puts its image centre."""
+    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)
+    pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
+    return affine.compose(pose, thumbnail.hinted(task.turn_deg))
+
+
+def canonical(state: State, atlas: Atlas) -> State:
+    """Return the same placement with a volume whose z stands upright on its planes.
+
+    A shift of sections in proportion to z, and a turn of all sections, can be written into the sections
+    or into the volume. Here the volume keeps rotation (tilt) and scale only, as Allen's do; its planes
+    are not turned within themselves.
+    """
+    linear = state.volume[:, :3]
+    lean = np.linalg.lstsq(linear[:, :2], linear[:, 2], rcond=None)[0]
+    middle = float(np.mean(state.z_um))
+    unlean = np.array([[1.0, 0.0, -lean[0], lean[0] * middle], [0.0, 1.0, -lean[1], lean[1] * middle]])
+    upright = affine.compose(state.volume, np.vstack([unlean, [0.0, 0.0, 1.0, 0.0]]))
+    sections = state.sections.copy()
+    sections[:, :, 2] += (state.z_um - middle)[:, None] * lean
+    in_plane = upright[np.ix_(IN_PLANE_AXES[atlas.plane], (0, 1))]
+    u, _, vt = np.linalg.svd(in_plane)
+    turn = affine.rigid2d(float(np.rad2deg(np.arctan2(*(u @ vt)[::-1, 0]))), (0.0, 0.0))
+    back = np.eye(3, 4)
+    back[:2, :2] = turn[:, :2].T
+    turned = np.array([affine.compose(turn, matrix) for matrix in sections])
+    return state.replaced(turned, affine.compose(upright, back))
+
+
+def _series_measures(
+    sections: Sequence[SectionAlignment], state: State, solution: Solution
+) -> dict[str, float]:
+    dice = [s.measures["dice"] for s in sections if "dice" in s.measures]
+    scales = np.linalg.norm(state.volume[:, :3], axis=0)
+    measures = {
+        "sections": float(len(sections)),
+        "sections_placed": float(sum(s.status is not Status.FAIL for s in sections)),
+        "median_dice": float(np.median(dice)) if dice else 0.0,
+        "scale_x": float(scales[0]),
+        "scale_y": float(scales[1]),
+        "scale_z": float(scales[2]),
+    }
+    if solution.model is not None:
+        measures["stain_noise"] = solution.model.noise
+    return {name: round(value, 4) for name, value in measures.items()}
+
+
+def _series_notes(sections: Sequence[SectionAlignment], state: State) -> tuple[str, ...]:
+    notes = []
+    scales = np.linalg.norm(state.volume[:, :3], axis=0)
+    if (scales < _USUAL_SCALE[0]).any() or (scales > _USUAL_SCALE[1]).any():
+        text = " x ".join(f"{s:.2f}" for s in scales)
+        notes.append(f"scales {text} of the volume lie outside the usual {_USUAL_SCALE[0]}-{_USUAL_SCALE[1]}")
+    failed = [s.alignment2d.section_number for s in sections if s.status is Status.FAIL]
+    if failed:
+        notes.append(f"{len(failed)} of {len(sections)} sections could not be placed: {failed}")
+    return tuple(notes)

@@ -1,0 +1,97 @@
+"""What the neighbours say about a section's pose.
+
+How far sections scatter about a smooth series is measured on the series itself. Where they scatter
+little, a sliver with hardly an outline is held by its neighbours; where every image has a frame of its
+own, the neighbours say next to nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.model import Bool, Float64
+from pipeline.registration.scene import State
+from pipeline.registration.solver import LENGTH_UM, Prior
+
+_HALF_WIDTH = 6
+_FLOOR_UM = 20.0
+_WIDENING = 2.0
+
+
+def rigid_parts(state: State, nominal: Float64) -> Float64:
+    """Return shift x, shift y and turn of every section about its hinted pose, (n, 3) um.
+
+    The turn counts as the arc at 3 mm. Shifts are those of the image centre.
+    """
+    poses = [
+        affine.compose(matrix, affine.invert(start))
+        for matrix, start in zip(state.sections, nominal, strict=True)
+    ]
+    shifts = np.array([pose[:, 2] for pose in poses]).reshape(-1, 2)
+    turns = [np.arctan2(p[1, 0] - p[0, 1], p[0, 0] + p[1, 1]) for p in poses]
+    return np.column_stack([shifts, np.unwrap(turns) * LENGTH_UM])
+
+
+def smooth_parts(z_um: Float64, parts: Float64, trusted: Bool | None = None) -> Float64:
+    """Return what a line through each section's neighbours predicts for it, robustly; (n, m).
+
+    Parameters
+    ----------
+    z_um : (n,) float64, um
+    parts : (n, m) float64
+    trusted : (n,) bool         sections that may speak for their neighbours; None for all
+    """
+    count = len(z_um)
+    usable = np.ones(count, bool) if trusted is None else np.asarray(trusted, dtype=bool)
+    smooth = parts.copy()
+    for k in range(count):
+        others = np.flatnonzero(usable & (np.arange(count) != k))
+        near = others[np.argsort(np.abs(others - k), kind="stable")[: 2 * _HALF_WIDTH]]
+        if near.size:
+            smooth[k] = _line(z_um[near] - z_um[k], parts[near])
+    return smooth
+
+
+def predicted(z_um: float, state: State, nominal: Float64, trusted: Bool) -> Float64:
+    """Return the rigid parts, (3,) um, that the trusted sections' line gives at `z_um`."""
+    parts = np.vstack([rigid_parts(state, nominal), np.zeros(3)])
+    order = np.append(state.z_um, z_um)
+    rank = np.argsort(order, kind="stable")
+    speaks = np.append(trusted, False)
+    smooth = smooth_parts(order[rank], parts[rank], speaks[rank])
+    return np.asarray(smooth[int(np.flatnonzero(rank == len(trusted))[0])])
+
+
+def _line(z: Float64, values: Float64) -> Float64:
+    """Return the value at z = 0 of the Theil-Sen line of every column, (m,)."""
+    i, j = np.triu_indices(len(z), 1)
+    apart = z[i] != z[j]
+    slope = np.zeros(values.shape[1])
+    if apart.sum() >= 6:
+        i, j = i[apart], j[apart]
+        slope = np.median((values[j] - values[i]) / (z[j] - z[i])[:, None], axis=0)
+    return np.asarray(np.median(values - slope * z[:, None], axis=0))
+
+
+def neighbour_prior(state: State, nominal: Float64, freedom: int, strain: float) -> Prior:
+    """Expect rigid parts near the neighbours' line and strains near none."""
+    count = len(state.z_um)
+    parts = rigid_parts(state, nominal)
+    away = smooth_parts(state.z_um, parts) - parts
+    scatter = 1.4826 * np.median(np.abs(away), axis=0)
+    target = np.zeros((count, freedom))
+    spread = np.full((count, freedom), strain * LENGTH_UM)
+    target[:, :3] = away
+    spread[:, :3] = np.maximum(_WIDENING * scatter, _FLOOR_UM)
+    if freedom > 3:
+        target[:, 3:] = [-strain_of(m, n) * LENGTH_UM for m, n in zip(state.sections, nominal, strict=True)]
+    return Prior(target, spread)
+
+
+def strain_of(matrix: Float64, nominal: Float64) -> Float64:
+    """Return stretch x, stretch y and shear of a section against its hinted size, (3,)."""
+    linear = affine.compose(matrix, affine.invert(nominal))[:, :2]
+    u, singular, _ = np.linalg.svd(linear)
+    stretch = u @ np.diag(singular) @ u.T
+    return np.array([stretch[0, 0] - 1.0, stretch[1, 1] - 1.0, stretch[0, 1]])

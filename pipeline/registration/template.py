@@ -1,0 +1,137 @@
+"""The plain baseline: SimpleITK, template, mutual information.
+
+The stack of sections is registered to the template by a 3-D affine, then every section by a 2-D rigid
+transform to the template resliced at its plane, and so on in turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK
+
+from pipeline import affine
+from pipeline.errors import ConfigError
+from pipeline.model import Float64
+from pipeline.reference import ReferenceSpace
+from pipeline.registration.joint import Solution, Task
+from pipeline.registration.scene import State
+from pipeline.registration.volume import SpecimenVolume, stack
+
+_SPACING_UM = 100.0
+_TURNS = 2
+_BINS = 32
+
+
+def fit_template(task: Task, state: State, reference: ReferenceSpace) -> Solution:
+    """Alternate the 3-D affine of the stack with the 2-D rigid seats of its sections.
+
+    Raises
+    ------
+    ConfigError
+        where the reference has no template.
+    """
+    if reference.template is None:
+        raise ConfigError(f"aligner template: reference {reference.name} has no template; use joint")
+    grey = SimpleITK.GetImageFromArray(np.ascontiguousarray(reference.template.transpose(2, 1, 0)))
+    grey.SetSpacing((reference.template_um,) * 3)
+    for _ in range(_TURNS):
+        specimen = _stack(task, state)
+        state = state.replaced(volume=_affine(specimen, grey, state.volume))
+        seats = [_seat(specimen, grey, task, state, k) for k in range(len(task.tissues))]
+        state = state.replaced(sections=np.array(seats))
+    return Solution(state, None, 0.0)
+
+
+def _stack(task: Task, state: State) -> SpecimenVolume:
+    return stack([t.stain for t in task.tissues], list(state.sections), list(state.z_um), _SPACING_UM)
+
+
+def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> Float64:
+    fixed = SimpleITK.GetImageFromArray(np.nan_to_num(specimen.stain))
+    fixed.SetSpacing(specimen.spacing_um)
+    fixed.SetOrigin(specimen.origin_um)
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetMatrix(start[:, :3].ravel().tolist())
+    transform.SetTranslation(start[:, 3].tolist())
+    middle = [
+        o + 0.5 * s * n
+        for o, s, n in zip(fixed.GetOrigin(), fixed.GetSpacing(), fixed.GetSize(), strict=True)
+    ]
+    transform = _about(transform, middle)
+    present = np.isfinite(specimen.stain).any(axis=(1, 2), keepdims=True)
+    mask = SimpleITK.GetImageFromArray(np.broadcast_to(present, specimen.stain.shape).astype(np.uint8))
+    mask.CopyInformation(fixed)
+    method = _method(step=0.05)
+    method.SetMetricFixedMask(mask)
+    method.SetInitialTransform(transform, inPlace=True)
+    method.Execute(fixed, SimpleITK.Cast(grey, SimpleITK.sitkFloat32))
+    linear = np.array(transform.GetMatrix()).reshape(3, 3)
+    return np.column_stack([linear, np.array(transform.TransformPoint((0.0, 0.0, 0.0)))])
+
+
+def _about(transform: SimpleITK.AffineTransform, centre: list[float]) -> SimpleITK.AffineTransform:
+    """Return the same map with its linear part acting about `centre`."""
+    image = np.array(transform.TransformPoint(centre))
+    moved = SimpleITK.AffineTransform(3)
+    moved.SetMatrix(transform.GetMatrix())
+    moved.SetCenter(centre)
+    moved.SetTranslation((image - np.array(centre)).tolist())
+    return moved
+
+
+def _method(step: float) -> SimpleITK.ImageRegistrationMethod:
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 60, 0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([2.0, 1.0])
+    method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
+    method.SetNumberOfThreads(1)
+    return method
+
+
+@dataclass(frozen=True)
+class _Plane:
+    fixed: SimpleITK.Image
+    moving: SimpleITK.Image
+
+
+def _seat(specimen: SpecimenVolume, grey: SimpleITK.Image, task: Task, state: State, k: int) -> Float64:
+    """Return the pose of section `k` after a 2-D rigid registration to the resliced template."""
+    plane = _plane(specimen, grey, state, k)
+    transform = SimpleITK.Euler2DTransform()
+    height, width = plane.fixed.GetSize()[::-1]
+    transform.SetCenter(plane.fixed.TransformContinuousIndexToPhysicalPoint((0.5 * width, 0.5 * height)))
+    method = _method(step=20.0)
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(plane.fixed, plane.moving)
+    except RuntimeError:  # a sliver without overlap stays where its outline put it
+        return np.asarray(state.sections[k])
+    linear = np.array(transform.GetMatrix()).reshape(2, 2)
+    step = np.column_stack([linear, np.array(transform.TransformPoint((0.0, 0.0)))])
+    return affine.compose(step, state.sections[k])
+
+
+def _plane(specimen: SpecimenVolume, grey: SimpleITK.Image, state: State, k: int) -> _Plane:
+    z = int(np.rint((state.z_um[k] - specimen.origin_um[2]) / specimen.spacing_um[2]))
+    image = np.nan_to_num(specimen.stain[z])
+    x, y, _ = specimen.origin_um
+    lattice = SimpleITK.Image(image.shape[1], image.shape[0], 1, SimpleITK.sitkFloat32)
+    lattice.SetSpacing(specimen.spacing_um)
+    lattice.SetOrigin((x, y, float(state.z_um[k])))
+    to_reference = SimpleITK.AffineTransform(3)
+    to_reference.SetMatrix(state.volume[:, :3].ravel().tolist())
+    to_reference.SetTranslation(state.volume[:, 3].tolist())
+    resliced = SimpleITK.GetArrayFromImage(
+        SimpleITK.Resample(grey, lattice, to_reference, SimpleITK.sitkLinear, 0.0)
+    )[0]
+    pair = [SimpleITK.GetImageFromArray(a.astype(np.float32)) for a in (image, resliced)]
+    for one in pair:
+        one.SetSpacing(specimen.spacing_um[:2])
+        one.SetOrigin((x, y))
+    return _Plane(pair[0], pair[1])

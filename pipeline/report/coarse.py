@@ -1,0 +1,115 @@
+"""The reference in a dozen coarse structures: which one lies at a point, and in which colour it is drawn."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.model import Float64, Int64, Structure, UInt8
+from pipeline.ontology import Ontology
+from pipeline.reference import ReferenceSpace
+
+ALLEN_COARSE = (
+    "Isocortex", "OLF", "HPF", "CTXsp", "STR", "PAL", "TH", "HY", "MB", "P", "MY", "CB", "fiber tracts", "VS",
+)  # fmt: skip
+LEAST_OF_ALLEN = 8
+MOST = 16
+OUTSIDE, UNNAMED = 0, 1
+FIRST = 2  # codes of the coarse structures start here
+GREY = "AAAAAA"
+DARKEST_LINE = 0.40
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseAtlas:
+    """A reference space seen through its coarse structures.
+
+    Codes: 0 outside, 1 annotated but in none of the coarse structures, 2 + n in `structures[n]`.
+    """
+
+    reference: ReferenceSpace
+    structures: tuple[Structure, ...]
+
+    @cached_property
+    def _codes(self) -> tuple[Int64, UInt8]:
+        """Sorted label ids of the ontology, and the code of each."""
+        ontology = self.reference.ontology
+        code_of = {s.id: UNNAMED for s in ontology.structures}
+        for number, structure in enumerate(self.structures):
+            code_of.update(dict.fromkeys(ontology.descendants(structure.id), FIRST + number))
+        ids = np.array(sorted(code_of), np.int64)
+        return ids, np.array([code_of[int(i)] for i in ids], np.uint8)
+
+    def codes_of(self, labels: npt.NDArray[np.uint32]) -> UInt8:
+        """Return the coarse code of structure ids, of any shape; ids the ontology lacks count as unnamed."""
+        ids, codes = self._codes
+        at = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
+        found = np.where(ids[at] == labels, codes[at], UNNAMED)
+        return np.where(labels == 0, OUTSIDE, found).astype(np.uint8)
+
+    def at(self, points_um: Float64) -> UInt8:
+        """Return the coarse code at reference points, nearest voxel.
+
+        Parameters
+        ----------
+        points_um : (..., 3) float64, um    (P, I, R)
+
+        Returns
+        -------
+        (...) uint8
+        """
+        index = np.rint(points_um / self.reference.annotation_um).astype(np.int64)
+        shape = np.array(self.reference.annotation.shape)
+        inside = ((index >= 0) & (index < shape)).all(axis=-1)
+        p, i, r = np.moveaxis(np.clip(index, 0, shape - 1), -1, 0)
+        labels = np.where(inside, self.reference.annotation[p, i, r], np.uint32(0))
+        return self.codes_of(labels)
+
+
+def coarse_atlas(reference: ReferenceSpace) -> CoarseAtlas:
+    """Choose the coarse structures of a reference."""
+    return CoarseAtlas(reference, coarse_structures(reference.ontology))
+
+
+def coarse_structures(ontology: Ontology) -> tuple[Structure, ...]:
+    """Return a dozen structures that hold the brain between them.
+
+    Those of the Allen ontology where it is one; else the deepest level of the tree that has no more than
+    16 branches, branches that end earlier included.
+    """
+    known = [ontology.by_acronym[a] for a in ALLEN_COARSE if a in ontology.by_acronym]
+    if len(known) >= LEAST_OF_ALLEN:
+        return tuple(known)
+    level: Sequence[int] = [root.id for root in ontology.roots]
+    while True:
+        deeper = [child for s in level for child in (ontology.children[s] or (s,))]
+        if len(deeper) > MOST or deeper == level:
+            return tuple(ontology.by_id[s] for s in level)
+        level = deeper
+
+
+def safe_color(color: str) -> str:
+    """Return six hex digits: the ontology's colour, grey where it is none.
+
+    >>> safe_color("70ff71"), safe_color("red;}</style>")
+    ('70ff71', 'AAAAAA')
+    """
+    return color if re.fullmatch(r"[0-9A-Fa-f]{6}", color) else GREY
+
+
+def line_color(color: str) -> str:
+    """Return the colour for a thin line on a bright image: the same hue, dark enough to be seen.
+
+    >>> line_color("70FF71")
+    '00cc01'
+    """
+    red, green, blue = (int(safe_color(color)[n : n + 2], 16) / 255 for n in (0, 2, 4))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    dark = colorsys.hls_to_rgb(hue, min(lightness, DARKEST_LINE), saturation)
+    return "".join(f"{round(255 * v):02x}" for v in dark)

@@ -1,0 +1,182 @@
+"""What a run folder holds: every part is there, or the reason why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pipeline.errors import PipelineError
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.tables import read_table
+from pipeline.jobs import task_name
+from pipeline.model import Float32, SectionAlignment, SeriesAlignment
+from pipeline.stages import STAGES
+from pipeline.store.run import Receipt, RunFolder, read_json
+
+OWN_TASK = "report"
+TROUBLES = ("fail", "check", "missing")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel(Generic[T]):
+    """A part of the page: its content, or the reason why there is none."""
+
+    content: T | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One section as the run left it; `document` is its entry of `section_data_set.json`, maybe empty."""
+
+    number: int
+    status: str
+    flags: tuple[str, ...]
+    document: Mapping[str, Any]
+    measured: bool
+    detected: bool
+    alignment: SectionAlignment | None
+
+    @property
+    def quality(self) -> Mapping[str, Any]:
+        """The figures of the section by name."""
+        found: Mapping[str, Any] = self.document.get("quality") or {}
+        return found
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a reader should look at it first."""
+        return self.status in TROUBLES or bool(self.flags)
+
+    @property
+    def resolution_um(self) -> float:
+        """Size of a manifest pixel, in um; 0 where the run did not say."""
+        return float(self.document.get("resolution_um") or 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class RunContents:
+    """The readable parts of a run; an output counts only where its receipt says it is of this run."""
+
+    run: RunFolder
+    receipts: Mapping[str, Receipt]
+    data_set: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    alignment: Panel[SeriesAlignment]
+    complaints: tuple[str, ...] = field(default=())
+
+    @property
+    def title(self) -> str:
+        """Gene and id: what a reader calls the series."""
+        gene = self.data_set.get("gene") or self.data_set.get("treatment")
+        return f"{gene} · {self.identifier}" if gene else self.identifier
+
+    @property
+    def identifier(self) -> str:
+        """The section data set id."""
+        return str(self.data_set.get("id", self.run.path.name))
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """All sections in ascending order of section number."""
+        documents = {int(d["section_number"]): d for d in self.data_set.get("section_images") or ()}
+        numbers = documents or {n: {} for n in _numbers(self.receipts)}
+        return tuple(self._section(n, numbers[n]) for n in sorted(numbers))
+
+    def _section(self, number: int, document: Mapping[str, Any]) -> Section:
+        measure, detect = (self.receipts.get(task_name(s, number)) for s in ("measure", "detect"))
+        messages = [r.message for r in (measure, detect) if r is not None and r.message]
+        context = (document.get("quality") or {}).get("context") or {}
+        flags = [*(document.get("flags") or ()), *messages, *(context.get("flags") or ())]
+        alignment = self.alignment.content
+        return Section(
+            number=number,
+            status=str(document.get("status", "unknown")),
+            flags=tuple(dict.fromkeys(str(flag) for flag in flags)),
+            document=document,
+            measured=bool(measure and measure.ok),
+            detected=bool(detect and detect.ok),
+            alignment=alignment.of(number) if alignment else None,
+        )
+
+    def panel(self, stage: str, build: Callable[[], T]) -> Panel[T]:
+        """Build what hangs on a stage; a page is written whatever became of its parts."""
+        reason = why_absent(self.receipts, stage)
+        return Panel(None, reason) if reason else attempt(build)
+
+
+def attempt(build: Callable[[], T]) -> Panel[T]:
+    """Build a part of the page, or say why it cannot be shown."""
+    try:
+        return Panel(build())
+    except PipelineError as error:
+        return Panel(None, str(error))
+    except Exception as error:  # a torn output must not cost the reader the rest of the page
+        return Panel(None, f"cannot be shown: {type(error).__name__}: {error}")
+
+
+def why_absent(receipts: Mapping[str, Receipt], stage: str) -> str:
+    """Return why a stage of the series left no output of this run; empty where it did."""
+    receipt = receipts.get(stage)
+    if receipt is None:
+        return f"the step “{stage}” has not run"
+    if receipt.ok:
+        return ""
+    verb = "failed" if receipt.state == "failed" else "was left out"
+    return f"the step “{stage}” {verb}: {receipt.message or 'no reason was recorded'}"
+
+
+def read_contents(run: RunFolder) -> RunContents:
+    """Read everything but pixels and grids; what is missing or torn is told, never raised."""
+    receipts = {name: r for name, r in run.receipts().items() if name != OWN_TASK}
+    complaints: list[str] = []
+
+    def document(name: str) -> Mapping[str, Any]:
+        if why_absent(receipts, "summarise"):
+            return {}
+        found = attempt(lambda: read_json(run.require(name)))
+        complaints.extend([found.reason] if found.reason else [])
+        return found.content or {}
+
+    data_set, provenance = document("section_data_set.json"), document("provenance.json")
+    reason = why_absent(receipts, "align")
+    alignment: Panel[SeriesAlignment] = (
+        Panel(None, reason) if reason else attempt(lambda: read_alignment(run.require("alignment.json")))
+    )
+    return RunContents(
+        run, _of_this_run(receipts, data_set), data_set, provenance, alignment, tuple(complaints)
+    )
+
+
+def read_grid(contents: RunContents) -> Panel[dict[str, Float32]]:
+    """Read the grids by name, (P, I, R) float32, -1 where there is no data."""
+    return contents.panel("grid", contents.run.read_grid)
+
+
+def read_rows(contents: RunContents) -> Panel[list[dict[str, Any]]]:
+    """Read the StructureUnionize table, one mapping a row."""
+
+    def rows() -> list[dict[str, Any]]:
+        columns = read_table(contents.run.require("structure_unionize.parquet"))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    return contents.panel("unionize", rows)
+
+
+def _numbers(receipts: Mapping[str, Receipt]) -> list[int]:
+    ends = {name.rpartition("-")[2] for name in receipts if "-" in name}
+    return sorted(int(end) for end in ends if end.isdigit())
+
+
+def _of_this_run(receipts: Mapping[str, Receipt], data_set: Mapping[str, Any]) -> dict[str, Receipt]:
+    """Leave out receipts of sections that an earlier run had and this one has not."""
+    images = data_set.get("section_images")
+    if not images:
+        return dict(receipts)
+    series = {stage.name for stage in STAGES}
+    own = {task_name(stage, int(d["section_number"])) for d in images for stage in STAGES}
+    return {name: r for name, r in receipts.items() if name in own | series}

@@ -1,0 +1,69 @@
+"""Thumbnails of a run and where their pixels lie: in the section, in the volume, in the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model import Alignment3d, Bool, Float64, SectionAlignment, UInt8
+from pipeline.report.contents import RunContents, Section
+from pipeline.sync import pixel_to_reference
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """A section image reduced by block means.
+
+    Pixel t (its centre at integer t) is the mean of `reduce` stored pixels along each axis; a stored pixel
+    spans `factor` manifest pixels.
+
+    Parameters
+    ----------
+    pixels : (h, w[, 3]) uint8
+    valid : (h, w) bool           which pixels count: inside scan and tissue box, outside dark polygons
+    resolution_um : float, um     of a manifest pixel; 0 where the run did not say
+    """
+
+    pixels: UInt8
+    valid: Bool
+    reduce: int
+    factor: int
+    resolution_um: float
+
+    @property
+    def pixel_um(self) -> float:
+        """Size of a thumbnail pixel, in um."""
+        return self.resolution_um * self.factor * self.reduce
+
+    @property
+    def to_section(self) -> Float64:
+        """Thumbnail px to manifest px, (2, 3)."""
+        scale, shift = float(self.factor * self.reduce), self.factor * (self.reduce - 1) / 2
+        return np.array([[scale, 0.0, shift], [0.0, scale, shift]])
+
+    def picture_points(self, section_px: Float64) -> Float64:
+        """Map manifest px, (n, 2), to picture coordinates, where thumbnail pixel t covers t..t+1."""
+        return (np.asarray(section_px, np.float64) / self.factor + 0.5) / self.reduce
+
+    def from_um(self, points_um: Float64) -> Float64:
+        """Map um from the outer corner of the section, (n, 2), to picture coordinates."""
+        return np.asarray(points_um, np.float64) / self.pixel_um
+
+
+def read_thumbnail(contents: RunContents, section: Section) -> Thumbnail:
+    """Read the thumbnail of a measured section."""
+    pixels, valid, attributes = contents.run.read_thumbnail(section.number)
+    reduce, factor = int(attributes["reduce"]), int(attributes["factor"])
+    return Thumbnail(pixels, valid, reduce, factor, section.resolution_um)
+
+
+def reference_points(
+    thumbnail: Thumbnail, section: SectionAlignment, alignment3d: Alignment3d, z_um: float
+) -> Float64:
+    """Return where every thumbnail pixel lies in the reference space, (h, w, 3) float64, um."""
+    h, w = thumbnail.pixels.shape[:2]
+    x, y = np.meshgrid(np.arange(w), np.arange(h))
+    to_section = thumbnail.to_section
+    pixels = np.stack([x, y], axis=-1).reshape(-1, 2) @ to_section[:, :2].T + to_section[:, 2]
+    return pixel_to_reference(pixels, section.alignment2d, alignment3d, z_um).reshape(h, w, 3)

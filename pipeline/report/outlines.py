@@ -1,0 +1,73 @@
+"""From an image of codes to smooth outlines as SVG paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage import measure
+
+from pipeline.model import Bool, Float64, UInt8
+from pipeline.report.coarse import FIRST, OUTSIDE
+
+LEAST_AREA_PX = 12.0
+TOLERANCE_PX = 0.3
+MARGIN = 6
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The boundary of one code: an SVG path in tenths of a pixel, pixel (x, y) covering x..x+1, y..y+1.
+
+    `code` is 0 for the outline of everything annotated.
+    """
+
+    code: int
+    path: str
+
+
+def outlines(codes: UInt8, sigma_px: float = 0.7) -> tuple[Outline, ...]:
+    """Return the outlines of an image of coarse codes.
+
+    Parameters
+    ----------
+    codes : (H, W) uint8        as `CoarseAtlas.at` gives them
+    sigma_px : float, px        Gaussian that rounds off the voxels before the line is drawn at one half
+    """
+    found = [Outline(OUTSIDE, mask_path(codes != OUTSIDE, sigma_px))]
+    present = np.flatnonzero(np.bincount(codes.ravel(), minlength=FIRST + 1))
+    found += [Outline(int(c), mask_path(codes == c, sigma_px)) for c in present if c >= FIRST]
+    return tuple(o for o in found if o.path)
+
+
+def mask_path(mask: Bool, sigma_px: float = 0.7) -> str:
+    """Return the boundary of a mask (H, W) as an SVG path in tenths of a pixel; empty where there is none.
+
+    >>> mask_path(np.pad(np.ones((4, 4), bool), 3), sigma_px=0.0)
+    'M65 70l-30 0l-5 -5l0 -30l5 -5l30 0l5 5l0 30z'
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return ""
+    top, left = max(int(rows[0]) - MARGIN, 0), max(int(columns[0]) - MARGIN, 0)
+    part = mask[top : rows[-1] + 1 + MARGIN, left : columns[-1] + 1 + MARGIN].astype(np.float32)
+    if sigma_px > 0:
+        part = cv2.GaussianBlur(part, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+    # A rim of zeros closes what runs out of the image.
+    lines = measure.find_contours(np.pad(part, 1), 0.5)
+    offset = np.array([top - 1 + 0.5, left - 1 + 0.5])
+    return "".join(_ring(line + offset) for line in lines if _area(line) >= LEAST_AREA_PX)
+
+
+def _area(line: Float64) -> float:
+    y, x = line.T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+
+
+def _ring(line: Float64) -> str:
+    """Return a closed ring of relative steps in whole tenths of a pixel, which take the fewest letters."""
+    points = np.ascontiguousarray(line[:-1, ::-1], np.float32)[:, None]
+    kept = np.rint(10 * cv2.approxPolyDP(points, TOLERANCE_PX, closed=True)[:, 0]).astype(int)
+    x, y = kept[0]
+    return f"M{x} {y}" + "".join(f"l{dx} {dy}" for dx, dy in np.diff(kept, axis=0).tolist()) + "z"

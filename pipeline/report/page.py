@@ -1,0 +1,150 @@
+"""One self-contained page a series, written whatever became of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+import numpy as np
+
+from pipeline.atomic import replacing
+from pipeline.reference import ReferenceSpace
+from pipeline.report import charts, pictures, planes, projections
+from pipeline.report.coarse import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
+from pipeline.report.contents import Panel, RunContents, attempt, read_contents, read_grid, read_rows
+from pipeline.report.methods import methods
+from pipeline.report.sections import Picture, cards, is_used
+from pipeline.report.text import figure, percent, seconds
+from pipeline.report.verdict import errors, steps, verdict, warnings
+from pipeline.store.run import RunFolder
+
+PAGE = "report.html"
+NARROWEST_PERCENT = 50
+BRAIN_LINE = "333333"
+T = TypeVar("T")
+
+
+def write_report(run: RunFolder, reference: ReferenceSpace | None) -> Path:
+    """Write `report.html` into a run folder from what lies in it.
+
+    Parameters
+    ----------
+    reference : of the run, at 50 um or finer for smooth outlines; None leaves outlines and names out
+
+    Returns
+    -------
+    the page; the same folder gives the same bytes
+    """
+    page = run.file(PAGE)
+    text = environment().get_template("report.html.j2").render(page_content(read_contents(run), reference))
+    with replacing(page) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+    return page
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return the templates of this package, everything escaped that a run brings along."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(percent=percent, seconds=seconds, figure=figure, share_of_width=share_of_width)
+    return found
+
+
+def page_content(contents: RunContents, reference: ReferenceSpace | None) -> dict[str, Any]:
+    """Return everything the template shows; each part is a Panel with its content or a reason."""
+    rows, grid = read_rows(contents), read_grid(contents)
+    atlas = None if reference is None else coarse_atlas(reference)
+    return {
+        "contents": contents,
+        "about": _about(contents),
+        "verdict": verdict(contents, rows.content or ()),
+        "errors": errors(contents),
+        "warnings": warnings(contents),
+        "steps": steps(contents.receipts),
+        "planes": attempt(lambda: planes.planes(contents, atlas)),
+        "projections": _after(grid, lambda found: projections.projections(found, reference)),
+        "bars": _after(rows, lambda found: charts.bar_chart(found, _named(atlas).structures)),
+        "poses": attempt(lambda: charts.pose_charts(contents)),
+        "series_measures": _series_measures(contents),
+        "methods": attempt(lambda: methods(contents, reference)),
+        **_cards(contents, atlas),
+        **_colors(atlas),
+    }
+
+
+def _cards(contents: RunContents, atlas: CoarseAtlas | None) -> dict[str, Any]:
+    made = attempt(lambda: cards(contents, atlas))
+    found = made.content or []
+    widths = [card.picture.content.width_um for card in found if card.picture.content]
+    return {
+        "cards": made,
+        "is_used": is_used,
+        "widest": max(widths, default=0.0),
+        "measure_names": list(dict.fromkeys(name for card in found for name, _ in card.figures)),
+    }
+
+
+def _colors(atlas: CoarseAtlas | None) -> dict[str, Any]:
+    low, high = pictures.LOW_INTENSITY, pictures.HIGH_INTENSITY
+    structures = () if atlas is None else atlas.structures
+    lines = [(FIRST + n, line_color(s.color)) for n, s in enumerate(structures)]
+    return {
+        "line_colors": [(OUTSIDE, BRAIN_LINE), *lines],
+        "legend": structures,
+        "intensity_stops": pictures.stops(pictures.intensity_table(), low, high),
+        "intensity_range": (low, high),
+        "magma_stops": pictures.stops(pictures.magma_table()),
+        "plot": charts.PLOT,
+        "plot_size": (charts.WIDTH, charts.HEIGHT),
+    }
+
+
+def _after(panel: Panel[T], build: Callable[[T], Any]) -> Panel[Any]:
+    content = panel.content
+    return Panel(None, panel.reason) if content is None else attempt(lambda: build(content))
+
+
+def _named(atlas: CoarseAtlas | None) -> CoarseAtlas:
+    if atlas is None:
+        raise LookupError("the reference of the run was not at hand, which names the structures")
+    return atlas
+
+
+def _about(contents: RunContents) -> list[tuple[str, str]]:
+    """Return what the manifest says of the series, only what it does say."""
+    about = contents.data_set
+    names: Mapping[str, str] = {
+        "plane_of_section": "plane",
+        "section_thickness_um": "thickness, µm",
+        "hemisphere": "hemisphere",
+        "specimen": "specimen",
+        "treatment": "treatment",
+        "probe_orientation": "probe",
+        "age": "age",
+        "reference_space_id": "reference space",
+    }
+    return [(text, str(about[key])) for key, text in names.items() if about.get(key) not in (None, "")]
+
+
+def _series_measures(contents: RunContents) -> list[tuple[str, str]]:
+    alignment = contents.alignment.content
+    if alignment is None:
+        return []
+    linear = alignment.alignment3d.volume_to_reference[:, :3]
+    scales = " × ".join(f"{s:.3f}" for s in np.linalg.norm(linear, axis=0))
+    found = [("scale of the volume along x, y, z", scales)]
+    return found + [(name.replace("_", " "), figure(value)) for name, value in alignment.measures.items()]
+
+
+def share_of_width(picture: Picture, widest_um: float) -> int:
+    """Return the width of a picture, percent: all sections on one scale, but none under half its card."""
+    return max(round(100 * picture.width_um / widest_um), NARROWEST_PERCENT) if widest_um else 100

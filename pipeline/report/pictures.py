@@ -1,0 +1,117 @@
+"""Pictures inside the page: colour maps, and encodings that keep to a budget of bytes."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+
+import cv2
+import imagecodecs
+import numpy as np
+
+from pipeline.model import Bool, Float32, UInt8
+
+QUALITIES = (85, 75, 60, 45)
+SMALLEST_PX = 64
+STOPS = 9
+# Intensity 0-255 is darkness: what a detector finds lies between these, from one page to the next.
+LOW_INTENSITY, HIGH_INTENSITY = 50, 190
+INTENSITY_STEPS = 28
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Return bytes as a URI that needs no request; `kind` is jpeg or png."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def jpeg_uri(pixels: UInt8, budget: int) -> str:
+    """Encode (H, W[, 3]) uint8 as JPEG in about `budget` bytes: first by quality, then by half the size."""
+    while True:
+        for quality in QUALITIES:
+            data = bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=quality))
+            if len(data) <= budget:
+                return data_uri(data, "jpeg")
+        if max(pixels.shape[:2]) <= SMALLEST_PX:
+            return data_uri(data, "jpeg")
+        pixels = _half(pixels)
+
+
+def _half(pixels: UInt8) -> UInt8:
+    height, width = pixels.shape[:2]
+    size = (max(width // 2, 1), max(height // 2, 1))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def png_bytes(pixels: UInt8) -> bytes:
+    """Encode (H, W, 3) or (H, W, 4) uint8 without loss."""
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
+
+
+def png_uri(pixels: UInt8) -> str:
+    """Encode (H, W, 3) or (H, W, 4) uint8 without loss, as a data URI."""
+    return data_uri(png_bytes(pixels), "png")
+
+
+def sharp_uri(pixels: UInt8, budget: int) -> str:
+    """Encode (H, W, 3) uint8 without loss where `budget` bytes allow, else as JPEG."""
+    data = png_bytes(pixels)
+    return data_uri(data, "png") if len(data) <= budget else jpeg_uri(pixels, budget)
+
+
+def intensity_rgba(expression: UInt8) -> UInt8:
+    """Colour a mask by intensity: blue low, green, red high; transparent where nothing expresses.
+
+    Parameters
+    ----------
+    expression : (H, W) uint8    0 not expressing, else intensity 1-255
+
+    Returns
+    -------
+    (H, W, 4) uint8
+    """
+    return intensity_table()[expression]
+
+
+@cache
+def intensity_table() -> UInt8:
+    """Return the colour of every intensity, (256, 4) uint8, in few steps so that pictures stay small."""
+    level = (np.arange(256.0) - LOW_INTENSITY) / (HIGH_INTENSITY - LOW_INTENSITY)
+    level = np.rint(np.clip(level, 0, 1) * INTENSITY_STEPS) / INTENSITY_STEPS
+    anchors = [0.0, 0.25, 0.5, 0.75, 1.0]
+    colors = np.array([(30, 60, 255), (0, 175, 235), (20, 200, 60), (250, 190, 0), (235, 20, 20)], float)
+    rgb = np.stack([np.interp(level, anchors, colors[:, c]) for c in range(3)], axis=-1)
+    table = np.column_stack([np.rint(rgb), np.full(256, 255.0)]).astype(np.uint8)
+    table[0] = 0
+    return table
+
+
+@cache
+def magma_table() -> UInt8:
+    """Return a map of even lightness, dark low to bright high, (256, 3) uint8."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_MAGMA)[:, 0, ::-1])
+
+
+def magma_rgba(values: Float32, there: Bool, highest: float) -> UInt8:
+    """Colour values 0..highest; transparent where nothing is there.
+
+    Parameters
+    ----------
+    values : (H, W) float32
+    there : (H, W) bool
+
+    Returns
+    -------
+    (H, W, 4) uint8
+    """
+    level = np.clip(values / (highest or 1.0), 0, 1)
+    rgb = magma_table()[np.rint(255 * np.where(there, level, 0)).astype(np.uint8)]
+    alpha = np.where(there, 255, 0).astype(np.uint8)
+    return np.concatenate([rgb, alpha[..., None]], axis=-1)
+
+
+def stops(table: UInt8, first: int = 0, last: int = 255) -> list[tuple[int, str]]:
+    """Return the stops of a gradient through a colour table: (percent, hex colour)."""
+    at = np.rint(np.linspace(first, last, STOPS)).astype(int)
+    percent = np.rint(np.linspace(0, 100, STOPS)).astype(int)
+    return [(int(p), "".join(f"{v:02x}" for v in table[i, :3])) for p, i in zip(percent, at, strict=True)]

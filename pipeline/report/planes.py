@@ -1,0 +1,160 @@
+"""The specimen as it was put together, seen in three planes of the reference space.
+
+Every point of a plane is sought in the nearest section along z, and left empty beyond half the spacing:
+nothing is interpolated between sections, so that steps from one to the next stay visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.errors import MissingResultError
+from pipeline.gridding import LEAST_REACH_UM
+from pipeline.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SeriesAlignment, UInt8
+from pipeline.report.coarse import OUTSIDE, CoarseAtlas
+from pipeline.report.contents import RunContents
+from pipeline.report.frames import Thumbnail, read_thumbnail
+from pipeline.report.outlines import Outline, outlines
+from pipeline.report.pictures import jpeg_uri
+from pipeline.report.sections import is_used, rounding_px
+
+PLANE_UM = 40.0
+PLANE_BYTES = 150_000
+EMPTY = 222
+COARSE_UM = 200.0
+# (name, axis across the plane, axis down, axis right) of (P, I, R)
+VIEWS = (("coronal", 0, 1, 2), ("horizontal", 1, 0, 2), ("sagittal", 2, 1, 0))
+AXES = "PIR"
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneView:
+    """One plane through the specimen, a picture of PLANE_UM pixels with the reference's outlines."""
+
+    name: str
+    where: str
+    down: str
+    right: str
+    width: int
+    height: int
+    uri: str
+    mm: float
+    outlines: tuple[Outline, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The sections that count, by ascending z."""
+
+    alignment: SeriesAlignment
+    z_um: Float64
+    to_picture: tuple[Float64, ...]  # volume (x, y) um -> thumbnail px, (2, 3)
+    thumbnails: tuple[Thumbnail, ...]
+    reach_um: float
+
+    def sample(self, points_um: Float64) -> tuple[UInt8, Bool]:
+        """Return the colour at reference points (n, 3) um: (n, 3) uint8, and where there is any, (n,)."""
+        volume = affine.apply(self.alignment.alignment3d.reference_to_volume, points_um)
+        offset = np.abs(volume[:, 2:3] - self.z_um)
+        nearest = offset.argmin(axis=1)
+        near = offset[np.arange(len(volume)), nearest] <= self.reach_um
+        colors = np.full((len(volume), 3), EMPTY, np.uint8)
+        there = np.zeros(len(volume), bool)
+        for number in np.unique(nearest[near]):
+            own = np.flatnonzero(near & (nearest == number))
+            at = affine.apply(self.to_picture[number], volume[own, :2])
+            colors[own], there[own] = _look_up(self.thumbnails[number], at)
+        return colors, there
+
+
+def _look_up(thumbnail: Thumbnail, at: Float64) -> tuple[UInt8, Bool]:
+    h, w = thumbnail.valid.shape
+    x, y = np.rint(at).astype(np.int64).T
+    inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+    x, y = np.clip(x, 0, w - 1), np.clip(y, 0, h - 1)
+    inside &= thumbnail.valid[y, x]
+    grey = thumbnail.pixels if thumbnail.pixels.ndim == 3 else thumbnail.pixels[..., None]
+    colors = np.broadcast_to(grey[y, x], (len(x), 3))
+    return np.where(inside[:, None], colors, EMPTY).astype(np.uint8), inside
+
+
+def read_stack(contents: RunContents) -> Stack:
+    """Read the thumbnails of all sections that count; MissingResultError where there is none."""
+    alignment = contents.alignment.content
+    if alignment is None:
+        raise MissingResultError(contents.alignment.reason)
+    thickness = float(contents.data_set["section_thickness_um"])
+    placed: Mapping[int, tuple[Thumbnail, Float64]] = {
+        s.number: (read_thumbnail(contents, s), s.alignment.alignment2d.volume_to_section)
+        for s in contents.sections
+        if is_used(s) and s.alignment
+    }
+    if not placed:
+        raise MissingResultError("no section is both detected and aligned")
+    numbers = sorted(placed)
+    gaps = np.diff([s.number for s in contents.sections])
+    spacing = float(np.median(gaps)) * thickness if gaps.size else COARSE_UM
+    return Stack(
+        alignment=alignment,
+        z_um=np.array(numbers) * thickness,
+        to_picture=tuple(_to_picture(*placed[n]) for n in numbers),
+        thumbnails=tuple(placed[n][0] for n in numbers),
+        reach_um=max(spacing / 2, LEAST_REACH_UM),
+    )
+
+
+def _to_picture(thumbnail: Thumbnail, volume_to_section: Float64) -> Float64:
+    return affine.compose(affine.invert(thumbnail.to_section), volume_to_section)
+
+
+def planes(contents: RunContents, atlas: CoarseAtlas | None) -> list[PlaneView]:
+    """Return the coronal, horizontal and sagittal plane through the middle of what was placed."""
+    stack = read_stack(contents)
+    extent = np.array(EXTENT_UM if atlas is None else atlas.reference.extent_um)
+    middle = _middle(stack, atlas, extent)
+    return [_view(stack, atlas, view, middle, extent) for view in VIEWS]
+
+
+def _middle(stack: Stack, atlas: CoarseAtlas | None, extent: Float64) -> Float64:
+    """Return a point inside the placed tissue, (P, I, R) um, well off the midline of the brain."""
+    axes = [np.arange(0, e, COARSE_UM) for e in extent]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    there = stack.sample(points)[1]
+    if atlas is not None:
+        there &= atlas.at(points) != OUTSIDE
+    if not there.any():
+        raise MissingResultError("no section was placed inside the reference")
+    left = there & (points[:, 2] < MIDLINE_UM)
+    right = there & ~left
+    side = left if left.sum() >= right.sum() else right
+    return np.asarray(np.median(points[side], axis=0))
+
+
+def _view(
+    stack: Stack, atlas: CoarseAtlas | None, view: tuple[str, int, int, int], middle: Float64, extent: Float64
+) -> PlaneView:
+    name, across, down, right = view
+    height, width = (int(extent[a] // PLANE_UM) + 1 for a in (down, right))
+    points = np.empty((height, width, 3))
+    points[..., across] = middle[across]
+    points[..., down] = PLANE_UM * np.arange(height)[:, None]
+    points[..., right] = PLANE_UM * np.arange(width)
+    colors, _ = stack.sample(points.reshape(-1, 3))
+    drawn: tuple[Outline, ...] = ()
+    if atlas is not None:
+        drawn = outlines(atlas.at(points), rounding_px(atlas.reference.annotation_um, PLANE_UM))
+    return PlaneView(
+        name=name,
+        where=f"{AXES[across]} = {middle[across] / 1000:.1f} mm",
+        down=AXES[down],
+        right=AXES[right],
+        width=width,
+        height=height,
+        uri=jpeg_uri(colors.reshape(height, width, 3), PLANE_BYTES),
+        mm=1000.0 / PLANE_UM,
+        outlines=drawn,
+    )

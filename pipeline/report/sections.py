@@ -1,0 +1,203 @@
+"""One card a section: picture, outlines, expression, box and polygons, cell-scale view, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import MissingResultError
+from pipeline.model import Float64, Status
+from pipeline.report.coarse import CoarseAtlas
+from pipeline.report.contents import Panel, RunContents, Section, attempt
+from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
+from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
+from pipeline.report.outlines import Outline, outlines
+from pipeline.report.pictures import data_uri, intensity_rgba, jpeg_uri, png_bytes
+from pipeline.report.text import figure
+from pipeline.store.ome import level_count
+
+PAGE_BYTES = 13_000_000  # of pictures, before base64 adds a third
+SECTION_BYTES = 240_000
+SHARES = {"thumbnail": 0.45, "overlay": 0.25, "crop": 0.3}
+SHARPNESS = 0.6  # rounding of outlines, in voxels of the annotation
+MEASURES = {
+    "dice": "Dice with annotation",
+    "boundary_um": "outline distance, µm",
+    "covered": "tissue on annotation",
+    "pose_deviation_um": "off the smooth series, µm",
+    "stain_residual": "stain residual",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """The expression mask over a section: a picture and its extent in picture coordinates."""
+
+    uri: str
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A section image with what is drawn over it; lengths in thumbnail pixels."""
+
+    width: int
+    height: int
+    uri: str
+    mm: float
+    outlines: Panel[tuple[Outline, ...]]
+    overlay: Panel[Overlay]
+    box: tuple[float, ...]  # x, y, width, height; empty where the manifest gives none
+    dark_polygons: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    frame: tuple[float, ...]  # where the cell-scale view lies: x, y, width, height
+
+    @property
+    def width_um(self) -> float:
+        """Width of the section image, um; 0 where the run did not say."""
+        return 1000.0 * self.width / self.mm if self.mm else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """Everything the page shows of one section."""
+
+    section: Section
+    picture: Panel[Picture]
+    crop: Panel[Crop]
+    figures: tuple[tuple[str, str], ...]
+
+
+def cards(contents: RunContents, atlas: CoarseAtlas | None) -> list[Card]:
+    """Return a card a section: flagged ones first, each group in ascending order of section number."""
+    budget = int(min(PAGE_BYTES / max(len(contents.sections), 1), SECTION_BYTES))
+    windows = choose_windows(contents)
+    sources = choose_sources(contents, windows)
+    return [
+        _card(contents, s, atlas, windows.get(s.number, Panel(None)), budget, with_source=s.number in sources)
+        for s in sorted(contents.sections, key=lambda s: (not s.flagged, s.number))
+    ]
+
+
+def _card(
+    contents: RunContents,
+    section: Section,
+    atlas: CoarseAtlas | None,
+    window: Panel[Window],
+    budget: int,
+    *,
+    with_source: bool,
+) -> Card:
+    picture: Panel[Picture] = Panel(None, "; ".join(section.flags) or "no image was read")
+    close: Panel[Crop] = Panel(None, window.reason)
+    place = window.content
+    if section.measured:
+        picture = attempt(lambda: _picture(contents, section, atlas, place, budget))
+    if place is not None:
+        share = int(budget * SHARES["crop"])
+        close = attempt(lambda: crop(contents, section, place, share, with_source=with_source))
+    return Card(section, picture, close, figures(section))
+
+
+def _picture(
+    contents: RunContents, section: Section, atlas: CoarseAtlas | None, frame: Window | None, budget: int
+) -> Picture:
+    thumbnail = read_thumbnail(contents, section)
+    h, w = thumbnail.pixels.shape[:2]
+    drawn: Panel[Overlay] = Panel(None, "the step “detect” left no mask of this section")
+    if section.detected:
+        drawn = attempt(lambda: _overlay(contents, section, thumbnail, int(budget * SHARES["overlay"])))
+    return Picture(
+        width=w,
+        height=h,
+        uri=jpeg_uri(thumbnail.pixels, int(budget * SHARES["thumbnail"])),
+        mm=1000.0 / thumbnail.pixel_um if thumbnail.pixel_um else 0.0,
+        outlines=attempt(lambda: _outlines(contents, section, thumbnail, atlas)),
+        overlay=drawn,
+        box=_box(section.document.get("tissue_box_px"), thumbnail),
+        dark_polygons=tuple(
+            polygon(thumbnail.picture_points(np.array(ring, float)))
+            for ring in section.document.get("dark_polygons_px") or ()
+        ),
+        artifacts=_artifacts(section, thumbnail),
+        frame=() if frame is None else _frame(frame, thumbnail),
+    )
+
+
+def _outlines(
+    contents: RunContents, section: Section, thumbnail: Thumbnail, atlas: CoarseAtlas | None
+) -> tuple[Outline, ...]:
+    alignment = contents.alignment.content
+    if alignment is None or section.alignment is None:
+        raise MissingResultError(f"the {'section' if alignment else 'series'} has no alignment")
+    if atlas is None:
+        raise MissingResultError("the reference of the run was not at hand")
+    z_um = section.number * float(contents.data_set["section_thickness_um"])
+    points = reference_points(thumbnail, section.alignment, alignment.alignment3d, z_um)
+    return outlines(atlas.at(points), rounding_px(atlas.reference.annotation_um, thumbnail.pixel_um))
+
+
+def rounding_px(annotation_um: float, pixel_um: float) -> float:
+    """Return the Gaussian sigma, px, that hides the voxels of an annotation."""
+    return float(np.clip(SHARPNESS * annotation_um / (pixel_um or annotation_um), 0.5, 3.0))
+
+
+def _overlay(contents: RunContents, section: Section, thumbnail: Thumbnail, budget: int) -> Overlay:
+    """Colour the pyramid level that is nearest above the thumbnail's resolution and fits the budget."""
+    levels = level_count(contents.run.path / "expression.zarr" / str(section.number))
+    for level in range(min(int(np.log2(thumbnail.reduce)), levels - 1), levels):
+        expression = contents.run.read_expression(section.number, level)
+        data = png_bytes(intensity_rgba(expression))
+        if len(data) <= budget:
+            break
+    step = 2**level / thumbnail.reduce
+    h, w = expression.shape
+    return Overlay(data_uri(data, "png"), w * step, h * step)
+
+
+def _box(box: Sequence[float] | None, thumbnail: Thumbnail) -> tuple[float, ...]:
+    scale = thumbnail.factor * thumbnail.reduce
+    return tuple(float(v) / scale for v in box) if box else ()
+
+
+def _frame(window: Window, thumbnail: Thumbnail) -> tuple[float, ...]:
+    return tuple(v / thumbnail.reduce for v in (window.x, window.y, window.width, window.height))
+
+
+def _artifacts(section: Section, thumbnail: Thumbnail) -> tuple[str, ...]:
+    found = (section.quality.get("context") or {}).get("artifacts") or ()
+    rings = [np.array(a["outline_um"], float) for a in found if a.get("outline_um")]
+    return tuple(polygon(thumbnail.from_um(ring)) for ring in rings if thumbnail.pixel_um)
+
+
+def polygon(points: Float64) -> str:
+    """Return points (n, 2) in the form of an SVG polygon.
+
+    >>> polygon(np.array([[0.0, 1.0], [2.5, 3.0]]))
+    '0.0,1.0 2.5,3.0'
+    """
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points.tolist())
+
+
+def figures(section: Section) -> tuple[tuple[str, str], ...]:
+    """Return the figures of a section as (name, text)."""
+    quality = section.quality
+    found: list[tuple[str, str]] = []
+    pixels, expressing = quality.get("sum_pixels"), quality.get("sum_expressing_pixels")
+    if pixels:
+        found.append(("expressing", f"{100 * float(expressing or 0) / float(pixels):.2f} %"))
+    if expressing:
+        mean = float(quality.get("sum_expressing_pixel_intensity") or 0) / float(expressing)
+        found.append(("mean intensity", f"{mean:.0f}"))
+    measures: Mapping[str, Any] = section.alignment.measures if section.alignment else {}
+    found += [(MEASURES.get(name, name), figure(value)) for name, value in measures.items()]
+    return tuple(found)
+
+
+def is_used(section: Section) -> bool:
+    """Whether the section counts in the grid: detected, aligned and not failed."""
+    return section.detected and section.alignment is not None and section.alignment.status != Status.FAIL

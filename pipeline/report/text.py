@@ -1,0 +1,37 @@
+"""Numbers as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+
+
+def percent(share: float | None) -> str:
+    """Return a share as text.
+
+    >>> percent(0.9731), percent(None)
+    ('97 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def seconds(value: float) -> str:
+    """Return a duration as text.
+
+    >>> seconds(0.0412), seconds(12.34), seconds(75.0), seconds(4000.0)
+    ('0.04 s', '12.3 s', '1 min 15 s', '1 h 06 min')
+    """
+    if value < 60:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def figure(value: float | None) -> str:
+    """Return a number with three digits.
+
+    >>> figure(0.12345), figure(1234.5), figure(None)
+    ('0.123', '1234', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,150 @@
+"""The verdict on a run in one line, what each step did, and what a reader must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.model import LEFT, RIGHT
+from pipeline.report.contents import RunContents
+from pipeline.stages import STAGES
+from pipeline.store.run import Receipt
+
+STATUSES = ("pass", "check", "fail", "missing")
+HEADLINES = {
+    "done": "Done.",
+    "flagged": "Done, with {flagged} section{s} to look at.",
+    "failed": "Failed: not every output is there.",
+    "unfinished": "Unfinished.",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the run: its state, its tasks by state, its cost, and what it said."""
+
+    name: str
+    what: str
+    state: str  # done, partly done, skipped, failed, not run
+    done: int
+    failed: int
+    left_out: int
+    wall_s: float
+    longest_s: float
+    cpu_s: float
+    peak_mb: float
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """State of the series with the counts behind it; shares of the brain's voxels with data, or None."""
+
+    state: str  # done, flagged (done, but with sections to look at), failed, unfinished
+    headline: str
+    counts: Mapping[str, int]
+    left: float | None
+    right: float | None
+    wall_s: float
+    peak_mb: float
+
+
+def steps(receipts: Mapping[str, Receipt]) -> list[Step]:
+    """Return one entry a stage, in the order of the STAGES table."""
+    return [_step(stage.name, _purpose(stage.run), _receipts_of(receipts, stage.name)) for stage in STAGES]
+
+
+def _purpose(function: Any) -> str:
+    first = (function.__doc__ or "").strip().splitlines()
+    return first[0].partition(";")[0].rstrip(".").replace("`", "") if first else ""
+
+
+def _receipts_of(receipts: Mapping[str, Receipt], stage: str) -> list[Receipt]:
+    return [r for name, r in receipts.items() if name == stage or name.rpartition("-")[0] == stage]
+
+
+def _step(name: str, what: str, receipts: Sequence[Receipt]) -> Step:
+    states = [r.state for r in receipts]
+    messages: dict[str, int] = {}
+    for receipt in receipts:
+        if receipt.message and receipt.state != "done":
+            messages[receipt.message] = messages.get(receipt.message, 0) + 1
+    return Step(
+        name=name,
+        what=what,
+        state=_state(states),
+        done=states.count("done"),
+        failed=states.count("failed"),
+        left_out=states.count("left out"),
+        wall_s=sum(r.wall_s for r in receipts),
+        longest_s=max((r.wall_s for r in receipts), default=0.0),
+        cpu_s=sum(r.cpu_s for r in receipts),
+        peak_mb=max((r.peak_mb for r in receipts), default=0.0),
+        messages=tuple(f"{m} ({n} sections)" if n > 1 else m for m, n in messages.items()),
+    )
+
+
+def _state(states: Sequence[str]) -> str:
+    if not states:
+        return "not run"
+    kinds = set(states)
+    if kinds == {"done"}:
+        return "done"
+    if "done" in kinds:
+        return "partly done"
+    return "failed" if "failed" in kinds else "skipped"
+
+
+def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Judge a run from its receipts, its sections and its table."""
+    receipts = contents.receipts
+    series = [receipts.get(stage.name) for stage in STAGES if stage.scope == "series"]
+    found = [r for r in series if r is not None]
+    flagged = sum(section.flagged for section in contents.sections)
+    state = _state_of_series(found, len(series), flagged)
+    statuses = [section.status for section in contents.sections]
+    return Verdict(
+        state=state,
+        headline=HEADLINES[state].format(flagged=flagged, s="s" * (flagged != 1)),
+        counts={name: statuses.count(name) for name in STATUSES},
+        left=_coverage(rows, LEFT),
+        right=_coverage(rows, RIGHT),
+        wall_s=sum(r.wall_s for r in receipts.values()),
+        peak_mb=max((r.peak_mb for r in receipts.values()), default=0.0),
+    )
+
+
+def _state_of_series(found: Sequence[Receipt], expected: int, flagged: int) -> str:
+    if any(not r.ok for r in found):
+        return "failed"
+    if len(found) < expected:
+        return "unfinished"
+    return "flagged" if flagged else "done"
+
+
+def _coverage(rows: Sequence[Mapping[str, Any]], hemisphere_id: int) -> float | None:
+    """Return the coverage of the row that holds all others: the root has the most pixels."""
+    own = [row for row in rows if row["hemisphere_id"] == hemisphere_id]
+    root = max(own, key=lambda row: float(row["sum_pixels"] or 0.0), default=None)
+    if root is None:
+        return 0.0 if rows else None
+    return float(root["coverage"] or 0.0)
+
+
+def errors(contents: RunContents) -> list[str]:
+    """Return what stopped steps of the series."""
+    return [f"{r.task}: {r.message}" for r in contents.receipts.values() if _is_series_failure(r)]
+
+
+def _is_series_failure(receipt: Receipt) -> bool:
+    return receipt.state == "failed" and receipt.task in {stage.name for stage in STAGES}
+
+
+def warnings(contents: RunContents) -> list[str]:
+    """Return what a reader must know, each once."""
+    notes = contents.alignment.content.notes if contents.alignment.content else ()
+    found = [*(contents.data_set.get("warnings") or ()), *notes, *contents.complaints]
+    if (contents.run.path / "deformation.zarr").exists():
+        found.append("sections were deformed; the outlines and planes on this page show the affine part only")
+    return list(dict.fromkeys(str(text) for text in found))

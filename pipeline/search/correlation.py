@@ -1,0 +1,335 @@
+"""Which experiments look like this one: Pearson's r over the voxels that both cover.
+
+Every experiment is scanned by its codes, which gives r within a bound that is proven, not guessed: codes
+lie within a known distance of their energies, and what a distance does to r follows from the triangle
+inequality. Whatever might still belong to the best is then computed from full values in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from pipeline.errors import DataError
+from pipeline.model import Bool, Float32, Float64, Int64
+from pipeline.search.codes import CODE_ERROR, MISSING, MISSING_OUTSIDE, UInt16, coarse, decode, unit
+from pipeline.search.order import block_runs
+from pipeline.search.sums import Block, Scales
+
+_REORDER = {"reassoc", "contract", "nsz"}
+_STRETCH = 4096  # voxels summed in float32 before float64 takes over
+_SUM_ERROR = 2.0**-14  # of such a sum: at least 4 lanes, so at most 1024 roundings of 2^-24
+_XY, _Y, _YY, _N, _X, _XX = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What every experiment is compared with, on the voxels of the domain.
+
+    Parameters
+    ----------
+    values : (padded,) float64         energies of brain voxels, NaN outside the domain and where missing
+    weights, valid : (padded,) float32 centred and scaled energies, 0 where not valid; 1 where valid
+    runs : (runs, 2) int64             blocks that hold a valid voxel, in stretches
+    outside, outside_weights, outside_valid     the same outside the brain; empty where that is no part
+    """
+
+    values: Float64
+    weights: Float32
+    valid: Float32
+    runs: Int64
+    outside: Float64
+    outside_weights: Float32
+    outside_valid: Float32
+
+    @classmethod
+    def of(cls, brain: Float32, member: Bool, outside: Float32) -> Probe:
+        """Prepare a grid; DataError where the domain holds no variation of it.
+
+        Parameters
+        ----------
+        brain : (padded,) float32      NaN = no data
+        member : (padded,) bool        the domain
+        outside : (outside,) float32   or empty
+        """
+        values = np.where(member, brain.astype(np.float64), np.nan)
+        outer = outside.astype(np.float64)
+        known = np.concatenate([values[~np.isnan(values)], outer[~np.isnan(outer)]])
+        if known.size < 2 or known.max() == known.min():
+            level = f"{known.max():g} everywhere" if known.size > 1 else f"data in {known.size} voxels"
+            raise DataError(f"correlation: expected a seed that varies within the domain, got {level}")
+        mean, spread = known.mean(), np.linalg.norm(known - known.mean())
+        parts = [(np.nan_to_num((v - mean) / spread), ~np.isnan(v)) for v in (values, outer)]
+        (weights, valid), (outer_weights, outer_valid) = (
+            (w.astype(np.float32), there.astype(np.float32)) for w, there in parts
+        )
+        runs = _stretches(block_runs(~np.isnan(values)))
+        return cls(values, weights, valid, runs, outer, outer_weights, outer_valid)
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels of the domain have data in the seed."""
+        return int(self.valid.sum(dtype=np.float64) + self.outside_valid.sum(dtype=np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Pearson's r as the codes tell it: the true value lies within `bound` of `r`.
+
+    NaN where fewer than two voxels are covered by both; an infinite bound where the codes cannot tell.
+    """
+
+    r: Float64
+    bound: Float64
+
+
+def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64 | None = None) -> Estimate:
+    """Compare the probe with rows of a block, by their codes.
+
+    Parameters
+    ----------
+    rows : (n,) int64              of the block
+    scales : Scales                of these rows
+    known : (3, n) float64         count, sum and sum of squares of each row over the domain, where the
+                                   probe covers all of it: rows that do so too need one product only
+    """
+    sums = np.empty((len(rows), 6))
+    one = unit(scales.exponent)
+    complete = np.zeros(len(rows), np.bool_)
+    if known is not None and not probe.outside.size:
+        complete = known[0] == probe.voxels
+        sums[complete] = _complete_sums(block, rows[complete], probe, known[:, complete], one[complete])
+    joint = rows[~complete]
+    sums[~complete] = _in_groups(_scan_joint, 2, block.codes, joint, probe.runs, (probe.weights, probe.valid))
+    error = (CODE_ERROR**2) * sums[:, _YY]
+    if probe.outside.size:
+        outer = np.zeros((len(rows), 6))
+        _scan_outside(block.outside, rows, probe.outside_weights, probe.outside_valid, outer)
+        scale = scales.outside_scale / one
+        sums += outer * np.stack([scale, scale, scale**2, *np.ones((3, len(rows)))], axis=1)
+        error += (scales.outside_error / one) ** 2
+    return _estimate(sums, np.sqrt(error))
+
+
+def _complete_sums(block: Block, rows: Int64, probe: Probe, known: Float64, one: Float64) -> Float64:
+    sums = np.empty((len(rows), 6))
+    products = _in_groups(_scan_products, 4, block.codes, rows, probe.runs, (probe.weights,))
+    weights = probe.weights.astype(np.float64)
+    sums[:, _XY] = products[:, 0]
+    sums[:, _N], sums[:, _Y], sums[:, _YY] = known[0], known[1] / one, known[2] / one**2
+    sums[:, _X], sums[:, _XX] = weights.sum(), weights @ weights
+    return sums
+
+
+def _in_groups(
+    kernel: Callable[..., None],
+    size: int,
+    codes: UInt16,
+    rows: Int64,
+    runs: Int64,
+    probe: tuple[Float32, ...],
+) -> Float64:
+    """Run a kernel that takes rows in groups; the last row fills up the last group."""
+    if not len(rows):
+        return np.empty((0, 6))
+    filled = np.append(rows, np.repeat(rows[-1], -len(rows) % size))
+    out = np.zeros((len(filled), 6))
+    kernel(codes, filled, runs, *probe, out)
+    return out[: len(rows)]
+
+
+def _estimate(sums: Float64, error: Float64) -> Estimate:
+    """Return r and its bound from sums over jointly valid voxels; `error` is the norm of what y may be off.
+
+    With d that norm and s the spread of y as coded, r is within 2 d / s: d / s from the product, and d / s
+    from the spread. Sums in float32 add their own part, which grows as spreads shrink against norms.
+    """
+    n = sums[:, _N]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xy = sums[:, _XY] - sums[:, _X] * sums[:, _Y] / n
+        xx = sums[:, _XX] - sums[:, _X] ** 2 / n
+        yy = sums[:, _YY] - sums[:, _Y] ** 2 / n
+        steep_x, steep_y = sums[:, _XX] / xx, sums[:, _YY] / yy
+        rounding = 1.5 * _SUM_ERROR * (np.sqrt(steep_x) + np.sqrt(steep_y)) ** 2
+        r = xy / np.sqrt(xx * yy)
+        bound = 1.01 * (2.0 * error / np.sqrt(yy) + rounding)
+    told = (xx > 0) & (yy > 0) & (rounding < 0.05)
+    enough = n >= 2
+    return Estimate(np.where(told & enough, r, np.where(enough, 0.0, np.nan)), np.where(told, bound, np.inf))
+
+
+def contenders(estimate: Estimate, top: int) -> Int64:
+    """Return which experiments may be among the `top` best, however r lies within its bounds."""
+    defined = np.flatnonzero(~np.isnan(estimate.r))
+    if len(defined) <= top:
+        return defined
+    low, high = (estimate.r + sign * estimate.bound for sign in (-1, 1))
+    bar = np.partition(low[defined], len(defined) - top)[len(defined) - top]
+    return np.asarray(defined[high[defined] >= bar])
+
+
+def settle(
+    block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32
+) -> tuple[Float64, Float64]:
+    """Return r and the number of voxels it rests on, from full values in float64.
+
+    Parameters
+    ----------
+    outside : (n, outside) float32     energies outside the brain, NaN = no data; (n, 0) where no part
+
+    Returns
+    -------
+    r, voxels : (n,) float64           r is NaN where fewer than two voxels or no variation are shared
+    """
+    out = np.empty((len(rows), 2))
+    bases = (scales.exponent << 22).astype(np.uint32)
+    _settle(block.codes, block.fine, rows, bases, probe.runs, probe.values, probe.outside, outside, out)
+    return out[:, 0].clip(-1.0, 1.0), out[:, 1]
+
+
+def _stretches(runs: Int64) -> Int64:
+    """Cut runs into stretches that are short enough for sums in float32."""
+    cut = [
+        (start, min(start + _STRETCH, int(stop)))
+        for first, stop in runs
+        for start in range(int(first), int(stop), _STRETCH)
+    ]
+    return np.array(cut, np.int64).reshape(-1, 2)
+
+
+@njit(cache=True, nogil=True)
+def _scan_products(codes, rows, runs, weights, out):  # type: ignore[no-untyped-def]
+    for i in range(0, rows.size, 4):
+        for run in range(runs.shape[0]):
+            a, b = runs[run]
+            r0, r1, r2, r3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+            s = _products(codes[r0, a:b], codes[r1, a:b], codes[r2, a:b], codes[r3, a:b], weights[a:b])
+            for k in range(4):
+                out[i + k, 0] += s[k]
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def _products(c0, c1, c2, c3, weights):  # type: ignore[no-untyped-def]
+    """Return four rows' sums of x y: weights are loaded once for all of them."""
+    s0 = s1 = s2 = s3 = np.float32(0)
+    for v in range(c0.size):
+        x = weights[v]
+        s0 += x * coarse(c0[v])
+        s1 += x * coarse(c1[v])
+        s2 += x * coarse(c2[v])
+        s3 += x * coarse(c3[v])
+    return s0, s1, s2, s3
+
+
+@njit(cache=True, nogil=True)
+def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-untyped-def]
+    for i in range(0, rows.size, 2):
+        for run in range(runs.shape[0]):
+            a, b = runs[run]
+            _joint(codes[rows[i], a:b], codes[rows[i + 1], a:b], weights[a:b], valid[a:b], out[i : i + 2])
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
+    """Add two rows' six sums over the voxels that they share with the probe."""
+    xy = y = yy = n = x = xx = np.float32(0)
+    xz = z = zz = m = w = ww = np.float32(0)
+    for v in range(c.size):
+        value, there = coarse(c[v]), c[v] != MISSING
+        weight = weights[v] if there else np.float32(0)
+        one = valid[v] if there else np.float32(0)
+        part = one * value
+        xy += weight * value
+        y += part
+        yy += part * value
+        n += one
+        x += weight
+        xx += weight * weight
+        value, there = coarse(d[v]), d[v] != MISSING
+        weight = weights[v] if there else np.float32(0)
+        one = valid[v] if there else np.float32(0)
+        part = one * value
+        xz += weight * value
+        z += part
+        zz += part * value
+        m += one
+        w += weight
+        ww += weight * weight
+    for k, (first, second) in enumerate(((xy, xz), (y, z), (yy, zz), (n, m), (x, w), (xx, ww))):
+        out[0, k] += first
+        out[1, k] += second
+
+
+@njit(cache=True, nogil=True)
+def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-def]
+    for i in range(rows.size):
+        for a in range(0, weights.size, _STRETCH):
+            b = min(a + _STRETCH, weights.size)
+            _joint_steps(steps[rows[i], a:b], weights[a:b], valid[a:b], out[i])
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
+    xy = y = yy = n = x = xx = np.float32(0)
+    for v in range(steps.size):
+        step = np.float32(steps[v])
+        value, there = step * step, steps[v] != MISSING_OUTSIDE
+        weight = weights[v] if there else np.float32(0)
+        one = valid[v] if there else np.float32(0)
+        part = one * value
+        xy += weight * value
+        y += part
+        yy += part * value
+        n += one
+        x += weight
+        xx += weight * weight
+    for k, part in enumerate((xy, y, yy, n, x, xx)):
+        out[k] += part
+
+
+@njit(cache=True, nogil=True)
+def _settle(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):  # type: ignore[no-untyped-def]
+    length = 0
+    for run in range(runs.shape[0]):
+        length += runs[run, 1] - runs[run, 0]
+    x = np.empty(length + probe_outside.size)
+    y = np.empty(length + probe_outside.size, np.float32)
+    x[length:] = probe_outside
+    for i in range(rows.size):
+        at = 0
+        for run in range(runs.shape[0]):
+            start, stop = runs[run]
+            decode(codes[rows[i]], fine[rows[i]], bases[i], start, stop, y[at : at + stop - start])
+            x[at : at + stop - start] = probe[start:stop]
+            at += stop - start
+        y[length:] = outside[i]
+        out[i, 0], out[i, 1] = pearson(x, y)
+
+
+@njit(cache=True, nogil=True, fastmath=_REORDER)
+def pearson(x, y):  # type: ignore[no-untyped-def]
+    """Return Pearson's r over the places where neither is NaN, and how many these are."""
+    n = sx = sy = 0.0
+    low, high = np.inf, -np.inf
+    for v in range(x.size):
+        there = (x[v] == x[v]) & (y[v] == y[v])
+        n += 1.0 if there else 0.0
+        sx += x[v] if there else 0.0
+        sy += y[v] if there else 0.0
+        low = min(low, y[v] if there else np.inf)
+        high = max(high, y[v] if there else -np.inf)
+    if n < 2.0 or not low < high:
+        return np.nan, n
+    mx, my = sx / n, sy / n
+    xy = xx = yy = 0.0
+    for v in range(x.size):
+        there = (x[v] == x[v]) & (y[v] == y[v])
+        a = x[v] - mx if there else 0.0
+        b = y[v] - my if there else 0.0
+        xy += a * b
+        xx += a * a
+        yy += b * b
+    return (xy / np.sqrt(xx * yy) if xx > 0.0 else np.nan), n

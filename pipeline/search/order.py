@@ -1,0 +1,163 @@
+"""The order in which an index keeps voxels: hemisphere by hemisphere, along the structure tree.
+
+In each hemisphere a structure, with all that is inside it, is one slice. Voxels without a label lie
+apart. Both parts are padded to whole blocks, so that kernels never meet a ragged end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import DataError
+from pipeline.model import LEFT, Bool, Float32, Int64, UInt8, UInt32
+from pipeline.ontology import Ontology
+
+BLOCK = 64  # voxels: a multiple of every vector width, and what is skipped or read as a whole
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelOrder:
+    """Where every voxel of a labelled grid is kept.
+
+    Parameters
+    ----------
+    shape : (P, I, R)
+    brain : (brain,) int64             labelled voxels as positions in the C-ordered grid, in kept order
+    outside : (outside,) int64         the others, in C order
+    structure_ids : (structures,)      those with a voxel, ancestors included, along the tree
+    bounds : (2, structures + 1) int64 where the own voxels of each structure begin, left and right
+    ends : (structures,) int64         position behind a structure's last descendant
+    parents : (structures,) int64      position of the parent, -1 for the root
+    """
+
+    shape: tuple[int, ...]
+    brain: Int64
+    outside: Int64
+    structure_ids: Int64
+    bounds: Int64
+    ends: Int64
+    parents: Int64
+
+    @classmethod
+    def of(cls, labels: UInt32, ontology: Ontology, hemisphere: UInt8) -> VoxelOrder:
+        """Order a label grid; labels that the ontology lacks count for its root.
+
+        Parameters
+        ----------
+        labels : (P, I, R) uint32
+        hemisphere : (R,) uint8        1 left, 2 right, along R
+        """
+        present, inverse = np.unique(labels, return_inverse=True)
+        tree = _tree(ontology, present)
+        rank = {structure: i for i, structure in enumerate(tree)}
+        own = np.array([-1 if label == 0 else rank.get(label, 0) for label in present.tolist()], np.int64)
+        position = own[inverse.reshape(-1)]
+        side = np.broadcast_to(hemisphere, labels.shape).reshape(-1).astype(np.int64)
+        key = np.where(position < 0, -1, (side - LEFT) * len(tree) + position)
+        if key.max() < 0:
+            raise DataError("labels: expected voxels of structures, got none but 0")
+        order = np.argsort(key, kind="stable")
+        brain, outside = order[key[order] >= 0], order[key[order] < 0]
+        begins = np.searchsorted(key[brain], np.arange(2 * len(tree) + 1))
+        bounds = np.stack([begins[: len(tree) + 1], begins[len(tree) :]])
+        parents = [rank.get(ontology.by_id[s].parent_id or -1, -1) for s in tree]
+        ends = _ends(parents)
+        return cls(labels.shape, brain, outside, np.array(tree, np.int64), bounds, ends, np.array(parents))
+
+    @property
+    def padded(self) -> int:
+        """Length of a row of brain voxels: whole blocks."""
+        return _whole_blocks(len(self.brain))
+
+    @property
+    def padded_outside(self) -> int:
+        """Length of a row of voxels outside: whole blocks, one at least."""
+        return _whole_blocks(max(1, len(self.outside)))
+
+    def split(self, grid: Float32) -> tuple[Float32, Float32]:
+        """Return a grid's brain voxels in kept order and those outside, both padded with NaN."""
+        flat = grid.reshape(-1)
+        brain = np.full(self.padded, np.nan, np.float32)
+        outside = np.full(self.padded_outside, np.nan, np.float32)
+        brain[: len(self.brain)] = flat[self.brain]
+        outside[: len(self.outside)] = flat[self.outside]
+        return brain, outside
+
+    def positions(self, structure_ids: Iterable[int]) -> Int64:
+        """Return the places of structures in `structure_ids`; those without a voxel are left out."""
+        place = {int(s): i for i, s in enumerate(self.structure_ids)}
+        return np.array([place[s] for s in structure_ids if s in place], np.int64)
+
+    def slices(self, positions: Int64) -> list[tuple[int, int]]:
+        """Return the slices of kept voxels that structures fill, one a structure and hemisphere."""
+        pairs = [(b[p], b[self.ends[p]]) for b in self.bounds for p in positions]
+        return [(int(start), int(stop)) for start, stop in pairs if stop > start]
+
+    def mask(self, positions: Int64) -> Bool:
+        """Return which kept voxels belong to structures, (padded,) bool."""
+        mask = np.zeros(self.padded, np.bool_)
+        for start, stop in self.slices(positions):
+            mask[start:stop] = True
+        return mask
+
+    def whole(self) -> Bool:
+        """Return which places of a row hold a brain voxel, (padded,) bool."""
+        return np.arange(self.padded) < len(self.brain)
+
+
+def block_runs(member: Bool) -> Int64:
+    """Return the stretches of whole blocks that hold a member, (runs, 2) int64: start, stop.
+
+    >>> block_runs(np.arange(256) == 70)
+    array([[ 64, 128]])
+    """
+    active = np.concatenate([[False], member.reshape(-1, BLOCK).any(axis=1), [False]])
+    edges = np.flatnonzero(active[1:] != active[:-1])
+    return np.asarray(edges.reshape(-1, 2) * BLOCK, np.int64)
+
+
+def topmost(ontology: Ontology, names: Sequence[str | int]) -> tuple[int, ...]:
+    """Return the ids of structures, without those that lie inside another of them."""
+    ids = dict.fromkeys(ontology.find(name).id for name in names)
+    return tuple(s for s in ids if not any(a in ids for a in ontology.path(s)[:-1]))
+
+
+def refuse_overlap(ontology: Ontology, target: Sequence[int], contrast: Sequence[int]) -> None:
+    """DataError where a target and a contrast structure are the same or one holds the other."""
+    for a in target:
+        for b in contrast:
+            if a in ontology.path(b) or b in ontology.path(a):
+                names = [ontology.by_id[s].acronym for s in (a, b)]
+                inner = "is the same as" if a == b else "lies inside" if b in ontology.path(a) else "holds"
+                raise DataError(
+                    f"differential: target {names[0]} {inner} contrast {names[1]}; expected two sets of"
+                    " structures that share no voxel"
+                )
+
+
+def _whole_blocks(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def _tree(ontology: Ontology, labels: npt.NDArray[np.uint32]) -> list[int]:
+    """Return the structures that have a voxel and their ancestors, parents before children."""
+    root = ontology.roots[0].id
+    known = [int(label) for label in labels if int(label) in ontology.by_id]
+    wanted = {root} | {ancestor for label in known for ancestor in ontology.path(label)}
+    found, stack = [], [root]
+    while stack:
+        current = stack.pop()
+        found.append(current)
+        stack.extend(child for child in reversed(ontology.children[current]) if child in wanted)
+    return found
+
+
+def _ends(parents: Sequence[int]) -> Int64:
+    ends = np.arange(1, len(parents) + 1)
+    for child in range(len(parents) - 1, 0, -1):
+        ends[parents[child]] = max(ends[parents[child]], ends[child])
+    return ends

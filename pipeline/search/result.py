@@ -1,0 +1,31 @@
+"""What a search answers: columns, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The experiments that a search found, best first.
+
+    Parameters
+    ----------
+    columns : (n,) arrays by name
+    notes : lines                  what a reader of the numbers must know
+    """
+
+    columns: Mapping[str, npt.NDArray[Any]]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dict an experiment, of plain Python values."""
+        values = (column.tolist() for column in self.columns.values())
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True)]

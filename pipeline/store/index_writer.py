@@ -1,0 +1,163 @@
+"""Writing an index: one experiment at a time, each there whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.atomic import remove, sweep
+from pipeline.errors import DataError
+from pipeline.search.codes import Row
+from pipeline.search.sums import Block
+from pipeline.store.experiments import Entry, Experiment, Journal, write_experiments
+from pipeline.store.index import (
+    PARTS,
+    checksum,
+    create_part,
+    entry_row,
+    map_blocks,
+    read_table,
+    row_lengths,
+    rows_folder,
+)
+from pipeline.store.shards import ROWS, RowWriter
+
+_CHECKPOINT = 256  # commits after which the table takes the journal in
+_LOCK = ".writing"
+_LEAST_DEAD = 64  # replaced rows that are worth moving all others for
+
+
+class IndexWriter:
+    """The one writer of an index; a context manager.
+
+    A commit appends a row and then a line to the journal. A replaced experiment gets a new row; the old
+    one stays for those who still read it, until rows are moved together.
+    """
+
+    _writers: dict[str, RowWriter]
+    _journal: Journal
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _locked(path)
+        sweep(path)
+        table, self._blocks = read_table(path)
+        for rows in path.glob("rows-*"):
+            if rows != rows_folder(path, table.epoch):  # an interrupted move of all rows
+                remove(rows)
+        self.sequence, self.epoch = table.sequence, table.epoch
+        self.entries = {entry.section_data_set_id: entry for entry in table.entries()}
+        self._next = 1 + max((e.slot for e in self.entries.values()), default=-1)
+        self._unwritten = 0
+        write_experiments(path, self.entries.values(), self.sequence, self.epoch)
+        self._open()
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def put(self, experiment: Experiment, row: Row) -> str:
+        """Commit an experiment; returns "added", "replaced", or "unchanged" where it is there already."""
+        old = self.entries.get(experiment.section_data_set_id)
+        if old is not None and old.experiment == experiment and self.row(old).same(row):
+            return "unchanged"
+        self._write(self._next, row)
+        entry = Entry(
+            experiment.section_data_set_id,
+            experiment.gene,
+            experiment.plane_of_section,
+            experiment.source,
+            self._next,
+            row.exponent,
+            row.outside_scale,
+            row.outside_error,
+        )
+        self._journal.commit(self.sequence + 1, entry, checksum(row))
+        self.sequence += 1
+        self._next += 1
+        self.entries[entry.section_data_set_id] = entry
+        self._unwritten += 1
+        if self._unwritten >= _CHECKPOINT:
+            self.checkpoint()
+        return "added" if old is None else "replaced"
+
+    def row(self, entry: Entry) -> Row:
+        """Return the row of a committed experiment."""
+        if entry.slot >= ROWS * len(self._blocks):
+            self._blocks = map_blocks(self.path, self.epoch)
+        return entry_row(self._blocks, entry)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Return all rows that are written so far."""
+        self._blocks = map_blocks(self.path, self.epoch)
+        return self._blocks
+
+    def checkpoint(self) -> None:
+        """Let the table take the journal in, rows first: what it names would outlive a loss of power."""
+        for writer in self._writers.values():
+            writer.sync()
+        write_experiments(self.path, self.entries.values(), self.sequence, self.epoch)
+        self._journal.close()
+        self._journal = Journal(self.path)
+        self._unwritten = 0
+
+    def compact(self) -> None:
+        """Move all rows together where replaced ones take a quarter of the place or more."""
+        dead = self._next - len(self.entries)
+        if dead < max(_LEAST_DEAD, len(self.entries) // 4):
+            return
+        old_epoch, old_blocks = self.epoch, self.blocks()
+        self._close_files()
+        create_part(self.path, old_epoch + 1, *row_lengths(self.path, old_epoch))
+        self.epoch = old_epoch + 1
+        self._open()
+        for slot, entry in enumerate(sorted(self.entries.values(), key=lambda e: e.slot)):
+            self._write(slot, entry_row(old_blocks, entry))
+            self.entries[entry.section_data_set_id] = replace(entry, slot=slot)
+        self._next, self._blocks = len(self.entries), ()
+        self.sequence += 1
+        self.checkpoint()
+        remove(rows_folder(self.path, old_epoch))
+
+    def close(self) -> None:
+        """Finish the table and let the next writer in."""
+        try:
+            self.checkpoint()
+            self._close_files()
+        finally:
+            os.close(self._lock)
+
+    def _write(self, slot: int, row: Row) -> None:
+        for name, writer in self._writers.items():
+            writer.write(slot, getattr(row, name))
+
+    def _open(self) -> None:
+        folder = rows_folder(self.path, self.epoch)
+        self._writers = {name: RowWriter(folder, name) for name in PARTS}
+        self._journal = Journal(self.path)
+
+    def _close_files(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._journal.close()
+
+
+def _locked(path: Path) -> int:
+    """Return an open file that keeps other writers out for as long as it stays open."""
+    try:
+        file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}; rights?") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise DataError(f"{path}: another process is writing this index; wait until it is done") from None
+    return file

@@ -1,0 +1,345 @@
+"""Whole runs over a small phantom series: outputs, resuming, engines, faults."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import affine
+from pipeline.cli import main
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.metaimage import read_grid
+from pipeline.model import GRID_200
+from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.scenes import phantom_scene, render_options
+from pipeline.store.run import RunFolder
+
+CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"
+GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")
+ID = "900003"  # of the phantom series with seed 3
+NOT_COMPARED = {"receipts", "report.html", "provenance.json"}  # they hold times
+
+RUN = ("run", CONFIG, "--input", "{series}")
+
+Ish = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six sagittal sections of the phantom, with their alignment."""
+    folder = tmp_path_factory.mktemp("phantom")
+    scene = phantom_scene("sagittal", 6, 16.0, render_options({"seed": 3}))
+    write_phantom_series(folder, scene, SeriesForm(give_alignment=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of that series, left untouched by tests."""
+    output = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        assert _call(patch, "run", CONFIG, "--input", rendered / "series", "--output", output, *GIVEN) == 0
+    return output / ID
+
+
+@pytest.fixture
+def ish(monkeypatch: pytest.MonkeyPatch) -> Ish:
+    """Call the command as a shell would and return its exit status."""
+    return lambda *words: _call(monkeypatch, *words)
+
+
+def _call(patch: pytest.MonkeyPatch, *words: object) -> int:
+    patch.setattr("sys.argv", ["ish", *map(str, words)])
+    patch.delenv("ISH_REFERENCE", raising=False)
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture
+def series(rendered: Path, tmp_path: Path) -> Path:
+    """A copy of the series that a test may damage."""
+    return Path(shutil.copytree(rendered / "series", tmp_path / "series"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every output file by its path."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    relative = {p.relative_to(folder): p for p in files}
+    return {
+        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in relative.items()
+        if name.parts[0] not in NOT_COMPARED
+    }
+
+
+def changed(run: Path, before: dict[str, float]) -> set[str]:
+    """Return the tasks whose receipt was written anew."""
+    return {name for name, when in receipt_times(run).items() if before.get(name) != when}
+
+
+def receipt_times(run: Path) -> dict[str, float]:
+    return {p.stem: p.stat().st_mtime_ns for p in (run / "receipts").glob("*.json")}
+
+
+def test_every_output_of_the_contract_is_there(finished: Path) -> None:
+    for name in (
+        "section_data_set.json", "alignment.json", "grid.zarr", "structure_unionize.parquet",
+        "structure_unionize.csv", "provenance.json", "report.html",
+    ):  # fmt: skip
+        assert (finished / name).exists(), name
+    document = json.loads((finished / "section_data_set.json").read_text())
+    assert [s["status"] for s in document["section_images"]] == ["pass"] * 6
+    assert document["errors"] == []
+    alignment = json.loads((finished / "alignment.json").read_text())
+    assert len(alignment["alignment3d"]["tvr"]) == len(alignment["alignment3d"]["trv"]) == 12
+    assert all(len(s["tsv"]) == len(s["tvs"]) == 6 for s in alignment["alignment2d"])
+    provenance = json.loads((finished / "provenance.json").read_text())
+    assert provenance["configuration"]["alignment"]["name"] == "given"
+    assert len(provenance["inputs"]) == 6
+
+
+def test_grids_hold_their_identities(finished: Path) -> None:
+    grid = {name: array.astype(np.float64) for name, array in RunFolder(finished).read_grid().items()}
+    assert all(array.shape == GRID_200.shape for array in grid.values())
+    data = grid["density"] >= 0
+    assert 5_000 < data.sum() < 60_000
+    np.testing.assert_allclose(
+        grid["energy"][data], grid["density"][data] * grid["intensity"][data], rtol=1e-5, atol=1e-6
+    )
+    assert set(np.unique(grid["energy"][~data])) == {-1.0}
+    served = read_grid(finished / "grid" / "energy.mhd")
+    np.testing.assert_array_equal(np.nan_to_num(served, nan=-1.0), grid["energy"].astype(np.float32))
+    # left hemisphere only, and at R < 5700 um
+    assert data[:, :, 29:].sum() < 0.02 * data.sum()
+
+
+def test_the_table_obeys_its_identities(finished: Path) -> None:
+    with (finished / "structure_unionize.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 100
+    for row in rows:
+        pixels, expressing = float(row["sum_pixels"]), float(row["sum_expressing_pixels"])
+        bright = float(row["sum_expressing_pixel_intensity"])
+        assert float(row["expression_density"]) == pytest.approx(expressing / pixels)
+        assert float(row["expression_energy"]) == pytest.approx(bright / pixels)
+        assert 0 < float(row["coverage"]) <= 1
+    energies = {(r["structure_id"], r["hemisphere_id"]): float(r["expression_energy"]) for r in rows}
+    assert energies["632", "1"] > 3 * energies["997", "1"]  # the granule layer of the dentate gyrus
+
+
+def test_threads_and_processes_give_the_same_bytes(
+    rendered: Path, finished: Path, tmp_path: Path, ish: Ish
+) -> None:
+    words = ("run", CONFIG, "--input", rendered, "--output", tmp_path, *GIVEN)
+    assert ish(*words, "--scheduler", "processes", "--workers", "2") == 0
+    assert digests(tmp_path / ID) == digests(finished)
+
+
+def test_what_is_done_is_not_done_again(series: Path, finished: Path, tmp_path: Path, ish: Ish) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "out" / ID))
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    before = receipt_times(run)
+    assert ish(*words) == 0
+    assert changed(run, before) == set()
+    assert ish(*words, "--set", "gridding.smoothing_um=150") == 0
+    assert changed(run, before) == {"grid", "unionize", "summarise", "report"}
+    before = receipt_times(run)
+    assert ish(*words, "--set", "gridding.smoothing_um=150", "--from", "unionize") == 0
+    assert changed(run, before) == {"unionize", "summarise", "report"}
+    (run / "structure_unionize.csv").unlink()
+    before = receipt_times(run)
+    assert ish(*words, "--set", "gridding.smoothing_um=150") == 0
+    assert "unionize" in changed(run, before)
+    assert (run / "structure_unionize.csv").exists()
+
+
+def test_editing_one_row_leaves_the_other_sections_alone(series: Path, tmp_path: Path, ish: Ish) -> None:
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    run = tmp_path / "out" / ID
+    before = receipt_times(run)
+    numbers = _set_cell(series, 2, "failed", "true")
+    assert ish(*words) == 0
+    touched = changed(run, before)
+    assert f"detect-{numbers[2]:05d}" in touched
+    assert f"measure-{numbers[0]:05d}" not in touched
+    status = _statuses(run)
+    assert status[numbers[2]] == "fail"
+    assert status[numbers[0]] == "pass"
+
+
+def _set_cell(series: Path, row: int, column: str, value: str) -> list[int]:
+    """Set a cell of sections.csv, adding the column where it is new; return all section numbers."""
+    with (series / "sections.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rows[row][column] = value
+    names = list(dict.fromkeys(name for r in rows for name in r))
+    with (series / "sections.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return [int(r["section_number"]) for r in rows]
+
+
+def _statuses(run: Path) -> dict[int, str]:
+    document = json.loads((run / "section_data_set.json").read_text())
+    return {s["section_number"]: s["status"] for s in document["section_images"]}
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "gone"])
+def test_one_bad_section_never_stops_a_series(
+    series: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
+    image = sorted(series.glob("*.jpg"))[1]
+    if damage == "gone":
+        image.unlink()
+    else:
+        image.write_bytes(b"no image" if damage == "garbage" else image.read_bytes()[:3000])
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    statuses = list(_statuses(tmp_path / "out" / ID).values())
+    assert statuses.count("pass") == 5
+    assert statuses[1] == ("missing" if damage == "gone" else "fail")
+    assert image.name in capfd.readouterr().err
+    assert ish(*words, "--strict") == 1
+
+
+def test_one_bad_series_never_stops_a_batch(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a_good", "b_without_plane", "c_without_alignment", "d_twice"):
+        shutil.copytree(rendered / "series", tmp_path / "in" / name)
+    _edit_yaml(tmp_path / "in" / "b_without_plane", plane_of_section="oblique", id=2)
+    _edit_yaml(tmp_path / "in" / "c_without_alignment", id=3)
+    (tmp_path / "in" / "c_without_alignment" / "alignment.json").unlink()
+    assert ish("run", CONFIG, "--input", tmp_path / "in", "--output", tmp_path / "out", *GIVEN) == 1
+    said = capfd.readouterr().err
+    assert "oblique" in said
+    assert "alignment.name is 'given'" in said
+    assert "already in this batch" in said
+    assert "Traceback" not in said
+    assert _statuses(tmp_path / "out" / ID)
+    assert (tmp_path / "out" / "3" / "expression.zarr").exists()
+
+
+def _edit_yaml(series: Path, **values: object) -> None:
+    path = series / "section_data_set.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
+
+
+def test_boxes_and_polygons_leave_the_sums(series: Path, tmp_path: Path, ish: Ish) -> None:
+    for column, value in zip(
+        ("x_px", "y_px", "box_width_px", "box_height_px"), (10, 20, 100, 50), strict=True
+    ):
+        numbers = _set_cell(series, 0, column, str(value))
+    square = [[0, 0], [40, 0], [40, 40], [0, 40]]
+    _edit_yaml(series, dark_artifacts={numbers[1]: [square]})
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    run = RunFolder(tmp_path / "out" / ID)
+    assert run.read_cells(numbers[0]).sums.sum_pixels.sum() == 100 * 50
+    outside = run.read_expression(numbers[0]).copy()
+    outside[20:70, 10:110] = 0
+    assert outside.max() == 0
+    assert run.read_cells(numbers[1]).sums.sum_pixels[0, 0] == 0
+
+
+def test_the_frame_of_a_reduced_series_is_the_manifests(
+    finished: Path, rendered: Path, tmp_path: Path, ish: Ish
+) -> None:
+    """Exported to data_set.xml and run again, the same sections give the same grid."""
+    assert ish("export", finished, "--format", "data-set-xml", "--output", tmp_path / "series") == 0
+    for image in (rendered / "series").glob("*.jpg"):
+        shutil.copy(image, tmp_path / "series" / image.name)
+    words = ("run", CONFIG, "--input", tmp_path / "series", "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    ours = RunFolder(tmp_path / "out" / ID).read_grid()["energy"]
+    theirs = RunFolder(finished).read_grid()["energy"]
+    both = (ours >= 0) & (theirs >= 0)
+    assert both.sum() > 0.999 * (theirs >= 0).sum()
+    np.testing.assert_allclose(ours[both], theirs[both], atol=0.02)
+
+
+def test_sync_answers_through_the_command(
+    finished: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alignment = read_alignment(finished / "alignment.json")
+    first = alignment.sections[0].alignment2d
+    number = first.section_number
+    assert (
+        ish("sync", "image-to-reference", finished, "--section", number, "--x", 100, "--y", 50, "--json") == 0
+    )
+    row = json.loads(capfd.readouterr().out)[0]
+    volume = [*affine.apply(first.section_to_volume, [100, 50]), number * 25.0]
+    expected = affine.apply(alignment.alignment3d.volume_to_reference, volume)
+    np.testing.assert_allclose([row["x_um"], row["y_um"], row["z_um"]], expected, atol=1e-9)
+    (tmp_path / "in.csv").write_text(f"section_number,x,y,name\n{number},100,50,here\n")
+    words = ("--points", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+    assert ish("sync", "image-to-reference", finished, *words) == 0
+    with (tmp_path / "out.csv").open() as file:
+        back = next(csv.DictReader(file))
+    assert back["name"] == "here"
+    np.testing.assert_allclose([float(back[k]) for k in ("x_um", "y_um", "z_um")], expected, atol=1e-9)
+    points = ("--x", row["x_um"], "--y", row["y_um"], "--z", row["z_um"], "--json")
+    capfd.readouterr()
+    assert ish("sync", "reference-to-image", finished, *points) == 0
+    back = json.loads(capfd.readouterr().out)[0]
+    assert back["section_number"] == number
+    np.testing.assert_allclose([back["x"], back["y"]], [100, 50], atol=1e-6)
+    assert (
+        ish("sync", "image-to-image", finished, finished, "--section", number, "--x", 1, "--y", 2, "--json")
+        == 0
+    )
+    assert json.loads(capfd.readouterr().out)[0]["x"] == pytest.approx(1)
+    assert ish("sync", "structure-to-image", finished, "--structure", "TH", "--json") == 0
+    assert json.loads(capfd.readouterr().out)[0]["section_number"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("run", "nowhere.yaml"), 2, "no such configuration"),
+        (("run", CONFIG), 2, "expected --input FOLDER"),
+        (("run", CONFIG, "--input", "/nowhere"), 2, "no such folder"),
+        (("run", CONFIG, "--input", "{empty}"), 2, "ish init"),
+        ((*RUN, "--output", "{file}"), 2, "expected a folder to write in"),
+        ((*RUN, "--output", "{out}", "--reference", "{empty}"), 2, "reference"),
+        ((*RUN, "--set", "gridding.smothing_um=3"), 2, "did you mean smoothing_um"),
+        ((*RUN, "--output", "{out}", "--scheduler", "magic"), 2, "threads, processes"),
+        ((*RUN, "--output", "{out}", "--from", "nothing"), 2, "expected one of measure"),
+        (("run", CONFIG, "--frobnicate"), 2, "No such option"),
+        (("status", "{empty}"), 1, "found no receipts"),
+        (("export", "{empty}", "--format", "csv"), 1, "expected a run folder"),
+        (("sync", "reference-to-image", "{empty}", "--x", 1, "--y", 1, "--z", 1), 1, "a finished run"),
+        (("phantom", "{out}", "--plane", "oblique"), 2, "expected sagittal or coronal"),
+        (("phantom", "{out}", "--set", "bubles=1"), 2, "did you mean bubbles?"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_line_and_their_status(
+    words: tuple[object, ...], status: int, message: str, rendered: Path, tmp_path: Path, ish: Ish,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    places = {
+        "empty": tmp_path / "empty",
+        "file": tmp_path / "file",
+        "out": tmp_path / "out",
+        "series": rendered,
+    }
+    assert ish(*(str(w).format(**places) for w in words)) == status
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
