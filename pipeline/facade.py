@@ -18,9 +18,8 @@ from pipeline.model import SectionDataSet
 from pipeline.opening import run_reference
 from pipeline.reference import ReferenceSpace
 from pipeline.report import write_index, write_report
-from pipeline.schedule import STEPS, run_jobs
+from pipeline.schedule import STEPS, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
-from pipeline.stages import stages_from
 from pipeline.store.run import STATES, Receipt, RunFolder
 from pipeline.summary import series_messages
 
@@ -124,6 +123,8 @@ def _runs(folder: Path) -> list[RunFolder]:
 
 
 def _reference_of(run: RunFolder) -> ReferenceSpace | None:
+    if not run.file("provenance.json").exists():
+        return None  # not known which; another brain's outlines would lie
     try:
         return open_reference(run_reference(run.path), OUTLINE_UM)
     except PipelineError:
@@ -148,8 +149,8 @@ def _status_of(run: RunFolder) -> list[dict[str, object]]:
 
 def _redo(options: RunOptions) -> frozenset[str]:
     if options.force:
-        return stages_from("measure")
-    return stages_from(options.from_stage) if options.from_stage else frozenset()
+        return steps_from("measure")
+    return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
 def _sources(inputs: Sequence[Path]) -> list[Path]:

@@ -183,6 +183,8 @@ class SearchIndex:
 
     def _places(self, side: str, ids: Sequence[int], sums: SetSums, voxels: str) -> Int64:
         """Return where structures stand among those with voxels; DataError where none is in the set."""
+        if not ids:
+            raise ConfigError(f"{side}: expected at least one structure, got none")
         places = self._order.positions(ids)
         mask = self._order.mask(places)
         if not (mask & sums.member).any():

@@ -25,7 +25,7 @@ from pipeline.detection import (
     scan_rectangle,
     valid_region,
 )
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import write_grid
@@ -233,15 +233,3 @@ STAGES: tuple[Stage, ...] = (
         _within("series", "section_data_set.json", "provenance.json"),
     ),
 )  # fmt: skip
-
-
-def stages_from(name: str) -> frozenset[str]:
-    """Return a stage's name with those of all stages that build on it."""
-    names = [stage.name for stage in STAGES]
-    if name not in names:
-        raise ConfigError(f"--from {name}: expected one of {', '.join(names)}")
-    found = {name}
-    for stage in STAGES:
-        if found & set(stage.after):
-            found.add(stage.name)
-    return frozenset(found)

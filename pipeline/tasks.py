@@ -73,10 +73,10 @@ def _digest(content: Any) -> str:
 
 @cache
 def code_digest() -> str:
-    """Return a digest of this package's sources: other code means other results."""
+    """Return a digest of this package's sources and templates: other code means other results."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2"}):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.registration import AlignmentOptions, SectionThumbnail
+from pipeline.registration.inputs import reduced
 from pipeline.registration.scene import known_with_margin, level_image
 from pipeline.registration.tissue import tissue_image
 
@@ -99,3 +100,19 @@ def test_hints_turn_and_mirror_about_the_centre() -> None:
     mirrored = thumbnail(np.zeros((5, 9), np.uint8), flip="horizontal", rotate_deg=90.0)
     assert mirrored.hinted() @ [8, 2, 1] == pytest.approx([0, -200])
     assert np.linalg.det(mirrored.hinted()[:, :2]) < 0
+
+
+def test_reduced_thumbnails_keep_their_place_and_mean() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (11, 14, 3)).astype(np.uint8)
+    valid = np.ones((11, 14), bool)
+    valid[:3, :3] = False
+    fine = SectionThumbnail(4, 100.0, pixels, 2.0, np.array([[6.0, 0, 2.5], [0, 6.0, 2.5]]), valid)
+    coarse = reduced(fine, 40.0)
+    assert coarse.pixel_um == pytest.approx(36.0)
+    assert coarse.pixels.shape == (3, 4, 3)
+    assert coarse.pixels[1, 2] == pytest.approx(pixels[3:6, 6:9].mean(axis=(0, 1)), abs=0.51)
+    assert coarse.thumbnail_to_section @ [2, 1, 1] == pytest.approx(fine.thumbnail_to_section @ [7, 4, 1])
+    assert coarse.valid is not None
+    assert np.argwhere(~coarse.valid).tolist() == [[0, 0]]
+    assert reduced(fine, 20.0) is fine

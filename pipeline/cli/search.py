@@ -15,6 +15,17 @@ from pipeline.errors import ConfigError
 from pipeline.index import VOXEL_SETS, index_folders, open_index
 from pipeline.search.result import SearchResult
 
+SHORT = {
+    "section_data_set_id": "id",
+    "plane_of_section": "plane",
+    "fold_change": "fold",
+    "target_mean": "target",
+    "contrast_mean": "contrast",
+    "target_voxels": "n",
+    "contrast_voxels": "m",
+    "contrast_zero": "contrast 0",
+}  # a table has 80 characters to a line
+
 app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True)
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="what `ish index` wrote")]
@@ -114,7 +125,13 @@ def _answer(found: SearchResult, as_csv: bool, as_json: bool) -> None:
     elif as_json:
         show([{name: _jsonable(value) for name, value in row.items()} for row in rows], True)
     else:
-        show([{name: "" if value is None else value for name, value in row.items()} for row in rows], False)
+        show([{SHORT.get(name, name): _cell(value) for name, value in row.items()} for row in rows], False)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else value
 
 
 def _jsonable(value: Any) -> Any:

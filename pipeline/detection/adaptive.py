@@ -30,6 +30,9 @@ from pipeline.model import Bool, Float64, UInt8
 RANK_PERCENT = 40
 GLASS_SHARE = 0.3  # of the tissue level: what is paler is a ventricle or a tear, no surroundings of a cell
 LEAST_SIGMA_PX = 0.4
+# The fullest pixel of a cell of 8-15 um is covered to 1 / (1 + (um / 10.5)^4): to a half at 10.5 um.
+HALF_FULL_UM = 10.5
+HIGHEST = 0.9
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Adaptive:
     ranges: ClassVar[Ranges] = {
         "contrast": (1.0, 100.0),
         "solid": (1.0, 200.0),
-        "height": (0.0, 0.9),
+        "height": (0.0, HIGHEST),
         "window_um": (20.0, 200.0),
         "reach_um": (0.0, 20.0),
         "smoothing_um": (0.0, 5.0),
@@ -67,7 +70,7 @@ class Adaptive:
     solid: float = 36.0
     height: float = 0.45
     window_um: float = 67.0
-    reach_um: float = 4.2
+    reach_um: float = 4.5
     smoothing_um: float = 0.73
     min_area_um2: float = 22.0
     max_hole_um2: float = 60.0
@@ -114,8 +117,9 @@ class Adaptive:
         if side == 1 or self.height == 0:
             return dark
         peak = np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
-        rest = 1.0 - self.height
-        return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -self.height / rest, 0.0, peak), np.uint8)
+        height = min(self.height * (1.0 + (resolution_um / HALF_FULL_UM) ** 4), HIGHEST)
+        rest = 1.0 - height
+        return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -height / rest, 0.0, peak), np.uint8)
 
 
 def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:

@@ -45,10 +45,9 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     """
     dark = (density.mean(axis=2) > DARK_SHARE * typical).astype(np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    colours = np.stack(
-        [np.bincount(labels.ravel(), density[..., k].ravel(), count) for k in range(3)], axis=1
-    )
-    areas = boxes[:, cv2.CC_STAT_AREA].astype(np.float64) * um * um
+    sums = [np.bincount(labels.ravel(), density[..., k].ravel(), count) for k in range(3)]
+    colours = np.stack(sums, axis=1).astype(np.float64)
+    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
     stain = _stain_colour(density, typical)
     kinds = _kinds(colours, areas, stain)
     kinds[0] = 0

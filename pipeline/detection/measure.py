@@ -28,6 +28,8 @@ STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a co
 OUTLINE_UM = 8.0  # tissue is outlined at about this pixel size
 TISSUE_SMOOTHING_UM = 10.0
 TISSUE_SHARE = 0.4  # of the OD of most tissue: fibre tracts are pale
+TISSUE_CLOSING_UM = 60.0
+PALE_SHARE = 0.4  # of the threshold: what a closed gap must still show
 LEAST_OD = 0.012  # three grey levels: less is dirt or unevenness of the glass
 LEAST_TISSUE_UM2 = 2.5e5
 LEAST_SHARE = 0.02  # of the largest piece; what is smaller are shreds
@@ -141,11 +143,22 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     threshold = LEAST_OD
     for _ in range(3):
         threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
-    pieces, _ = ndimage.label(valid & (smooth > threshold))
+    closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
+    pieces, _ = ndimage.label(closed & (smooth > PALE_SHARE * threshold))
     areas = np.bincount(pieces.ravel()) * um * um
     areas[0] = 0.0
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
     return np.asarray(ndimage.binary_fill_holes(large[pieces]))
+
+
+def _closed(region: Bool, radius_px: float) -> Bool:
+    """Close gaps of a region up to twice a radius: the dark line of the pia holds what is pale behind it."""
+    if radius_px < 1 or not region.any():
+        return region
+    away = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    grown = (away <= radius_px).astype(np.uint8)
+    depth = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
+    return np.asarray(region | (depth > radius_px))
 
 
 def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:

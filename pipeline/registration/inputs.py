@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -72,6 +72,27 @@ class SectionThumbnail:
         mirror = {"horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0), None: (1.0, 1.0)}[self.flip]
         to_um = affine.compose(affine.scaling([m * self.pixel_um for m in mirror]), _shift(centre))
         return affine.compose(affine.rigid2d(self.rotate_deg + turn_deg, (0.0, 0.0)), to_um)
+
+
+def reduced(thumbnail: SectionThumbnail, pixel_um: float) -> SectionThumbnail:
+    """Return the thumbnail with whole blocks averaged, as coarse as it gets within `pixel_um`."""
+    factor = int(pixel_um // thumbnail.pixel_um)
+    h, w = (n // max(factor, 1) for n in thumbnail.pixels.shape[:2])
+    if factor < 2 or min(h, w) == 0:
+        return thumbnail
+    shift = 0.5 * (factor - 1)
+    block = np.array([[factor, 0.0, shift], [0.0, factor, shift]])
+    blocks = thumbnail.pixels[: h * factor, : w * factor].reshape(h, factor, w, factor, -1)
+    pixels = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    valid = thumbnail.valid
+    if valid is not None:
+        valid = valid[: h * factor, : w * factor].reshape(h, factor, w, factor).mean(axis=(1, 3)) > 0.5
+    return replace(
+        thumbnail,
+        pixels=pixels if thumbnail.pixels.ndim == 3 else pixels[..., 0],
+        valid=valid,
+        thumbnail_to_section=affine.compose(thumbnail.thumbnail_to_section, block),
+    )
 
 
 def _shift(centre: tuple[float, float]) -> Float64:

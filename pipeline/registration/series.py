@@ -13,7 +13,7 @@ from pipeline.model import Bool, Plane, SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import Atlas, atlas_of
 from pipeline.registration.checks import POOR_DICE, check_extent, check_fit, check_numbers, check_usable
-from pipeline.registration.inputs import AlignmentOptions, Hemisphere, SectionThumbnail
+from pipeline.registration.inputs import AlignmentOptions, Hemisphere, SectionThumbnail, reduced
 from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains, stain_explained
 from pipeline.registration.pose import (
     Hypothesis,
@@ -35,6 +35,7 @@ _COARSE_SIGMA_UM = (400.0, 250.0)
 _RELOCATE_DICE = 0.75
 _ANGLE_STEP_DEG, _NEAR_DEG = 4.0, 8.0
 _ALIKE = 0.02
+_WORKING_UM = 36.0
 _DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30
 
 Aligner = Callable[[Task, State, ReferenceSpace], Solution]
@@ -59,7 +60,7 @@ def align_series(
     """
     if options.aligner not in ALIGNERS:
         raise ConfigError(f"alignment: no aligner {options.aligner!r}; there are {', '.join(ALIGNERS)}")
-    ordered = sorted(thumbnails, key=lambda t: t.z_um)
+    ordered = sorted((reduced(t, _WORKING_UM) for t in thumbnails), key=lambda t: t.z_um)
     check_numbers(ordered)
     tissues = each(tissue_image, ordered, options.threads)
     usable = [k for k, t in enumerate(tissues) if not (t.blank or ordered[k].failed)]

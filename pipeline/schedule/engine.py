@@ -87,3 +87,15 @@ def _run(
 ) -> Receipt:
     upstream: Mapping[str, Receipt] = dict(zip(names, receipts, strict=True))
     return run_task(stage, job, section, upstream)
+
+
+def steps_from(name: str) -> frozenset[str]:
+    """Return a step's name with those of all steps that build on it."""
+    names = [step.name for step in STEPS]
+    if name not in names:
+        raise ConfigError(f"--from {name}: expected one of {', '.join(names)}")
+    found = {name}
+    for step in STEPS:
+        if found & set(step.after):
+            found.add(step.name)
+    return frozenset(found)

@@ -1,0 +1,277 @@
+"""The folder of an index: what zarr sees, growth while others read, kills and cuts at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from search_cases import ONTOLOGY, Case, experiments
+
+from pipeline.errors import DataError, MissingResultError
+from pipeline.index import build_index, open_index
+from pipeline.indexing import voxel_order
+from pipeline.search.codes import MISSING, decode_brain, encode
+from pipeline.store import index_writer, shards
+from pipeline.store.experiments import JOURNAL, TABLE, read_committed
+from pipeline.store.index import IndexSubject, create_index, open_snapshot, read_subject, sums_folder
+from pipeline.store.index_writer import IndexWriter
+
+HERE = Path(__file__).parent
+
+
+class Crashed(BaseException):
+    """Stands for the end of a process; nothing may catch it and go on."""
+
+
+def empty(folder: Path, case: Case) -> Path:
+    path = folder / "index"
+    subject = IndexSubject(case.space.grid_labels(), ONTOLOGY, 200.0)
+    create_index(path, subject, voxel_order(subject))
+    return path
+
+
+def held(path: Path) -> dict[int, np.ndarray]:  # type: ignore[type-arg]
+    """Return every committed experiment with its brain voxels."""
+    snapshot = open_snapshot(path)
+    ids = snapshot.table.columns["section_data_set_id"].tolist()
+    return {number: decode_brain(snapshot.row(at)) for at, number in enumerate(ids)}
+
+
+def same(path: Path, case: Case, versions: dict[int, list[int]]) -> None:
+    """Check that exactly these experiments are there, each one of the versions allowed, whole."""
+    order = voxel_order(read_subject(path))
+    found = held(path)
+    assert found.keys() == versions.keys()
+    for number, brain in found.items():
+        allowed = [order.split(case.grids[i])[0] for i in versions[number]]
+        assert any(np.allclose(brain, a, rtol=1e-6, equal_nan=True) for a in allowed)
+
+
+def test_any_zarr_reader_sees_the_rows(tmp_path: Path) -> None:
+    case = experiments(1, 3)
+    path = empty(tmp_path, case)
+    order = voxel_order(read_subject(path))
+    rows = [encode(grid, order) for grid in case.grids]
+    with IndexWriter(path) as writer:
+        for experiment, row in zip(case.experiments, rows, strict=True):
+            assert writer.put(experiment, row) == "added"
+    group = zarr.open_group(path / "rows-0", mode="r")
+    for name in ("codes", "fine", "outside"):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        assert array.shards == (shards.ROWS, array.shape[1])
+        for at, row in enumerate(rows):
+            assert (array[at] == getattr(row, name)).all()
+    assert (group["codes"][3] == MISSING).all()  # type: ignore[index]
+    assert np.array_equal(zarr.open_group(path, mode="r")["labels"][...], case.space.grid_labels())
+
+
+def test_many_shards_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_writer, "_CHECKPOINT", 7)
+    case = experiments(2, 3)
+    path = empty(tmp_path, case)
+    order = voxel_order(read_subject(path))
+    rows = [encode(grid, order) for grid in case.grids]
+    count = 2 * shards.ROWS + 5
+    with IndexWriter(path) as writer:
+        for number in range(count):
+            writer.put(index_writer.Experiment(number), rows[number % 3])
+            if number % 50 == 0:
+                assert len(open_snapshot(path).table) == number + 1
+    same(path, case, {number: [number % 3] for number in range(count)})
+    assert len(open_snapshot(path).blocks) == 3
+
+
+@pytest.mark.parametrize("checkpoint", [1, 100])
+def test_a_crash_at_any_write_loses_nothing_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: int
+) -> None:
+    monkeypatch.setattr(index_writer, "_CHECKPOINT", checkpoint)
+    case = experiments(3, 4)
+    real = {name: getattr(os, name) for name in ("pwrite", "write", "replace", "fsync")}
+    for fatal in range(40):
+        path = empty(tmp_path / str(fatal), case)
+        order = voxel_order(read_subject(path))
+        done: list[int] = []
+        calls = 0
+
+        def step(name: str, fatal: int = fatal):  # type: ignore[no-untyped-def]
+            def call(*arguments):  # type: ignore[no-untyped-def]
+                nonlocal calls
+                calls += 1
+                if calls >= fatal:
+                    raise Crashed
+                return real[name](*arguments)
+
+            return call
+
+        writer = IndexWriter(path)
+        with monkeypatch.context() as patch:
+            for name in real:
+                patch.setattr(os, name, step(name))
+            try:
+                for at in (0, 1, 2, 3):  # experiment 100 twice: the last replaces the first
+                    experiment = case.experiments[at % 3]
+                    writer.put(experiment, encode(case.grids[at], order))
+                    done.append(at)
+            except Crashed:
+                pass
+        os.close(writer._lock)
+        versions: dict[int, list[int]] = {}
+        for at in done:
+            versions[100 + at % 3] = [at]
+        following = len(done) if len(done) < 4 else None
+        found = held(path)
+        if following is not None and following == 3:
+            versions[100] = [0, 3]
+        elif following is not None and 100 + following in found:
+            versions[100 + following] = [following]  # its line was written, the crash came after
+        same(path, case, versions)
+        with IndexWriter(path) as again:  # and the next writer goes on
+            again.put(case.experiments[2], encode(case.grids[2], order))
+        assert held(path).keys() == versions.keys() | {102}
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from search_cases import Experiment, experiments
+from pipeline.index import build_index
+from pipeline.store import index_writer
+index_writer._CHECKPOINT = 8
+case = experiments(5, 4)
+def endless():
+    number = 0
+    while True:
+        yield Experiment(number % 300), case.grids[(number // 300 + number) % 4]
+        sys.stdout.write(f"{{number}}\\n")
+        sys.stdout.flush()
+        number += 1
+build_index(Path({path!r}), endless(), case.space)
+"""
+
+
+def test_a_killed_build_holds_what_it_committed(tmp_path: Path) -> None:
+    case, path = experiments(5, 4), tmp_path / "index"
+    build_index(path, [], case.space)
+    first = 0
+    for delay in (0.02, 0.4):
+        script = SCRIPT.format(tests=str(HERE), path=str(path))
+        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(delay * random.random())
+        child.send_signal(signal.SIGKILL)
+        lines = child.stdout.read().split(b"\n")
+        child.stdout.close()
+        child.wait()
+        last = max([int(line) for line in lines[:-1]], default=0)
+        first = max(first, min(last + 1, 300))
+        found = held(path)
+        assert found.keys() in ({*range(first)}, {*range(first + 1)})
+        same(path, case, {number: [0, 1, 2, 3] for number in found})
+        assert len(open_index(path).correlation(case.grids[0], top=5)) > 0
+
+
+def test_a_journal_cut_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    case = experiments(6, 3)
+    path = empty(tmp_path, case)
+    order = voxel_order(read_subject(path))
+    writer = IndexWriter(path)
+    for experiment, grid in case.pairs:
+        writer.put(experiment, encode(grid, order))
+    whole = (path / JOURNAL).read_bytes()
+    for cut in range(len(whole.splitlines()[0]) + 1, len(whole), 41):
+        (path / JOURNAL).write_bytes(whole[:cut])
+        committed = whole[:cut].count(b"\n")
+        same(path, case, {100 + i: [i] for i in range(committed)})
+    os.close(writer._lock)
+
+
+def test_a_row_that_is_not_what_was_written_is_not_committed(tmp_path: Path) -> None:
+    case = experiments(6, 2)
+    path = empty(tmp_path, case)
+    order = voxel_order(read_subject(path))
+    writer = IndexWriter(path)
+    for experiment, grid in case.pairs:
+        writer.put(experiment, encode(grid, order))
+    with (path / "rows-0" / "codes" / "c" / "0" / "0").open("r+b") as file:
+        file.seek(order.padded * 2 + 10)
+        file.write(b"\x01\x02\x03\x04")
+    os.close(writer._lock)
+    same(path, case, {100: [0]})
+
+
+def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
+    path = empty(tmp_path, experiments(6, 0))
+    with IndexWriter(path), pytest.raises(DataError, match="another process is writing"):
+        IndexWriter(path)
+    IndexWriter(path).close()
+
+
+def test_stale_sums_are_not_used(tmp_path: Path) -> None:
+    case = experiments(7, 6)
+    path = tmp_path / "index"
+    build_index(path, case.pairs[:5], case.space)
+    before = open_index(path).differential(["CTX"], ["TH"], voxels="grid")
+    order = voxel_order(read_subject(path))
+    with IndexWriter(path) as writer:  # a build that was killed before its sums
+        writer.put(case.experiments[5], encode(case.grids[5], order))
+    after = open_index(path)
+    assert after._snapshot.stored_sums("all") is None
+    found = after.differential(["CTX"], ["TH"], voxels="grid")
+    assert {*found.columns["section_data_set_id"]} - {*before.columns["section_data_set_id"]} <= {105}
+    assert after.voxel_count("all") == case.member("all").sum()
+
+
+def test_what_is_no_index_or_a_newer_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingResultError, match="no index here; make one with `ish index"):
+        open_index(tmp_path / "nowhere")
+    zarr.create_group(tmp_path / "other", zarr_format=3)
+    with pytest.raises(DataError, match="expected a search index"):
+        open_index(tmp_path / "other")
+    path = empty(tmp_path, experiments(6, 0))
+    described = json.loads((path / "zarr.json").read_text())
+    described["attributes"]["ish_index"]["version"] = 2
+    (path / "zarr.json").write_text(json.dumps(described))
+    with pytest.raises(DataError, match="of version 2, this program reads 1; update"):
+        open_index(path)
+
+
+def test_lost_parts_are_named(tmp_path: Path) -> None:
+    case = experiments(6, 2)
+    path = tmp_path / "index"
+    build_index(path, case.pairs, case.space)
+    (path / "rows-0" / "fine" / "c" / "0" / "0").unlink()
+    with pytest.raises(MissingResultError, match="some files are not there"):
+        open_index(path)
+    (path / TABLE).write_bytes(b"PAR1 nonsense")
+    with pytest.raises(DataError, match=r"experiments\.parquet: expected the table"):
+        open_index(path)
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="expected an index or nothing"):
+        build_index(tmp_path / "index", [], experiments(0, 0).space)
+    assert (tmp_path / "index" / "thesis.txt").read_text() == "years of work"
+
+
+def test_only_the_sums_of_the_last_moment_stay(tmp_path: Path) -> None:
+    case = experiments(7, 3)
+    path = tmp_path / "index"
+    for pair in case.pairs:
+        build_index(path, [pair], case.space)
+    sequence = read_committed(path).table.sequence
+    assert list(path.glob("sums-*")) == [sums_folder(path, sequence)]
