@@ -12,10 +12,10 @@ import numpy.typing as npt
 from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
 from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
 from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
-from pipeline.model import Float32, Float64, Int64
+from pipeline.model import Bool, Float32, Float64, Int64
 from pipeline.ontology import Ontology
 from pipeline.reference import ReferenceSpace
-from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode
+from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
 from pipeline.search.correlation import Estimate, Probe, contenders, scan, settle
 from pipeline.search.differential import Contrast, Threshold
 from pipeline.search.order import refuse_overlap, topmost
@@ -72,10 +72,11 @@ class SearchIndex:
         names = ("section_data_set_id", "gene", "plane_of_section", "source")
         return {name: self._snapshot.table.columns[name] for name in names}
 
-    def voxel_count(self, voxels: str = "all") -> int:
-        """Return how many voxels a voxel set holds."""
-        outside = len(self._order.outside) if voxels == "grid" else 0
-        return int(self._set(voxels).member.sum()) + outside
+    def voxel_mask(self, voxels: str = "all") -> Bool:
+        """Return which voxels of the grid a voxel set holds, (P, I, R) bool."""
+        mask = np.full(int(np.prod(self._order.shape)), voxels == "grid")
+        mask[self._order.brain] = self._set(voxels).member[: len(self._order.brain)]
+        return mask.reshape(self._order.shape)
 
     def differential(
         self,
@@ -197,7 +198,7 @@ class SearchIndex:
 
     def _domain(
         self, domain: Sequence[str | int], sums: SetSums, voxels: str
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64] | None]:
+    ) -> tuple[Bool, npt.NDArray[np.float64] | None]:
         """Return the voxels of a domain, and count, sum and sum of squares of every experiment there."""
         ids = topmost(self.ontology, domain) if domain else (int(self._order.structure_ids[0]),)
         places = self._places("domain", ids, sums, voxels)
@@ -236,9 +237,10 @@ class SearchIndex:
             grid = self._read(Path(source)) if source else None
         except PipelineError:
             return None
-        if grid is None or not encode(grid, self._order).same_brain(row):
+        if grid is None:
             return None
-        return self._order.split(grid)[1]
+        brain, outside = self._order.split(grid)
+        return outside if row.holds_brain(*encode_brain(brain)) else None
 
     def _scan(self, sums: SetSums, probe: Probe, known: Float64 | None) -> Estimate:
         scales = self._scales(sums)
@@ -252,9 +254,7 @@ class SearchIndex:
         parts = parallel(one, self._snapshot.blocks)
         return Estimate(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("r", "bound")))
 
-    def _settle(
-        self, sums: SetSums, probe: Probe, picks: Int64
-    ) -> tuple[Float64, Float64, npt.NDArray[np.bool_]]:
+    def _settle(self, sums: SetSums, probe: Probe, picks: Int64) -> tuple[Float64, Float64, Bool]:
         """Return r and voxels of some experiments, and which of them rest on codes outside the brain."""
         scales = self._scales(sums)
         out, rough = np.empty((2, len(picks))), np.zeros(len(picks), np.bool_)
@@ -347,7 +347,7 @@ def _count(top: int | None, everything: int) -> int:
     return everything if top is None else min(top, everything)
 
 
-def _rough_note(rough: npt.NDArray[np.bool_], estimate: Estimate, picks: Int64) -> tuple[str, ...]:
+def _rough_note(rough: Bool, estimate: Estimate, picks: Int64) -> tuple[str, ...]:
     if not rough.any():
         return ()
     bound = float(estimate.bound[picks[rough]].max())

@@ -1,11 +1,27 @@
-"""Real data is read from ISH_DATA; without it the tests that need it are skipped, with this reason."""
+"""Shared by the tests: real data where it is there, and a small phantom series run through the command.
+
+Real data is read from ISH_DATA; without it the tests that need it are skipped, with this reason.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from pipeline.cli import main
+from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.scenes import phantom_scene, render_options
+
+CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"
+GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")
+ID = "900003"  # of the phantom series with seed 3
+NOT_COMPARED = {"receipts", "report.html", "provenance.json"}  # they hold times
+
+Ish = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +31,48 @@ def ish_data() -> Path:
     if not folder:
         pytest.skip("ISH_DATA is not set: it names the folder of real reference and ISH data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six sagittal sections of the phantom, with their alignment."""
+    folder = tmp_path_factory.mktemp("phantom")
+    scene = phantom_scene("sagittal", 6, 16.0, render_options({"seed": 3}))
+    write_phantom_series(folder, scene, SeriesForm(give_alignment=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of that series, left untouched by tests."""
+    output = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        assert _call(patch, "run", CONFIG, "--input", rendered / "series", "--output", output, *GIVEN) == 0
+    return output / ID
+
+
+@pytest.fixture
+def ish(monkeypatch: pytest.MonkeyPatch) -> Ish:
+    """Call the command as a shell would and return its exit status."""
+    return lambda *words: _call(monkeypatch, *words)
+
+
+def _call(patch: pytest.MonkeyPatch, *words: object) -> int:
+    patch.setattr("sys.argv", ["ish", *map(str, words)])
+    patch.delenv("ISH_REFERENCE", raising=False)
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every output file by its path."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    relative = {p.relative_to(folder): p for p in files}
+    return {
+        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in relative.items()
+        if name.parts[0] not in NOT_COMPARED
+    }

@@ -18,7 +18,10 @@ _NODES = [
     (5, "VP", 4), (6, "fiber", 997), (7, "void", 997),
 ]  # fmt: skip
 ONTOLOGY = Ontology(
-    tuple(Structure(id_, acronym, acronym, parent, at, "FFFFFF") for at, (id_, acronym, parent) in enumerate(_NODES))
+    tuple(
+        Structure(id_, acronym, acronym, parent, at, "FFFFFF")
+        for at, (id_, acronym, parent) in enumerate(_NODES)
+    )
 )
 UNKNOWN = 555
 

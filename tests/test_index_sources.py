@@ -131,7 +131,10 @@ def test_what_cannot_be_named_or_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("id,gene\n1,A", "expected columns"), ("section_data_set_id,gene,plane_of_section\n1,A,axial", "line 2")],
+    [
+        ("id,gene\n1,A", "expected columns"),
+        ("section_data_set_id,gene,plane_of_section\n1,A,axial", "line 2"),
+    ],
 )
 def test_a_bad_table_of_experiments_is_refused(tmp_path: Path, text: str, words: str) -> None:
     grid_folder(tmp_path / "a_1")

@@ -32,7 +32,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (grids / "exp_200").mkdir()
     (grids / "exp_200" / "energy.mhd").write_text("not a header")
     output = folder / "index"
-    arguments = ["index", str(grids), "--output", str(output), "--reference", str(labels(case, folder)), "--json"]
+    arguments = [
+        "index",
+        str(grids),
+        "--output",
+        str(output),
+        "--reference",
+        str(labels(case, folder)),
+        "--json",
+    ]
     result = RUN.invoke(APP, arguments)
     assert result.exit_code == 1  # one of ten cannot be read, nine are in
     assert json.loads(result.stdout) == [

@@ -46,7 +46,9 @@ def test_full_values_lie_within_a_2_to_the_minus_23rd(seed: int, spread: float, 
     known = ~np.isnan(brain) & (brain > np.nanmax(brain) * 2.0**-60)
     assert (np.abs(read - brain)[known] <= 2.0**-23 * brain[known].astype(np.float64)).all()
     assert (read[brain == 0] == 0).all()
-    first = np.array([coarse.py_func(np.uint16(c)) for c in row.codes], np.float64) * unit(np.array([row.exponent]))
+    first = np.array([coarse.py_func(np.uint16(c)) for c in row.codes], np.float64) * unit(
+        np.array([row.exponent])
+    )
     assert (np.abs(first - brain)[known] <= CODE_ERROR * brain[known] * (1 + 1e-6)).all()
 
 
@@ -93,7 +95,7 @@ def test_rows_know_whether_they_are_the_same() -> None:
     first, second = encode(grid, ORDER), encode(other, ORDER)
     assert isinstance(first, Row)
     assert first.same(encode(grid.copy(), ORDER))
-    assert first.same_brain(second)
+    assert first.holds_brain(second.codes, second.fine, second.exponent)
     assert not first.same(second)
 
 

@@ -74,7 +74,9 @@ def test_nearly_constant_rows_are_left_to_full_values() -> None:
 
 
 def test_contenders_hold_every_order_that_the_bounds_allow() -> None:
-    estimate = Estimate(np.array([0.9, 0.5, 0.49, 0.3, np.nan, 0.0]), np.array([0.01, 0.1, 0.1, 0.05, 0.0, np.inf]))
+    estimate = Estimate(
+        np.array([0.9, 0.5, 0.49, 0.3, np.nan, 0.0]), np.array([0.01, 0.1, 0.1, 0.05, 0.0, np.inf])
+    )
     assert contenders(estimate, 2).tolist() == [0, 1, 2, 5]
     assert contenders(estimate, 6).tolist() == [0, 1, 2, 3, 5]
 

@@ -29,7 +29,9 @@ PARTS = ("codes", "fine", "outside")
 
 
 def scales_of(rows: list[Row]) -> Scales:
-    return Scales(*(np.array([getattr(r, n) for r in rows]) for n in ("exponent", "outside_scale", "outside_error")))
+    return Scales(
+        *(np.array([getattr(r, n) for r in rows]) for n in ("exponent", "outside_scale", "outside_error"))
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -65,7 +67,9 @@ def test_some_slots_only_and_without_squares() -> None:
     root = sums.over(order.positions([997]))
     assert root.shape == (2, 3)
     for i, slot in enumerate(slots):
-        assert root[1, i] == pytest.approx(np.nansum(case.grids[slot][case.labels > 0], dtype=np.float64), rel=1e-6)
+        assert root[1, i] == pytest.approx(
+            np.nansum(case.grids[slot][case.labels > 0], dtype=np.float64), rel=1e-6
+        )
 
 
 def test_eighty_percent_is_enough_and_less_is_not() -> None:

@@ -21,9 +21,9 @@ SHORT = {
     "fold_change": "fold",
     "target_mean": "target",
     "contrast_mean": "contrast",
-    "target_voxels": "n",
-    "contrast_voxels": "m",
-    "contrast_zero": "contrast 0",
+    "target_voxels": "target n",
+    "contrast_voxels": "contrast n",
+    "contrast_zero": "zero",
 }  # a table has 80 characters to a line
 
 app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True)

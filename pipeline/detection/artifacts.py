@@ -19,8 +19,13 @@ DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to 
 LEAST_OBJECT_UM2 = 250.0  # larger than a cell
 LEAST_CHROMA = 0.1  # a stain that is greyer than this cannot be told from dust
 GREY_SHARE = 0.4  # of the stain's chroma
+RARE_SHARE = 0.25  # of what is dark: more grey than this is no dust
+SATURATED_OD = 0.8  # of a channel: 40 of 255
 LEAST_INK_UM2 = 2000.0
 INK_ANGLE_DEG = 15.0
+
+STAIN, GREY, INK = 0, 1, 2
+NAMES = ("stain", "dust", "ink")
 
 BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
 BUBBLE_SURROUNDINGS_UM = 75.0
@@ -42,19 +47,25 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     -------
     (h, w) bool                             where they are
     list of Artifact                        "dust" where grey, "ink" where coloured
+
+    Dust is rare: where much of what is dark is grey, the stain is. What is black has no colour to tell
+    it by and stays, the strongest expression among it.
     """
-    dark = (density.mean(axis=2) > DARK_SHARE * typical).astype(np.uint8)
+    mean = density.mean(axis=2)
+    dark = (mean > DARK_SHARE * typical).astype(np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    sums = [np.bincount(labels.ravel(), density[..., k].ravel(), count) for k in range(3)]
-    colours = np.stack(sums, axis=1).astype(np.float64)
+    told = (density.max(axis=2) < SATURATED_OD).ravel()
+    sums = [np.bincount(labels.ravel()[told], density[..., k].ravel()[told], count) for k in range(3)]
     areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
-    stain = _stain_colour(density, typical)
-    kinds = _kinds(colours, areas, stain)
+    kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
     kinds[0] = 0
+    stained_um2 = float((mean > 0.5 * typical).sum()) * um * um
+    if areas[kinds == GREY].sum() > max(RARE_SHARE * areas[1:].sum(), 1e-3 * stained_um2):
+        kinds[kinds == GREY] = STAIN
     found = []
     for index in np.flatnonzero(kinds):
-        name = "dust" if kinds[index] == 1 else "ink"
-        found.append(Artifact(name, float(areas[index]), _outline(labels, boxes[index], int(index), um)))
+        outline = _outline(labels, boxes[index], int(index), um)
+        found.append(Artifact(NAMES[kinds[index]], float(areas[index]), outline))
     return np.asarray((kinds > 0)[labels]), found
 
 
@@ -69,13 +80,15 @@ def _stain_colour(density: Float64, typical: float) -> Float64:
 
 
 def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
-    """Return 0 stain, 1 grey, 2 of another colour for every object."""
+    """Return STAIN, GREY or INK for every object, from its summed optical densities (n, 3)."""
     lengths = np.maximum(np.linalg.norm(colours, axis=1), 1e-9)
     angle = np.degrees(np.arccos(np.clip(np.nan_to_num(colours @ stain / lengths), -1, 1)))
     chroma, own = _chroma(colours), float(_chroma(stain[None])[0])
-    grey = (chroma < GREY_SHARE * own) & (own >= LEAST_CHROMA) & (areas >= LEAST_OBJECT_UM2)
+    grey = (
+        (lengths > 1e-9) & (chroma < GREY_SHARE * own) & (own >= LEAST_CHROMA) & (areas >= LEAST_OBJECT_UM2)
+    )
     ink = (angle > INK_ANGLE_DEG) & (areas >= LEAST_INK_UM2)
-    return np.where(ink, 2, grey.astype(np.int64))
+    return np.where(ink, INK, np.where(grey, GREY, STAIN))
 
 
 def _chroma(colours: Float64) -> Float64:

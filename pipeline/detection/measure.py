@@ -18,7 +18,7 @@ from scipy import ndimage
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
-from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, window_rank
+from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank
 from pipeline.errors import DataError
 from pipeline.intensity import darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
@@ -41,6 +41,7 @@ LOW_PERCENT, MIDDLE_PERCENT = 10, 50
 CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
+BLACK_FACTOR = 4.0
 GLASS_BORDER = 0.1  # of the image's border
 COARSEST_UM = 6.0
 
@@ -148,7 +149,14 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     areas = np.bincount(pieces.ravel()) * um * um
     areas[0] = 0.0
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
+    large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
     return np.asarray(ndimage.binary_fill_holes(large[pieces]))
+
+
+def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], areas: Float64) -> Bool:
+    """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
+    medians = np.asarray(ndimage.median(density, pieces, indices))
+    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(areas[indices])])
 
 
 def _closed(region: Bool, radius_px: float) -> Bool:

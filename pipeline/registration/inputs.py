@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -108,8 +108,10 @@ class AlignmentOptions:
     image_up : what lies at the upper edge of the images; `inferior` is a rotation by 180 degrees
     rotation_range_deg : float          how far a section may be turned from its hint
     strain : float                      expected spread of a section's own scale and shear about the series
-    seed_spacing_um : float, um         pixel of the search for a pose
+    stain_pixel_um : float, um          finest pixel of the fit
     outline_sigma_um, stain_sigma_um    blurs of the outline and stain stages, coarse to fine
+    minimum_sections : int              fewer that show tissue are refused
+    minimum_dice : float                overlap below which a section fails
     threads : int                       threads that share the sections; the result does not depend on it
     """
 
@@ -125,7 +127,7 @@ class AlignmentOptions:
     stain_sigma_um: tuple[float, ...] = (150.0, 100.0, 60.0)
     minimum_dice: float = 0.6
     threads: int = 2
-    aligner: str = field(default="joint")
+    aligner: str = "joint"
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:

@@ -72,15 +72,19 @@ def align_series(
         known=tuple(known_with_margin(tissues[k]) for k in usable),
     )
     check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)
-    lie, notes = choose_hypothesis(atlas, seen, options)
-    _check_plane(reference, seen, lie)
-    task, state = lie.task, _relocated(lie.task, lie.state)
+    attempt, notes = choose_hypothesis(atlas, seen, options)
+    _check_plane(reference, seen, attempt)
+    task, state = attempt.task, _relocated(attempt.task, attempt.state)
     state = fit_outlines(task, state, options.outline_sigma_um).state
     state = _relocated(task, state)
-    dice = [o.dice for o in overlaps(atlas, state, seen.tissues, options.threads)]
-    check_fit(atlas, dice, state.volume, reference.name)
+    check_fit(atlas, _dice(task, state), state.volume, reference.name)
     solution = ALIGNERS[options.aligner](task, state, reference)
+    check_fit(atlas, _dice(task, solution.state), solution.state.volume, reference.name)
     return series_alignment(ordered, usable, task, solution, notes)
+
+
+def _dice(task: Task, state: State) -> list[float]:
+    return [o.dice for o in overlaps(task.atlas, state, task.tissues, task.options.threads)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +97,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Lie:
+class Attempt:
     """One hypothesis, coarsely fitted.
 
     Parameters
@@ -119,26 +123,22 @@ class Lie:
         return f"{way}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
 
 
-def choose_hypothesis(
-    atlas: Atlas,
-    seen: Seen,
-    options: AlignmentOptions,
-) -> tuple[Lie, tuple[str, ...]]:
+def choose_hypothesis(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> tuple[Attempt, tuple[str, ...]]:
     """Fit every way the hints leave open coarsely; the best, Allen's own order where two are alike."""
     fitted = [_coarse(h, atlas, seen, options) for h in hypotheses(options)]
-    best = max(fitted, key=lambda lie: lie.score)
+    best = max(fitted, key=lambda attempt: attempt.score)
     if fitted[0].score > best.score - _ALIKE:
         best = fitted[0]
     if len(fitted) == 1:
         return best, ()
-    others = "; ".join(lie.words() for lie in fitted if lie is not best)
+    others = "; ".join(attempt.words() for attempt in fitted if attempt is not best)
     return best, (f"taken from the images: {best.words()} (against {others})",)
 
 
 def _check_plane(
     reference: ReferenceSpace,
     seen: Seen,
-    chosen: Lie,
+    chosen: Attempt,
 ) -> None:
     """Where the fit is doubtful, refuse a series that the other plane fits better."""
     if chosen.dice >= _DOUBTFUL_DICE and chosen.explained >= _DOUBTFUL_STAIN:
@@ -160,7 +160,7 @@ def _coarse(
     atlas: Atlas,
     seen: Seen,
     options: AlignmentOptions,
-) -> Lie:
+) -> Attempt:
     nominal = np.array([t.hinted(hypothesis.turn_deg) for t in seen.thumbnails])
     z_um = np.array([t.z_um for t in seen.thumbnails])
     areas = np.array([t.area_um2 for t in seen.tissues])
@@ -170,8 +170,8 @@ def _coarse(
     search = _search(task, 0.0, options.rotation_range_deg)
     state = state.replaced(search.poses(seen.tissues, nominal, state)[0])
     state = fit_outlines(task, state, _COARSE_SIGMA_UM).state
-    dice = float(np.mean([o.dice for o in overlaps(atlas, state, seen.tissues, options.threads)]))
-    return Lie(hypothesis, task, state, dice, stain_explained(task, state))
+    dice = float(np.mean(_dice(task, state)))
+    return Attempt(hypothesis, task, state, dice, stain_explained(task, state))
 
 
 def _search(task: Task, middle_deg: float, reach_deg: float) -> PoseSearch:

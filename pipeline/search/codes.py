@@ -10,6 +10,7 @@ A missing voxel is a code of its own, never a number.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,31 +46,29 @@ class Row:
     ----------
     codes : (padded,) uint16           upper bits of brain voxels
     fine : (padded * 3 / 2,) uint8     lower bits
-    outside : (padded outside,) uint8         steps of the square root
     exponent : int                     how far exponent codes lie below those of float32
+    outside : (padded outside,) uint8  steps of the square root
     outside_scale : float              energy = steps^2 * outside_scale
     outside_error : float              norm of what is lost outside
     """
 
     codes: UInt16
     fine: UInt8
-    outside: UInt8
     exponent: int
+    outside: UInt8
     outside_scale: float
     outside_error: float
 
-    def same_brain(self, other: Row) -> bool:
-        """Whether two rows hold the same brain voxels."""
-        return (
-            self.exponent == other.exponent
-            and np.array_equal(self.codes, other.codes)
-            and np.array_equal(self.fine, other.fine)
-        )
+    def holds_brain(self, codes: UInt16, fine: UInt8, exponent: int) -> bool:
+        """Whether the row holds these brain voxels (see `encode_brain`)."""
+        same = self.exponent == exponent and np.array_equal(self.codes, codes)
+        return same and np.array_equal(self.fine, fine)
 
     def same(self, other: Row) -> bool:
         """Whether two rows hold the same grid."""
         scales = self.outside_scale == other.outside_scale
-        return scales and self.same_brain(other) and np.array_equal(self.outside, other.outside)
+        same = scales and self.holds_brain(other.codes, other.fine, other.exponent)
+        return same and np.array_equal(self.outside, other.outside)
 
 
 def check_grid(grid: npt.NDArray[Any], shape: tuple[int, ...]) -> Float32:
@@ -102,27 +101,23 @@ def encode(grid: Float32, order: VoxelOrder) -> Row:
     grid : (P, I, R) float32           NaN = no data
     """
     brain, outside = order.split(grid)
-    exponent = _exponent(brain)
+    return Row(*encode_brain(brain), *_encode_outside(outside))
+
+
+def encode_brain(brain: Float32) -> tuple[UInt16, UInt8, int]:
+    """Return codes, fine and exponent of brain voxels, (padded,) float32 with NaN = no data."""
+    largest = np.fmax.reduce(brain, initial=np.float32(0))
+    exponent = max((int(np.float32(largest).view(np.uint32)) >> 23) - _TOP, 0)
     codes, fine = np.empty(brain.size, np.uint16), np.empty(brain.size // BLOCK * FINE_BYTES, np.uint8)
     _encode_brain(brain.view(np.uint32), np.uint32(exponent << 22), codes, fine)
-    steps, scale, error = _encode_outside(outside)
-    return Row(codes, fine, steps, exponent, scale, error)
-
-
-def _exponent(brain: Float32) -> int:
-    largest = np.fmax.reduce(brain, initial=np.float32(0))
-    return max((int(np.float32(largest).view(np.uint32)) >> 23) - _TOP, 0)
+    return codes, fine, exponent
 
 
 def _encode_outside(values: Float32) -> tuple[UInt8, float, float]:
-    there = ~np.isnan(values)
-    largest = float(values[there].max(initial=0.0))
+    largest = float(np.fmax.reduce(values, initial=np.float32(0)))
     scale = float(np.float32(largest / _STEPS**2)) or 1.0
-    known = values[there].astype(np.float64)
-    steps = np.rint(np.sqrt(known / scale)).clip(0, _STEPS)
-    coded = np.full(values.size, MISSING_OUTSIDE, np.uint8)
-    coded[there] = steps
-    return coded, scale, float(np.linalg.norm(steps**2 * scale - known))
+    steps = np.empty(values.size, np.uint8)
+    return steps, scale, math.sqrt(_encode_steps(values, scale, steps))
 
 
 def decode_outside(row: Row) -> Float32:
@@ -157,6 +152,20 @@ def _encode_brain(bits, base, codes, fine):  # type: ignore[no-untyped-def]
                 fine[byte + BLOCK + v] = nibble
             else:
                 fine[byte + BLOCK + v - half] |= nibble << np.uint32(4)
+
+
+@njit(cache=True, nogil=True)
+def _encode_steps(values, scale, steps):  # type: ignore[no-untyped-def]
+    """Write the steps of the square root; return the sum of squares of what is lost."""
+    lost = 0.0
+    for v in range(values.size):
+        value = np.float64(values[v])
+        steps[v] = MISSING_OUTSIDE
+        if value == value:
+            step = min(np.rint(np.sqrt(value / scale)), _STEPS)
+            steps[v] = np.uint8(step)
+            lost += (step * step * scale - value) ** 2
+    return lost
 
 
 @njit(inline="always")

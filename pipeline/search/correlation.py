@@ -7,6 +7,7 @@ inequality. Whatever might still belong to the best is then computed from full v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,7 +62,8 @@ class Probe:
         if known.size < 2 or known.max() == known.min():
             level = f"{known.max():g} everywhere" if known.size > 1 else f"data in {known.size} voxels"
             raise DataError(f"correlation: expected a seed that varies within the domain, got {level}")
-        mean, spread = known.mean(), np.linalg.norm(known - known.mean())
+        mean = known.mean()
+        spread = math.sqrt(np.square(known - mean).sum())
         parts = [(np.nan_to_num((v - mean) / spread), ~np.isnan(v)) for v in (values, outer)]
         (weights, valid), (outer_weights, outer_valid) = (
             (w.astype(np.float32), there.astype(np.float32)) for w, there in parts
@@ -120,7 +122,7 @@ def _complete_sums(block: Block, rows: Int64, probe: Probe, known: Float64, one:
     weights = probe.weights.astype(np.float64)
     sums[:, _XY] = products[:, 0]
     sums[:, _N], sums[:, _Y], sums[:, _YY] = known[0], known[1] / one, known[2] / one**2
-    sums[:, _X], sums[:, _XX] = weights.sum(), weights @ weights
+    sums[:, _X], sums[:, _XX] = weights.sum(), np.square(weights).sum()
     return sums
 
 

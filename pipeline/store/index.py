@@ -184,8 +184,14 @@ def map_blocks(path: Path, epoch: int) -> tuple[Block, ...]:
 def entry_row(blocks: Sequence[Block], entry: Entry) -> Row:
     """Return the row of an experiment, as views on the mapped files."""
     block, place = blocks[entry.slot // ROWS], entry.slot % ROWS
-    parts = (block.codes[place], block.fine[place], block.outside[place])
-    return Row(*parts, entry.exponent, entry.outside_scale, entry.outside_error)
+    return Row(
+        block.codes[place],
+        block.fine[place],
+        entry.exponent,
+        block.outside[place],
+        entry.outside_scale,
+        entry.outside_error,
+    )
 
 
 def checksum(row: Row) -> int:
