@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline import gridding
 from pipeline.detection import (
+    STATISTICS_UM,
     SectionContext,
     make_detector,
     measure_section,
@@ -42,7 +43,6 @@ from pipeline.summary import summarise
 from pipeline.unionize import LabelIndex, unionize
 
 THUMBNAIL_UM = 25.0
-STATISTICS_UM = 16.0
 
 
 def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: str) -> dict[str, Any]:

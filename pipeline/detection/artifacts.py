@@ -18,9 +18,10 @@ from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
 LEAST_OBJECT_UM2 = 250.0  # larger than a cell
 LEAST_CHROMA = 0.1  # a stain that is greyer than this cannot be told from dust
-GREY_SHARE = 0.4  # of the stain's chroma
-RARE_SHARE = 0.25  # of what is dark: more grey than this is no dust
+GREY_SHARE, GREY_CHROMA = 0.4, 0.12  # of the tissue's chroma, and at most: the darkest stain has 0.2
+RARE_SHARE = 1e-3  # of the stained area: more grey than this is no dust
 SATURATED_OD = 0.8  # of a channel: 40 of 255
+WIDE_UM = 60.0  # from the edge: no speck of dust, no cells side by side
 LEAST_INK_UM2 = 2000.0
 INK_ANGLE_DEG = 15.0
 
@@ -29,7 +30,7 @@ NAMES = ("stain", "dust", "ink")
 
 BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
 BUBBLE_SURROUNDINGS_UM = 75.0
-LEAST_BUBBLE_UM2 = 2e4
+BUBBLES_UM2 = (2e4, 2e6)  # what is larger is a brain
 ROUND_UM, ROUGH_UM = 9.0, 32.0  # median and 90th percentile of the distance from an ellipse
 RIM_UM = 20.0
 
@@ -46,10 +47,10 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     Returns
     -------
     (h, w) bool                             where they are
-    list of Artifact                        "dust" where grey, "ink" where coloured
+    list of Artifact                        "dust" where grey, "ink" where coloured or grey and wide
 
-    Dust is rare: where much of what is dark is grey, the stain is. What is black has no colour to tell
-    it by and stays, the strongest expression among it.
+    Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
+    edges, where it is not.
     """
     mean = density.mean(axis=2)
     dark = (mean > DARK_SHARE * typical).astype(np.uint8)
@@ -58,10 +59,13 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     sums = [np.bincount(labels.ravel()[told], density[..., k].ravel()[told], count) for k in range(3)]
     areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
     kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
-    kinds[0] = 0
+    depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
+    wide = np.unique(labels[depth * um > WIDE_UM])
+    kinds[wide[kinds[wide] == GREY]] = INK
     stained_um2 = float((mean > 0.5 * typical).sum()) * um * um
-    if areas[kinds == GREY].sum() > max(RARE_SHARE * areas[1:].sum(), 1e-3 * stained_um2):
+    if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN
+    kinds[0] = STAIN
     found = []
     for index in np.flatnonzero(kinds):
         outline = _outline(labels, boxes[index], int(index), um)
@@ -84,9 +88,9 @@ def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
     lengths = np.maximum(np.linalg.norm(colours, axis=1), 1e-9)
     angle = np.degrees(np.arccos(np.clip(np.nan_to_num(colours @ stain / lengths), -1, 1)))
     chroma, own = _chroma(colours), float(_chroma(stain[None])[0])
-    grey = (
-        (lengths > 1e-9) & (chroma < GREY_SHARE * own) & (own >= LEAST_CHROMA) & (areas >= LEAST_OBJECT_UM2)
-    )
+    coloured = (own >= LEAST_CHROMA) & (lengths > 1e-9)
+    dull = chroma < min(GREY_SHARE * own, GREY_CHROMA)
+    grey = coloured & dull & (areas >= LEAST_OBJECT_UM2)
     ink = (angle > INK_ANGLE_DEG) & (areas >= LEAST_INK_UM2)
     return np.where(ink, INK, np.where(grey, GREY, STAIN))
 
@@ -134,7 +138,7 @@ def _elliptic_holes(
     """Yield centre, axes (px) and angle (deg) of the holes that are ellipses."""
     contours, hierarchy = cv2.findContours(np.pad(rim, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour, links in zip(contours, hierarchy[0] if contours else (), strict=True):
-        if links[3] < 0 or cv2.contourArea(contour) * um * um < LEAST_BUBBLE_UM2:
+        if links[3] < 0 or not BUBBLES_UM2[0] <= cv2.contourArea(contour) * um * um <= BUBBLES_UM2[1]:
             continue
         (x, y), axes, angle = cv2.fitEllipse(contour.astype(np.float32))
         away = _distance_from_ellipse(contour[:, 0] - (x, y), axes, angle) * um

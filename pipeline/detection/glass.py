@@ -8,10 +8,15 @@ from pipeline.detection.context import field_terms
 from pipeline.model import Bool, Float64
 
 BLOCKS = 48  # along the longer side: enough for a quadratic, few enough to be quick
-# Round by round: what lies so far below the fit (OD) loses half its weight and more; and how stiff the fit
-# is, relative to the weight of its constant. Stiff first: else the curve bends down to pale tissue.
-_WIDTHS = np.geomspace(0.08, 0.006, 12)
+# Round by round: what lies so far below the fit (OD) loses most of its weight; and how stiff the fit is,
+# relative to the weight of its constant. Stiff first: else the curve bends down to pale tissue.
+_WIDTHS = np.geomspace(0.05, 0.006, 12)
 _RIDGES = np.geomspace(1e-1, 1e-5, 12)
+# Glass at the corners only cannot tell a bowl of light from tissue; lenses make domes.
+_BOWL_RIDGE = 0.1
+_ENOUGH_GLASS, _LITTLE_GLASS = 0.35, 0.25
+_SLOPES = np.array([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+_CURVATURES = np.array([3, 5])  # of u² and v²
 
 
 def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[float, ...]:
@@ -37,16 +42,28 @@ def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) ->
     fit = np.zeros(6)
     fit[0] = np.percentile(values, 95)
     for width, ridge in zip(_WIDTHS, _RIDGES, strict=True):
-        below = np.minimum(values - terms @ fit, 0.0) / width
-        weights = np.where(below < -3, 0.0, 1.0 / (1.0 + below**2) ** 2)
-        fit = _ridge_fit(terms, values, weights, float(ridge)) if weights.sum() > 0 else fit
+        weights = _weights((values - terms @ fit) / width)
+        fit = _ridge_fit(terms, values, weights, float(ridge))
     return tuple(float(c) for c in fit)
 
 
+def _weights(above: Float64) -> Float64:
+    """Return weights of blocks by how many widths they lie above the fit: the bright side pulls."""
+    below = np.where(above < -3, 0.0, (1.0 + np.minimum(above, 0.0) ** 2) ** -2)
+    return np.asarray(below * np.clip(1.0 + np.maximum(above, 0.0) ** 2, 1.0, 50.0))
+
+
 def _ridge_fit(terms: Float64, values: Float64, weights: Float64, ridge: float) -> Float64:
+    """Solve the weighted fit; where it is a bowl and glass is scarce, solve it again without."""
     weighted = terms * weights[:, None]
-    stiffness = np.diag([0.0, 1.0, 1.0, 1.0, 1.0, 1.0]) * ridge * weights.sum()
-    return np.asarray(np.linalg.solve(weighted.T @ terms + stiffness, weighted.T @ values))
+    normal, right = weighted.T @ terms, weighted.T @ values
+    stiffness = ridge * _SLOPES
+    fit = np.linalg.solve(normal + np.diag(stiffness * weights.sum()), right)
+    glass = float((weights > 0.5).mean())
+    scarce = np.clip((_ENOUGH_GLASS - glass) / (_ENOUGH_GLASS - _LITTLE_GLASS), 0.0, 1.0)
+    bowl = _CURVATURES[fit[_CURVATURES] > 0]
+    stiffness[bowl] += _BOWL_RIDGE * scarce
+    return np.asarray(np.linalg.solve(normal + np.diag(stiffness * weights.sum()), right))
 
 
 def _block_levels(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[Float64, Float64]:

@@ -42,6 +42,8 @@ CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
 BLACK_FACTOR = 4.0
+LEAST_LEVEL = 0.005
+NO_TISSUE = "no tissue"
 GLASS_BORDER = 0.1  # of the image's border
 COARSEST_UM = 6.0
 
@@ -86,12 +88,14 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     density = density_map(context, level.dark, level.um)
     foreign, artifacts = _foreign(context, pixels, level, density)
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
-    context = replace(context, flags=_flags(level.valid, tissue, resolution_um))
     if not tissue.any():
-        return context
+        return replace(context, flags=(NO_TISSUE,))
     tissue_level, noise = _between_cells(context, fine, tissue, level.um)
+    if tissue_level == 0:
+        return replace(context, flags=(NO_TISSUE,))
     return replace(
         context,
+        flags=_flags(level.valid, tissue, resolution_um),
         tissue_level=tissue_level,
         noise=noise,
         tissue_fraction=float(tissue.sum() / level.valid.sum()),
@@ -145,17 +149,19 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     for _ in range(3):
         threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
-    pieces, _ = ndimage.label(closed & (smooth > PALE_SHARE * threshold))
-    areas = np.bincount(pieces.ravel()) * um * um
+    labels, _ = ndimage.label(closed & (smooth > PALE_SHARE * threshold))
+    pieces = np.asarray(labels, np.int32)
+    areas = np.asarray(np.bincount(pieces.ravel()) * (um * um), np.float64)
     areas[0] = 0.0
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
-    large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
+    if large.any():
+        large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
     return np.asarray(ndimage.binary_fill_holes(large[pieces]))
 
 
 def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], areas: Float64) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
-    medians = np.asarray(ndimage.median(density, pieces, indices))
+    medians = np.array([np.median(density[pieces == index]) for index in indices])
     return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(areas[indices])])
 
 
@@ -178,8 +184,6 @@ def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
 
 def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
     """Return what makes the statistics of a section doubtful."""
-    if not tissue.any():
-        return ("no tissue",)
     glass = valid & ~tissue
     border = np.concatenate([glass[0], glass[-1], glass[:, 0], glass[:, -1]])
     bare = () if border.mean() >= GLASS_BORDER else ("hardly any glass at the border",)
@@ -200,13 +204,16 @@ def _between_cells(
     """Return level and texture of what lies between the cells, OD.
 
     Low ranks in small windows pass by scattered cells, and what is clearly stained is left out before
-    texture is measured, with what surrounds it: also where 40 % of the tissue expresses.
+    texture is measured, with what surrounds it: also where 40 % of the tissue expresses. Both are 0 where
+    what was taken for tissue is hardly darker than glass.
     """
     side = min(max(3, round(WINDOW_UM / fine.um)), *fine.dark.shape)
     none = np.zeros((fine.dark.shape[0] // side, fine.dark.shape[1] // side), np.uint8)
     inside = _windows_inside(tissue, tissue_um, none.shape, side * fine.um)
     darkness_low = window_rank(fine.dark, none, side, side, LOW_PERCENT) / NODE_SCALE
     first = _middle_mean(density_map(context, darkness_low, side * fine.um)[inside])
+    if first < LEAST_LEVEL:
+        return 0.0, 0.0
     quiet = _quiet(context, fine, CLEARLY_STAINED * first)
     low = window_rank(quiet, none, side, side, LOW_PERCENT)
     middle = window_rank(quiet, none, side, side, MIDDLE_PERCENT)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import label
+
+from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, remove_small, window_rank
+
+
+@pytest.mark.parametrize(("shape", "factor"), [((9, 13), 1), ((9, 13), 2), ((17, 8), 4), ((3, 3), 4)])
+def test_block_mean_rounds_half_up(shape: tuple[int, int], factor: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    rows, columns = shape[0] // factor, shape[1] // factor
+    cut = values[: rows * factor, : columns * factor].astype(np.int64)
+    sums = cut.reshape(rows, factor, columns, factor).sum(axis=(1, 3))
+    assert (block_mean(values, factor) == (sums + factor**2 // 2) // factor**2).all()
+
+
+def rank_oracle(values: np.ndarray, floor: np.ndarray, step: int, window: int, percent: int) -> np.ndarray:
+    out = np.full(floor.shape, -1.0)
+    before = (window - step) // 2
+    for i, j in np.ndindex(floor.shape):
+        top, left = i * step - before, j * step - before
+        part = values[max(0, top) : top + window, max(0, left) : left + window].ravel()
+        kept = np.sort(part[part > floor[i, j]].astype(float))
+        if kept.size and kept.size * 4 >= window * window:
+            target = kept.size * percent / 100
+            value = kept[min(int(target), kept.size - 1)]
+            same = kept == value
+            inside = (target - np.flatnonzero(same)[0]) / same.sum()
+            out[i, j] = value - 0.5 + inside
+    return out
+
+
+@pytest.mark.parametrize(("step", "window"), [(1, 3), (2, 6), (4, 8), (4, 9), (7, 7)])
+@pytest.mark.parametrize("percent", [0, 10, 40, 50, 90])
+def test_window_rank_against_sorting(step: int, window: int, percent: int) -> None:
+    rng = np.random.default_rng(step + percent)
+    values = rng.integers(1, 60, (30, 37), np.uint8)
+    floor = rng.integers(0, 50, (30 // step, 37 // step), np.uint8)
+    expected = rank_oracle(values, floor, step, window, percent)
+    got = window_rank(values, floor, step, window, percent)
+    assert ((got == -1) == (expected == -1)).all()
+    assert np.abs(got - NODE_SCALE * expected)[got >= 0].max() <= 1
+
+
+def surface_oracle(values: np.ndarray, nodes: np.ndarray, pitch: int, first: tuple[int, int]) -> np.ndarray:
+    rows, columns = nodes.shape
+    y = np.clip((np.arange(values.shape[0]) + first[0] + 0.5) / pitch - 0.5, 0, rows - 1)
+    x = np.clip((np.arange(values.shape[1]) + first[1] + 0.5) / pitch - 0.5, 0, columns - 1)
+    i, j = y.astype(int), x.astype(int)
+    down, right = (y - i)[:, None], (x - j)[None, :]
+    below, beside = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
+    top = nodes[np.ix_(i, j)] * (1 - right) + nodes[np.ix_(i, beside)] * right
+    bottom = nodes[np.ix_(below, j)] * (1 - right) + nodes[np.ix_(below, beside)] * right
+    return values.astype(float) * NODE_SCALE > top * (1 - down) + bottom * down
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 6), st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**31))
+def test_above_surface_against_bilinear_interpolation(power: int, rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pitch = 2**power
+    nodes = rng.integers(0, 255 * NODE_SCALE + 1, (rows, columns)).astype(np.int32)
+    first = int(rng.integers(0, rows * pitch)), int(rng.integers(0, columns * pitch))
+    shape = rows * pitch - first[0] + 1, columns * pitch - first[1] + 2
+    values = rng.integers(0, 256, shape, np.uint8)
+    assert (above_surface(values, nodes, pitch, first) == surface_oracle(values, nodes, pitch, first)).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 12), st.integers(0, 2**31))
+def test_remove_small_against_labelling(height: int, width: int, share: float, least: int, seed: int) -> None:
+    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
+    for diagonal in (False, True):
+        for value in (0, 1):
+            labels = label(mask == value, connectivity=2 if diagonal else 1)
+            small = np.bincount(labels.ravel()) < least
+            small[0] = False
+            expected = np.where(small[labels], 1 - value, mask)
+            got = mask.copy()
+            remove_small(got, value, least, diagonal)
+            assert (got == expected).all()
