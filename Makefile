@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow lint types lock clean
+.PHONY: help setup demo demo-given test test-slow bench-align lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -21,14 +21,20 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY)  ## create .venv with the pinned versions
 
-demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline
+demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline, aligned from nothing
 	$(BIN)/python workflows/demo.py
+
+demo-given: $(READY)  ## the same along its known alignment
+	$(BIN)/python workflows/demo.py --alignment given
 
 test: $(READY) lint types  ## every test of the daily suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: $(READY)  ## the slow families
 	$(BIN)/python -m pytest -m slow
+
+bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
+	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

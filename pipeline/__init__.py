@@ -1,1 +1,13 @@
-"""From scanned in situ hybridisation sections of a brain to expression in brain structures."""
+"""From scanned in situ hybridisation sections of a brain to expression in brain structures.
+
+import pipeline
+results = pipeline.run(pipeline.load_config(path), [series], output, reference)
+run = pipeline.open_run(output / "71717084")
+index = pipeline.open_index(folder)
+"""
+
+from pipeline.config import load_config
+from pipeline.facade import RunOptions, open_run, run
+from pipeline.index import open_index
+
+__all__ = ["RunOptions", "load_config", "open_index", "open_run", "run"]

@@ -1,31 +1,95 @@
-"""A finished run in the forms that other programs read."""
+"""Finished runs in the forms that other programs read."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.atomic import replacing
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import write_data_set_xml
+from pipeline.formats.annotated import write_anndata
+from pipeline.formats.itk import write_affine
 from pipeline.formats.metaimage import write_grid
-from pipeline.model import SectionDataSet, SectionImage
+from pipeline.formats.tables import write_table
+from pipeline.model import Float64, SectionDataSet, SectionImage
 from pipeline.store.run import RunFolder, read_json
+from pipeline.structure_tables import StructureTable, annotated, join_tables, named
+
+ITK_AXES = (
+    "reference points are (P, I, R) um; a program that takes points for LPS mm, as Slicer and ANTs do,",
+    "needs images whose headers are in these axes and um too",
+)
+PIXELS, VOLUME = "pixels of the manifest (x, y)", "volume um (x, y)"
 
 
-def export(run: RunFolder, form: str, folder: Path) -> list[Path]:
-    """Write a run as `form` into `folder` and return the files; ConfigError on an unknown form."""
-    if form not in EXPORTS:
-        raise ConfigError(f"--format {form}: expected one of {', '.join(EXPORTS)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return EXPORTS[form](run, folder)
+@dataclass(frozen=True)
+class Exported:
+    """The files that were written, and which runs were left out and why."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def export(folder: Path, form: str, output: Path | None = None, reference: Path | None = None) -> Exported:
+    """Write a run, or all runs of a folder, as `form`.
+
+    Parameters
+    ----------
+    folder : a run, or a folder with runs in its direct subfolders
+    output : folder; default `folder`/export
+    reference : folder whose ontology names the structures; default the reference of each run
+
+    Raises
+    ------
+    ConfigError, DataError, MissingResultError
+        an unknown form; no run; none that has what the form needs.
+    """
+    if form not in EXPORTS and form not in TABLES:
+        raise ConfigError(f"--format {form}: expected one of {', '.join(FORMATS)}")
+    runs = find_runs(folder)
+    target = output or folder / "export"
+    if form in TABLES:
+        table, left_out = join_tables(runs, reference)
+        return Exported(tuple(TABLES[form](table, target)), left_out)
+    files, left_out = _each(runs, form, target, apart=runs[0].path != folder)
+    return Exported(files, left_out)
+
+
+def find_runs(folder: Path) -> list[RunFolder]:
+    """Return the run that a folder is, or those in its direct subfolders; DataError where there is none."""
+    places = [folder, *sorted(folder.glob("*"))]
+    runs = [RunFolder(path) for path in places if (path / "receipts").is_dir()]
+    if not runs:
+        raise DataError(
+            f"{folder}: expected a run folder (OUTPUT/<section_data_set_id>) or a folder of runs, got neither"
+        )
+    return runs[:1] if runs[0].path == folder else runs
+
+
+def _each(
+    runs: Sequence[RunFolder], form: str, target: Path, *, apart: bool
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write every run by itself; of several, those that lack something are left out."""
+    files: list[Path] = []
+    left_out = []
+    for run in runs:
+        try:
+            files += EXPORTS[form](run, target / run.path.name if apart else target)
+        except MissingResultError as error:
+            if not apart:
+                raise
+            left_out.append(f"{run.path.name} is left out: {error}")
+    if not files:
+        raise MissingResultError(left_out[0])
+    return tuple(files), tuple(left_out)
 
 
 def _metaimage(run: RunFolder, folder: Path) -> list[Path]:
     """Every grid, sums included, as .mhd and .raw."""
     run.require("grid.zarr")
+    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, array in sorted(run.read_grid().items()):
         write_grid(folder / f"{name}.mhd", array, 200.0)
@@ -33,26 +97,59 @@ def _metaimage(run: RunFolder, folder: Path) -> list[Path]:
     return paths
 
 
-def _csv(run: RunFolder, folder: Path) -> list[Path]:
-    """The StructureUnionize table."""
-    path = folder / "structure_unionize.csv"
-    with replacing(path) as fresh:
-        shutil.copyfile(run.require("structure_unionize.csv"), fresh)
-    return [path]
-
-
 def _data_set_xml(run: RunFolder, folder: Path) -> list[Path]:
     """The series and its alignment in Allen's form."""
     path = folder / "data_set.xml"
+    folder.mkdir(parents=True, exist_ok=True)
     write_data_set_xml(path, read_data_set(run), read_alignment(run.require("alignment.json")))
     return [path]
 
 
+def _tfm(run: RunFolder, folder: Path) -> list[Path]:
+    """The alignment as ITK transforms: 3-D volume <-> reference, 2-D section <-> volume."""
+    alignment = read_alignment(run.require("alignment.json"))
+    space = alignment.alignment3d
+    of = f"series {run.path.name}, reference space {space.reference_space_id}"
+    transforms: dict[str, tuple[Float64, tuple[str, ...]]] = {
+        "volume_to_reference": (space.volume_to_reference, ("volume um to reference um", *ITK_AXES)),
+        "reference_to_volume": (space.reference_to_volume, ("reference um to volume um", *ITK_AXES)),
+    }
+    for section in alignment.sections:
+        placed, number = section.alignment2d, section.alignment2d.section_number
+        status = f"alignment of section {number}: {section.status.value}"
+        forward, backward = f"section_{number:04d}_to_volume", f"volume_to_section_{number:04d}"
+        transforms[forward] = (placed.section_to_volume, (f"{PIXELS} to {VOLUME}", status))
+        transforms[backward] = (placed.volume_to_section, (f"{VOLUME} to {PIXELS}", status))
+    paths = []
+    for name, (matrix, comments) in transforms.items():
+        paths.append(folder / "transforms" / f"{name}.tfm")
+        write_affine(paths[-1], matrix, (of, *comments))
+    return paths
+
+
 EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {
     "metaimage": _metaimage,
-    "csv": _csv,
     "data-set-xml": _data_set_xml,
+    "tfm": _tfm,
 }
+
+
+def _csv(table: StructureTable, folder: Path) -> list[Path]:
+    """The structure tables of all runs in one, with genes and names of structures, as CSV and Parquet."""
+    paths = [folder / f"structure_unionize.{end}" for end in ("csv", "parquet")]
+    write_table(named(table), *paths)
+    return paths
+
+
+def _anndata(table: StructureTable, folder: Path) -> list[Path]:
+    """Experiments x structures."""
+    path = folder / "structure_unionize.h5ad"
+    write_anndata(path, annotated(table))
+    return [path]
+
+
+TABLES: dict[str, Callable[[StructureTable, Path], list[Path]]] = {"csv": _csv, "anndata": _anndata}
+FORMATS = (*EXPORTS, *TABLES)
 
 
 def read_data_set(run: RunFolder) -> SectionDataSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.jobs import SeriesJob
 from pipeline.loading import GRID_LABELS_UM, load_reference, open_reference, probe_any
 from pipeline.model import SectionDataSet
 from pipeline.opening import run_reference
+from pipeline.provenance import checksum
 from pipeline.reference import ReferenceSpace
 from pipeline.report import write_index, write_report
 from pipeline.schedule import STEPS, run_jobs, steps_from
@@ -218,18 +218,6 @@ def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:
     """Keep rows 0, n, 2n … of the sorted manifest; section numbers and thickness stay."""
     ordered = sorted(data_set.section_images, key=lambda s: s.section_number)
     return replace(data_set, section_images=tuple(ordered[::step]))
-
-
-def checksum(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and bytes of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _result(job: SeriesJob, receipts: dict[str, Receipt]) -> SeriesResult:

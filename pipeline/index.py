@@ -16,7 +16,7 @@ from pipeline.model import Bool, Float32, Float64, Int64
 from pipeline.ontology import Ontology
 from pipeline.reference import ReferenceSpace
 from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
-from pipeline.search.correlation import Estimate, Probe, contenders, scan, settle
+from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
 from pipeline.search.differential import Contrast, Threshold
 from pipeline.search.order import refuse_overlap, topmost
 from pipeline.search.result import SearchResult
@@ -33,6 +33,13 @@ __all__ = [
     "index_folders",
     "open_index",
 ]
+
+
+ROUGH = (
+    "{} of {} contenders: their own grids are not at hand; outside the brain their r rests on codes of"
+    " 8 bits, within {:.2g}"
+)
+ROUGH_SEED = "the seed's own grid is not at hand; outside the brain it is compared by its codes of 8 bits"
 
 
 def open_index(path: Path | str) -> SearchIndex:
@@ -151,22 +158,23 @@ class SearchIndex:
         """
         sums = self._set(voxels)
         member, known = self._domain(domain, sums, voxels)
-        brain, outside = self._seed(seed)
         everywhere = voxels == "grid" and not domain
-        probe = Probe.of(brain, member, outside if everywhere else outside[:0])
+        brain, outside, notes = self._seed(seed, everywhere)
+        probe = Probe.of(brain, member, outside)
         if probe.voxels < int(member.sum()):
             known = None  # what is known counts voxels that the seed misses
-        estimate = self._scan(sums, probe, known)
+        drawn = self._scan(sums, probe, known)
         wanted = _count(top, len(sums.slots))
-        picks = contenders(estimate, wanted)
+        picks = contenders(drawn, wanted)
         r, shared, rough = self._settle(sums, probe, picks)
         at = np.searchsorted(self._snapshot.slots, sums.slots[picks])
         ids = self._snapshot.table.columns["section_data_set_id"][at]
         order = np.lexsort((ids, -r))[: min(wanted, int((~np.isnan(r)).sum()))]
         columns = {"r": r[order], "voxels": shared[order].astype(np.int64)}
-        return SearchResult(
-            self._described(at[order]) | columns, _rough_note(rough[order], estimate, picks[order])
-        )
+        if rough.any():
+            within = float(drawn.bound[picks[rough]].max())
+            notes = (*notes, ROUGH.format(int(rough.sum()), len(picks), within))
+        return SearchResult(self._described(at[order]) | columns, notes)
 
     def _set(self, voxels: str) -> SetSums:
         if voxels not in VOXEL_SETS:
@@ -205,21 +213,37 @@ class SearchIndex:
         known = None if sums.squares is None else sums.over(places)
         return sums.member & self._order.mask(places), known
 
-    def _seed(self, seed: int | str | Path | Float32) -> tuple[Float32, Float32]:
-        """Return a seed's brain voxels in kept order, and those outside."""
+    def _seed(
+        self, seed: int | str | Path | Float32, everywhere: bool
+    ) -> tuple[Float32, Float32, tuple[str, ...]]:
+        """Return a seed's brain voxels, those outside (empty if not wanted), and what to note."""
         if isinstance(seed, np.ndarray):
-            return self._order.split(check_grid(seed, self._order.shape))
+            return self._parts(check_grid(seed, self._order.shape), everywhere)
+        at = self._place_of(seed)
+        if at is None:
+            return self._parts(self._read(Path(str(seed))), everywhere)
+        row = self._snapshot.row(at)
+        if not everywhere:
+            return decode_brain(row), np.empty(0, np.float32), ()
+        own = self._own_outside(int(self._snapshot.slots[at]))
+        if own is None:
+            return decode_brain(row), decode_outside(row), (ROUGH_SEED,)
+        return decode_brain(row), own, ()
+
+    def _parts(self, grid: Float32, everywhere: bool) -> tuple[Float32, Float32, tuple[str, ...]]:
+        brain, outside = self._order.split(grid)
+        return brain, outside if everywhere else outside[:0], ()
+
+    def _place_of(self, seed: int | str | Path) -> int | None:
+        """Return where a seed stands in the table; None where it is a file."""
         if isinstance(seed, Path) or not str(seed).strip().isdigit():
-            path = Path(seed)  # type: ignore[arg-type]
-            if not path.exists():
+            if not Path(str(seed)).exists():
                 raise DataError(f"seed {seed}: expected an id of the index or a grid file, got no such file")
-            return self._order.split(self._read(path))
+            return None
         at = np.flatnonzero(self._snapshot.table.columns["section_data_set_id"] == int(seed))
         if not len(at):
             raise DataError(f"seed {seed}: not among the {len(self)} experiments of {self._snapshot.path}")
-        row = self._snapshot.row(int(at[0]))
-        own = self._own_outside(int(at[0]), row)
-        return decode_brain(row), decode_outside(row) if own is None else own
+        return int(at[0])
 
     def _read(self, path: Path) -> Float32:
         try:
@@ -227,12 +251,12 @@ class SearchIndex:
         except PipelineError as error:
             raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
 
-    def _own_outside(self, at: int, row: Row) -> Float32 | None:
+    def _own_outside(self, slot: int) -> Float32 | None:
         """Return an experiment's voxels outside the brain from its own grid; None where that is not at hand.
 
         A grid whose brain voxels are not those of the index is not the grid that was indexed.
         """
-        source = str(self._snapshot.table.columns["source"][at])
+        source = str(self._snapshot.table.columns["source"][np.searchsorted(self._snapshot.slots, slot)])
         try:
             grid = self._read(Path(source)) if source else None
         except PipelineError:
@@ -240,41 +264,42 @@ class SearchIndex:
         if grid is None:
             return None
         brain, outside = self._order.split(grid)
-        return outside if row.holds_brain(*encode_brain(brain)) else None
+        return outside if self._row(slot).holds_brain(*encode_brain(brain)) else None
 
     def _scan(self, sums: SetSums, probe: Probe, known: Float64 | None) -> Estimate:
-        scales = self._scales(sums)
+        scales, out = self._scales(sums), np.empty((len(sums.slots), 7))
 
-        def one(block: Block) -> Estimate:
-            rows, columns = block.rows(sums.slots)
-            return scan(
-                block, rows, scales.take(columns), probe, None if known is None else known[:, columns]
-            )
+        def one(block: Block) -> None:
+            rows, at = block.rows(sums.slots)
+            out[at] = scan(block, rows, scales.take(at), probe, None if known is None else known[:, at])
 
-        parts = parallel(one, self._snapshot.blocks)
-        return Estimate(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("r", "bound")))
+        parallel(one, self._snapshot.blocks)
+        return estimate(out)
 
     def _settle(self, sums: SetSums, probe: Probe, picks: Int64) -> tuple[Float64, Float64, Bool]:
-        """Return r and voxels of some experiments, and which of them rest on codes outside the brain."""
-        scales = self._scales(sums)
-        out, rough = np.empty((2, len(picks))), np.zeros(len(picks), np.bool_)
+        """Return r and voxels of some experiments by full values, and where those outside had to be codes."""
+        scales, out = self._scales(sums), np.empty((2, len(picks)))
+        rough = np.zeros(len(picks), np.bool_)
+
+        def outside(slot: int, at: int) -> Float32:
+            if not probe.outside.size:
+                return np.empty(0, np.float32)
+            own = self._own_outside(slot)
+            rough[at] = own is None
+            return decode_outside(self._row(slot)) if own is None else own
 
         def one(block: Block) -> None:
             rows, here = block.rows(sums.slots[picks])
-            outside = np.empty((len(rows), probe.outside.size), np.float32)
-            if probe.outside.size:
-                for i, pick in enumerate(picks[here]):
-                    outside[i], rough[here.start + i] = self._outside(int(sums.slots[pick]))
-            out[:, here] = settle(block, rows, scales.take(picks[here]), probe, outside)
+            if len(rows):
+                slots = sums.slots[picks[here]].tolist()
+                beyond = np.stack([outside(slot, here.start + i) for i, slot in enumerate(slots)])
+                out[:, here] = settle(block, rows, scales.take(picks[here]), probe, beyond)
 
         parallel(one, self._snapshot.blocks)
         return out[0], out[1], rough
 
-    def _outside(self, slot: int) -> tuple[Float32, bool]:
-        at = int(np.searchsorted(self._snapshot.slots, slot))
-        row = self._snapshot.row(at)
-        own = self._own_outside(at, row)
-        return (decode_outside(row), True) if own is None else (own, False)
+    def _row(self, slot: int) -> Row:
+        return self._snapshot.row(int(np.searchsorted(self._snapshot.slots, slot)))
 
     def _scales(self, sums: SetSums) -> Scales:
         return self._snapshot.scales.take(np.searchsorted(self._snapshot.slots, sums.slots))
@@ -345,13 +370,3 @@ def _count(top: int | None, everything: int) -> int:
     if top is not None and top < 1:
         raise ConfigError(f"top {top}: expected at least 1")
     return everything if top is None else min(top, everything)
-
-
-def _rough_note(rough: Bool, estimate: Estimate, picks: Int64) -> tuple[str, ...]:
-    if not rough.any():
-        return ()
-    bound = float(estimate.bound[picks[rough]].max())
-    line = (
-        f"{int(rough.sum())} of {len(rough)} experiments: their own grids are not at hand; outside the brain"
-    )
-    return (f"{line} r rests on codes of 8 bits, within {bound:.2g}",)

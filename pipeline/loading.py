@@ -14,6 +14,7 @@ from pipeline.phantom import phantom_reference
 from pipeline.reference import ReferenceSpace
 from pipeline.store.ome import image_info, read_pixels
 
+PHANTOM_UM = 50.0  # finer costs seconds to make and tells an alignment little
 GRID_LABELS_UM = 100.0  # any resolution that divides 200 um gives the same labels; this one is small
 
 
@@ -55,13 +56,15 @@ def load_reference(job: SeriesJob, resolution_um: float | None = None) -> Refere
 def open_reference(directory: Path | None, resolution_um: float | None) -> ReferenceSpace:
     """Read a reference folder, or make the phantom where there is none; kept for the next task."""
     if directory is None:
-        return phantom_reference(resolution_um or 50.0)
+        return phantom_reference(resolution_um or PHANTOM_UM)
     return read_reference(directory, resolution_um)
 
 
 def _nearest(directory: Path | None, asked_um: float | None) -> float | None:
-    """Return the coarsest resolution of a folder that is no coarser than asked; None: its finest."""
-    if directory is None or asked_um is None or not directory.is_dir():
+    """Return the coarsest resolution no coarser than asked, of a folder; None: its finest."""
+    if directory is None:
+        return max(asked_um or PHANTOM_UM, PHANTOM_UM)
+    if asked_um is None or not directory.is_dir():
         return asked_um
     there = [um for name, um in available(directory) if name.startswith("annotation") and um > 0]
     return max((um for um in there if um <= asked_um), default=None)

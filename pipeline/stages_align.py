@@ -18,7 +18,7 @@ from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series, reconstruct
 
-REFERENCE_UM = 50.0
+REFERENCE_UM = 25.0
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 

@@ -1,20 +1,14 @@
-"""What a run says of itself: section_data_set.json and provenance.json."""
+"""What became of a series and of every section: section_data_set.json, with provenance.json beside it."""
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.model import SectionImage
-from pipeline.store.run import Receipt, read_json, write_json
-
-LIBRARIES = (
-    "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",
-    "tifffile", "zarr",
-)  # fmt: skip
+from pipeline.provenance import provenance
+from pipeline.store.run import read_json, write_json
 
 
 def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -25,7 +19,7 @@ def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) ->
         alignment = {item["section_number"]: item for item in document["alignment2d"]}
     sections = [section_summary(job, s, upstream, alignment.get(s.section_number, {})) for s in job.sections]
     write_json(job.run.file("section_data_set.json"), _data_set(job, upstream, sections))
-    write_json(job.run.file("provenance.json"), _provenance(job, upstream, digest))
+    write_json(job.run.file("provenance.json"), provenance(job, upstream, digest))
     return {"statuses": {str(s["section_number"]): s["status"] for s in sections}}
 
 
@@ -41,7 +35,8 @@ def section_summary(
     else:
         status = aligned.get("status", "fail")
     own = {k: v for k, v in asdict(section).items() if k != "path"}
-    messages = dict.fromkeys(m for m in (measure.message, detect.message) if m)
+    doubts = measure.facts["context"]["flags"] if measure.ok else ()
+    messages = dict.fromkeys(m for m in (measure.message, detect.message, *doubts) if m)
     return {
         **own,
         "file": section.path.name if section.path else None,
@@ -82,22 +77,3 @@ def _data_set(job: SeriesJob, upstream: Upstream, sections: list[dict[str, Any]]
 def _state(upstream: Upstream, stage: str) -> str:
     states = [r.state for name, r in upstream.items() if name == stage or name.startswith(f"{stage}-")]
     return states[0] if len(set(states)) == 1 else f"{states.count('done')} of {len(states)} done"
-
-
-def _provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
-    packages = {name: version(name) for name in LIBRARIES}
-    return {
-        "pipeline": version("ish-pipeline"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": packages,
-        "digest": digest,
-        "configuration": job.config.model_dump(mode="json"),
-        "reference_directory": str(job.reference_directory.resolve()) if job.reference_directory else None,
-        "inputs": dict(job.files),
-        "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
-    }
-
-
-def _cost(receipt: Receipt) -> dict[str, Any]:
-    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts"}}

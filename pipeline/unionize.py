@@ -42,6 +42,7 @@ _ENERGY, _ENERGY_SQUARED, _COVERED, _VOXELS = range(len(SUM_FIELDS), len(SUM_FIE
 _QUANTITIES = len(SUM_FIELDS) + 4
 _REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN keeps its meaning
 _SMALLEST_TABLE = 1 << 12
+_LANES = 8  # count, sum and squares of the left, one spare, the same of the right: one vector register
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class LabelIndex:
     runs : (runs, 3) int32            start and stop in memory order, position in `label_ids`; no label 0
     structure_ids : ids               of all structures, in graph order
     own : (labels,) int64             position in `structure_ids` that a label counts for; -1 for label 0
-    climb : (structures - 1, 2) int64 positions of a structure and its parent, children first
+    climb : (pairs, 2) int64          structures that hold voxels and their parents, children first
     """
 
     shape: tuple[int, ...]
@@ -77,8 +78,10 @@ class LabelIndex:
         position = {s.id: i for i, s in enumerate(ordered)}
         root = position[ontology.roots[0].id]
         own = [-1 if label == 0 else position.get(label, root) for label in label_ids.tolist()]
-        deepest_first = sorted(ordered, key=lambda s: -len(ontology.path(s.id)))
-        climb = [(position[s.id], position[s.parent_id]) for s in deepest_first if s.parent_id is not None]
+        held = {a for at in own if at >= 0 for a in ontology.path(ordered[at].id)}
+        deepest_first = sorted(held, key=lambda s: -len(ontology.path(s)))
+        above = [(s, ontology.by_id[s].parent_id) for s in deepest_first]
+        climb = [(position[s], position[parent]) for s, parent in above if parent is not None]
         pairs = np.array(climb, np.int64).reshape(-1, 2)
         return cls(labels.shape, axes, label_ids, runs, tuple(position), np.array(own, np.int64), pairs)
 
@@ -113,9 +116,10 @@ class LabelIndex:
         -------
         (structures, ...) float64
         """
-        totals = np.zeros((len(self.structure_ids), int(np.prod(direct.shape[1:], dtype=np.int64))))
-        _propagate(direct.reshape(len(direct), -1), self.own, self.climb, totals)
-        return totals.reshape(-1, *direct.shape[1:])
+        totals = np.zeros((len(self.structure_ids), *direct.shape[1:]))
+        np.add.at(totals, self.own[self.own >= 0], direct[self.own >= 0])
+        _climb(self.climb, totals.reshape(len(totals), -1))
+        return totals
 
 
 def unionize(
@@ -184,21 +188,40 @@ def _mean_and_cv(count: Float64, total: Float64, squares: Float64) -> tuple[Floa
 
 @dataclass(frozen=True, eq=False)
 class EnergyTable:
-    """Voxel energy of many grids over the structure hierarchy.
+    """Voxel energy of many grids over the structure hierarchy; hemispheres 1, 2, 3 along the last axis.
 
     Parameters
     ----------
     structure_ids : (structures,) int64          those that have a voxel, in graph order
-    count : (grids, structures, 3) float64       voxels with data; hemispheres 1, 2, 3
-    mean, cv : (grids, structures, 3) float64    over these voxels; NaN where there is none
-    coverage : (grids, structures, 3) float64    their share of the structure; NaN where it has no voxel
+    voxels : (structures, 2) float64             how many, left and right
+    lanes : (grids, structures, 8) float64       count, sum and sum of squares over voxels with data: left in
+                                                 lanes 0-2, right in 4-6
     """
 
     structure_ids: Int64
-    count: Float64
-    mean: Float64
-    cv: Float64
-    coverage: Float64
+    voxels: Float64
+    lanes: Float64
+
+    @property
+    def count(self) -> Float64:
+        """Voxels with data, (grids, structures, 3)."""
+        return _both(self.lanes[..., 0:5:4])
+
+    @property
+    def mean(self) -> Float64:
+        """Mean over voxels with data, (grids, structures, 3); NaN where there is none."""
+        return ratio(_both(self.lanes[..., 1:6:4]), self.count)
+
+    @property
+    def cv(self) -> Float64:
+        """Standard deviation over mean, (grids, structures, 3); NaN where the mean is not positive."""
+        squares = _both(self.lanes[..., 2:7:4])
+        return _mean_and_cv(self.count, _both(self.lanes[..., 1:6:4]), squares)[1]
+
+    @property
+    def coverage(self) -> Float64:
+        """Share of the structure's voxels with data, (grids, structures, 3); NaN where it has no voxel."""
+        return ratio(self.count, _both(self.voxels))
 
 
 def unionize_energy(grids: Float32, index: LabelIndex, hemisphere: UInt8) -> EnergyTable:
@@ -212,26 +235,31 @@ def unionize_energy(grids: Float32, index: LabelIndex, hemisphere: UInt8) -> Ene
     order, bounds = _sorted_voxels(index, hemisphere)
     voxels = index.propagate(np.diff(bounds).reshape(-1, 2).astype(np.float64))
     present = np.flatnonzero(voxels.sum(axis=1))
-    voxels = np.column_stack([voxels, voxels.sum(axis=1)])[present]
-    table = np.empty((4, len(grids), len(present), 3))
-    work, totals = np.empty(int(np.prod(index.shape)), np.float32), np.empty((len(index.structure_ids), 6))
-    direct = np.empty((len(bounds) - 1, 3))
-    for row, grid in enumerate(grids):
-        work[:] = index.flat(grid)
-        _sum_sorted(work, order, bounds, direct)
-        totals[:] = 0.0
-        _propagate(direct.reshape(-1, 6), index.own, index.climb, totals)
-        _finish(totals, present, voxels, table[:, row])
-    return EnergyTable(np.array(index.structure_ids, np.int64)[present], *table)
+    place = np.full(len(voxels), -1)
+    place[present] = np.arange(len(present))
+    own, climb = np.where(index.own < 0, -1, place[index.own]), place[index.climb]
+    lanes = np.zeros((len(grids), len(present), _LANES))
+    near = np.empty(int(np.prod(index.shape)), np.float32)  # one grid, close to the core
+    values = np.empty(len(order), np.float32)
+    for grid, totals in zip(grids, lanes, strict=True):
+        near[:] = index.flat(grid)
+        _sum_sorted(near, order, bounds, own, values, totals)
+        _climb(climb, totals)
+    return EnergyTable(np.array(index.structure_ids, np.int64)[present], voxels[present], lanes)
+
+
+def _both(left_right: Float64) -> Float64:
+    """Append the sum of both hemispheres along the last axis."""
+    return np.concatenate([left_right, left_right.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def _sorted_voxels(index: LabelIndex, hemisphere: UInt8) -> tuple[npt.NDArray[np.int32], Int64]:
-    """Return the labelled voxels sorted by label and side, and where each (label, side) begins."""
-    lengths = index.runs[:, 1] - index.runs[:, 0]
-    steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    voxels = np.repeat(index.runs[:, 0], lengths) + steps
+    """Return the labelled voxels sorted by label and side, and where each label's left and right begin."""
+    starts, stops, labels = index.runs.T.astype(np.int64)
+    lengths = stops - starts
+    voxels = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
     side, step = index.sides(hemisphere)
-    keys = np.repeat(index.runs[:, 2], lengths) * 2 + side[(voxels // step) % len(side)]
+    keys = np.repeat(labels, lengths) * 2 + side[(voxels // step) % len(side)]
     bounds = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=2 * len(index.label_ids)))])
     return voxels[np.argsort(keys, kind="stable")].astype(np.int32), bounds.astype(np.int64)
 
@@ -255,19 +283,20 @@ def _accumulate(  # type: ignore[no-untyped-def]
             r = (start // step) % side.size
             end = min(stop, start + turns[r] - r) if step == 1 else stop
             a = b = c = d = e = ee = n = 0.0
-            for v in range(end - start):
-                at = start + v
-                if covered[at]:
-                    p, x = float(pixels[at]), float(bright[at])
-                    a += p
-                    b += expressing[at]
-                    c += x
-                    d += intensity[at]
-                    if p > 0.0:
-                        energy = x / p
-                        e += energy
-                        ee += energy * energy
-                        n += 1.0
+            for v in range(start, end):
+                at = np.uint64(v)
+                there = covered[at]
+                p = np.float64(pixels[at]) if there else 0.0
+                x = np.float64(bright[at]) if there else 0.0
+                filled = p > 0.0
+                energy = x / p if filled else 0.0
+                a += p
+                b += np.float64(expressing[at]) if there else 0.0
+                c += x
+                d += np.float64(intensity[at]) if there else 0.0
+                e += energy
+                ee += energy * energy
+                n += 1.0 if filled else 0.0
             cell = out[label, side[r]]
             cell[0] += a
             cell[1] += b
@@ -281,50 +310,40 @@ def _accumulate(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _finish(totals, present, voxels, out):  # type: ignore[no-untyped-def]
-    """Turn (structures, left and right x count, sum, squares) into count, mean, cv, coverage."""
-    for row in range(present.size):
-        left_right = totals[present[row]]
-        for side in range(3):
-            n, total, squares = left_right[0], left_right[1], left_right[2]
-            if side == 1:
-                n, total, squares = left_right[3], left_right[4], left_right[5]
-            elif side == 2:
-                n, total, squares = n + left_right[3], total + left_right[4], squares + left_right[5]
-            mean = total / n if n > 0 else np.nan
-            variance = squares / n - mean * mean if n > 0 else np.nan
-            out[0, row, side] = n
-            out[1, row, side] = mean
-            out[2, row, side] = np.sqrt(max(variance, 0.0)) / mean if mean > 0 else np.nan
-            out[3, row, side] = n / voxels[row, side] if voxels[row, side] > 0 else np.nan
-
-
-@njit(cache=True, nogil=True)
-def _propagate(direct, own, climb, totals):  # type: ignore[no-untyped-def]
-    """Add each label to its structure, then each structure to its parent, children first."""
-    for label in range(own.size):
-        if own[label] >= 0:
-            totals[own[label]] += direct[label]
-    for pair in range(climb.shape[0]):
-        totals[climb[pair, 1]] += totals[climb[pair, 0]]
+def _sum_sorted(near, order, bounds, own, values, totals):  # type: ignore[no-untyped-def]
+    """Add count, sum and sum of squares of every label to its structure: left in lanes 0-2, right in 4-6."""
+    for v in range(order.size):
+        values[v] = near[np.uint32(order[v])]
+    for stretch in range(bounds.size - 1):
+        start, stop = bounds[stretch], bounds[stretch + 1]
+        if start < stop:
+            n, total, squares = _moments(values[start:stop])
+            structure, lane = own[stretch // 2], 4 * (stretch % 2)
+            totals[structure, lane] += n
+            totals[structure, lane + 1] += total
+            totals[structure, lane + 2] += squares
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
-def _sum_sorted(grid, order, bounds, out):  # type: ignore[no-untyped-def]
-    """Write count, sum and sum of squares of every stretch of `order` to `out` (stretches, 3)."""
-    for stretch in range(bounds.size - 1):
-        voxels = order[bounds[stretch] : bounds[stretch + 1]]
-        n = total = squares = 0.0
-        for v in range(voxels.size):
-            value = np.float64(grid[np.uint32(voxels[v])])
-            there = value == value
-            value = value if there else np.float64(0)
-            n += 1.0 if there else 0.0
-            total += value
-            squares += value * value
-        out[stretch, 0] = n
-        out[stretch, 1] = total
-        out[stretch, 2] = squares
+def _moments(values):  # type: ignore[no-untyped-def]
+    n = total = squares = 0.0
+    for v in range(values.size):
+        value = np.float64(values[v])
+        there = value == value
+        value = value if there else np.float64(0)
+        n += 1.0 if there else 0.0
+        total += value
+        squares += value * value
+    return n, total, squares
+
+
+@njit(cache=True, nogil=True)
+def _climb(climb, totals):  # type: ignore[no-untyped-def]
+    """Add every structure to its parent, children first."""
+    for pair in range(climb.shape[0]):
+        child, parent = totals[climb[pair, 0]], totals[climb[pair, 1]]
+        for k in range(child.size):
+            parent[k] += child[k]
 
 
 def _runs(flat: UInt32, row: int) -> tuple[UInt32, npt.NDArray[np.int32]]:

@@ -129,7 +129,7 @@ def test_padding_and_polygons_do_not_count(scene: Scene) -> None:
 
 
 def test_doubtful_sections_are_flagged(scene: Scene) -> None:
-    crop = scene.pixels[60:440, 100:650]
+    crop = scene.pixels[100:400, 150:600]
     assert measured(crop).flags == ("hardly any glass at the border",)
     coarse = cv2.resize(scene.pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     assert measured(coarse, 16.0).flags == ("cells are not resolved at 16 um per pixel",)

@@ -1,4 +1,4 @@
-"""The index from Python: every answer against voxel by voxel, growth, snapshots, bad input, the real brain."""
+"""The index from Python: answers against voxel by voxel, growth, snapshots, bad input, the real brain."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_whole_grid_takes_full_values_from_the_runs_own_grids(tmp_path: Path
     case = experiments(4, 9)
     index = open_index(built(tmp_path, case))
     rough = index.correlation(case.grids[0], voxels="grid", top=None)
-    assert "9 of 9 experiments" in rough.notes[0]
+    assert "9 of 9 contenders" in rough.notes[0]
     grids = served(tmp_path / "grids", case)
     assert index_folders([grids], tmp_path / "index").replaced == 9
     exact = open_index(tmp_path / "index").correlation(100, voxels="grid", top=None)
@@ -109,7 +109,7 @@ def test_a_grid_that_changed_since_is_not_taken(tmp_path: Path) -> None:
     _write(grids / "exp_102", case.grids[2] * 2)
     shutil.rmtree(grids / "exp_103")
     found = open_index(tmp_path / "index").correlation(100, voxels="grid")
-    assert "2 of 4 experiments: their own grids are not at hand" in found.notes[0]
+    assert "2 of 4 contenders: their own grids are not at hand" in found.notes[0]
 
 
 def test_growth_and_replacement_are_those_of_a_fresh_index(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_bad_experiments_are_left_out_one_line_each(tmp_path: Path) -> None:
 
 def test_bad_questions_say_what_is_expected(tmp_path: Path) -> None:
     index = open_index(built(tmp_path, experiments(2, 5)))
-    with pytest.raises(DataError, match="structure 'CTXX'.*nearest: CTX"):
+    with pytest.raises(DataError, match=r"structure 'CTXX'.*nearest: CTX"):
         index.differential(["CTXX"], ["TH"])
     with pytest.raises(DataError, match="target L1 lies inside contrast CTX"):
         index.differential(["L1"], ["CTX"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,54 +94,65 @@ def test_many_shards_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(open_snapshot(path).blocks) == 3
 
 
-@pytest.mark.parametrize("checkpoint", [1, 100])
+class Fatal:
+    """Makes the n-th operation on a file the last one."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, last: int) -> None:
+        self.left = last
+        for name in ("pwrite", "write", "replace", "fsync"):
+            patch.setattr(os, name, self.counted(getattr(os, name)))
+
+    def counted(self, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            self.left -= 1
+            if self.left < 0:
+                raise Crashed
+            return real(*arguments)
+
+        return call
+
+
+def put_until_crash(path: Path, case: Case, last: int) -> int:
+    """Put experiments 100, 101, 102 and 100 again; return how many puts came back."""
+    order, done = voxel_order(read_subject(path)), 0
+    writer = IndexWriter(path)
+    with pytest.MonkeyPatch.context() as patch:
+        Fatal(patch, last)
+        with suppress(Crashed):
+            for at in range(4):
+                writer.put(case.experiments[at % 3], encode(case.grids[at], order))
+                done += 1
+    os.close(writer._lock)
+    return done
+
+
+@pytest.mark.parametrize(("checkpoint", "step"), [(1, 3), (100, 1)])
 def test_a_crash_at_any_write_loses_nothing_committed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: int, step: int
 ) -> None:
     monkeypatch.setattr(index_writer, "_CHECKPOINT", checkpoint)
     case = experiments(3, 4)
-    real = {name: getattr(os, name) for name in ("pwrite", "write", "replace", "fsync")}
-    for fatal in range(40):
-        path = empty(tmp_path / str(fatal), case)
-        order = voxel_order(read_subject(path))
-        done: list[int] = []
-        calls = 0
-
-        def step(name: str, fatal: int = fatal):  # type: ignore[no-untyped-def]
-            def call(*arguments):  # type: ignore[no-untyped-def]
-                nonlocal calls
-                calls += 1
-                if calls >= fatal:
-                    raise Crashed
-                return real[name](*arguments)
-
-            return call
-
-        writer = IndexWriter(path)
-        with monkeypatch.context() as patch:
-            for name in real:
-                patch.setattr(os, name, step(name))
-            try:
-                for at in (0, 1, 2, 3):  # experiment 100 twice: the last replaces the first
-                    experiment = case.experiments[at % 3]
-                    writer.put(experiment, encode(case.grids[at], order))
-                    done.append(at)
-            except Crashed:
-                pass
-        os.close(writer._lock)
-        versions: dict[int, list[int]] = {}
-        for at in done:
-            versions[100 + at % 3] = [at]
-        following = len(done) if len(done) < 4 else None
+    order = voxel_order(IndexSubject(case.space.grid_labels(), ONTOLOGY, 200.0))
+    template = empty(tmp_path, case)
+    last, done = 0, 0
+    while done < 4:
+        path = tmp_path / str(last)
+        shutil.copytree(template, path)
+        done = put_until_crash(path, case, last)
         found = held(path)
-        if following is not None and following == 3:
-            versions[100] = [0, 3]
-        elif following is not None and 100 + following in found:
-            versions[100 + following] = [following]  # its line was written, the crash came after
+        versions = {100 + at: [at] for at in range(min(done, 3))}
+        if done == 4:
+            versions[100] = [3]
+        elif done == 3:
+            versions[100] = [0, 3]  # the line may be there though the crash came after it
+        elif 100 + done in found:
+            versions[100 + done] = [done]
         same(path, case, versions)
-        with IndexWriter(path) as again:  # and the next writer goes on
-            again.put(case.experiments[2], encode(case.grids[2], order))
+        with IndexWriter(path) as following:  # and the next writer goes on
+            following.put(case.experiments[2], encode(case.grids[2], order))
         assert held(path).keys() == versions.keys() | {102}
+        last += step
+    assert last > 20  # the crash did come, at each of many places
 
 
 SCRIPT = """
@@ -206,7 +220,7 @@ def test_a_row_that_is_not_what_was_written_is_not_committed(tmp_path: Path) -> 
     for experiment, grid in case.pairs:
         writer.put(experiment, encode(grid, order))
     with (path / "rows-0" / "codes" / "c" / "0" / "0").open("r+b") as file:
-        file.seek(order.padded * 2 + 10)
+        file.seek(4096 + order.padded * 2 + 10)
         file.write(b"\x01\x02\x03\x04")
     os.close(writer._lock)
     same(path, case, {100: [0]})

@@ -14,7 +14,7 @@ from pipeline.errors import DataError
 from pipeline.model import BOTH, LEFT, RIGHT, ExpressionSums, Structure
 from pipeline.ontology import Ontology
 from pipeline.reference import structure_mask
-from pipeline.unionize import LabelIndex, unionize
+from pipeline.unionize import LabelIndex, unionize, unionize_columns, unionize_energy
 
 ONTOLOGY = Ontology(
     tuple(
@@ -96,6 +96,73 @@ def test_unequal_grids_are_refused() -> None:
     labels, covered, sums = _case(0)
     with pytest.raises(DataError, match="120 voxels"):
         unionize(7, sums, covered, LabelIndex.of(labels[:2], ONTOLOGY), SIDE)
+
+
+def test_a_hemisphere_that_is_neither_is_refused() -> None:
+    labels, covered, sums = _case(0)
+    index = LabelIndex.of(labels, ONTOLOGY)
+    for side in (np.array([1, 1, 1, 2, 2, 3], np.uint8), SIDE[:5]):
+        with pytest.raises(DataError, match="expected hemisphere 1 or 2"):
+            unionize(7, sums, covered, index, side)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.permutations([0, 1, 2]), st.permutations([1, 1, 2, 2, 1, 2]))
+def test_the_order_in_memory_changes_nothing(seed: int, axes: list[int], side: list[int]) -> None:
+    labels, covered, sums = _case(seed)
+    sides = np.array(side, np.uint8)
+    shuffled = (
+        labels.transpose(axes).copy().transpose(np.argsort(axes))
+    )  # P, I, R as ever, laid out otherwise
+    plain, other = (
+        unionize_columns(7, sums, covered, LabelIndex.of(grid, ONTOLOGY), sides)
+        for grid in (labels, shuffled)
+    )
+    for name, column in plain.items():
+        assert other[name] == pytest.approx(column, rel=1e-12, nan_ok=True)
+
+
+def test_thousands_of_labels() -> None:
+    ids = np.arange(1, 5001, dtype=np.uint32) * 99_991  # more than the table of labels begins with
+    nodes = [Structure(7, "root", "root", None, 0, "FFFFFF")]
+    nodes += [Structure(int(i), f"s{i}", "", 7, at + 1, "FFFFFF") for at, i in enumerate(ids)]
+    labels = np.repeat(ids, 4).reshape(100, 50, 4)
+    index = LabelIndex.of(labels, Ontology(tuple(nodes)))
+    assert np.array_equal(index.label_ids, ids)  # and no 0, since nothing lies outside
+    ones = np.ones(labels.shape)
+    rows = unionize(
+        1, ExpressionSums(ones, ones, ones, ones), ones > 0, index, np.array([1, 1, 2, 2], np.uint8)
+    )
+    assert len(rows) == 3 * 5001
+    assert {row.sum_pixels for row in rows if row.structure_id != 7} == {2.0, 4.0}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_many_energy_grids_are_each_as_one(seed: int) -> None:
+    labels, covered, sums = _case(seed)
+    index = LabelIndex.of(labels, ONTOLOGY)
+    grids = np.where(covered, sums.energy * np.arange(1, 4)[:, None, None, None], np.nan).astype(np.float32)
+    table = unionize_energy(grids, index, SIDE)
+    for at, grid in enumerate(grids):
+        there = ~np.isnan(grid)
+        ones = np.where(there, 1.0, 0.0)
+        energy = np.where(there, grid, 0).astype(np.float64)
+        found = {
+            (r.structure_id, r.hemisphere_id): r
+            for r in unionize(7, ExpressionSums(ones, ones, energy, ones), there, index, SIDE)
+        }
+        for place, structure in enumerate(table.structure_ids.tolist()):
+            for hemisphere in (LEFT, RIGHT, BOTH):
+                row = found.get((structure, hemisphere))
+                here = (at, place, hemisphere - 1)
+                assert table.count[here] == (row.sum_pixels if row else 0)
+                if row:
+                    assert table.mean[here] == pytest.approx(row.voxel_energy_mean, rel=1e-9)
+                    assert table.cv[here] == pytest.approx(
+                        row.voxel_energy_cv, rel=1e-6, abs=1e-6, nan_ok=True
+                    )
+                    assert table.coverage[here[0], here[1], here[2]] == pytest.approx(row.coverage)
 
 
 def test_prox1_whole_brain_against_the_published_row(ish_data: Path) -> None:

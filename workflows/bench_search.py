@@ -1,7 +1,7 @@
 """Unionize and search at size: times beside what most people write, A B A B in one run, medians and ratios.
 
     python workflows/bench_search.py --experiments 1000
-    python workflows/bench_search.py --experiments 25000 --reference DIR --work DIR --own-grids --oracle --json out.json
+    python workflows/bench_search.py --experiments 25000 --reference DIR --work DIR --own-grids --oracle
 
 Grids are made one at a time (search_grids.py). --own-grids keeps each as MetaImage in the work folder (16 GB
 for 25,000), so that a search over the whole grid can settle its order; --oracle holds the best hundred
@@ -23,7 +23,6 @@ from statistics import median
 
 import numpy as np
 from numba import njit
-from search_grids import GridMaker
 
 from pipeline.formats.metaimage import write_grid
 from pipeline.index import Experiment, SearchIndex, build_index, open_index
@@ -33,6 +32,7 @@ from pipeline.model import ExpressionSums, Float32
 from pipeline.reference import ReferenceSpace, hemispheres, structure_mask
 from pipeline.search.correlation import pearson
 from pipeline.unionize import LabelIndex, unionize_columns, unionize_energy
+from search_grids import GridMaker
 
 Figures = dict[str, float]
 CORES = os.cpu_count() or 1

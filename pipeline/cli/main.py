@@ -11,14 +11,17 @@ import typer
 
 from pipeline import facade
 from pipeline.cli import reference as reference_cli
+from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
 from pipeline.cli.console import say, show
+from pipeline.cli.init import init
 from pipeline.cli.progress import Progress
 from pipeline.config import load_config, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.exports import EXPORTS, export
+from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
 from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.provenance import Repeat, repeat
 from pipeline.scenes import data_set_scene, phantom_scene, render_options
 
 app = typer.Typer(
@@ -31,13 +34,18 @@ app = typer.Typer(
 )
 app.add_typer(sync_cli.app, name="sync")
 app.add_typer(reference_cli.app, name="reference")
+app.add_typer(search_cli.app, name="search")
+app.command()(init)
+app.command("index")(search_cli.build)
+
+MOST_NAMED = 10  # files that are named one by one
 
 Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="a YAML of configs/, or your own")],
+    config: Annotated[Path | None, typer.Argument(help="a YAML of configs/, or your own")] = None,
     inputs: Annotated[
         list[Path] | None, typer.Option("--input", help="a series, or a folder of series")
     ] = None,
@@ -48,20 +56,38 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="default: the machine's cores")] = os.cpu_count() or 1,
     force: Annotated[bool, typer.Option(help="recompute everything")] = False,
     from_stage: Annotated[str | None, typer.Option("--from", help="recompute this stage and after")] = None,
+    config_from: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="repeat this run instead of naming a CONFIG")
+    ] = None,
     strict: Annotated[bool, typer.Option(help="a bad or missing section is a failure")] = False,
     json: Json = False,
 ) -> None:
     """Take series of sections through every stage."""
-    settings = load_config(config, set_ or ())
+    plan = _plan(config, config_from, set_ or [], inputs or [], reference)
+    for difference in plan.differences:
+        say(f"warning: not as in {config_from}: {difference}")
     options = RunOptions(scheduler, workers, force, from_stage)
     with Progress(quiet=json) as progress:
-        results = facade.run(settings, inputs or (), output, reference, options, progress.listen)
+        results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress.listen)
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
             say(f"{result.source.name}: {line}")
     failed = any(r.errors for r in results) or (strict and any(r.warnings for r in results))
     raise typer.Exit(1 if failed else 0)
+
+
+def _plan(
+    config: Path | None, repeated: Path | None, set_: list[str], inputs: list[Path], reference: Path | None
+) -> Repeat:
+    """Return what to run: a configuration file, or an earlier run once more."""
+    if repeated is not None and config is None:
+        return repeat(repeated, set_, inputs, reference)
+    if repeated is not None or config is None:
+        raise ConfigError(
+            "expected CONFIG, a YAML such as those of configs/, or --config-from RUN, and not both"
+        )
+    return Repeat(load_config(config, set_), tuple(inputs), reference, ())
 
 
 def _outcome(result: SeriesResult) -> dict[str, Any]:
@@ -117,13 +143,21 @@ def phantom(
 
 @app.command("export")
 def export_run(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
-    format_: Annotated[str, typer.Option("--format", help=", ".join(EXPORTS))],
-    output: Annotated[Path | None, typer.Option(help="default: RUN/export")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="a run, or a folder of runs")],
+    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    output: Annotated[Path | None, typer.Option(help="default: export, beside what is exported")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="where the names of structures are; default: the run's own")
+    ] = None,
 ) -> None:
-    """Write a finished run in another form."""
-    for path in export(facade.open_run(run_folder), format_, output or run_folder / "export"):
+    """Write a finished run, or all of a folder, in another form."""
+    exported = export(folder, format_, output, reference)
+    for line in exported.left_out:
+        say(f"warning: {line}")
+    for path in exported.files[:MOST_NAMED]:
         say(f"wrote {path}")
+    if len(exported.files) > MOST_NAMED:
+        say(f"… and {len(exported.files) - MOST_NAMED} more")
 
 
 def main() -> None:

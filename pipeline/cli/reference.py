@@ -1,4 +1,4 @@
-"""`ish reference`: what a reference space holds."""
+"""`ish reference`: what a reference space holds, which there are, and fetching the official ones."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import progress as rich_progress
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import ERR, say, show
 from pipeline.formats.metaimage import write_labels
 from pipeline.formats.reference import present_labels
 from pipeline.loading import open_reference
+from pipeline.references import default_directory, fetch, find_reference, registry
 
-app = typer.Typer(help="Look at a reference space.", no_args_is_help=True)
+app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True)
 Folder = Annotated[
     Path | None, typer.Option("--reference", envvar="ISH_REFERENCE", help="default: the phantom")
 ]
 Resolution = Annotated[float | None, typer.Option("--resolution-um", help="default: the finest")]
 Json = Annotated[bool, typer.Option("--json", help="machine output")]
+Directory = Annotated[Path | None, typer.Option("--directory", help="default: a cache folder of the user's")]
 
 
 @app.command()
@@ -52,3 +55,95 @@ def grid_annotation(
     space = open_reference(reference, None)
     write_labels(output, space.grid_labels(served=served), space.grid.spacing_um)
     say(f"wrote {output}")
+
+
+@app.command("list")
+def list_references(directory: Directory = None, json: Json = False) -> None:
+    """List the official references that `fetch` knows, and which are there."""
+    rows = []
+    for reference in registry().values():
+        folder = directory or default_directory(reference)
+        names = [name for file in reference.files for name in file.kept]
+        there = sum((folder / name).exists() for name in names)
+        rows.append(
+            {
+                "name": reference.name,
+                "about": reference.about,
+                "files": len(names),
+                "there": f"{there}/{len(names)}",
+                "directory": str(folder),
+            }
+        )
+    show(rows, json)
+
+
+@app.command("fetch")
+def fetch_reference(
+    name: Annotated[str, typer.Argument(help="one of `ish reference list`")] = "ccfv3_25",
+    directory: Directory = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(envvar="ISH_REFERENCE_BASE_URL", help="a mirror in place of the official servers"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Download an official reference, hold it against its checksums, and keep its terms beside it."""
+    reference = find_reference(name)
+    folder = directory or default_directory(reference)
+    collection = reference.collection
+    say(f"{collection.title}\nterms: {collection.terms}\ncite: {collection.citation}")
+    found = fetch(reference, folder, base_url, _Bar() if ERR.is_terminal else None, _announce)
+    show(
+        [
+            {
+                "file": item.path.name,
+                "was": "there already" if item.was_there else "fetched",
+                "held against": item.checked,
+                "sha256": item.sha256,
+            }
+            for item in found
+        ],
+        json,
+    )
+    if any(item.checked == "first download" for item in found):
+        say("first download: no official checksum is known; that of the first download stands in SOURCE.json")
+    say(f"use it with --reference {folder}")
+
+
+def _announce(url: str) -> None:
+    say(f"fetching {url}")
+
+
+class _Bar:
+    """A progress bar in the form that the downloader expects, one file after the other."""
+
+    def __init__(self) -> None:
+        columns = (
+            rich_progress.BarColumn(),
+            rich_progress.DownloadColumn(),
+            rich_progress.TransferSpeedColumn(),
+            rich_progress.TimeRemainingColumn(),
+        )
+        self.bars = rich_progress.Progress(*columns, console=ERR, transient=True)
+        self.task = self.bars.add_task("", total=None)
+
+    @property
+    def total(self) -> int:
+        return int(self.bars.tasks[0].total or 0)
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self.bars.reset(self.task, total=size or None)
+        self.bars.start()
+
+    def update(self, size: int) -> None:
+        """Take notice of `size` bytes more."""
+        self.bars.advance(self.task, size)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.bars.reset(self.task)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bars.stop()

@@ -14,7 +14,7 @@ _WIDTHS = np.geomspace(0.05, 0.006, 12)
 _RIDGES = np.geomspace(1e-1, 1e-5, 12)
 # Glass at the corners only cannot tell a bowl of light from tissue; lenses make domes.
 _BOWL_RIDGE = 0.1
-_ENOUGH_GLASS, _LITTLE_GLASS = 0.35, 0.25
+_ENOUGH_GLASS, _LITTLE_GLASS = 0.3, 0.2
 _SLOPES = np.array([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 _CURVATURES = np.array([3, 5])  # of u² and v²
 

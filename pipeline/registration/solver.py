@@ -118,7 +118,7 @@ def _add(hessian, right, j, weight, residual):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def accumulate(pixels, geometry, gain, scale, freedom):  # type: ignore[no-untyped-def]
+def accumulate(pixels, geometry, scale, freedom):  # type: ignore[no-untyped-def]
     """Sum J'WJ and J'Wr over the pixels of a section.
 
     Parameters
@@ -140,13 +140,13 @@ def accumulate(pixels, geometry, gain, scale, freedom):  # type: ignore[no-untyp
             position = along[0] * x + along[1] * y + along[2]
             if weight <= 0.0 or position < limits[0] or position > limits[1]:
                 continue
-            residual = values[y, x] - gain * painted[y, x]
+            residual = values[y, x] - painted[y, x]
             robust = 1.0 / (1.0 + (residual / scale) ** 2)
             cost += weight * residual * residual * robust
             total += weight
-            fx = 0.5 * gain * (painted[y, x + 1] - painted[y, x - 1])
-            fy = 0.5 * gain * (painted[y + 1, x] - painted[y - 1, x])
-            fz = gain * normal[y, x]
+            fx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])
+            fy = 0.5 * (painted[y + 1, x] - painted[y - 1, x])
+            fz = normal[y, x]
             if fx == 0.0 and fy == 0.0 and fz == 0.0:
                 continue
             gx = inverse[0, 0] * fx + inverse[1, 0] * fy
@@ -201,10 +201,11 @@ def section_system(painting: Painting, state: State, k: int, image: LevelImage, 
         ahead = painted_plane(painting, state, k, image, stage, stage.normal_um)
         behind = painted_plane(painting, state, k, image, stage, -stage.normal_um)
         normal = (ahead - behind) / np.float32(2.0 * stage.normal_um)
-    pixels = np.stack([image.values, image.weights, middle, normal])
+    gain = np.float32(painting.gains[k])  # outliers are judged at the section's own strength,
+    weights = image.weights * gain**2  # but the noise of a pale one is larger against its stain
+    pixels = np.stack([image.values / gain, weights, middle, normal])
     geometry = _geometry(painting.atlas, state, k, image, stage)
-    gain = float(painting.gains[k])
-    upper, right, cost, weight = accumulate(pixels, geometry, gain, stage.scale, stage.freedom)
+    upper, right, cost, weight = accumulate(pixels, geometry, stage.scale, stage.freedom)
     full = np.triu(upper) + np.triu(upper, 1).T
     f = stage.freedom
     return System(full[:f, :f], full[:f, f:], full[f:, f:], right[:f], right[f:], cost, weight)

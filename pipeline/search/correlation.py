@@ -88,7 +88,7 @@ class Estimate:
     bound: Float64
 
 
-def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64 | None = None) -> Estimate:
+def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64 | None = None) -> Float64:
     """Compare the probe with rows of a block, by their codes.
 
     Parameters
@@ -97,8 +97,14 @@ def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64
     scales : Scales                of these rows
     known : (3, n) float64         count, sum and sum of squares of each row over the domain, where the
                                    probe covers all of it: rows that do so too need one product only
+
+    Returns
+    -------
+    (n, 7) float64     sums over jointly valid voxels, in units of the row: x y, y, y^2, 1, x, x^2, and the
+                       squared norm of what y may be off
     """
-    sums = np.empty((len(rows), 6))
+    found = np.empty((len(rows), 7))
+    sums, error = found[:, :6], found[:, 6]
     one = unit(scales.exponent)
     complete = np.zeros(len(rows), np.bool_)
     if known is not None and not probe.outside.size:
@@ -106,14 +112,14 @@ def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64
         sums[complete] = _complete_sums(block, rows[complete], probe, known[:, complete], one[complete])
     joint = rows[~complete]
     sums[~complete] = _in_groups(_scan_joint, 2, block.codes, joint, probe.runs, (probe.weights, probe.valid))
-    error = (CODE_ERROR**2) * sums[:, _YY]
+    error[:] = CODE_ERROR**2 * sums[:, _YY]
     if probe.outside.size:
         outer = np.zeros((len(rows), 6))
         _scan_outside(block.outside, rows, probe.outside_weights, probe.outside_valid, outer)
         scale = scales.outside_scale / one
         sums += outer * np.stack([scale, scale, scale**2, *np.ones((3, len(rows)))], axis=1)
         error += (scales.outside_error / one) ** 2
-    return _estimate(sums, np.sqrt(error))
+    return found
 
 
 def _complete_sums(block: Block, rows: Int64, probe: Probe, known: Float64, one: Float64) -> Float64:
@@ -143,22 +149,21 @@ def _in_groups(
     return out[: len(rows)]
 
 
-def _estimate(sums: Float64, error: Float64) -> Estimate:
-    """Return r and its bound from sums over jointly valid voxels; `error` is the norm of what y may be off.
+def estimate(scanned: Float64) -> Estimate:
+    """Return r and its bound for every row that was scanned, (n, 7).
 
-    With d that norm and s the spread of y as coded, r is within 2 d / s: d / s from the product, and d / s
-    from the spread. Sums in float32 add their own part, which grows as spreads shrink against norms.
+    With d the norm of what y may be off and s the spread of y as coded, r is within 2 d / s: d / s from
+    the product, and d / s from the spread. Sums in float32 add their own part, which grows as spreads
+    shrink against norms.
     """
-    n = sums[:, _N]
+    xy, y, yy, n, x, xx, error = scanned.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        xy = sums[:, _XY] - sums[:, _X] * sums[:, _Y] / n
-        xx = sums[:, _XX] - sums[:, _X] ** 2 / n
-        yy = sums[:, _YY] - sums[:, _Y] ** 2 / n
-        steep_x, steep_y = sums[:, _XX] / xx, sums[:, _YY] / yy
-        rounding = 1.5 * _SUM_ERROR * (np.sqrt(steep_x) + np.sqrt(steep_y)) ** 2
-        r = xy / np.sqrt(xx * yy)
-        bound = 1.01 * (2.0 * error / np.sqrt(yy) + rounding)
-    told = (xx > 0) & (yy > 0) & (rounding < 0.05)
+        spread_xy, spread_xx, spread_yy = xy - x * y / n, xx - x**2 / n, yy - y**2 / n
+        steep = np.sqrt(xx / spread_xx) + np.sqrt(yy / spread_yy)
+        rounding = 1.5 * _SUM_ERROR * steep**2
+        r = spread_xy / np.sqrt(spread_xx * spread_yy)
+        bound = 1.01 * (2.0 * np.sqrt(error / spread_yy) + rounding)
+    told = (spread_xx > 0) & (spread_yy > 0) & (rounding < 0.05)
     enough = n >= 2
     return Estimate(np.where(told & enough, r, np.where(enough, 0.0, np.nan)), np.where(told, bound, np.inf))
 
@@ -173,10 +178,8 @@ def contenders(estimate: Estimate, top: int) -> Int64:
     return np.asarray(defined[high[defined] >= bar])
 
 
-def settle(
-    block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32
-) -> tuple[Float64, Float64]:
-    """Return r and the number of voxels it rests on, from full values in float64.
+def settle(block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32) -> Float64:
+    """Compare the probe with rows of a block by full values, in float64.
 
     Parameters
     ----------
@@ -184,12 +187,12 @@ def settle(
 
     Returns
     -------
-    r, voxels : (n,) float64           r is NaN where fewer than two voxels or no variation are shared
+    (2, n) float64     r, NaN where fewer than two voxels or no variation are shared; and how many it rests on
     """
     out = np.empty((len(rows), 2))
     bases = (scales.exponent << 22).astype(np.uint32)
     _settle(block.codes, block.fine, rows, bases, probe.runs, probe.values, probe.outside, outside, out)
-    return out[:, 0].clip(-1.0, 1.0), out[:, 1]
+    return out.T
 
 
 def _stretches(runs: Int64) -> Int64:
@@ -334,4 +337,5 @@ def pearson(x, y):  # type: ignore[no-untyped-def]
         xy += a * b
         xx += a * a
         yy += b * b
-    return (xy / np.sqrt(xx * yy) if xx > 0.0 else np.nan), n
+    r = xy / np.sqrt(xx * yy) if xx > 0.0 else np.nan
+    return (min(max(r, -1.0), 1.0) if xx > 0.0 else np.nan), n

@@ -113,7 +113,7 @@ def read_table(path: Path) -> tuple[ExperimentTable, tuple[Block, ...]]:
     blocks = map_blocks(path, committed.table.epoch)
     table = committed.merged(lambda entry, expected: _intact(blocks, entry, expected))
     slots = table.columns["slot"]
-    if len(slots) and slots[-1] >= ROWS * len(blocks):
+    if len(slots) and not is_mapped(blocks, int(slots[-1])):
         raise MissingResultError(
             f"{path}: rows of {len(slots)} experiments expected, some files are not there"
         )
@@ -176,9 +176,12 @@ def read_subject(path: Path) -> IndexSubject:
 
 def map_blocks(path: Path, epoch: int) -> tuple[Block, ...]:
     """Map all rows of an epoch."""
-    codes, fine, outside = (map_rows(rows_folder(path, epoch), part) for part in PARTS)
-    rows = min(len(codes), len(fine), len(outside))
-    return tuple(Block(i * ROWS, codes[i], fine[i], outside[i]) for i in range(rows))
+    parts = zip(*(map_rows(rows_folder(path, epoch), part) for part in PARTS), strict=False)
+    blocks = []
+    for shard, arrays in enumerate(parts):
+        rows = min(len(array) for array in arrays)  # a row is whole once it is in all three
+        blocks.append(Block(shard * ROWS, *(array[:rows] for array in arrays)))
+    return tuple(blocks)
 
 
 def entry_row(blocks: Sequence[Block], entry: Entry) -> Row:
@@ -231,6 +234,9 @@ def sums_folder(path: Path, sequence: int) -> Path:
 
 
 def _intact(blocks: Sequence[Block], entry: Entry, expected: int) -> bool:
-    if entry.slot >= ROWS * len(blocks):
-        return False
-    return checksum(entry_row(blocks, entry)) == expected
+    return is_mapped(blocks, entry.slot) and checksum(entry_row(blocks, entry)) == expected
+
+
+def is_mapped(blocks: Sequence[Block], slot: int) -> bool:
+    """Whether a row lies in what is mapped."""
+    return slot // ROWS < len(blocks) and slot % ROWS < len(blocks[slot // ROWS].codes)

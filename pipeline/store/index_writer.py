@@ -18,12 +18,13 @@ from pipeline.store.index import (
     checksum,
     create_part,
     entry_row,
+    is_mapped,
     map_blocks,
     read_table,
     row_lengths,
     rows_folder,
 )
-from pipeline.store.shards import ROWS, RowWriter
+from pipeline.store.shards import RowWriter
 
 _CHECKPOINT = 256  # commits after which the table takes the journal in
 _LOCK = ".writing"
@@ -90,7 +91,7 @@ class IndexWriter:
 
     def row(self, entry: Entry) -> Row:
         """Return the row of a committed experiment."""
-        if entry.slot >= ROWS * len(self._blocks):
+        if not is_mapped(self._blocks, entry.slot):
             self._blocks = map_blocks(self.path, self.epoch)
         return entry_row(self._blocks, entry)
 

@@ -15,23 +15,35 @@ from pipeline.model import UInt8
 OME_VERSION = "0.5"
 SMALLEST_PX = 256
 CHUNK_PX = 1024
+LABELS = "expressing"
 # Level 1 costs half the time of level 3 on masks, for 4 % more bytes.
 COMPRESSOR = ZstdCodec(level=1)
 
 
 def write_image(folder: Path, pixels: UInt8, resolution_um: float, attributes: dict[str, Any]) -> None:
-    """Write a (H, W) uint8 image as an OME-Zarr multiscale group.
+    """Write a (H, W) uint8 image as an OME-Zarr multiscale group, with what is above 0 as its labels.
 
     Levels halve by the maximum of 2 x 2 pixels, so that lone cells stay visible from afar.
     """
     levels = pyramid(pixels)
     group = zarr.create_group(folder, zarr_format=3)
+    _write_levels(group, levels)
+    group.attrs.update({"ome": multiscale_metadata(len(levels), resolution_um), **attributes})
+    labels = group.create_group("labels")
+    labels.attrs["ome"] = {"version": OME_VERSION, "labels": [LABELS]}
+    mask = labels.create_group(LABELS)
+    _write_levels(mask, [(level > 0).view(np.uint8) for level in levels])
+    metadata = multiscale_metadata(len(levels), resolution_um, LABELS)
+    color = {"label-value": 1, "rgba": [255, 64, 0, 255]}
+    mask.attrs["ome"] = metadata | {"image-label": {"colors": [color], "source": {"image": "../../"}}}
+
+
+def _write_levels(group: zarr.Group, levels: list[UInt8]) -> None:
     for level, array in enumerate(levels):
         chunks = tuple(min(CHUNK_PX, n) for n in array.shape)
         group.create_array(
             str(level), data=array, chunks=chunks, compressors=[COMPRESSOR], dimension_names=("y", "x")
         )
-    group.attrs.update({"ome": multiscale_metadata(len(levels), resolution_um), **attributes})
 
 
 def pyramid(pixels: UInt8) -> list[UInt8]:
@@ -46,7 +58,7 @@ def pyramid(pixels: UInt8) -> list[UInt8]:
     return levels
 
 
-def multiscale_metadata(levels: int, resolution_um: float) -> dict[str, Any]:
+def multiscale_metadata(levels: int, resolution_um: float, name: str = "expression") -> dict[str, Any]:
     """Return the `ome` attribute of a two-dimensional image; pixel centres lie at integer index."""
     datasets = []
     for level in range(levels):
@@ -60,7 +72,7 @@ def multiscale_metadata(levels: int, resolution_um: float) -> dict[str, Any]:
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in ("y", "x")]
     return {
         "version": OME_VERSION,
-        "multiscales": [{"name": "expression", "axes": axes, "datasets": datasets}],
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
     }
 
 

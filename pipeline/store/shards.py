@@ -1,8 +1,8 @@
 """Zarr arrays that are also plain memory: nothing is compressed, so a chunk is its numbers in C order.
 
-Rows of an index lie in sharded arrays: a shard is one file of ROWS rows at fixed places, followed by
-zarr's own list of which rows are there. A row is written in place and then entered into that list, so
-any zarr reader sees it, and this package maps the file instead of reading it.
+Rows of an index lie in sharded arrays: a shard is one file that begins with zarr's own list of which of
+its ROWS rows are there, and grows by a row at a time. A row is written and then entered into that list,
+so any zarr reader sees it, and this package maps the file instead of reading it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from zarr.codecs import BytesCodec, ShardingCodec
 from pipeline.atomic import replacing
 from pipeline.errors import DataError, MissingResultError
 
-ROWS = 128
-_ENTRY = 16  # bytes of a place in a shard's list: offset and length, little-endian; all ones = absent
+ROWS = 256  # their list fills a page of memory, so that rows begin at the next
+_ENTRY = 16  # bytes of a row in that list: offset and length, little-endian; all ones = absent
+_HEAD = ROWS * _ENTRY
 
 
 def create_rows(group: Path, name: str, length: int, dtype: str, missing: int) -> None:
     """Create an array of rows in a zarr group, without a row."""
     codec = ShardingCodec(
-        chunk_shape=(1, length), codecs=[BytesCodec()], index_codecs=[BytesCodec()], index_location="end"
+        chunk_shape=(1, length), codecs=[BytesCodec()], index_codecs=[BytesCodec()], index_location="start"
     )
     zarr.open_group(group, mode="a").create_array(
         name,
@@ -43,11 +44,12 @@ def create_rows(group: Path, name: str, length: int, dtype: str, missing: int) -
 
 
 def map_rows(group: Path, name: str) -> list[npt.NDArray[Any]]:
-    """Map the shards of an array of rows, each (ROWS, length), read-only."""
+    """Map the shards of an array of rows, each (rows, length) of ROWS or, the last, fewer; read-only."""
     array = _array(group, name)
-    found: list[npt.NDArray[Any]] = []
+    length, found = int(array.shape[1]), list[npt.NDArray[Any]]()
     while (path := group / name / "c" / str(len(found)) / "0").exists():
-        found.append(_map(path, array.dtype, (ROWS, int(array.shape[1]))))
+        rows = (path.stat().st_size - _HEAD) // (length * array.dtype.itemsize)
+        found.append(_map(path, array.dtype, (rows, length), _HEAD))
     return found
 
 
@@ -74,10 +76,9 @@ class RowWriter:
         shard, place = divmod(slot, ROWS)
         if shard != self.shard:
             self._open(shard)
-        offset = place * self.row_bytes
+        offset = _HEAD + place * self.row_bytes
         os.pwrite(self.file, row.tobytes(), offset)
-        entry = np.array([offset, self.row_bytes], "<u8").tobytes()
-        os.pwrite(self.file, entry, ROWS * self.row_bytes + place * _ENTRY)
+        os.pwrite(self.file, np.array([offset, self.row_bytes], "<u8").tobytes(), place * _ENTRY)
 
     def sync(self) -> None:
         """Make sure that what was written would outlive a loss of power."""
@@ -95,10 +96,8 @@ class RowWriter:
         self.close()
         path = self.folder / str(shard) / "0"
         if not path.exists():
-            with replacing(path) as fresh, fresh.open("wb") as file:
-                file.truncate(ROWS * self.row_bytes)
-                file.seek(ROWS * self.row_bytes)
-                file.write(b"\xff" * (ROWS * _ENTRY))
+            with replacing(path) as fresh:
+                fresh.write_bytes(b"\xff" * _HEAD)
         rows = max((shard + 1) * ROWS, self.array.shape[0])
         if rows > self.array.shape[0]:
             self.array.resize((rows, self.array.shape[1]))
@@ -126,9 +125,11 @@ def map_whole(group: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
-def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> npt.NDArray[Any]:
+    if not np.prod(shape):
+        return np.empty(shape, dtype)
     try:
-        return np.memmap(path, dtype, mode="r", shape=shape)
+        return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
     except FileNotFoundError:
         raise MissingResultError(f"{path}: a part of the index is not there; build the index again") from None
     except (OSError, ValueError) as error:

@@ -1,0 +1,31 @@
+"""ITK transforms as text (.tfm): affine maps that SimpleITK, ITK and ANTs read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.affine import to_itk
+from pipeline.atomic import replacing
+from pipeline.model import Float64
+
+
+def write_affine(path: Path, matrix: Float64, comments: Sequence[str]) -> None:
+    """Write an affine map, every digit of float64 kept.
+
+    Parameters
+    ----------
+    matrix : (d, d + 1) float64     acts on columns; it maps the points that are given to the transform
+    comments : sequence of str      what maps to what, in which units; one line each
+    """
+    size = len(matrix)
+    lines = [
+        "#Insight Transform File V1.0",
+        *(f"# {comment}" for comment in comments),
+        "#Transform 0",
+        f"Transform: AffineTransform_double_{size}_{size}",
+        f"Parameters: {' '.join(repr(value) for value in to_itk(matrix))}",
+        f"FixedParameters: {' '.join(['0'] * size)}",
+    ]
+    with replacing(path) as fresh:
+        fresh.write_text("\n".join(lines) + "\n", encoding="ascii")

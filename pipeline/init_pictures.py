@@ -1,0 +1,187 @@
+"""A look at every image of a new series: its tissue, its pieces, and a sheet of thumbnails for the eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.errors import DataError
+from pipeline.formats.images import block_mean
+from pipeline.init_series import Draft
+from pipeline.loading import load_pixels
+from pipeline.model import SectionImage, UInt8
+from pipeline.registration import SectionThumbnail
+from pipeline.registration.tissue import tissue_image
+
+LOOK_UM = 40.0
+JOIN_UM = 100.0  # pieces nearer to one another than twice this are one
+LARGE = 0.35  # of the largest piece
+MARGIN_UM = 300.0
+USUAL_MM = (2.0, 40.0)  # of the tissue of a section of a rodent brain, its longer side
+TILE_PX = 220
+CAPTION_PX = 34
+WIDEST = 8
+PAPER, INK, GREY = (250, 250, 250), (20, 20, 20), (130, 130, 130)
+BOXED, OTHER = (0, 150, 60), (230, 120, 0)
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one image shows.
+
+    Parameters
+    ----------
+    picture : (h, w, 3) uint8               its thumbnail, None where it cannot be decoded
+    pieces_px : boxes (x, y, width, height) of large pieces of tissue, largest first, px of the manifest
+    tissue_mm : (width, height)             of all tissue; 0 where none was found
+    """
+
+    number: int
+    name: str
+    picture: UInt8 | None = None
+    pieces_px: tuple[Box, ...] = ()
+    tissue_mm: tuple[float, float] = (0.0, 0.0)
+    trouble: str = ""
+
+
+def look(made: Draft, listener: Callable[[int], None] = lambda number: None) -> list[Look]:
+    """Look at every image of a draft, one at a time; a damaged one is noted."""
+    looks = []
+    for image in made.data_set.section_images:
+        looks.append(_look(image, made.files[image.section_number]))
+        listener(image.section_number)
+    return looks
+
+
+def largest_boxes(looks: Sequence[Look]) -> dict[int, Box]:
+    """Return the box of the largest piece for every section that has several."""
+    return {seen.number: seen.pieces_px[0] for seen in looks if len(seen.pieces_px) > 1}
+
+
+def notes(seen: Look) -> str:
+    """Say in a word or two what a person should look at."""
+    if seen.trouble:
+        return "cannot be read"
+    if not seen.pieces_px:
+        return "no tissue found"
+    return f"{len(seen.pieces_px)} pieces of tissue" if len(seen.pieces_px) > 1 else ""
+
+
+def doubts(looks: Sequence[Look]) -> list[str]:
+    """Return warnings about what the images show."""
+    found = [f"{seen.trouble}; a run leaves it out" for seen in looks if seen.trouble]
+    several = [seen.number for seen in looks if len(seen.pieces_px) > 1]
+    if several:
+        found.append(
+            f"several large pieces of tissue on {len(several)} of {len(looks)} sections, first {several[0]}:"
+            " where they are not of one brain section, --boxes largest keeps the largest, or put boxes into"
+            " sections.csv"
+        )
+    sizes = [max(seen.tissue_mm) for seen in looks if seen.pieces_px]
+    if sizes and not USUAL_MM[0] <= float(np.median(sizes)) <= USUAL_MM[1]:
+        found.append(f"tissue is {np.median(sizes):.2g} mm long on most sections: is the pixel size right?")
+    return found
+
+
+def _look(image: SectionImage, name: str) -> Look:
+    number = image.section_number
+    try:
+        pixels = load_pixels(image)
+    except DataError as error:
+        return Look(number, name, trouble=str(error))
+    resolution_um = image.resolution_um
+    step = max(1, int(min(LOOK_UM / resolution_um, min(pixels.shape[:2]) / 16)))
+    reduced = block_mean(pixels, step)
+    boxes, extent = tissue_pieces(reduced, resolution_um * step)
+    height, width = pixels.shape[:2]
+    pieces = tuple(_in_image(box, step, MARGIN_UM / resolution_um, (width, height)) for box in boxes)
+    millimetres = (extent[0] * step * resolution_um / 1000, extent[1] * step * resolution_um / 1000)
+    return Look(number, name, _thumbnail(reduced), pieces, millimetres)
+
+
+def tissue_pieces(pixels: UInt8, pixel_um: float) -> tuple[list[Box], tuple[float, float]]:
+    """Find large separate pieces of tissue.
+
+    Parameters
+    ----------
+    pixels : (h, w[, 3]) uint8              some 20-60 um a pixel
+
+    Returns
+    -------
+    boxes (x, y, width, height) px, largest piece first; (width, height) px of all tissue
+    """
+    mask = tissue_image(SectionThumbnail(0, 0.0, pixels, pixel_um, np.eye(2, 3))).mask
+    if not mask.any():
+        return [], (0.0, 0.0)
+    joined = ndimage.binary_dilation(mask, iterations=max(1, round(JOIN_UM / pixel_um)))
+    labels = np.where(mask, ndimage.label(joined)[0], 0)
+    areas = np.bincount(labels.ravel())[1:]
+    large = [n for n in np.argsort(-areas, kind="stable") + 1 if areas[n - 1] >= LARGE * areas.max()]
+    x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    extent = float(x[-1] - x[0] + 1), float(y[-1] - y[0] + 1)
+    return [_box(labels == n) for n in large], extent
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> Box:
+    x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return float(x[0]), float(y[0]), float(x[-1] - x[0] + 1), float(y[-1] - y[0] + 1)
+
+
+def _in_image(box: Box, step: int, margin_px: float, size_px: tuple[int, int]) -> Box:
+    """Return a box of the reduced image in whole px of the image, with a margin, inside it."""
+    x, y, width, height = (v * step for v in box)
+    left, top = max(0, round(x - margin_px)), max(0, round(y - margin_px))
+    right, bottom = (
+        min(size_px[0], round(x + width + margin_px)),
+        min(size_px[1], round(y + height + margin_px)),
+    )
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def _thumbnail(pixels: UInt8) -> UInt8:
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    scale = TILE_PX / max(rgb.shape[:2])
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def contact_sheet(made: Draft, looks: Sequence[Look]) -> UInt8:
+    """Return all thumbnails on one sheet, numbered, with boxes round pieces of tissue; (H, W, 3) uint8."""
+    columns = min(WIDEST, max(1, round((1.3 * len(looks)) ** 0.5)))
+    rows = -(-len(looks) // columns)
+    side, tall = TILE_PX + 8, TILE_PX + CAPTION_PX + 8
+    sheet = np.full((rows * tall, columns * side, 3), PAPER, np.uint8)
+    for at, (seen, image) in enumerate(zip(looks, made.data_set.section_images, strict=True)):
+        row, column = divmod(at, columns)
+        tile = sheet[row * tall : (row + 1) * tall, column * side : (column + 1) * side]
+        _draw(tile, seen, image)
+    return sheet
+
+
+def _draw(tile: UInt8, seen: Look, image: SectionImage) -> None:
+    canvas = np.ascontiguousarray(tile)
+    if seen.picture is not None:
+        height, width = seen.picture.shape[:2]
+        left, top = 4 + (TILE_PX - width) // 2, 4 + (TILE_PX - height) // 2
+        canvas[top : top + height, left : left + width] = seen.picture
+        scale = width / image.width_px
+        for box in seen.pieces_px if len(seen.pieces_px) > 1 else ():
+            x, y, w, h = (round(v * scale) for v in box)
+            color = BOXED if box == image.tissue_box_px else OTHER
+            cv2.rectangle(canvas, (left + x, top + y), (left + x + w - 1, top + y + h - 1), color, 1)
+    short = seen.name if len(seen.name) < 34 else f"{seen.name[:15]}...{seen.name[-16:]}"
+    _write(canvas, f"{seen.number}  {notes(seen)}", TILE_PX + 18, 0.42, INK)
+    _write(canvas, short, TILE_PX + 34, 0.33, GREY)
+    tile[:] = canvas
+
+
+def _write(canvas: UInt8, text: str, y: int, size: float, color: tuple[int, int, int]) -> None:
+    plain = text.encode("ascii", "replace").decode()  # the font has no other letters
+    cv2.putText(canvas, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)

@@ -1,0 +1,345 @@
+"""From a folder of images to a manifest: what names and headers tell, what must be asked, what is written."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats import allen_xml, headers, sections_csv, series_yaml
+from pipeline.formats.images import ImageInfo
+from pipeline.formats.sections_csv import write_manifest
+from pipeline.formats.series import IMAGE_SUFFIXES, read_series
+from pipeline.formats.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
+from pipeline.loading import probe_any
+from pipeline.model import SectionDataSet, SectionImage
+from pipeline.reference import reference_space_id
+from pipeline.section_names import Reading
+
+CONTACT_SHEET = "ish_init.png"
+BOXES = ("none", "largest")
+THICKNESS_UM = (0.5, 1000.0)
+# A brain is longer than this along every axis: a shorter series of neighbours is worth a question.
+SHORT_SERIES_UM = 3000.0
+LONG_SERIES_UM = 30000.0
+SAME_RESOLUTION = 0.02
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image of the folder: the number in its name, and its header or why that cannot be read."""
+
+    name: str
+    number: int
+    info: ImageInfo | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds, by ascending number."""
+
+    folder: Path
+    images: tuple[FoundImage, ...]
+    reading: Reading
+
+    @property
+    def gap(self) -> int:
+        """Median gap of the numbers in the names; 0 for a lone image."""
+        numbers = [image.number for image in self.images]
+        return round(float(np.median(np.diff(numbers)))) if len(numbers) > 1 else 0
+
+    @property
+    def without_resolution(self) -> list[str]:
+        """Names of readable images that state no pixel size."""
+        return [i.name for i in self.images if i.info is not None and i.info.resolution_um is None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a person says of a series; None where nothing was said.
+
+    Parameters
+    ----------
+    resolution_um : float, um       size of a pixel, of all images; default what each states
+    spacing : int                   how many sections lie from one image to the next
+    boxes : none | largest          tissue boxes round the largest of several pieces of tissue
+    """
+
+    plane: str | None = None
+    thickness_um: float | None = None
+    resolution_um: float | None = None
+    spacing: int | None = None
+    id: int | None = None
+    gene: str | None = None
+    specimen: str | None = None
+    hemisphere: str | None = None
+    section_order: str | None = None
+    image_up: str | None = None
+    boxes: str = "none"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that neither images nor options tell: which answer, how to ask, which replies fit."""
+
+    field: str
+    text: str
+    kind: Callable[[str], object]
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """The option that answers it."""
+        return "--" + self.field.replace("_", "-")
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A manifest before it is written; `files` by section number."""
+
+    data_set: SectionDataSet
+    files: Mapping[int, str]
+    found: Mapping[int, FoundImage]
+    warnings: tuple[str, ...]
+
+
+def image_names(folder: Path, *, force: bool = False) -> list[str]:
+    """Return the names of the images of a folder.
+
+    Raises
+    ------
+    ConfigError
+        no folder, no image, or a manifest that is there already (unless `force`).
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder of images, got none")
+    there = [n for n in (sections_csv.NAME, series_yaml.NAME, allen_xml.NAME) if (folder / n).exists()]
+    if there and not force:
+        raise ConfigError(f"{folder / there[0]}: is there already; edit it, or let --force write a new one")
+    names = [path.name for path in sorted(folder.iterdir()) if _is_image(path)]
+    if not names:
+        raise ConfigError(f"{folder}: expected images of sections, got {_content(folder)}")
+    return names
+
+
+def survey(folder: Path, reading: Reading) -> Survey:
+    """Read the headers of the images that have a number."""
+    images = [_found(folder / name, number) for name, number in reading.numbers.items()]
+    return Survey(folder, tuple(sorted(images, key=lambda image: image.number)), reading)
+
+
+def open_questions(found: Survey, answers: Answers) -> list[Question]:
+    """Return what must be known before a manifest can be written, in the order of asking."""
+    questions = []
+    if answers.plane is None:
+        questions.append(Question("plane", "the plane in which the brain was cut", str, PLANES))
+    if answers.thickness_um is None:
+        questions.append(Question("thickness_um", "the thickness of a section in um", float))
+    silent = found.without_resolution
+    if answers.resolution_um is None and silent:
+        which = "no image states it" if len(silent) == len(found.images) else f"{silent[0]} does not state it"
+        questions.append(Question("resolution_um", f"the size of a pixel in um ({which})", float))
+    if answers.thickness_um is not None and answers.spacing is None and _short(found, answers.thickness_um):
+        questions.append(Question("spacing", _spacing_text(found, answers.thickness_um), int))
+    return questions
+
+
+def check_answers(found: Survey, answers: Answers) -> None:
+    """Hold every answer against what it may be; ConfigError names the option."""
+    _check_choice("--plane", answers.plane, PLANES)
+    _check_choice("--hemisphere", answers.hemisphere, HEMISPHERES)
+    _check_choice("--image-up", answers.image_up, UPS)
+    _check_choice("--boxes", answers.boxes, BOXES)
+    if answers.plane is not None:
+        _check_choice("--section-order", answers.section_order, ORDERS[answers.plane])
+    low, high = THICKNESS_UM
+    if answers.thickness_um is not None and not low <= answers.thickness_um <= high:
+        raise ConfigError(
+            f"--thickness-um: expected {low:g} to {high:g} um, got {answers.thickness_um:g}; is it in um?"
+        )
+    if answers.resolution_um is not None:
+        try:
+            check_resolution("--resolution-um", answers.resolution_um)
+        except DataError as error:
+            raise ConfigError(str(error)) from None
+    if answers.id is not None and answers.id < 0:
+        raise ConfigError(f"--id: expected a whole number from 0, got {answers.id}")
+    if answers.spacing is not None:
+        _check_spacing(found, answers.spacing)
+
+
+def draft(found: Survey, answers: Answers) -> Draft:
+    """Return the manifest that survey and answers make, with what a person should know of it."""
+    plane, thickness_um = answers.plane, answers.thickness_um
+    if plane is None or thickness_um is None or open_questions(found, answers):
+        raise ConfigError(refusal(open_questions(found, answers)[0]))
+    factor = answers.spacing if answers.spacing and found.gap == 1 else 1
+    by_number = {image.number * factor: image for image in found.images}
+    data_set = SectionDataSet(
+        id=answers.id if answers.id is not None else made_id(found.folder),
+        plane_of_section=plane,  # type: ignore[arg-type]
+        section_thickness_um=thickness_um,
+        section_images=tuple(_section(n, i, found.folder, answers) for n, i in by_number.items()),
+        gene=answers.gene,
+        specimen=answers.specimen,
+        reference_space_id=reference_space_id(plane),
+        hemisphere=answers.hemisphere or ("left" if plane == "sagittal" else "both"),  # type: ignore[arg-type]
+        section_order=answers.section_order,
+        image_up=answers.image_up,  # type: ignore[arg-type]
+    )
+    files = {number: image.name for number, image in by_number.items()}
+    return Draft(data_set, files, by_number, tuple(_warnings(found, answers, data_set)))
+
+
+def refusal(question: Question) -> str:
+    """Return the one line for where nobody can be asked."""
+    choices = f": {' or '.join(question.choices)}" if question.choices else ""
+    return f"{question.option}: expected {question.text}{choices}, got nothing"
+
+
+def made_id(folder: Path) -> int:
+    """Return an id of nine digits that hangs on where the folder lies."""
+    return 100_000_000 + zlib.crc32(str(folder.resolve()).encode()) % 900_000_000
+
+
+def summary(made: Draft) -> str:
+    """Say in one line which sections there are, how far apart, and how much brain they span."""
+    numbers = sorted(made.files)
+    if len(numbers) == 1:
+        return f"1 section, number {numbers[0]}"
+    gap = round(float(np.median(np.diff(numbers))))
+    spacing_um, span = made.data_set.spacing_um, made.data_set.z_um(numbers[-1] - numbers[0])
+    missing = sorted(set(range(numbers[0], numbers[-1], gap)) - set(numbers)) if gap > 0 else []
+    even = all((n - numbers[0]) % gap == 0 for n in numbers)
+    gaps = f"; none for {_listed(missing)}" if missing and even else ""
+    return (
+        f"{len(numbers)} sections, {numbers[0]} to {numbers[-1]}, every {gap}: {spacing_um:g} um apart,"
+        f" {span / 1000:.3g} mm of brain{gaps}"
+    )
+
+
+def write_series(folder: Path, made: Draft) -> tuple[str, ...]:
+    """Write the manifest and read it back; return what the reader complains of."""
+    write_manifest(folder, made.data_set, files=made.files)
+    return read_series(folder, probe_any).warnings
+
+
+def _is_image(path: Path) -> bool:
+    """Tell images by their bytes or, so that damaged ones are noticed, by their suffix."""
+    if path.name.startswith(".") or path.name == CONTACT_SHEET:
+        return False
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return headers.sniff(file.read(16)) is not None
+    except OSError:
+        return False
+
+
+def _content(folder: Path) -> str:
+    """Say what a folder without an image holds instead."""
+    names = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if not names:
+        return "an empty folder"
+    suffixes = sorted({path.suffix for path in names if path.is_file() and path.suffix})
+    folders = sum(path.is_dir() for path in names)
+    parts = [f"files of {', '.join(suffixes[:5])}; export them as TIFF or JPEG"] if suffixes else []
+    parts += [f"{folders} folders, such as {next(p.name for p in names if p.is_dir())}"] if folders else []
+    return " and ".join(parts) or f"{len(names)} files that are none"
+
+
+def _found(path: Path, number: int) -> FoundImage:
+    try:
+        return FoundImage(path.name, number, probe_any(path))
+    except DataError as error:
+        return FoundImage(path.name, number, None, str(error))
+
+
+def _short(found: Survey, thickness_um: float) -> bool:
+    span = (found.images[-1].number - found.images[0].number) * thickness_um
+    return found.gap == 1 and span < SHORT_SERIES_UM
+
+
+def _spacing_text(found: Survey, thickness_um: float) -> str:
+    first, last = found.images[0].number, found.images[-1].number
+    span_mm = (last - first) * thickness_um / 1000
+    return (
+        f"how many sections lie from one image to the next; numbered {first} to {last}, they would span only"
+        f" {span_mm:.2g} mm of brain at {thickness_um:g} um (1 if none was left out)"
+    )
+
+
+def _check_choice(option: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        raise ConfigError(f"{option}: expected {' or '.join(allowed)}, got {value!r}")
+
+
+def _check_spacing(found: Survey, spacing: int) -> None:
+    if spacing < 1:
+        raise ConfigError(f"--spacing: expected a whole number from 1, got {spacing}")
+    if found.gap not in (0, 1, spacing):
+        raise ConfigError(
+            f"--spacing {spacing}: the names count in steps of {found.gap} ({found.reading.examples()});"
+            " leave --spacing out if these are section numbers, or say with --pattern which number is meant"
+        )
+
+
+def _section(number: int, image: FoundImage, folder: Path, answers: Answers) -> SectionImage:
+    info = image.info
+    stated = info.resolution_um if info is not None else None
+    return SectionImage(
+        id=number,
+        section_number=number,
+        path=folder / image.name,
+        width_px=info.width_px if info else 0,
+        height_px=info.height_px if info else 0,
+        resolution_um=answers.resolution_um or stated or 0.0,
+    )
+
+
+def _warnings(found: Survey, answers: Answers, data_set: SectionDataSet) -> list[str]:
+    warnings = [f"{name}: left out: --pattern does not match it" for name in found.reading.left_out]
+    warnings += [f"{i.trouble}; a run leaves it out" for i in found.images if i.info is None]
+    warnings += _doubtful_resolution(found, answers.resolution_um)
+    numbers = [image.section_number for image in data_set.section_images]
+    span_um = data_set.z_um(max(numbers) - min(numbers))
+    if span_um > LONG_SERIES_UM:
+        warnings.append(f"the series spans {span_um / 1000:.3g} mm: are --thickness-um and numbers right?")
+    if answers.plane == "sagittal" and answers.hemisphere is None:
+        warnings.append("sagittal sections are taken as the left hemisphere; --hemisphere says otherwise")
+    return warnings
+
+
+def _doubtful_resolution(found: Survey, said: float | None) -> list[str]:
+    if said is None:
+        return []
+    other = [
+        (i.name, i.info.resolution_um)
+        for i in found.images
+        if i.info is not None
+        and i.info.resolution_um is not None
+        and not math.isclose(i.info.resolution_um, said, rel_tol=SAME_RESOLUTION)
+    ]
+    if not other:
+        return []
+    name, um = other[0]
+    return [f"{len(other)} images state another pixel size, {name} {um:g} um; {said:g} um is used for all"]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (" …" if len(numbers) > 8 else "")
+
+
+def with_boxes(made: Draft, boxes: Mapping[int, tuple[float, float, float, float]]) -> Draft:
+    """Return the draft with tissue boxes (x, y, width, height) px on these sections."""
+    images = tuple(
+        replace(i, tissue_box_px=boxes.get(i.section_number)) for i in made.data_set.section_images
+    )
+    return replace(made, data_set=replace(made.data_set, section_images=images))

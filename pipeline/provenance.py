@@ -1,0 +1,244 @@
+"""How a run was made, and everything that is needed to make it again: provenance.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, parse_config, parse_overrides
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats import allen_xml, sections_csv, series_yaml
+from pipeline.formats.brainglobe import METADATA, is_brainglobe
+from pipeline.formats.reference import GRID_ANNOTATION, ONTOLOGY, available
+from pipeline.jobs import SeriesJob, Upstream
+from pipeline.references import sha256_of, source_of
+from pipeline.store.run import Receipt, RunFolder, read_json
+from pipeline.tasks import code_digest
+
+LIBRARIES = (
+    "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",
+    "tifffile", "zarr",
+)  # fmt: skip
+MANIFESTS = (sections_csv.NAME, series_yaml.NAME, allen_xml.NAME, "alignment.json")
+CHECKOUT = Path(__file__).parent.parent
+
+
+def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Return the document of `provenance.json`."""
+    configuration = job.config.model_dump(mode="json")
+    return {
+        "pipeline": version("ish-pipeline"),
+        "git": git_state(),
+        "code_digest": code_digest(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": {"name": platform.node(), "processors": os.cpu_count(), "machine": platform.machine()},
+        "packages": _versions(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "digest": digest,
+        "configuration": configuration,
+        "configuration_digest": _digest(configuration),
+        "source": str(job.source.absolute()),
+        "manifests": {str(path): sha256_of(path) for path in _manifests(job.source)},
+        "inputs": {str(Path(text).absolute()): digest for text, digest in job.files.items()},
+        "reference_directory": str(job.reference_directory.resolve()) if job.reference_directory else None,
+        "reference": reference_origin(job.reference_directory),
+        "stages": stage_costs(upstream),
+        "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
+    }
+
+
+def stage_costs(receipts: Mapping[str, Receipt]) -> dict[str, dict[str, Any]]:
+    """Return per stage: tasks, summed wall and CPU seconds, and the highest peak memory in MB.
+
+    A peak is that of the whole process up to the end of a task.
+    """
+    stages: dict[str, list[Receipt]] = {}
+    for name, receipt in receipts.items():
+        stages.setdefault(name.rpartition("-")[0] or name, []).append(receipt)
+    return {
+        name: {
+            "tasks": len(found),
+            "wall_s": round(sum(r.wall_s for r in found), 3),
+            "cpu_s": round(sum(r.cpu_s for r in found), 3),
+            "peak_mb": max(r.peak_mb for r in found),
+        }
+        for name, found in stages.items()
+    }
+
+
+def reference_origin(directory: Path | None) -> dict[str, Any]:
+    """Return name, citation, terms and checksums of a reference; of the phantom its name alone."""
+    if directory is None:
+        return {"name": "phantom", "citation": None, "terms": None, "files": {}}
+    source = source_of(directory) or {}
+    name, citation = directory.resolve().name, source.get("citation")
+    if is_brainglobe(directory):
+        metadata = read_json(directory / METADATA)
+        name, citation = str(metadata.get("name", name)), metadata.get("citation")
+    return {
+        "name": name,
+        "citation": citation,
+        "terms": source.get("terms"),
+        "files": {path.name: _known_sha256(path) for path in reference_files(directory)},
+    }
+
+
+def reference_files(directory: Path) -> list[Path]:
+    """Return the files that a reference is read from."""
+    if is_brainglobe(directory):
+        return sorted(path for path in directory.iterdir() if path.suffix in {".json", ".tiff"})
+    names = {name for name, _ in available(directory)} | {ONTOLOGY, GRID_ANNOTATION}
+    names |= {Path(name).with_suffix(".raw").name for name in names if name.endswith(".mhd")}
+    return sorted(directory / name for name in names if (directory / name).is_file())
+
+
+@cache
+def git_state() -> dict[str, Any] | None:
+    """Return commit and whether files differ from it, where this package runs from a checkout."""
+    if not (CHECKOUT / ".git").exists():
+        return None
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", Path(__file__).parent.name)
+    return None if commit is None else {"commit": commit, "changed": bool(changes)}
+
+
+def checksum(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and bytes of all files of a folder."""
+    if path.is_file():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What it takes to make a run again, and in which parts the software is another than then."""
+
+    config: Config
+    inputs: tuple[Path, ...]
+    reference: Path | None
+    differences: tuple[str, ...]
+
+
+def repeat(
+    folder: Path, overrides: Sequence[str] = (), inputs: Sequence[Path] = (), reference: Path | None = None
+) -> Repeat:
+    """Return how a run was made: its configuration, and its series and reference unless others are given.
+
+    Raises
+    ------
+    MissingResultError, DataError, ConfigError
+        no finished run; images, manifest or reference that are no longer what that run read.
+    """
+    path = RunFolder(folder).require("provenance.json")
+    document = read_json(path)
+    lacking = {"configuration", "source", "manifests", "inputs", "reference_directory"} - document.keys()
+    if lacking:
+        raise DataError(
+            f"{path}: expected {', '.join(sorted(lacking))}, got none: written by an older version; run again"
+        )
+    if not inputs:
+        for name, expected in {**document["manifests"], **document["inputs"]}.items():
+            _check_same(folder, Path(name), expected, "--input")
+    if reference is None:
+        reference = _same_reference(folder, document)
+    configuration = json.loads(json.dumps(document["configuration"]))
+    _merge(configuration, parse_overrides(overrides))
+    config = parse_config(configuration, str(path))
+    return Repeat(
+        config, tuple(inputs) or (Path(document["source"]),), reference, tuple(_differences(document))
+    )
+
+
+def _same_reference(folder: Path, document: Mapping[str, Any]) -> Path | None:
+    """Return the reference folder of a run, held against what it read; None for the phantom."""
+    if document["reference_directory"] is None:
+        if os.environ.get("ISH_REFERENCE"):
+            raise ConfigError(
+                f"{folder}: was run against the phantom, but ISH_REFERENCE is set; unset it, or give"
+                " --reference"
+            )
+        return None
+    directory = Path(document["reference_directory"])
+    for name, expected in ((document.get("reference") or {}).get("files") or {}).items():
+        _check_same(folder, directory / name, expected, "--reference")
+    return directory
+
+
+def _differences(then: Mapping[str, Any]) -> list[str]:
+    now = {"code of ish-pipeline": code_digest(), "Python": platform.python_version(), **_versions()}
+    before = {"code of ish-pipeline": then.get("code_digest"), "Python": then.get("python")}
+    before |= then.get("packages") or {}
+    changed = [name for name in now if before.get(name) not in (None, now[name])]
+    return [f"{name} {before[name]} -> {now[name]}" for name in changed]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _manifests(source: Path) -> list[Path]:
+    folder = source.absolute()
+    return [folder / name for name in MANIFESTS if (folder / name).is_file()]
+
+
+def _check_same(run: Path, path: Path, expected: str, option: str) -> None:
+    if not path.exists():
+        raise DataError(f"{run}: read {path}, which is gone; put it back, or name another with {option}")
+    if checksum(path) != expected:
+        raise DataError(
+            f"{run}: read {path}, which has changed since; put the old one back, or give {option} to run what"
+            " is there now"
+        )
+
+
+def _merge(document: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(document.get(key), dict):
+            _merge(document[key], value)
+        else:
+            document[key] = value
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _known_sha256(path: Path) -> str:
+    state = path.stat()
+    return _sha256_once(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, size: int, modified_ns: int) -> str:
+    return sha256_of(path)
+
+
+def _cost(receipt: Receipt) -> dict[str, Any]:
+    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts"}}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

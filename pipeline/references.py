@@ -1,0 +1,344 @@
+"""Official references: which there are, fetching their files, and what is kept beside them of their origin.
+
+A file whose checksum the registry knows must have it. Of the others the checksum of the first download is
+written to SOURCE.json, and every later download must have that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pooch
+
+from pipeline.atomic import UNFINISHED, replacing, sweep
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.reference import read_ontology
+
+SOURCE = "SOURCE.json"
+REGISTRIES = (
+    Path(__file__).parent / "references.toml",  # installed
+    Path(__file__).parent.parent / "data" / "references.toml",  # a checkout
+)
+TIMEOUT_S = 30
+BLOCK = 1 << 20
+# What the network's own long texts come down to.
+NETWORK = {
+    "NameResolution": "no such host; is there a network?",
+    "refused": "connection refused",
+    "timed out": "no answer in time",
+    "IncompleteRead": "the connection broke off",
+}
+
+Checked = Literal["registry", "first download"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Files of one origin that show one brain, and under which terms they may be used."""
+
+    name: str
+    title: str
+    citation: str
+    terms: str
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file on a server; of an archive only `members` are kept. `sha256` is None where it is not known."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the files that are left in the folder."""
+        return self.members or (self.name,)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A set of files that makes a reference folder, or adds to one."""
+
+    name: str
+    about: str
+    collection: Collection
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that lies in the folder now.
+
+    `checked` tells against what the checksum of the download was held; `download_sha256` is that of the
+    archive where the file came in one.
+    """
+
+    path: Path
+    url: str
+    sha256: str
+    download_sha256: str
+    checked: Checked
+    was_there: bool = False
+
+
+@cache
+def registry() -> Mapping[str, Reference]:
+    """Return every known reference by name."""
+    found = next((path for path in REGISTRIES if path.is_file()), None)
+    if found is None:
+        raise DataError(f"{REGISTRIES[0]}: expected the registry of references, got no such file; reinstall")
+    document = tomllib.loads(found.read_text(encoding="utf-8"))
+    collections = {name: Collection(name=name, **row) for name, row in document["collections"].items()}
+    files = {
+        name: SourceFile(name, row["url"], row.get("sha256"), tuple(row.get("members", ())))
+        for name, row in document["files"].items()
+    }
+    return {
+        name: Reference(
+            name, row["about"], collections[row["collection"]], tuple(files[n] for n in row["files"])
+        )
+        for name, row in document["references"].items()
+    }
+
+
+def find_reference(name: str) -> Reference:
+    """Return a reference by name; ConfigError that offers the nearest."""
+    known = registry()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(f"reference {name}: not in the registry; {hint}")
+    return known[name]
+
+
+def default_directory(reference: Reference) -> Path:
+    """Return where a reference lies unless told otherwise: files of one collection share a folder."""
+    return Path(pooch.os_cache("ish-pipeline")) / reference.collection.name
+
+
+def fetch(
+    reference: Reference,
+    directory: Path,
+    base_url: str | None = None,
+    progress: Any = None,
+    listener: Callable[[str], None] = lambda url: None,
+) -> list[Fetched]:
+    """Bring the files of a reference into a folder, each whole or not at all; what is there stays.
+
+    Parameters
+    ----------
+    base_url : str          a mirror, http://host[:port][/folder], in place of the official servers
+    progress : object       with total, update(n), reset() and close(), told the bytes of each file
+    listener : callable     told each URL before it is asked
+
+    Raises
+    ------
+    ConfigError, DataError
+        a folder or URL that cannot be used; a server that does not answer; other bytes than expected.
+    """
+    _check_base(base_url)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        sweep(directory)
+    except OSError as error:
+        raise ConfigError(
+            f"--directory {directory}: expected a folder to write in, got: {error.strerror}"
+        ) from None
+    source = _source(directory, reference)
+    found: list[Fetched] = []
+    for file in reference.files:
+        there = _there(directory, file, source["files"])
+        if there is None:
+            url = _url(file, base_url)
+            listener(url)
+            there = _download(directory, file, url, source["files"], progress)
+        found += there
+        _record(directory, source, there)
+    return found
+
+
+def source_of(directory: Path) -> dict[str, Any] | None:
+    """Return what SOURCE.json says of the origin of a folder's files; None where there is none."""
+    try:
+        document = json.loads((directory / SOURCE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{directory / SOURCE}: expected JSON, got {error}; remove it") from None
+    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
+        raise DataError(f"{directory / SOURCE}: expected the origin of files, got something else; remove it")
+    return document
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_base(base_url: str | None) -> None:
+    if base_url is not None and (urlsplit(base_url).scheme not in ("http", "https") or not _host(base_url)):
+        raise ConfigError(f"--base-url {base_url}: expected http://host or https://host")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _url(file: SourceFile, base_url: str | None) -> str:
+    return file.url if base_url is None else base_url.rstrip("/") + urlsplit(file.url).path
+
+
+def _source(directory: Path, reference: Reference) -> dict[str, Any]:
+    """Return the content of SOURCE.json to be; DataError where the folder holds another collection."""
+    collection = reference.collection
+    fresh = {
+        "collection": collection.name,
+        "title": collection.title,
+        "citation": collection.citation,
+        "terms": collection.terms,
+        "files": {},
+    }
+    there = source_of(directory)
+    if there is None:
+        return fresh
+    if there.get("collection") != collection.name:
+        raise DataError(
+            f"{directory}: holds {there.get('collection')}, expected {collection.name} or nothing;"
+            " choose another --directory"
+        )
+    return {**fresh, "files": there["files"]}
+
+
+def _there(directory: Path, file: SourceFile, known: Mapping[str, Any]) -> list[Fetched] | None:
+    """Return the files where they are there and right; None where one is missing."""
+    if not all((directory / name).exists() for name in file.kept):
+        return None
+    found = []
+    for name in file.kept:
+        path, recorded = directory / name, known.get(name, {})
+        expected = recorded.get("sha256") or (None if file.members else file.sha256)
+        if expected is None:
+            raise DataError(f"{path}: is there, but not fetched; move it away or choose another --directory")
+        if sha256_of(path) != expected:
+            raise DataError(f"{path}: expected sha256 {expected}, got another; remove it to fetch it again")
+        download, checked = recorded.get("download_sha256", expected), recorded.get("checked", "registry")
+        found.append(
+            Fetched(path, recorded.get("url", file.url), expected, download, checked, was_there=True)
+        )
+    return found
+
+
+def _download(
+    directory: Path, file: SourceFile, url: str, known: Mapping[str, Any], progress: Any
+) -> list[Fetched]:
+    """Download a file beside its place, check it, and move what is kept of it into the folder."""
+    expected = file.sha256 or known.get(file.kept[0], {}).get("download_sha256")
+    checked: Checked = "registry" if file.sha256 else "first download"
+    with _workplace(directory) as work:
+        path = _retrieve(url, file.name, expected, work, progress)
+        digest = sha256_of(path)
+        _unpack(path, file, url)
+        found = [
+            Fetched(directory / name, url, sha256_of(work / name), digest, checked) for name in file.kept
+        ]
+        for item in found:
+            os.replace(work / item.path.name, item.path)
+    return found
+
+
+@contextmanager
+def _workplace(directory: Path) -> Iterator[Path]:
+    work = directory / f"{UNFINISHED}fetch"
+    try:
+        work.mkdir()
+        yield work
+    except OSError as error:
+        raise DataError(
+            f"{directory}: cannot be written: {error.strerror or error}; free space? rights?"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _retrieve(url: str, name: str, expected: str | None, work: Path, progress: Any) -> Path:
+    pooch.get_logger().setLevel(logging.WARNING)
+    downloader = pooch.HTTPDownloader(progressbar=progress or False, chunk_size=BLOCK, timeout=TIMEOUT_S)
+    known_hash = f"sha256:{expected}" if expected else None
+    try:
+        return Path(pooch.retrieve(url, known_hash, fname=name, path=work, downloader=downloader))
+    except ValueError:
+        raise DataError(
+            f"{url}: expected a file with sha256 {expected}, got another; nothing was kept: try again later"
+        ) from None
+    except OSError as error:  # what the network raises is one too
+        raise DataError(f"{url}: cannot be fetched: {_reason(error)}; try again later") from None
+
+
+def _reason(error: OSError) -> str:
+    """Say in a few words what kept a file from coming."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        response.close()
+        return f"the server answers {response.status_code} {response.reason}"
+    if error.errno is not None and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    return next((reason for sign, reason in NETWORK.items() if sign in text), text[:120])
+
+
+def _unpack(path: Path, file: SourceFile, url: str) -> None:
+    """Check that a download is what it should be; lay the members of an archive beside it."""
+    with path.open("rb") as stream:
+        start = stream.read(40)
+    if path.suffix == ".nrrd" and not start.startswith(b"NRRD"):
+        raise DataError(f"{url}: expected a NRRD volume, got {start!r}; nothing was kept: try again later")
+    if path.suffix == ".json":
+        try:
+            read_ontology(path)
+        except DataError as error:
+            what = str(error).removeprefix(f"{path}: ")
+            raise DataError(f"{url}: {what}; nothing was kept") from None
+    if file.members:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = {PurePosixPath(name).name: name for name in archive.namelist()}
+                for name in file.members:
+                    (path.parent / name).write_bytes(archive.read(inside[name]))
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise DataError(
+                f"{url}: expected a zip with {', '.join(file.members)}, got {error}; nothing was kept"
+            ) from None
+
+
+def _record(directory: Path, source: dict[str, Any], fetched: Sequence[Fetched]) -> None:
+    """Write down where files came from, as soon as they are there."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for item in fetched:
+        if not item.was_there or item.path.name not in source["files"]:
+            source["files"][item.path.name] = {
+                "url": item.url,
+                "sha256": item.sha256,
+                "download_sha256": item.download_sha256,
+                "checked": item.checked,
+                "fetched": now,
+            }
+    with replacing(directory / SOURCE) as fresh:
+        fresh.write_text(json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

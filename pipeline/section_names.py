@@ -1,0 +1,231 @@
+"""Which number in a file name is the section's: what names say, and what they leave open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import ConfigError
+
+# Where one of these is in every name, it decides; other numbers are not asked.
+DECIDING = (
+    (r"_[sS](\d+)(?=_|$)", "after _s"),
+    (r"(?i)(?<![a-z])(?:section|slice|sect|sec)[ _-]*(\d+)", "after the word section or slice"),
+)
+# Numbers that say something else: a date with or without a time, a magnification, a length.
+DATE = re.compile(
+    r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"
+    r"(?:[-_. T]{0,2}[0-2]\d[-_.h:]?[0-5]\d(?:[-_.m:]?[0-5]\d)?(?!\d))?"
+)
+MEASURE = re.compile(r"(?<![\d.])\d+(?:[.,]\d+)?[ ]?(?:[xX](?![A-Za-z])|um|µm|μm|nm|mm|dpi)")
+MOST_DIGITS = 4
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read section numbers from names.
+
+    Parameters
+    ----------
+    numbers : name -> section number
+    pattern : str                       the regular expression that reads them from a name without its suffix
+    left_out : names                    that the pattern does not match
+    """
+
+    numbers: Mapping[str, int]
+    pattern: str
+    how: str
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether every image has a number of its own."""
+        return len(set(self.numbers.values())) == len(self.numbers)
+
+    def examples(self) -> str:
+        """Return the lowest numbers, for a person to recognise."""
+        shown = [str(n) for n in sorted(self.numbers.values())[:SHOWN]]
+        return ", ".join(shown) + (" …" if len(self.numbers) > SHOWN else "")
+
+
+def stem(name: str) -> str:
+    """Return a file name without its suffix.
+
+    >>> stem("brain_013.ome.tif"), stem("brain")
+    ('brain_013', 'brain')
+    """
+    base = re.sub(r"(?i)\.ome\.(?:tiff?|zarr|btf)$", "", name)
+    return base.rpartition(".")[0] or base if base == name else base
+
+
+def readings(names: Sequence[str]) -> tuple[Reading, ...]:
+    """Return every way to read numbers that tell the images apart.
+
+    A deciding one stands alone; where it does not tell the images apart, no other may.
+
+    >>> [r.examples() for r in readings(["Slide3_2024-05-01_013_10x.jpg", "Slide3_2024-05-01_014_10x.jpg"])]
+    ['13, 14']
+    """
+    ordered = sorted(names)
+    for pattern, how in DECIDING:
+        found = _read(ordered, pattern, how)
+        if found is not None:
+            return (found,) if found.tells_apart else ()
+    distinct: dict[tuple[int, ...], Reading] = {}
+    for pattern, how in _positions(ordered):
+        found = _read(ordered, pattern, how)
+        if found is not None and found.tells_apart:
+            distinct.setdefault(tuple(found.numbers.values()), found)
+    return tuple(distinct.values())
+
+
+def read_numbers(names: Sequence[str], pattern: str | None = None) -> Reading:
+    """Return the section number of every name.
+
+    Parameters
+    ----------
+    pattern : regular expression        whose group is the number; several groups: images are numbered 1, 2,
+                                        3 … in the order of the groups; default: what the names make clear
+
+    Raises
+    ------
+    ConfigError
+        where names leave it open, with a pattern for each possibility.
+    """
+    if pattern is not None:
+        return _by_pattern(sorted(names), pattern)
+    found = readings(names)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = " or ".join(f"{r.examples()} (--pattern '{r.pattern}')" for r in found)
+        raise ConfigError(f"section numbers: the names hold more than one: {listed}; say which")
+    raise ConfigError(_none(sorted(names)))
+
+
+def _positions(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return patterns for the k-th number from the end and from the start."""
+    most = max(len(re.findall(r"\d+", stem(name))) for name in names) if names else 0
+    found = []
+    for k in range(most):
+        found.append((r"(\d+)" + r"\D+\d+" * k + r"\D*$", _ordinal(k, "last")))
+        found.append((r"^\D*" + r"\d+\D+" * k + r"(\d+)", _ordinal(k, "first")))
+    return found
+
+
+def _ordinal(k: int, end: str) -> str:
+    return f"the {end} number" if k == 0 else f"number {k + 1} from the {end}"
+
+
+def _read(names: Sequence[str], pattern: str, how: str) -> Reading | None:
+    """Return the numbers a pattern reads; None where a name has none, or one that says something else."""
+    compiled = re.compile(pattern)
+    numbers: dict[str, int] = {}
+    for name in names:
+        text = stem(name)
+        found = compiled.search(text)
+        if found is None or _means_something_else(text, found.start(1)):
+            return None
+        if len(found[1].lstrip("0")) > MOST_DIGITS:
+            return None
+        numbers[name] = int(found[1])
+    return Reading(numbers, pattern, how)
+
+
+def _means_something_else(text: str, at: int) -> bool:
+    return any(m.start() <= at < m.end() for kind in (DATE, MEASURE) for m in kind.finditer(text))
+
+
+def _by_pattern(names: Sequence[str], pattern: str) -> Reading:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"--pattern {pattern!r}: not a regular expression: {error}") from None
+    if compiled.groups == 0:
+        raise ConfigError(
+            f"--pattern {pattern!r}: expected a group such as (\\d+) round the number, got none"
+        )
+    matched = {name: found.groups() for name in names if (found := compiled.search(stem(name)))}
+    if not matched:
+        raise ConfigError(
+            f"--pattern {pattern!r}: matches none of {len(names)} names such as {names[0]!r} without suffix"
+        )
+    left_out = tuple(name for name in names if name not in matched)
+    keys = {name: tuple(_whole(pattern, name, text) for text in groups) for name, groups in matched.items()}
+    _check_different(keys, f"--pattern {pattern!r}: ")
+    if compiled.groups == 1:
+        numbers = {name: key[0] for name, key in keys.items()}
+    else:
+        order = sorted(keys, key=lambda name: keys[name])
+        numbers = {name: at for at, name in enumerate(order, start=1)}
+    return Reading(numbers, pattern, "by --pattern", left_out)
+
+
+def _whole(pattern: str, name: str, text: str | None) -> int:
+    if text is None or not text.isdecimal():
+        raise ConfigError(f"--pattern {pattern!r}: expected digits in every group, got {text!r} from {name}")
+    return int(text)
+
+
+def _check_different(keys: Mapping[str, tuple[int, ...]], where: str) -> None:
+    first: dict[tuple[int, ...], str] = {}
+    for name, key in keys.items():
+        other = first.setdefault(key, name)
+        if other != name:
+            raise ConfigError(
+                f"{where}{other} and {name} both give {'-'.join(map(str, key))};"
+                " keep one image a section, or tell them apart with --pattern"
+            )
+
+
+def _none(names: Sequence[str]) -> str:
+    """Say why no number serves, and what would."""
+    where = "section numbers"
+    lacking = [name for name in names if not re.search(r"\d", stem(name))]
+    if lacking:
+        return (
+            f"{where}: {lacking[0]} has no number in its name; rename it to …_s0013, or use --pattern, which"
+            " leaves out what it does not match"
+        )
+    stated = _twins(DECIDING[0][0], names)
+    pairs = (r"(\d+)\D+(\d+)" + r"\D+\d+" * k + r"\D*$" for k in range(MOST_DIGITS))
+    joint = next((pattern for pattern in pairs if _two_tell_apart(pattern, names)), None)
+    if joint and not stated:
+        return (
+            f"{where}: no single number tells {names[0]} … {names[-1]} apart, but two together do: --pattern"
+            f" '{joint}' numbers the images 1, 2, 3 … in that order"
+        )
+    twins = stated or next((t for pattern, _ in _positions(names) if (t := _twins(pattern, names))), None)
+    if twins:
+        return f"{where}: {twins[0]} and {twins[1]} have the same number; keep one image a section"
+    return (
+        f"{where}: no number of up to {MOST_DIGITS} digits, dates and lengths aside, stands in every name and"
+        f" differs in each, from {names[0]} to {names[-1]}; rename to …_s0013 or use --pattern"
+    )
+
+
+def _two_tell_apart(pattern: str, names: Sequence[str]) -> bool:
+    """Tell whether two numbers are different for every image together, and neither is alone."""
+    found = [re.search(pattern, stem(name)) for name in names]
+    keys = [tuple(map(int, m.groups())) for m in found if m and not _any_group_means_else(m)]
+    alone = any(len({key[group] for key in keys}) == len(names) for group in range(2))
+    return len(set(keys)) == len(names) and not alone
+
+
+def _any_group_means_else(match: re.Match[str]) -> bool:
+    return any(_means_something_else(match.string, match.start(g + 1)) for g in range(match.re.groups))
+
+
+def _twins(pattern: str, names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two names with one number, where most names differ in it."""
+    first: dict[int, str] = {}
+    twins = None
+    for name in names:
+        match = re.search(pattern, stem(name))
+        if match is None or _any_group_means_else(match):
+            return None
+        other = first.setdefault(int(match[1]), name)
+        twins = twins or ((other, name) if other != name else None)
+    return twins if 2 * len(first) > len(names) else None

@@ -1,0 +1,196 @@
+"""The structure tables of several runs as one: experiments x structures, with names."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import DataError, MissingResultError, PipelineError
+from pipeline.formats.annotated import AnnotatedTable
+from pipeline.formats.brainglobe import STRUCTURES, is_brainglobe, parse_structures
+from pipeline.formats.reference import ONTOLOGY, read_ontology
+from pipeline.formats.tables import read_table
+from pipeline.loading import GRID_LABELS_UM, open_reference
+from pipeline.model import BOTH, LEFT, RIGHT, Float64, Status, Structure
+from pipeline.ontology import Ontology
+from pipeline.opening import run_reference
+from pipeline.store.run import RunFolder, read_json
+
+SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}
+MEASURES = {
+    "energy": "expression_energy",
+    "density": "expression_density",
+    "intensity": "expression_intensity",
+    "coverage": "coverage",
+}
+TEXTS = ("gene", "specimen", "plane_of_section", "hemisphere", "treatment", "probe_orientation", "age")
+UNUSED = (Status.FAIL.value, Status.MISSING.value)
+
+
+@dataclass(frozen=True, eq=False)
+class StructureTable:
+    """The StructureUnionize tables of some runs as one.
+
+    Parameters
+    ----------
+    data_sets : section_data_set.json of each run
+    columns : name -> values                Allen's fields, one row a run, structure and hemisphere
+    structures : id -> structure            every one that a row names
+    """
+
+    data_sets: tuple[Mapping[str, Any], ...]
+    columns: Mapping[str, list[Any]]
+    structures: Mapping[int, Structure]
+
+
+def join_tables(
+    runs: Sequence[RunFolder], reference: Path | None = None
+) -> tuple[StructureTable, tuple[str, ...]]:
+    """Join the tables of runs; return it with a line for each run that has none.
+
+    Parameters
+    ----------
+    reference : folder      whose ontology names the structures; default the reference of each run
+
+    Raises
+    ------
+    MissingResultError, DataError
+        no run has a table; names that cannot be read, or that contradict one another between runs.
+    """
+    data_sets: list[Mapping[str, Any]] = []
+    columns: dict[str, list[Any]] = {}
+    structures: dict[int, Structure] = {}
+    left_out: list[str] = []
+    for run in runs:
+        try:
+            data_set, rows = _own_table(run)
+        except MissingResultError as error:
+            left_out.append(f"{run.path.name} is left out: {error}")
+            continue
+        _add_structures(structures, run, set(rows["structure_id"]), reference)
+        data_sets.append(data_set)
+        for name, values in rows.items():
+            columns.setdefault(name, []).extend(values)
+    if not data_sets:
+        raise MissingResultError(left_out[0])
+    return StructureTable(tuple(data_sets), columns, structures), tuple(left_out)
+
+
+def named(table: StructureTable) -> dict[str, list[Any]]:
+    """Return the columns with gene, acronym and name beside the ids."""
+    genes = {int(d["id"]): d["gene"] or "" for d in table.data_sets}
+    structures = [table.structures[i] for i in table.columns["structure_id"]]
+    return {
+        "section_data_set_id": table.columns["section_data_set_id"],
+        "gene": [genes[i] for i in table.columns["section_data_set_id"]],
+        "structure_id": table.columns["structure_id"],
+        "structure_acronym": [s.acronym for s in structures],
+        "structure_name": [s.name for s in structures],
+        "hemisphere_id": table.columns["hemisphere_id"],
+        **{name: values for name, values in table.columns.items() if not name.endswith("_id")},
+    }
+
+
+def annotated(table: StructureTable) -> AnnotatedTable:
+    """Return experiments x structures: a layer for each measure, of both hemispheres, left and right.
+
+    A structure without a pixel has no energy, density or intensity (NaN) and coverage 0.
+    """
+    structures = sorted(table.structures.values(), key=lambda s: (s.graph_order, s.id))
+    acronyms = Counter(s.acronym for s in structures)
+    experiments = [int(d["id"]) for d in table.data_sets]
+    return AnnotatedTable(
+        row_names=[str(i) for i in experiments],
+        rows=_experiments(table.data_sets),
+        column_names=[s.acronym if acronyms[s.acronym] == 1 else f"{s.acronym}-{s.id}" for s in structures],
+        columns={
+            "structure_id": [s.id for s in structures],
+            "acronym": [s.acronym for s in structures],
+            "name": [s.name for s in structures],
+            "color": [f"#{s.color}" for s in structures],
+            "parent_structure_id": [s.parent_id or 0 for s in structures],
+            "graph_order": [s.graph_order for s in structures],
+        },
+        layers={
+            measure + side: _layer(table, column, hemisphere, experiments, [s.id for s in structures])
+            for side, hemisphere in SIDES.items()
+            for measure, column in MEASURES.items()
+        },
+        main="energy",
+        about={"ish_pipeline": version("ish-pipeline"), "X": "expression energy, both hemispheres"},
+    )
+
+
+def _experiments(data_sets: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    images = [d["section_images"] for d in data_sets]
+    return {
+        **{name: [str(d[name] or "") for d in data_sets] for name in TEXTS},
+        "section_thickness_um": [float(d["section_thickness_um"]) for d in data_sets],
+        "reference_space_id": [int(d["reference_space_id"]) for d in data_sets],
+        "sections": [len(each) for each in images],
+        "sections_used": [sum(i["status"] not in UNUSED for i in each) for each in images],
+    }
+
+
+def _layer(
+    table: StructureTable, column: str, hemisphere: int, experiments: list[int], structures: list[int]
+) -> Float64:
+    """Return one measure of one side, (experiments, structures) float64."""
+    layer = np.full((len(experiments), len(structures)), 0.0 if column == "coverage" else np.nan)
+    here = np.asarray(table.columns["hemisphere_id"]) == hemisphere
+    row = {number: at for at, number in enumerate(experiments)}
+    place = {number: at for at, number in enumerate(structures)}
+    rows = [row[n] for n, used in zip(table.columns["section_data_set_id"], here, strict=True) if used]
+    places = [place[n] for n, used in zip(table.columns["structure_id"], here, strict=True) if used]
+    layer[rows, places] = np.asarray(table.columns[column], np.float64)[here]
+    return layer
+
+
+def _own_table(run: RunFolder) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    receipt = run.read_receipt("unionize")
+    if receipt is None or not receipt.ok:
+        raise MissingResultError(f"{run.path}: its last run made no structure table; see `ish status`")
+    path = run.require("structure_unionize.parquet")
+    return read_json(run.require("section_data_set.json")), read_table(path)
+
+
+def _add_structures(
+    structures: dict[int, Structure], run: RunFolder, ids: set[int], reference: Path | None
+) -> None:
+    """Add the structures of a run; DataError where its ontology lacks them or contradicts another run's."""
+    ontology = _ontology(run, reference)
+    lacking = sorted(ids - ontology.by_id.keys())
+    if lacking:
+        raise DataError(
+            f"{run.path}: structure {lacking[0]} is not in the ontology at hand; give --reference, the folder"
+            " that the run used"
+        )
+    for number in ids:
+        structure = ontology.by_id[number]
+        if structures.setdefault(number, structure) != structure:
+            raise DataError(
+                f"{run.path}: structure {number} is {structure.acronym} here, but"
+                f" {structures[number].acronym} in another run: export runs of one reference together"
+            )
+
+
+def _ontology(run: RunFolder, reference: Path | None) -> Ontology:
+    directory = reference or run_reference(run.path)
+    if directory is None:
+        return open_reference(None, GRID_LABELS_UM).ontology
+    try:
+        if is_brainglobe(directory):
+            where = directory / STRUCTURES
+            return parse_structures(json.loads(where.read_text(encoding="utf-8")), str(where))
+        return read_ontology(directory / ONTOLOGY)
+    except (PipelineError, OSError, ValueError) as error:
+        raise DataError(
+            f"{run.path}: its structures have no names: {error}; --reference says where they are now"
+        ) from None
