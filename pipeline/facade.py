@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.atomic import sweep
 from pipeline.config import Config, reference_directory
+from pipeline.detection import make_detector
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
@@ -17,9 +19,11 @@ from pipeline.model import SectionDataSet
 from pipeline.opening import run_reference
 from pipeline.provenance import checksum
 from pipeline.reference import ReferenceSpace
+from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
 from pipeline.schedule import STEPS, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
+from pipeline.stages_align import alignment_options
 from pipeline.store.run import STATES, Receipt, RunFolder
 from pipeline.summary import series_messages
 
@@ -72,7 +76,7 @@ def run(
     Raises
     ------
     ConfigError
-        what no series could run with: inputs, output folder, reference, engine.
+        what no series could run with: inputs, output folder, detector, aligner, reference, engine.
     """
     redo = _redo(options)
     _check_output(output)
@@ -87,6 +91,7 @@ def run(
         except DataError as error:
             broken.append(SeriesResult(source, None, {}, (str(error),)))
     if jobs:
+        _check_algorithms(jobs[0])
         _check_reference(jobs[0])
     listener(jobs, None)
     receipts = run_jobs(jobs, options.scheduler, options.workers, lambda receipt: listener(jobs, receipt))
@@ -183,6 +188,21 @@ def _check_reference(job: SeriesJob) -> None:
         load_reference(job, GRID_LABELS_UM)
     except PipelineError as error:
         raise ConfigError(f"reference: {error}") from None
+
+
+def _check_algorithms(job: SeriesJob) -> None:
+    """Build detector and aligner once before anything runs: a wrong word would fail every section."""
+    config = job.config
+    make_detector(config.detection.name, config.detection.configuration)
+    names = ("given", *ALIGNERS)
+    if config.alignment.name not in names:
+        near = difflib.get_close_matches(config.alignment.name, names, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"alignment.name: expected one of {', '.join(names)}; got {config.alignment.name!r}, did you mean"
+            f" {near!r}?"
+        )
+    if config.alignment.name != "given":
+        alignment_options(job)
 
 
 def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:

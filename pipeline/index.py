@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+Structures = str | int | Sequence[str | int]
 ROUGH = (
     "{} of {} contenders: their own grids are not at hand; outside the brain their r rests on codes of"
     " 8 bits, within {:.2g}"
@@ -87,8 +88,8 @@ class SearchIndex:
 
     def differential(
         self,
-        target: Sequence[str | int],
-        contrast: Sequence[str | int],
+        target: Structures,
+        contrast: Structures,
         *,
         voxels: str = "all",
         target_threshold: str | None = None,
@@ -99,7 +100,7 @@ class SearchIndex:
 
         Parameters
         ----------
-        target, contrast : structures             that share no voxel
+        target, contrast : one or more structures  that share no voxel
         target_threshold, contrast_threshold      "min,max" of the mean energy there, e.g. "1,50"
         top : int                                 how many; default all
 
@@ -113,7 +114,7 @@ class SearchIndex:
             Threshold.parse(target_threshold, "target threshold"),
             Threshold.parse(contrast_threshold, "contrast threshold"),
         )
-        wanted = [topmost(self.ontology, names) for names in (target, contrast)]
+        wanted = [topmost(self.ontology, _names(names)) for names in (target, contrast)]
         refuse_overlap(self.ontology, *wanted)
         sums = self._set(voxels)
         places = [
@@ -139,7 +140,7 @@ class SearchIndex:
         self,
         seed: int | str | Path | Float32,
         *,
-        domain: Sequence[str | int] = (),
+        domain: Structures = (),
         voxels: str = "all",
         top: int | None = 100,
     ) -> SearchResult:
@@ -148,7 +149,7 @@ class SearchIndex:
         Parameters
         ----------
         seed : an id of the index; a .mhd, zip or run; or a (P, I, R) float32 grid with NaN = no data
-        domain : structures                       default the whole voxel set
+        domain : one or more structures           default the whole voxel set
         top : int                                 how many; None for all
 
         Returns
@@ -157,7 +158,7 @@ class SearchIndex:
         experiment that shares fewer than two voxels or no variation with the seed is left out.
         """
         sums = self._set(voxels)
-        member, known = self._domain(domain, sums, voxels)
+        member, known = self._domain(_names(domain), sums, voxels)
         everywhere = voxels == "grid" and not domain
         brain, outside, notes = self._seed(seed, everywhere)
         probe = Probe.of(brain, member, outside)
@@ -364,6 +365,10 @@ def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:
     if space is None:
         return None
     return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um)
+
+
+def _names(structures: Structures) -> Sequence[str | int]:
+    return [structures] if isinstance(structures, str | int) else structures
 
 
 def _count(top: int | None, everything: int) -> int:

@@ -202,6 +202,12 @@ def test_bad_questions_say_what_is_expected(tmp_path: Path) -> None:
         index.differential([], ["TH"])
 
 
+def test_one_structure_needs_no_list(tmp_path: Path) -> None:
+    index = open_index(built(tmp_path, experiments(2, 5)))
+    assert index.differential("CTX", 4).rows() == index.differential(["CTX"], ["TH"]).rows()
+    assert index.correlation(101, domain="CTX").rows() == index.correlation("101", domain=[1]).rows()
+
+
 def test_an_empty_index_opens_and_says_so(tmp_path: Path) -> None:
     build_index(tmp_path / "index", [], space())
     index = open_index(tmp_path / "index")

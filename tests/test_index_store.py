@@ -184,7 +184,9 @@ def test_a_killed_build_holds_what_it_committed(tmp_path: Path) -> None:
         child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
-        time.sleep(delay * random.random())
+        until = time.monotonic() + delay * random.random()
+        while time.monotonic() < until:
+            held(path)  # others read meanwhile
         child.send_signal(signal.SIGKILL)
         lines = child.stdout.read().split(b"\n")
         child.stdout.close()

@@ -316,26 +316,29 @@ def _settle(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def pearson(x, y):  # type: ignore[no-untyped-def]
-    """Return Pearson's r over the places where neither is NaN, and how many these are."""
+    """Return Pearson's r over the places where neither is NaN, and how many these are.
+
+    Values of float32 add up without rounding where they are all the same, so that no variation is exactly 0.
+    """
     n = sx = sy = 0.0
-    low, high = np.inf, -np.inf
     for v in range(x.size):
-        there = (x[v] == x[v]) & (y[v] == y[v])
-        n += 1.0 if there else 0.0
-        sx += x[v] if there else 0.0
-        sy += y[v] if there else 0.0
-        low = min(low, y[v] if there else np.inf)
-        high = max(high, y[v] if there else -np.inf)
-    if n < 2.0 or not low < high:
-        return np.nan, n
-    mx, my = sx / n, sy / n
+        a, b = x[v], np.float64(y[v])
+        there = (a == a) & (b == b)
+        weight = 1.0 if there else 0.0
+        a = a if there else np.float64(0)
+        b = b if there else np.float64(0)
+        n += weight
+        sx += a * weight  # the product keeps this loop in vector registers
+        sy += b * weight
+    mx, my = sx / max(n, 1.0), sy / max(n, 1.0)
     xy = xx = yy = 0.0
     for v in range(x.size):
-        there = (x[v] == x[v]) & (y[v] == y[v])
-        a = x[v] - mx if there else 0.0
-        b = y[v] - my if there else 0.0
-        xy += a * b
-        xx += a * a
-        yy += b * b
-    r = xy / np.sqrt(xx * yy) if xx > 0.0 else np.nan
-    return (min(max(r, -1.0), 1.0) if xx > 0.0 else np.nan), n
+        a, b = x[v], np.float64(y[v])
+        there = (a == a) & (b == b)
+        p = a - mx if there else 0.0
+        q = b - my if there else 0.0
+        xy += p * q
+        xx += p * p
+        yy += q * q
+    defined = (n >= 2.0) & (xx > 0.0) & (yy > 0.0)
+    return (min(max(xy / np.sqrt(xx * yy), -1.0), 1.0) if defined else np.nan), n

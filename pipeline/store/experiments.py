@@ -175,7 +175,8 @@ def _journal(path: Path) -> list[dict[str, Any]]:
 
 def _table(path: Path) -> ExperimentTable:
     try:
-        table = pyarrow.parquet.read_table(path)
+        # read at once: a writer may put a new table in this one's place between two looks
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(path.read_bytes()))
         meta = table.schema.metadata or {}
         sequence, epoch = (int(meta[key]) for key in (b"ish_sequence", b"ish_epoch"))
         return ExperimentTable(sequence, epoch, _columns(table))

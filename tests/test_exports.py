@@ -1,0 +1,208 @@
+"""Finished runs in other programs' forms, opened by those programs' own readers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import SimpleITK
+import zarr
+from conftest import ID, Ish
+from ome_zarr_models.v05 import Image
+from ome_zarr_models.v05.image_label import ImageLabel
+from ome_zarr_models.v05.labels import Labels
+
+from pipeline import affine
+from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.exports import FORMATS, export, find_runs
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.metaimage import read_grid
+from pipeline.store.run import Receipt, RunFolder, write_json
+
+OTHER = 900004
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    """A folder of two runs: the finished one, and the same under another id and gene."""
+    folder = tmp_path / "runs"
+    for number in (int(ID), OTHER):
+        shutil.copytree(finished, folder / str(number))
+    _renumber(folder / str(OTHER))
+    return folder
+
+
+def _renumber(run: Path) -> None:
+    described = json.loads((run / "section_data_set.json").read_text())
+    write_json(run / "section_data_set.json", described | {"id": OTHER, "gene": "Gad1"})
+    table = pandas.read_parquet(run / "structure_unionize.parquet")
+    table["section_data_set_id"] = OTHER
+    table["expression_energy"] *= 2
+    table.to_parquet(run / "structure_unionize.parquet", index=False)
+
+
+def test_tables_open_in_pandas_with_names_and_plain_types(runs: Path, tmp_path: Path) -> None:
+    paths = export(runs, "csv", tmp_path / "out").files
+    options = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
+    table, same = pandas.read_csv(paths[0], **options), pandas.read_parquet(paths[1])
+    assert list(table.columns) == list(same.columns)
+    assert list(table.columns[:6]) == [
+        "section_data_set_id", "gene", "structure_id", "structure_acronym", "structure_name", "hemisphere_id",
+    ]  # fmt: skip
+    assert {str(t) for t in same.dtypes} == {"int64", "object", "float64"}
+    assert set(table["section_data_set_id"]) == {int(ID), OTHER}
+    thalamus = table[(table.structure_acronym == "TH") & (table.hemisphere_id == 1)]
+    assert list(thalamus.structure_name) == ["Thalamus"] * 2
+    assert list(thalamus.gene) == ["Phantom", "Gad1"]
+    for name in table.columns:
+        np.testing.assert_array_equal(table[name].to_numpy(), same[name].to_numpy())
+    text = paths[0].read_bytes()
+    assert not text.startswith(b"\xef\xbb\xbf")
+    text.decode("utf-8")
+    assert b"\r" not in text
+
+
+def test_the_table_of_a_run_itself_opens_everywhere(finished: Path) -> None:
+    table = pandas.read_csv(finished / "structure_unionize.csv", float_precision="round_trip")
+    same = pandas.read_parquet(finished / "structure_unionize.parquet")
+    pandas.testing.assert_frame_equal(table, same)
+    assert "index" not in "".join(table.columns).lower()
+    with (finished / "structure_unionize.csv").open(newline="") as file:
+        assert {len(row) for row in csv.reader(file)} == {len(table.columns)}
+
+
+def test_anndata_is_experiments_by_structures(runs: Path, tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    (path,) = export(runs, "anndata", tmp_path).files
+    data = anndata.read_h5ad(path)
+    rows = pandas.read_parquet(runs / ID / "structure_unionize.parquet")
+    assert list(data.obs_names) == [ID, str(OTHER)]
+    assert list(data.obs["gene"]) == ["Phantom", "Gad1"]
+    assert list(data.obs["sections_used"]) == [6, 6]
+    assert data.n_vars == rows.structure_id.nunique()
+    assert (data.var.loc["TH", "name"], data.var.loc["TH", "structure_id"]) == ("Thalamus", 549)
+    assert data.var.loc["TH", "color"].startswith("#")
+    assert data.var_names[0] == "root"
+    columns = {"energy": "expression_energy", "density": "expression_density",
+               "intensity": "expression_intensity", "coverage": "coverage"}  # fmt: skip
+    for side, hemisphere in (("", 3), ("_left", 1), ("_right", 2)):
+        here = rows[rows.hemisphere_id == hemisphere].set_index("structure_id")
+        for layer, column in columns.items():
+            expected = here[column].reindex(data.var["structure_id"]).to_numpy()
+            expected = np.nan_to_num(expected) if layer == "coverage" else expected
+            np.testing.assert_array_equal(data[ID].layers[layer + side][0], expected)
+    np.testing.assert_array_equal(data.X, data.layers["energy"])
+    np.testing.assert_allclose(data.X[1], 2 * data.X[0])
+
+
+def test_anndata_that_is_not_installed_is_one_line(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "anndata", None)
+    with pytest.raises(ConfigError, match=r"pip install 'ish-pipeline\[anndata\]'"):
+        export(runs, "anndata", tmp_path)
+
+
+def test_transforms_are_what_itk_applies(finished: Path, tmp_path: Path) -> None:
+    files = {path.stem: path for path in export(finished, "tfm", tmp_path).files}
+    alignment = read_alignment(finished / "alignment.json")
+    rng = np.random.default_rng(4)
+    points = rng.uniform(0, 9000, (20, 3))
+    space = alignment.alignment3d
+    for name, matrix in (
+        ("volume_to_reference", space.volume_to_reference),
+        ("reference_to_volume", space.reference_to_volume),
+    ):
+        transform = SimpleITK.ReadTransform(str(files[name]))
+        found = [transform.TransformPoint(p) for p in points.tolist()]
+        np.testing.assert_allclose(found, affine.apply(matrix, points), rtol=0, atol=1e-9)
+    for section in alignment.sections:
+        placed = section.alignment2d
+        for name, matrix in (
+            (f"section_{placed.section_number:04d}_to_volume", placed.section_to_volume),
+            (f"volume_to_section_{placed.section_number:04d}", placed.volume_to_section),
+        ):
+            transform = SimpleITK.ReadTransform(str(files[name]))
+            found = [transform.TransformPoint(p) for p in points[:, :2].tolist()]
+            np.testing.assert_allclose(found, affine.apply(matrix, points[:, :2]), rtol=0, atol=1e-9)
+    assert len(files) == 2 + 2 * len(alignment.sections)
+    assert "LPS mm" in files["volume_to_reference"].read_text()
+
+
+def test_masks_open_as_image_and_labels_with_physical_units(finished: Path) -> None:
+    path = sorted((finished / "expression.zarr").glob("[0-9]*"))[2]
+    group = zarr.open_group(path, mode="r")
+    image, label = Image.from_zarr(group), ImageLabel.from_zarr(group["labels/expressing"])
+    assert Labels.from_zarr(group["labels"]).attributes.ome.labels == ["expressing"]
+    for multiscale in (image.ome_attributes.multiscales[0], label.attributes.ome.multiscales[0]):
+        assert [(a.name, a.type, a.unit) for a in multiscale.axes] == [
+            ("y", "space", "micrometer"), ("x", "space", "micrometer"),
+        ]  # fmt: skip
+        assert multiscale.datasets[0].coordinateTransformations[0].scale == [16.0, 16.0]
+    for level in (key for key in group.array_keys()):
+        np.testing.assert_array_equal(group[f"labels/expressing/{level}"][...], group[level][...] > 0)
+    assert group["labels/expressing/0"].dtype.kind == "u"
+
+
+def test_metaimage_and_data_set_xml_of_one_and_of_many(runs: Path, tmp_path: Path) -> None:
+    one = export(runs / ID, "metaimage", tmp_path / "one").files
+    assert {path.parent for path in one} == {tmp_path / "one"}
+    assert len(one) == 7
+    many = export(runs, "metaimage", tmp_path / "many").files
+    assert {path.parent.name for path in many} == {ID, str(OTHER)}
+    np.testing.assert_array_equal(
+        read_grid(tmp_path / "one" / "energy.mhd"), read_grid(tmp_path / "many" / ID / "energy.mhd")
+    )
+    assert [p.name for p in export(runs, "data-set-xml").files] == ["data_set.xml"] * 2
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_runs_without_results_are_left_out_and_told(form: str, runs: Path, tmp_path: Path) -> None:
+    for name in ("alignment.json", "grid.zarr"):
+        path = runs / str(OTHER) / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    RunFolder(runs / str(OTHER)).write_receipt(Receipt("unionize", "left out", "", "there is no grid"))
+    exported = export(runs, form, tmp_path / "out")
+    assert exported.files
+    assert [line.partition(":")[0] for line in exported.left_out] == [f"{OTHER} is left out"]
+    with pytest.raises(MissingResultError):
+        export(runs / str(OTHER), form, tmp_path / "alone")
+
+
+def test_structures_without_a_name_are_refused(runs: Path, tmp_path: Path) -> None:
+    graph = {"msg": [{"id": 997, "acronym": "root", "name": "root", "children": []}]}
+    (tmp_path / "structure_graph_1.json").write_text(json.dumps(graph))
+    with pytest.raises(DataError, match="is not in the ontology at hand; give --reference"):
+        export(runs, "csv", reference=tmp_path)
+    with pytest.raises(DataError, match="its structures have no names"):
+        export(runs, "csv", reference=tmp_path / "gone")
+
+
+def test_runs_of_different_references_are_not_mixed(runs: Path, tmp_path: Path) -> None:
+    from_phantom = export(runs, "csv").files[0]
+    names = pandas.read_csv(from_phantom, keep_default_na=False)
+    children = [
+        {"id": int(i), "acronym": f"x{i}", "name": "another"} for i in set(names.structure_id) - {997}
+    ]
+    graph = {"msg": [{"id": 997, "acronym": "root", "name": "root", "children": children}]}
+    (tmp_path / "structure_graph_1.json").write_text(json.dumps(graph))
+    told: dict[str, Any] = json.loads((runs / str(OTHER) / "provenance.json").read_text())
+    write_json(runs / str(OTHER) / "provenance.json", told | {"reference_directory": str(tmp_path)})
+    with pytest.raises(DataError, match="in another run: export runs of one reference together"):
+        export(runs, "csv")
+
+
+def test_what_is_no_run_and_no_form(runs: Path, tmp_path: Path, ish: Ish) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="expected a run folder"):
+        find_runs(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="expected one of metaimage, data-set-xml, tfm, csv, anndata"):
+        export(runs, "xlsx")
+    assert ish("export", runs, "--format", "csv") == 0
+    assert (runs / "export" / "structure_unionize.csv").exists()

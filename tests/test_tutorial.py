@@ -1,0 +1,142 @@
+"""The tutorial: what docs/tutorial.md types is run, and must give what it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import affine
+from pipeline.cli import main
+from pipeline.cli.console import OUT
+from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.images import write_image
+from pipeline.model import Float64, SeriesAlignment
+from pipeline.phantom import Scene, render_section
+from pipeline.scenes import phantom_scene, render_options
+
+ROOT = Path(__file__).parent.parent
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+SPACING = 8
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command of the transcript and what it shows."""
+
+    command: str
+    shown: str
+
+
+def transcript() -> list[Typed]:
+    """Return the commands of all console blocks, in order."""
+    blocks = re.findall(r"^```console\n(.*?)^```", TUTORIAL.read_text(encoding="utf-8"), re.S | re.M)
+    steps = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.M)[1:]]
+    return [Typed(*step.split("\n", 1)) for step in steps]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    options = {"seed": 1, "stain_gain": 0.1, "texture": 0.1}
+    return phantom_scene("sagittal", 20, 32.0, render_options(options))
+
+
+@pytest.fixture(scope="module")
+def desk(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 20 plain JPEGs, as a slide scanner leaves them, and the configurations."""
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    for number in range(20):
+        name = f"Slide3_2024-05-01_{number + 1:03d}_10x.jpg"
+        write_image(folder / "my-sections" / name, render_section(scene, number).pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(desk: Path) -> list[tuple[Typed, int, str]]:
+    """Everything that the tutorial types, with what came back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(desk)
+        patch.delenv("ISH_REFERENCE", raising=False)
+        patch.setattr(OUT, "width", 200)
+        return [(typed, *_type(typed.command, patch)) for typed in transcript()]
+
+
+def _type(command: str, patch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Run a command; `ish` in this process, where it need not be imported anew."""
+    words = shlex.split(command)
+    if words[0] != "ish":
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr
+    assert not {"|", "&&", ";", ">"} & set(words)
+    patch.setattr("sys.argv", words)
+    said, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    return status, said.getvalue()
+
+
+def test_what_is_typed_gives_what_is_shown(answers: list[tuple[Typed, int, str]]) -> None:
+    assert len(answers) >= 10
+    for typed, status, came in answers:
+        assert status == 0, f"$ {typed.command}\n{came}"
+        assert doctest.OutputChecker().check_output(typed.shown, came, LOOSELY), f"$ {typed.command}\n{came}"
+
+
+def test_the_report_opens(answers: list[tuple[Typed, int, str]], desk: Path) -> None:
+    class Page(HTMLParser):
+        pictures = 0
+        outside = 0
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            sources = [value or "" for name, value in attrs if name in ("src", "href")]
+            self.pictures += sum(value.startswith("data:image/") for value in sources)
+            self.outside += sum(tag in ("img", "script", "link") and "//" in value[:8] for value in sources)
+
+    page = Page()
+    text = (desk / "runs" / "1001" / "report.html").read_text(encoding="utf-8")
+    page.feed(text)
+    assert page.pictures >= 20
+    assert page.outside == 0
+    assert all(f"{SPACING * n}" in text for n in range(1, 21))
+
+
+def test_the_sections_lie_where_they_were_cut(
+    answers: list[tuple[Typed, int, str]], desk: Path, scene: Scene
+) -> None:
+    """Pixels of tissue, through the alignment found and through the one that drew them."""
+    found = read_alignment(desk / "runs" / "1001" / "alignment.json")
+    off = []
+    for number, image in enumerate(scene.images):
+        width, height = scene.geometry.size_px(image)
+        across = np.linspace(0.3, 0.7, 5)
+        points = np.stack(np.meshgrid(across * width, across * height), axis=-1).reshape(-1, 2)
+        here = _to_reference(found, SPACING * (number + 1), points)
+        true = _to_reference(scene.geometry.alignment, image.section_number, points)
+        off.append(np.linalg.norm(here - true, axis=1))
+    assert np.median(off) < 150.0
+    assert np.percentile(off, 95) < 400.0
+
+
+def _to_reference(alignment: SeriesAlignment, number: int, points: Float64) -> Float64:
+    section = alignment.of(number)
+    assert section is not None
+    plane = affine.apply(section.alignment2d.section_to_volume, points)
+    volume = np.column_stack([plane, np.full(len(plane), number * 25.0)])
+    return affine.apply(alignment.alignment3d.volume_to_reference, volume)
