@@ -119,9 +119,10 @@ def _above_ramp(values: UInt8, ramp: Int32, pitch: int, first: int, out: UInt8) 
         end = values.size if last else min(values.size, ((node + 1) * scale + pitch) // 2 - first)
         here, there = ramp[max(node, 0)], ramp[min(node + 1, ramp.size - 1)]
         slope = np.int32(there - here)
-        offset = np.int32(here * scale + slope * (2 * first + 1 - pitch - node * scale))
+        # counted from the start of the stretch, so that nothing leaves 32 bits
+        offset = np.int32(here * scale + slope * (2 * (first + x) + 1 - pitch - node * scale))
         for k in range(x, end):
-            out[k] = np.int32(values[k]) * one > offset + slope * np.int32(2 * k)
+            out[k] = np.int32(values[k]) * one > offset + slope * np.int32(2 * (k - x))
         x, node = max(x, end), node + 1
 
 
