@@ -23,6 +23,8 @@ JOIN_UM = 100.0  # pieces nearer to one another than twice this are one
 LARGE = 0.35  # of the largest piece
 MARGIN_UM = 300.0
 USUAL_MM = (2.0, 40.0)  # of the tissue of a section of a rodent brain, its longer side
+CAN_BE_BOXED = "if not of one section, --boxes largest keeps the largest; or put boxes into sections.csv"
+IS_BOXED = "only the largest counts, green on the sheet: is it the right one everywhere?"
 TILE_PX = 220
 CAPTION_PX = 34
 WIDEST = 8
@@ -74,15 +76,14 @@ def notes(seen: Look) -> str:
     return f"{len(seen.pieces_px)} pieces of tissue" if len(seen.pieces_px) > 1 else ""
 
 
-def doubts(looks: Sequence[Look]) -> list[str]:
-    """Return warnings about what the images show."""
+def doubts(looks: Sequence[Look], *, boxed: bool = False) -> list[str]:
+    """Return warnings about what the images show; `boxed`: the largest of several pieces has a box."""
     found = [f"{seen.trouble}; a run leaves it out" for seen in looks if seen.trouble]
     several = [seen.number for seen in looks if len(seen.pieces_px) > 1]
     if several:
         found.append(
             f"several large pieces of tissue on {len(several)} of {len(looks)} sections, first {several[0]}:"
-            " where they are not of one brain section, --boxes largest keeps the largest, or put boxes into"
-            " sections.csv"
+            f" {IS_BOXED if boxed else CAN_BE_BOXED}"
         )
     sizes = [max(seen.tissue_mm) for seen in looks if seen.pieces_px]
     if sizes and not USUAL_MM[0] <= float(np.median(sizes)) <= USUAL_MM[1]:

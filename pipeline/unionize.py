@@ -232,19 +232,22 @@ def unionize_energy(grids: Float32, index: LabelIndex, hemisphere: UInt8) -> Ene
     grids : (grids, P, I, R) float32   NaN = no data
     index, hemisphere                  as `unionize` takes them
     """
-    order, bounds = _sorted_voxels(index, hemisphere)
-    voxels = index.propagate(np.diff(bounds).reshape(-1, 2).astype(np.float64))
+    order, stretches = _sorted_voxels(index, hemisphere)
+    voxels = np.zeros((len(index.structure_ids), 2))
+    np.add.at(voxels, (stretches[:, 2], stretches[:, 3]), stretches[:, 1] - stretches[:, 0])
+    _climb(index.climb, voxels)
     present = np.flatnonzero(voxels.sum(axis=1))
     place = np.full(len(voxels), -1)
     place[present] = np.arange(len(present))
-    own, climb = np.where(index.own < 0, -1, place[index.own]), place[index.climb]
-    lanes = np.zeros((len(grids), len(present), _LANES))
-    near = np.empty(int(np.prod(index.shape)), np.float32)  # one grid, close to the core
-    values = np.empty(len(order), np.float32)
-    for grid, totals in zip(grids, lanes, strict=True):
-        near[:] = index.flat(grid)
-        _sum_sorted(near, order, bounds, own, values, totals)
+    stretches[:, 2], climb = place[stretches[:, 2]], place[index.climb]
+    lanes = np.empty((len(grids), len(present), _LANES))
+    near = np.empty(int(np.prod(index.shape)), np.float32)  # one grid and its sums, close to the core
+    values, totals = np.empty(len(order), np.float32), np.empty(lanes.shape[1:])
+    for grid, row in zip(grids, lanes, strict=True):
+        near[:], totals[:] = index.flat(grid), 0.0
+        _sum_sorted(near, order, stretches, values, totals)
         _climb(climb, totals)
+        row[:] = totals
     return EnergyTable(np.array(index.structure_ids, np.int64)[present], voxels[present], lanes)
 
 
@@ -254,14 +257,27 @@ def _both(left_right: Float64) -> Float64:
 
 
 def _sorted_voxels(index: LabelIndex, hemisphere: UInt8) -> tuple[npt.NDArray[np.int32], Int64]:
-    """Return the labelled voxels sorted by label and side, and where each label's left and right begin."""
+    """Return the labelled voxels sorted by label and side, neighbours near one another.
+
+    Returns
+    -------
+    order : (labelled,) int32          places in memory order
+    stretches : (stretches, 4) int64   start and stop in `order`, position in `structure_ids`, side
+    """
     starts, stops, labels = index.runs.T.astype(np.int64)
     lengths = stops - starts
     voxels = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
     side, step = index.sides(hemisphere)
-    keys = np.repeat(labels, lengths) * 2 + side[(voxels // step) % len(side)]
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=2 * len(index.label_ids)))])
-    return voxels[np.argsort(keys, kind="stable")].astype(np.int32), bounds.astype(np.int64)
+    keys, member = np.unique(
+        np.repeat(labels, lengths) * 2 + side[(voxels // step) % len(side)], return_inverse=True
+    )
+    middle = np.argsort(np.bincount(member, weights=voxels) / np.bincount(member), kind="stable")
+    rank = np.empty(len(keys), np.int64)
+    rank[middle] = np.arange(len(keys))
+    ends = np.cumsum(np.bincount(member)[middle])
+    begins = np.append(0, ends[:-1])
+    stretches = np.stack([begins, ends, index.own[keys[middle] // 2], keys[middle] % 2], axis=1)
+    return voxels[np.argsort(rank[member], kind="stable")].astype(np.int32), stretches
 
 
 def _turns(side: Int64) -> Int64:
@@ -310,18 +326,16 @@ def _accumulate(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _sum_sorted(near, order, bounds, own, values, totals):  # type: ignore[no-untyped-def]
+def _sum_sorted(near, order, stretches, values, totals):  # type: ignore[no-untyped-def]
     """Add count, sum and sum of squares of every label to its structure: left in lanes 0-2, right in 4-6."""
     for v in range(order.size):
         values[v] = near[np.uint32(order[v])]
-    for stretch in range(bounds.size - 1):
-        start, stop = bounds[stretch], bounds[stretch + 1]
-        if start < stop:
-            n, total, squares = _moments(values[start:stop])
-            structure, lane = own[stretch // 2], 4 * (stretch % 2)
-            totals[structure, lane] += n
-            totals[structure, lane + 1] += total
-            totals[structure, lane + 2] += squares
+    for stretch in range(stretches.shape[0]):
+        start, stop, structure, side = stretches[stretch]
+        n, total, squares = _moments(values[start:stop])
+        totals[structure, 4 * side] += n
+        totals[structure, 4 * side + 1] += total
+        totals[structure, 4 * side + 2] += squares
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)

@@ -223,6 +223,7 @@ def test_several_pieces_are_told_and_boxed_on_request(tmp_path: Path, ish: Ish) 
     assert [len(seen.pieces_px) for seen in looks] == [1, 2, 1]
     assert any("pieces of tissue on 1 of 3 sections, first 16" in line for line in doubts(looks))
     assert largest_boxes(looks).keys() == {16}
+    assert any("is it the right one everywhere?" in line for line in doubts(looks, boxed=True))
     assert ish("init", tmp_path, "--plane", "coronal", "--thickness-um", 25, "--boxes", "largest") == 0
     first, second, third = read_series(tmp_path, probe_any).data_set.section_images
     assert first.tissue_box_px is third.tissue_box_px is None

@@ -137,5 +137,6 @@ def _tell(found: Survey, made: Draft, looks: list[Look]) -> None:
     say(f"section numbers: {found.reading.how} in the names; {summary(made)}")
     say(f"id {data_set.id}, {data_set.plane_of_section}, {data_set.section_thickness_um:g} um thick")
     say(f"look at {found.folder / CONTACT_SHEET}: every image in its order")
-    for line in (*made.warnings, *doubts(looks)):
+    boxed = any(image.tissue_box_px for image in data_set.section_images)
+    for line in (*made.warnings, *doubts(looks, boxed=boxed)):
         say(f"warning: {line}")

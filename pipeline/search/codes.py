@@ -27,6 +27,7 @@ UInt16 = npt.NDArray[np.uint16]
 MISSING = 0xFFFF
 MISSING_OUTSIDE = 0xFF
 CODE_ERROR = 2.0**-11  # a code's largest error, relative to its value
+SMALLEST_CODE = 2.0**-61  # and in units of its row, where that is more: the smallest code stands for 0 too
 LARGEST_ENERGY = 1e12  # squares and their sums stay well inside float32
 FINE_BYTES = BLOCK + BLOCK // 2  # a block's bits 4-11, then its bits 0-3, two voxels a byte
 _STEPS = 254.0

@@ -16,7 +16,16 @@ from numba import njit
 
 from pipeline.errors import DataError
 from pipeline.model import Bool, Float32, Float64, Int64
-from pipeline.search.codes import CODE_ERROR, MISSING, MISSING_OUTSIDE, UInt16, coarse, decode, unit
+from pipeline.search.codes import (
+    CODE_ERROR,
+    MISSING,
+    MISSING_OUTSIDE,
+    SMALLEST_CODE,
+    UInt16,
+    coarse,
+    decode,
+    unit,
+)
 from pipeline.search.order import block_runs
 from pipeline.search.sums import Block, Scales
 
@@ -112,7 +121,7 @@ def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64
         sums[complete] = _complete_sums(block, rows[complete], probe, known[:, complete], one[complete])
     joint = rows[~complete]
     sums[~complete] = _in_groups(_scan_joint, 2, block.codes, joint, probe.runs, (probe.weights, probe.valid))
-    error[:] = CODE_ERROR**2 * sums[:, _YY]
+    error[:] = CODE_ERROR**2 * sums[:, _YY] + SMALLEST_CODE**2 * sums[:, _N]
     if probe.outside.size:
         outer = np.zeros((len(rows), 6))
         _scan_outside(block.outside, rows, probe.outside_weights, probe.outside_valid, outer)
@@ -168,12 +177,12 @@ def estimate(scanned: Float64) -> Estimate:
     return Estimate(np.where(told & enough, r, np.where(enough, 0.0, np.nan)), np.where(told, bound, np.inf))
 
 
-def contenders(estimate: Estimate, top: int) -> Int64:
+def contenders(drawn: Estimate, top: int) -> Int64:
     """Return which experiments may be among the `top` best, however r lies within its bounds."""
-    defined = np.flatnonzero(~np.isnan(estimate.r))
+    defined = np.flatnonzero(~np.isnan(drawn.r))
     if len(defined) <= top:
         return defined
-    low, high = (estimate.r + sign * estimate.bound for sign in (-1, 1))
+    low, high = (drawn.r + sign * drawn.bound for sign in (-1, 1))
     bar = np.partition(low[defined], len(defined) - top)[len(defined) - top]
     return np.asarray(defined[high[defined] >= bar])
 
