@@ -171,12 +171,16 @@ def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> An
 def _grid_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     states = {name: [receipt.state, receipt.digest] for name, receipt in upstream.items()}
     numbers = [s.section_number for s in job.sections]
-    return [states, numbers, job.data_set.section_thickness_um, job.config.gridding.model_dump()]
+    frame = [numbers, job.data_set.section_thickness_um, _reference_key(job)]
+    return [states, frame, job.config.gridding.model_dump()]
+
+
+def _reference_key(job: SeriesJob) -> Any:
+    return [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
 
 
 def _unionize_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
-    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
-    return [upstream["grid"].digest, reference, job.config.unionize.model_dump(), job.data_set.id]
+    return [upstream["grid"].digest, _reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
 
 
 def _always(job: SeriesJob, section: None, upstream: Upstream) -> Any:

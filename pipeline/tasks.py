@@ -34,12 +34,13 @@ def run_task(
     blocked = stage.blocked(job, section, upstream)
     if blocked:
         return _keep(job, Receipt(name, "left out", "", message=blocked))
-    digest = _digest([code_digest(), stage.name, stage.key(job, section, upstream)])
-    earlier = job.run.read_receipt(name)
-    if earlier and _stands(stage, job, section, earlier, digest):
-        return earlier
+    digest = ""
     wall, cpu = time.perf_counter(), time.thread_time()
     try:
+        digest = _digest([code_digest(), stage.name, stage.key(job, section, upstream)])
+        earlier = job.run.read_receipt(name)
+        if earlier and _stands(stage, job, section, earlier, digest):
+            return earlier
         facts = stage.run(job, section, upstream, digest)
         state, message = "done", ""
     except PipelineError as error:
