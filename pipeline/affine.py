@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DataError
-from pipeline.model import EXTENT_UM, Float64
+from pipeline.model import EXTENT_UM, Float64, affine_inverse
 
 
 def apply(matrix: Float64, points: npt.ArrayLike) -> Float64:
@@ -35,8 +35,7 @@ def apply(matrix: Float64, points: npt.ArrayLike) -> Float64:
 
 def invert(matrix: Float64) -> Float64:
     """Return the (d, d + 1) inverse; `numpy.linalg.LinAlgError` where there is none."""
-    linear = np.linalg.inv(matrix[:, :-1])
-    return np.column_stack([linear, -linear @ matrix[:, -1]])
+    return affine_inverse(matrix)
 
 
 def compose(last: Float64, *earlier: Float64) -> Float64:

@@ -30,14 +30,6 @@ TRUNCATE_SIGMA = 4.0
 LEAST_REACH_UM = 50.0
 
 
-@dataclass(frozen=True)
-class GriddingParameters:
-    """Gaussian sigmas of the smoothing in plane and along the cutting axis, in um."""
-
-    smoothing_um: float = 200.0
-    z_smoothing_um: float = 140.0
-
-
 @dataclass(frozen=True, eq=False)
 class SectionCells:
     """Sums of one section over square cells of `pitch_px` stored pixels, anchored at the image's origin.

@@ -125,7 +125,7 @@ class Alignment2d:
         name = f"Alignment2d of section {self.section_number}"
         forward = _invertible(name, self.section_to_volume, (2, 3))
         object.__setattr__(self, "section_to_volume", forward)
-        backward = _inverse(forward) if self.volume_to_section is None else self.volume_to_section
+        backward = affine_inverse(forward) if self.volume_to_section is None else self.volume_to_section
         object.__setattr__(self, "volume_to_section", _invertible(name, backward, (2, 3)))
 
 
@@ -140,11 +140,12 @@ class Alignment3d:
     def __post_init__(self) -> None:
         forward = _invertible("Alignment3d", self.volume_to_reference, (3, 4))
         object.__setattr__(self, "volume_to_reference", forward)
-        backward = _inverse(forward) if self.reference_to_volume is None else self.reference_to_volume
+        backward = affine_inverse(forward) if self.reference_to_volume is None else self.reference_to_volume
         object.__setattr__(self, "reference_to_volume", _invertible("Alignment3d", backward, (3, 4)))
 
 
-def _inverse(matrix: Float64) -> Float64:
+def affine_inverse(matrix: Float64) -> Float64:
+    """Return the (d, d + 1) inverse; `numpy.linalg.LinAlgError` where there is none."""
     linear = np.linalg.inv(matrix[:, :-1])
     return np.column_stack([linear, -linear @ matrix[:, -1]])
 

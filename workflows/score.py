@@ -20,6 +20,7 @@ import imagecodecs
 import numpy as np
 
 from pipeline import gridding
+from pipeline.config import GriddingConfig
 from pipeline.errors import DataError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.series import read_series
@@ -70,10 +71,10 @@ def gridded_truth(
         sums = gridding.accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
         rectangle = (0, 0, dark.shape[1], dark.shape[0])
         cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
-        smooth = gridding.smooth(cells, gridding.GriddingParameters().smoothing_um)
+        smooth = gridding.smooth(cells, GriddingConfig().smoothing_um)
         z_um = data_set.z_um(section.section_number)
         placed.append(gridding.PlacedSection(smooth, z_um, aligned.alignment2d.volume_to_section))
-    z_smoothing = gridding.GriddingParameters().z_smoothing_um
+    z_smoothing = GriddingConfig().z_smoothing_um
     return gridding.assemble(placed, alignment.alignment3d, reference.grid, data_set.spacing_um, z_smoothing)
 
 

@@ -130,10 +130,6 @@ class RunFolder:
         """Write `volume.zarr`: the specimen as reconstructed from its sections."""
         write_bundle(self.path / "volume.zarr", arrays, attributes)
 
-    def read_volume(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """Read the reconstructed specimen and its attributes."""
-        return read_bundle(self.path / "volume.zarr")
-
     def write_receipt(self, receipt: Receipt) -> None:
         """Write what a task says of itself, last of all its outputs."""
         with replacing(self.path / "receipts" / f"{receipt.task}.json") as fresh:
