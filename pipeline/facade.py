@@ -23,7 +23,7 @@ from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
 from pipeline.schedule import STEPS, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
-from pipeline.stages_align import alignment_options
+from pipeline.stages_align import check_alignment
 from pipeline.store.run import STATES, Receipt, RunFolder
 from pipeline.summary import series_messages
 
@@ -201,8 +201,7 @@ def _check_algorithms(job: SeriesJob) -> None:
             f"alignment.name: expected one of {', '.join(names)}; got {config.alignment.name!r}, did you mean"
             f" {near!r}?"
         )
-    if config.alignment.name != "given":
-        alignment_options(job)
+    check_alignment(job)
 
 
 def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:

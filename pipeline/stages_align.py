@@ -66,11 +66,18 @@ def _tsv(alignment: SeriesAlignment | None) -> Any:
     return [affine.to_itk(space.volume_to_reference), sections]
 
 
-def _given_path(job: SeriesJob) -> Path | None:
-    """Return the file that gives the alignment: the configured one, else the series' own."""
+def check_alignment(job: SeriesJob) -> None:
+    """Raise ConfigError where the configuration of the series' alignment holds what no aligner takes."""
+    if job.config.alignment.name != "given":
+        alignment_options(job)
+        return
     unknown = job.config.alignment.configuration.keys() - {"path"}
     if unknown:
         raise ConfigError(f"alignment given: unknown key {sorted(unknown)[0]}; known: path")
+
+
+def _given_path(job: SeriesJob) -> Path | None:
+    """Return the file that gives the alignment: the configured one, else the series' own."""
     configured = job.config.alignment.configuration.get("path")
     if configured:
         return Path(configured)
