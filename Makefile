@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help setup demo demo-given test test-slow bench-align lint types lock clean
+.PHONY: help setup demo demo-given test test-slow bench bench-align lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -32,6 +32,9 @@ test: $(READY) lint types  ## every test of the daily suite
 
 test-slow: $(READY)  ## the slow families
 	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)  ## ratios against what most people write, and against merely reading the files
+	$(BIN)/python workflows/benchmark.py
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
 	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5

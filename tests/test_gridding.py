@@ -47,6 +47,19 @@ def test_counts_are_conserved_from_pixels_to_cells(seed: int, size: int, pitch: 
     assert sums.sum_pixel_intensity.sum() == darkness[valid].sum(dtype=int)
 
 
+@pytest.mark.parametrize("pitch", [1, 48, 300, 1100])
+def test_accumulate_of_a_wide_image_equals_reduceat(pitch: int) -> None:
+    darkness, expression, valid = _image(pitch, (611, 2307))
+    darkness[:300, :1200], expression[:300, :1200] = 255, 255
+    rows, columns = np.arange(0, 611, pitch), np.arange(0, 2307, pitch)
+    inside = valid.astype(np.int64)
+    expected = (inside, inside * (expression > 0), inside * expression, inside * darkness)
+    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    for found, values in zip(sums.arrays().values(), expected, strict=True):
+        oracle = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+        np.testing.assert_array_equal(found, oracle)
+
+
 def test_unequal_shapes_are_refused() -> None:
     darkness, expression, valid = _image(0, (8, 8))
     with pytest.raises(DataError, match="expected one shape"):

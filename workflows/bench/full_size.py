@@ -1,0 +1,74 @@
+"""Render a sagittal series as large as real ones: JPEG-compressed tiles, 70 MP a section, given alignment.
+
+    python workflows/bench/full_size.py FOLDER --sections 20 --resolution-um 1.18
+
+Half a minute a section; sections that are there already are kept, so it may be stopped and started again.
+The phantom brain is cut at 1.18 um a pixel, with the stain texture, dust and bubbles of real slides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import tifffile
+
+from pipeline.atomic import replacing
+from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.sections_csv import write_manifest
+from pipeline.model import UInt8
+from pipeline.phantom import RenderOptions, render_section, true_alignment
+from pipeline.scenes import phantom_scene
+
+TILE_PX = 512
+QUALITY = 90  # 1.1 bits a pixel, as the served images of real sections have
+OPTIONS = RenderOptions(seed=71, noise=2.5, texture=0.15, stain_gain=0.15, dust=4.0, bubbles=0.3)
+
+
+def write_tiles(path: Path, pixels: UInt8, resolution_um: float) -> None:
+    """Write (H, W, 3) uint8 as slide scanners do: tiles, each a JPEG with subsampled colour."""
+    with replacing(path) as fresh:
+        tifffile.imwrite(
+            fresh,
+            pixels,
+            tile=(TILE_PX, TILE_PX),
+            photometric="ycbcr",
+            compression="jpeg",
+            subsampling=(2, 2),
+            compressionargs={"level": QUALITY},
+            resolution=(1e4 / resolution_um,) * 2,
+            resolutionunit="CENTIMETER",
+            metadata=None,
+        )
+
+
+def make_series(folder: Path, sections: int, resolution_um: float, most: int | None = None) -> int:
+    """Draw what is missing, at most `most` sections; return how many are still missing."""
+    scene = phantom_scene("sagittal", sections, resolution_um, OPTIONS)
+    names = {image.section_number: f"section_{image.section_number:04d}.tif" for image in scene.images}
+    missing = [
+        k for k, image in enumerate(scene.images) if not (folder / names[image.section_number]).exists()
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in missing[:most]:
+        rendered = render_section(scene, index)
+        write_tiles(folder / names[rendered.section_number], rendered.pixels, resolution_um)
+    write_manifest(folder, scene.geometry.data_set, files=names)
+    write_alignment(folder / "alignment.json", true_alignment(scene))
+    return len(missing[most:]) if most is not None else 0
+
+
+def main() -> None:
+    """Draw the series of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sections", type=int, default=20)
+    parser.add_argument("--resolution-um", type=float, default=1.18)
+    parser.add_argument("--most", type=int, default=None, help="draw so many now")
+    given = parser.parse_args()
+    left = make_series(given.folder, given.sections, given.resolution_um, given.most)
+    print(f"{given.folder}: {given.sections - left} of {given.sections} sections")
+
+
+if __name__ == "__main__":
+    main()
