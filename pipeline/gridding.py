@@ -21,8 +21,19 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipeline import affine
+from pipeline.deformation import largest_z_um, volume_to_section
 from pipeline.errors import DataError
-from pipeline.model import SUM_FIELDS, Alignment3d, Bool, ExpressionSums, Float64, Grid, Int64, UInt8
+from pipeline.model import (
+    SUM_FIELDS,
+    Alignment3d,
+    Bool,
+    ExpressionSums,
+    Float64,
+    Grid,
+    Int64,
+    SectionAlignment,
+    UInt8,
+)
 
 CELL_UM = 200.0
 FINE_UM = 50.0
@@ -63,11 +74,11 @@ class SectionCells:
 
 @dataclass(frozen=True, eq=False)
 class PlacedSection:
-    """Smoothed cells of a section with its place: z in the volume and volume -> manifest pixels."""
+    """Smoothed cells of a section with its place: z in the volume, and the alignment of its pixels."""
 
     cells: SectionCells
     z_um: float
-    volume_to_section: Float64
+    alignment: SectionAlignment
 
 
 def cell_width_px(resolution_um: float) -> int:
@@ -217,23 +228,44 @@ def assemble(
     covered : grid.shape bool    where voxels have data
     """
     volume = affine.apply(alignment3d.reference_to_volume, grid.points_um())
-    z = np.array([section.z_um for section in sections])
-    offset = np.abs(volume[:, 2:3] - z)
+    reach = max(spacing_um / 2, LEAST_REACH_UM) + 1e-6
+    offset, places = _places(sections, volume, max(reach, TRUNCATE_SIGMA * z_smoothing_um))
     nearest = offset.argmin(axis=1)
     least = offset.min(axis=1)
-    covered = least <= max(spacing_um / 2, LEAST_REACH_UM) + 1e-6
+    covered = least <= reach
+    within = covered.copy()
     totals = np.zeros((len(SUM_FIELDS), len(volume)))
     weights = np.zeros(len(volume))
-    for number, section in enumerate(sections):
-        own = nearest == number
-        covered[own] &= _inside(section, volume[own, :2])
-        weight = _z_weight(offset[:, number], least, z_smoothing_um)
-        near = np.flatnonzero((weight > 0) & (least <= max(spacing_um / 2, LEAST_REACH_UM) + 1e-6))
-        totals[:, near] += weight[near] * _sample(section, volume[near, :2])
-        weights[near] += weight[near]
+    for number, (section, (near, points)) in enumerate(zip(sections, places, strict=True)):
+        own = nearest[near] == number
+        covered[near[own]] &= _inside(section, points[own])
+        weight = _z_weight(offset[near, number], least[near], z_smoothing_um)
+        used = (weight > 0) & within[near]
+        totals[:, near[used]] += weight[used] * _sample(section, points[used])
+        weights[near[used]] += weight[used]
     totals = np.divide(totals, weights, out=np.zeros_like(totals), where=weights > 0) * covered
     sums = ExpressionSums(*(t.reshape(grid.shape) for t in totals))
     return sums, covered.reshape(grid.shape)
+
+
+def _places(
+    sections: Sequence[PlacedSection], volume: Float64, limit_um: float
+) -> tuple[Float64, list[tuple[Int64, Float64]]]:
+    """Return how far volume points lie from every section along z, and where in those within the limit.
+
+    Returns
+    -------
+    offset : (n, m) float64, um         at least the limit where it is not worked out
+    places : m x (indices of points, stored px (k, 2))
+    """
+    offset = np.abs(volume[:, 2:3] - np.array([section.z_um for section in sections]))
+    places = []
+    for number, section in enumerate(sections):
+        near = np.flatnonzero(offset[:, number] <= limit_um + largest_z_um(section.alignment))
+        points, away = volume_to_section(section.alignment, volume[near], section.z_um)
+        offset[near, number] = np.abs(away)
+        places.append((near, points / section.cells.factor))
+    return offset, places
 
 
 def _z_weight(offset: Float64, least: Float64, sigma_um: float) -> Float64:
@@ -244,18 +276,14 @@ def _z_weight(offset: Float64, least: Float64, sigma_um: float) -> Float64:
     return np.where(offset <= np.maximum(least, TRUNCATE_SIGMA * sigma_um), weight, 0.0)
 
 
-def _stored_px(section: PlacedSection, points_um: Float64) -> Float64:
-    return affine.apply(section.volume_to_section, points_um) / section.cells.factor
-
-
-def _inside(section: PlacedSection, points_um: Float64) -> Bool:
+def _inside(section: PlacedSection, points: Float64) -> Bool:
     x0, y0, x1, y1 = section.cells.rectangle_px
-    x, y = _stored_px(section, points_um).T
+    x, y = points.T
     return np.asarray((x >= x0 - 0.5) & (x <= x1 - 0.5) & (y >= y0 - 0.5) & (y <= y1 - 0.5))
 
 
-def _sample(section: PlacedSection, points_um: Float64) -> Float64:
-    x, y = (_stored_px(section, points_um).T + 0.5) / section.cells.pitch_px - 0.5
+def _sample(section: PlacedSection, points: Float64) -> Float64:
+    x, y = (points.T + 0.5) / section.cells.pitch_px - 0.5
     fields = section.cells.sums.arrays().values()
     sampled = [ndimage.map_coordinates(field, (y, x), order=1, mode="grid-constant") for field in fields]
     return np.asarray(sampled) * section.cells.voxel_factor

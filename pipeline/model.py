@@ -150,13 +150,40 @@ def affine_inverse(matrix: Float64) -> Float64:
     return np.column_stack([linear, -linear @ matrix[:, -1]])
 
 
+@dataclass(frozen=True, eq=False)
+class Deformation:
+    """What is added to the volume point of a section's pixel after its Alignment2d.
+
+    Bilinear between nodes; beyond the lattice the value at its edge holds.
+
+    Parameters
+    ----------
+    displacement_um : (3, rows, columns) float32, um    x, y, z in the volume; z = 0 in the plane
+    spacing_px : float, px                              between nodes, in the manifest's frame
+    origin_px : (float, float), px                      (x, y) of node (0, 0)
+    """
+
+    displacement_um: Float32
+    spacing_px: float
+    origin_px: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        nodes = frozen(self.displacement_um, np.float32)
+        if nodes.ndim != 3 or nodes.shape[0] != 3 or min(nodes.shape[1:]) < 2:
+            raise AlignmentError(f"deformation: expected (3, rows, columns) of 2 or more, got {nodes.shape}")
+        if not np.isfinite(nodes).all() or not self.spacing_px > 0:
+            raise AlignmentError("deformation: expected finite displacements and a spacing above 0 px")
+        object.__setattr__(self, "displacement_um", nodes)
+
+
 @dataclass(frozen=True)
 class SectionAlignment:
-    """An Alignment2d with what is thought of it."""
+    """An Alignment2d, with a deformation on top where one was asked for, and what is thought of it."""
 
     alignment2d: Alignment2d
     status: Status = Status.PASS
     measures: dict[str, float] = field(default_factory=dict)
+    deformation: Deformation | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +194,7 @@ class SeriesAlignment:
     sections: tuple[SectionAlignment, ...]
     measures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    deformable: str = "none"  # how sections were deformed beyond their matrices: none, in_plane, volume
 
     def of(self, section_number: int) -> SectionAlignment | None:
         """Return the alignment of one section, None where it has none."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import MissingResultError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
+from pipeline.model import SeriesAlignment
 from pipeline.store.run import RunFolder, read_json
 from pipeline.sync import SyncGeometry, geometry_of
 
@@ -16,8 +18,9 @@ def open_alignment(folder: Path) -> SyncGeometry:
     if (folder / "alignment.json").exists() and (folder / "section_data_set.json").exists():
         run = RunFolder(folder)
         described = read_json(run.require("section_data_set.json"))
-        alignment = read_alignment(run.require("alignment.json"))
-        return geometry_of(int(described["id"]), float(described["section_thickness_um"]), alignment)
+        return geometry_of(
+            int(described["id"]), float(described["section_thickness_um"]), read_placement(run)
+        )
     if (folder / "data_set.xml").exists():
         source = read_data_set_xml(folder / "data_set.xml")
         if source.alignment is None:
@@ -27,6 +30,29 @@ def open_alignment(folder: Path) -> SyncGeometry:
     raise MissingResultError(
         f"{folder}: expected a finished run (alignment.json) or a folder with data_set.xml"
     )
+
+
+def read_placement(run: RunFolder) -> SeriesAlignment:
+    """Return a run's alignment with the deformations that belong to it.
+
+    Raises
+    ------
+    MissingResultError
+        no alignment, or one that says it is deformed without the deformations beside it.
+    """
+    return placement(run.require("alignment.json"))
+
+
+def placement(path: Path) -> SeriesAlignment:
+    """Read an `alignment.json` and the deformations beside it, where it says that it is deformed."""
+    alignment = read_alignment(path)
+    if alignment.deformable == "none":
+        return alignment
+    found = RunFolder(path.parent).read_deformations()
+    sections = tuple(
+        replace(s, deformation=found.get(s.alignment2d.section_number)) for s in alignment.sections
+    )
+    return replace(alignment, sections=sections)
 
 
 def run_reference(folder: Path) -> Path | None:

@@ -27,7 +27,6 @@ from pipeline.detection import (
     valid_region,
 )
 from pipeline.errors import DataError
-from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.series import frame_factor
@@ -36,8 +35,9 @@ from pipeline.intensity import darkness
 from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
 from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
+from pipeline.opening import read_placement
 from pipeline.reference import hemispheres
-from pipeline.stages_align import align, align_key
+from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
 from pipeline.summary import summarise
 from pipeline.unionize import LabelIndex, unionize
@@ -110,7 +110,7 @@ def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:
 
 def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Gather the sums of all sections that are detected and aligned on the 200 um grid."""
-    alignment = read_alignment(job.run.require("alignment.json"))
+    alignment = read_placement(job.run)
     parameters = job.config.gridding
     placed = []
     for image in job.sections:
@@ -119,7 +119,7 @@ def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict
             continue
         cells = gridding.smooth(job.run.read_cells(image.section_number), parameters.smoothing_um)
         z_um = job.data_set.z_um(image.section_number)
-        placed.append(gridding.PlacedSection(cells, z_um, aligned.alignment2d.volume_to_section))
+        placed.append(gridding.PlacedSection(cells, z_um, aligned))
     if not placed:
         raise DataError(f"series {job.data_set.id}: no section is both detected and aligned: nothing to grid")
     lattice = load_reference(job, GRID_LABELS_UM).grid
@@ -222,7 +222,7 @@ STAGES: tuple[Stage, ...] = (
         "detect", "section", ("measure",), detect, _detect_key,
         _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
     ),
-    Stage("align", "series", ("measure",), align, align_key, _within("series", "alignment.json")),
+    Stage("align", "series", ("measure",), align, align_key, align_outputs),
     Stage(
         "grid", "series", ("detect", "align"), grid, _grid_key,
         _within("series", "grid.zarr", *(f"grid/{name}.{end}" for name in RATIOS for end in ("mhd", "raw"))),

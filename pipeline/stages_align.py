@@ -11,12 +11,14 @@ import numpy as np
 
 from pipeline import affine
 from pipeline.errors import AlignmentError, ConfigError
-from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.formats.alignment_json import write_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
+from pipeline.opening import placement
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series, reconstruct
+from pipeline.store.run import DEFORMATION
 
 REFERENCE_UM = 25.0
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
@@ -28,12 +30,24 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
     measured = [s for s in job.sections if upstream[task_name("measure", s)].ok]
     alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream)
     notes = (*alignment.notes, *check_scales(alignment))
+    job.run.remove_deformations()
+    if alignment.deformable != "none":
+        deformed = {s.alignment2d.section_number: s.deformation for s in alignment.sections if s.deformation}
+        job.run.write_deformations(deformed, digest)
     write_alignment(job.run.file("alignment.json"), replace(alignment, notes=notes))
     return {
         "statuses": {str(s.alignment2d.section_number): s.status.value for s in alignment.sections},
         "measures": alignment.measures,
         "notes": list(notes),
     }
+
+
+def align_outputs(job: SeriesJob, section: None) -> list[Path]:
+    """Return what an alignment writes: the deformations too where they were asked for."""
+    names = ["alignment.json"]
+    if job.config.alignment.configuration.get("deformable", "none") != "none":
+        names.append(DEFORMATION)
+    return [job.run.file(name) for name in names]
 
 
 def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
@@ -90,7 +104,7 @@ def _given(job: SeriesJob, measured: list[SectionImage]) -> SeriesAlignment:
     path = _given_path(job)
     alignment = job.given
     if path is not None:
-        alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else read_alignment(path)
+        alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else placement(path)
     if alignment is None:
         raise AlignmentError(
             f"series {job.data_set.id}: alignment.name is 'given', but {job.source} holds neither"

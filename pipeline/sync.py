@@ -6,20 +6,22 @@ point outside the series lands on the first or last section; x and y may lie out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import affine
+from pipeline import affine, deformation
 from pipeline.errors import DataError
 from pipeline.model import (
     MIDLINE_UM,
     Alignment2d,
     Alignment3d,
+    Deformation,
     Float64,
     Int64,
+    SectionAlignment,
     SeriesAlignment,
 )
 from pipeline.reference import ReferenceSpace
@@ -33,6 +35,11 @@ class SyncGeometry:
     section_thickness_um: float
     alignment3d: Alignment3d
     alignments2d: tuple[Alignment2d, ...]
+    deformations: Mapping[int, Deformation] = field(default_factory=dict)  # by section number
+
+    def placed(self, alignment: Alignment2d) -> SectionAlignment:
+        """Return an Alignment2d with the deformation of its section."""
+        return SectionAlignment(alignment, deformation=self.deformations.get(alignment.section_number))
 
     def of(self, section_number: int) -> Alignment2d:
         """Return the Alignment2d of a section; DataError naming the nearest that exist."""
@@ -53,32 +60,35 @@ def geometry_of(
     found = sorted((s.alignment2d for s in alignment.sections), key=lambda a: a.section_number)
     if not found:
         raise DataError(f"series {section_data_set_id}: no section has an alignment")
-    return SyncGeometry(section_data_set_id, section_thickness_um, alignment.alignment3d, tuple(found))
+    deformed = {s.alignment2d.section_number: s.deformation for s in alignment.sections if s.deformation}
+    return SyncGeometry(
+        section_data_set_id, section_thickness_um, alignment.alignment3d, tuple(found), deformed
+    )
 
 
 def pixel_to_reference(
-    points: npt.ArrayLike, alignment2d: Alignment2d, alignment3d: Alignment3d, z_um: npt.ArrayLike
+    points: npt.ArrayLike, section: SectionAlignment, alignment3d: Alignment3d, z_um: float
 ) -> Float64:
-    """Map section pixels to the reference space.
+    """Map section pixels to the reference space, deformation included.
 
     Parameters
     ----------
     points : (n, 2) float64, px        pixel centres, (x, y), in the manifest's frame
-    z_um : float or (n,), um           section_number * section_thickness_um
+    z_um : float, um                   section_number * section_thickness_um
 
     Returns
     -------
     (n, 3) float64, um                 (P, I, R)
     """
-    plane = affine.apply(alignment2d.section_to_volume, points)
-    z = np.broadcast_to(np.asarray(z_um, dtype=np.float64), plane.shape[:-1])
-    return affine.apply(alignment3d.volume_to_reference, np.concatenate([plane, z[..., None]], axis=-1))
+    volume = deformation.section_to_volume(section, points, z_um)
+    return affine.apply(alignment3d.volume_to_reference, volume)
 
 
 def image_to_reference(series: SyncGeometry, section_number: int, points: npt.ArrayLike) -> Float64:
     """Map pixels of one section, (n, 2), to (P, I, R) um, (n, 3)."""
     z_um = section_number * series.section_thickness_um
-    return pixel_to_reference(points, series.of(section_number), series.alignment3d, z_um)
+    section = series.placed(series.of(section_number))
+    return pixel_to_reference(points, section, series.alignment3d, z_um)
 
 
 def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[Int64, Float64]:
@@ -95,12 +105,11 @@ def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[
     """
     volume = affine.apply(series.alignment3d.reference_to_volume, np.atleast_2d(points_um))
     numbers = np.array([a.section_number for a in series.alignments2d], dtype=np.int64)
-    nearest = np.abs(volume[:, 2:3] - numbers * series.section_thickness_um).argmin(axis=1)
-    points = np.empty((len(volume), 2))
-    for index in np.unique(nearest):
-        here = nearest == index
-        points[here] = affine.apply(series.alignments2d[index].volume_to_section, volume[here, :2])
-    return numbers[nearest], points
+    sections = [series.placed(alignment) for alignment in series.alignments2d]
+    index, points = deformation.nearest_section(
+        sections, series.section_thickness_um * numbers.astype(np.float64), volume
+    )
+    return numbers[index], points
 
 
 def image_to_image(

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent / "pipeline"
 FLOORS = {
     1: {"errors", "model"},
     2: {
-        "affine", "ontology", "reference", "intensity", "tiling", "detection", "registration", "gridding",
-        "unionize", "search", "sync", "phantom",
+        "affine", "deformation", "ontology", "reference", "intensity", "tiling", "detection", "registration",
+        "gridding", "unionize", "search", "sync", "phantom",
     },
     3: {"atomic", "formats", "store", "config"},
     4: {

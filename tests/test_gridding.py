@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,15 @@ from hypothesis import strategies as st
 
 from pipeline import affine, gridding
 from pipeline.errors import DataError
-from pipeline.model import GRID_200, Alignment3d, ExpressionSums, Grid
+from pipeline.model import (
+    GRID_200,
+    Alignment2d,
+    Alignment3d,
+    Deformation,
+    ExpressionSums,
+    Grid,
+    SectionAlignment,
+)
 
 
 def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]
@@ -90,8 +100,29 @@ def _identity(space: int = 10) -> Alignment3d:
 
 
 def _placed(cells: gridding.SectionCells, z_um: float, smoothing_um: float = 200.0) -> gridding.PlacedSection:
-    to_section = affine.scaling((1 / cells.resolution_um, 1 / cells.resolution_um))
-    return gridding.PlacedSection(gridding.smooth(cells, smoothing_um), z_um, to_section)
+    to_volume = affine.scaling((cells.resolution_um, cells.resolution_um))
+    alignment = SectionAlignment(Alignment2d(0, to_volume))
+    return gridding.PlacedSection(gridding.smooth(cells, smoothing_um), z_um, alignment)
+
+
+def test_a_deformed_section_is_gathered_where_its_deformation_puts_it() -> None:
+    """A displacement that is the same everywhere does what moving the matrix and the section would."""
+    darkness, expression, valid = _image(5, (300, 300))
+    cells = _cells(darkness, expression, valid, 16.0)
+    shift = np.array([430.0, -170.0, 120.0])
+    plain = _placed(cells, 2000.0)
+    field = np.broadcast_to(shift[:, None, None], (3, 4, 4))
+    deformed = replace(
+        plain, alignment=replace(plain.alignment, deformation=Deformation(field.astype(np.float32), 100.0))
+    )
+    to_volume = affine.scaling((16.0, 16.0))
+    to_volume[:, 2] += shift[:2]
+    moved = replace(plain, z_um=2120.0, alignment=SectionAlignment(Alignment2d(0, to_volume)))
+    found, covered = gridding.assemble([deformed], _identity(), GRID_200, 200.0, 140.0)
+    expected, expected_covered = gridding.assemble([moved], _identity(), GRID_200, 200.0, 140.0)
+    np.testing.assert_array_equal(covered, expected_covered)
+    assert covered.any()
+    np.testing.assert_allclose(found.sum_pixel_intensity, expected.sum_pixel_intensity, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("resolution_um", "factor"), [(10.0, 1), (5.0, 2), (16.0, 1), (58.88, 1)])

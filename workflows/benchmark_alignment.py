@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.errors import AlignmentError
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.images import block_mean
@@ -37,7 +36,8 @@ from pipeline.phantom import (
     sagittal_geometry,
 )
 from pipeline.reference import ReferenceSpace
-from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
+from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
+from pipeline.sync import pixel_to_reference
 
 DRAWN_UM = 17.0
 THUMBNAIL_UM = 34.0
@@ -89,6 +89,8 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--aligner", default="joint")
     parser.add_argument("--hints", action="store_true", help="give section_order and image_up")
+    parser.add_argument("--deformable", default="none", choices=DEFORMABLE)
+    parser.add_argument("--options", nargs="*", default=[], type=_option, metavar="KEY=NUMBER")
     chosen = parser.parse_args()
     if chosen.data is None and set(chosen.families) != {"phantom"}:
         print("no data: give --data DIR or set ISH_DATA", file=sys.stderr)
@@ -103,6 +105,11 @@ def main() -> int:
     return 0
 
 
+def _option(text: str) -> tuple[str, float]:
+    key, _, value = text.partition("=")
+    return key, float(value)
+
+
 def line(name: str, seed: int, chosen: argparse.Namespace) -> list[float] | None:
     """Render, align and measure one series; print and return its figures."""
     family = FAMILIES[name]
@@ -115,6 +122,8 @@ def line(name: str, seed: int, chosen: argparse.Namespace) -> list[float] | None
         section_order=data_set.section_order if chosen.hints else None,  # type: ignore[arg-type]
         image_up="superior" if chosen.hints else None,
         aligner=chosen.aligner,
+        deformable=chosen.deformable,
+        **dict(chosen.options),
     )
     started = time.perf_counter()
     try:
@@ -195,9 +204,8 @@ def measure(drawn: Drawn, alignment: SeriesAlignment) -> list[float]:
         counts[section.status] += 1
         if len(points) < 4:
             continue
-        plane = affine.apply(section.alignment2d.section_to_volume, points)
-        z = np.full(len(points), drawn.scene.geometry.data_set.z_um(number))
-        found = affine.apply(alignment.alignment3d.volume_to_reference, np.column_stack([plane, z]))
+        z_um = drawn.scene.geometry.data_set.z_um(number)
+        found = pixel_to_reference(points, section, alignment.alignment3d, z_um)
         away.append(np.linalg.norm(found - places, axis=1))
         wrong += section.status is Status.PASS and float(np.median(away[-1])) > WRONG_UM
         terms = np.column_stack([points, np.ones(len(points))])

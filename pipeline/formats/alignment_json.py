@@ -22,6 +22,8 @@ def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:
         "alignment3d": {"tvr": to_itk(space.volume_to_reference), "trv": to_itk(space.reference_to_volume)},
         "alignment2d": [_section(section) for section in alignment.sections],
     }
+    if alignment.deformable != "none":
+        document["deformable"] = alignment.deformable  # the matrices are the affine part
     if alignment.measures:
         document["measures"] = _measures(alignment.measures)
     if alignment.notes:
@@ -70,6 +72,7 @@ def parse_alignment(document: Mapping[str, Any]) -> SeriesAlignment:
         found,
         measures=_numbers(document.get("measures") or {}),
         notes=tuple(str(note) for note in document.get("notes") or ()),
+        deformable=str(document.get("deformable") or "none"),
     )
 
 

@@ -17,12 +17,14 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 `joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
 """
 
+from pipeline.registration.deformable import DEFORMABLE
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
 from pipeline.registration.series import ALIGNERS, align_series
 from pipeline.registration.volume import SpecimenVolume, reconstruct
 
 __all__ = [
     "ALIGNERS",
+    "DEFORMABLE",
     "AlignmentOptions",
     "SectionThumbnail",
     "SpecimenVolume",

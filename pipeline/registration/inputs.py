@@ -112,6 +112,10 @@ class AlignmentOptions:
     outline_sigma_um, stain_sigma_um    blurs of the outline and stain stages, coarse to fine
     minimum_sections : int              fewer that show tissue are refused
     minimum_dice : float                overlap below which a section fails
+    deformable : what bends beyond the matrices: `in_plane` each section, `volume` the whole brain too
+    node_um, shape_node_um : float, um  between control points of a section's bend and of the whole brain's
+    warp_um, shape_um : float, um       how far a section and the whole brain are expected to be bent
+    bending : float                     how much stiffer than free control points a bend is
     threads : int                       threads that share the sections; the result does not depend on it
     """
 
@@ -126,6 +130,12 @@ class AlignmentOptions:
     outline_sigma_um: tuple[float, ...] = (250.0, 150.0, 100.0)
     stain_sigma_um: tuple[float, ...] = (150.0, 100.0, 60.0)
     minimum_dice: float = 0.6
+    deformable: Literal["none", "in_plane", "volume"] = "none"
+    node_um: float = 1000.0
+    shape_node_um: float = 1500.0
+    warp_um: float = 60.0
+    shape_um: float = 120.0
+    bending: float = 1.0
     threads: int = 2
     aligner: str = "joint"
 
@@ -140,6 +150,18 @@ class AlignmentOptions:
             )
         if not (self.outline_sigma_um and self.stain_sigma_um):
             raise ConfigError("alignment: outline_sigma_um and stain_sigma_um need at least one length each")
+        if self.deformable not in ("none", "in_plane", "volume"):
+            raise ConfigError(
+                f"alignment: expected deformable none, in_plane or volume, got {self.deformable!r}"
+            )
+        if (
+            min(self.node_um, self.shape_node_um) < 300.0
+            or min(self.warp_um, self.shape_um, self.bending) <= 0
+        ):
+            raise ConfigError(
+                "alignment: expected node_um and shape_node_um of 300 um or more, and warp_um, shape_um and"
+                " bending above 0"
+            )
         lengths = (self.stain_pixel_um, *self.outline_sigma_um, *self.stain_sigma_um)
         if min(lengths) <= 0 or self.minimum_sections < 2 or self.threads < 1:
             raise ConfigError("alignment: lengths must be above 0 um, minimum_sections >= 2, threads >= 1")

@@ -13,6 +13,7 @@ from pipeline.model import Bool, Plane, SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import Atlas, atlas_of
 from pipeline.registration.checks import POOR_DICE, check_extent, check_fit, check_numbers, check_usable
+from pipeline.registration.deformable import refine
 from pipeline.registration.inputs import AlignmentOptions, Hemisphere, SectionThumbnail, reduced
 from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains, stain_explained
 from pipeline.registration.pose import (
@@ -80,7 +81,8 @@ def align_series(
     check_fit(atlas, _dice(task, state), state.volume, reference.name)
     solution = ALIGNERS[options.aligner](task, state, reference)
     check_fit(atlas, _dice(task, solution.state), solution.state.volume, reference.name)
-    return series_alignment(ordered, usable, task, solution, notes)
+    alignment = series_alignment(ordered, usable, task, solution, notes)
+    return alignment if options.deformable == "none" else refine(task, ordered, usable, alignment)
 
 
 def _dice(task: Task, state: State) -> list[float]:

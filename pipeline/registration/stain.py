@@ -100,7 +100,18 @@ def fit_stain(
     atlas: Atlas, state: State, images: Sequence[LevelImage], model: StainModel | None, threads: int
 ) -> StainModel:
     """Estimate the table and the gains under the present alignment, in a few alternations."""
-    seen = _Seen(atlas, images, plane_labels(atlas, state, images, threads), threads)
+    return fit_stain_on(atlas, images, plane_labels(atlas, state, images, threads), model, threads)
+
+
+def fit_stain_on(
+    atlas: Atlas,
+    images: Sequence[LevelImage],
+    labels: Sequence[npt.NDArray[np.uint16]],
+    model: StainModel | None,
+    threads: int,
+) -> StainModel:
+    """Estimate the table and the gains where the label of every pixel is known; see `fit_stain`."""
+    seen = _Seen(atlas, images, labels, threads)
     gains = first_gains(images) if model is None else model.gains
     table = np.zeros(atlas.ids.size, np.float32) if model is None else model.table
     noise = np.inf if model is None else model.noise

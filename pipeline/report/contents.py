@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import PipelineError
-from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.tables import read_table
 from pipeline.jobs import task_name
 from pipeline.model import Float32, SectionAlignment, SeriesAlignment
+from pipeline.opening import read_placement
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt, RunFolder, read_json
 
@@ -145,7 +145,7 @@ def read_contents(run: RunFolder) -> RunContents:
     data_set, provenance = document("section_data_set.json"), document("provenance.json")
     reason = why_absent(receipts, "align")
     alignment: Panel[SeriesAlignment] = (
-        Panel(None, reason) if reason else attempt(lambda: read_alignment(run.require("alignment.json")))
+        Panel(None, reason) if reason else attempt(lambda: read_placement(run))
     )
     return RunContents(
         run, _of_this_run(receipts, data_set), data_set, provenance, alignment, tuple(complaints)

@@ -66,4 +66,4 @@ def reference_points(
     x, y = np.meshgrid(np.arange(w), np.arange(h))
     to_section = thumbnail.to_section
     pixels = np.stack([x, y], axis=-1).reshape(-1, 2) @ to_section[:, :2].T + to_section[:, 2]
-    return pixel_to_reference(pixels, section.alignment2d, alignment3d, z_um).reshape(h, w, 3)
+    return pixel_to_reference(pixels, section, alignment3d, z_um).reshape(h, w, 3)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import affine
+from pipeline.deformation import nearest_section
 from pipeline.errors import MissingResultError
 from pipeline.gridding import LEAST_REACH_UM
-from pipeline.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SeriesAlignment, UInt8
+from pipeline.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAlignment, SeriesAlignment, UInt8
 from pipeline.report.coarse import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import RunContents
 from pipeline.report.frames import Thumbnail, read_thumbnail
@@ -52,22 +53,22 @@ class Stack:
 
     alignment: SeriesAlignment
     z_um: Float64
-    to_picture: tuple[Float64, ...]  # volume (x, y) um -> thumbnail px, (2, 3)
+    sections: tuple[SectionAlignment, ...]
     thumbnails: tuple[Thumbnail, ...]
     reach_um: float
 
     def sample(self, points_um: Float64) -> tuple[UInt8, Bool]:
         """Return the colour at reference points (n, 3) um: (n, 3) uint8, and where there is any, (n,)."""
         volume = affine.apply(self.alignment.alignment3d.reference_to_volume, points_um)
-        offset = np.abs(volume[:, 2:3] - self.z_um)
-        nearest = offset.argmin(axis=1)
-        near = offset[np.arange(len(volume)), nearest] <= self.reach_um
+        near = np.flatnonzero(np.abs(volume[:, 2:3] - self.z_um).min(axis=1) <= self.reach_um)
+        nearest, pixels = nearest_section(self.sections, self.z_um, volume[near])
         colors = np.full((len(volume), 3), EMPTY, np.uint8)
         there = np.zeros(len(volume), bool)
-        for number in np.unique(nearest[near]):
-            own = np.flatnonzero(near & (nearest == number))
-            at = affine.apply(self.to_picture[number], volume[own, :2])
-            colors[own], there[own] = _look_up(self.thumbnails[number], at)
+        for number in np.unique(nearest):
+            own = nearest == number
+            thumbnail = self.thumbnails[number]
+            at = affine.apply(affine.invert(thumbnail.to_section), pixels[own])
+            colors[near[own]], there[near[own]] = _look_up(thumbnail, at)
         return colors, there
 
 
@@ -88,8 +89,8 @@ def read_stack(contents: RunContents) -> Stack:
     if alignment is None:
         raise MissingResultError(contents.alignment.reason)
     thickness = float(contents.data_set["section_thickness_um"])
-    placed: Mapping[int, tuple[Thumbnail, Float64]] = {
-        s.number: (read_thumbnail(contents, s), s.alignment.alignment2d.volume_to_section)
+    placed: Mapping[int, tuple[Thumbnail, SectionAlignment]] = {
+        s.number: (read_thumbnail(contents, s), s.alignment)
         for s in contents.sections
         if is_used(s) and s.alignment
     }
@@ -101,14 +102,10 @@ def read_stack(contents: RunContents) -> Stack:
     return Stack(
         alignment=alignment,
         z_um=np.array(numbers) * thickness,
-        to_picture=tuple(_to_picture(*placed[n]) for n in numbers),
+        sections=tuple(placed[n][1] for n in numbers),
         thumbnails=tuple(placed[n][0] for n in numbers),
         reach_um=max(spacing / 2, LEAST_REACH_UM),
     )
-
-
-def _to_picture(thumbnail: Thumbnail, volume_to_section: Float64) -> Float64:
-    return affine.compose(affine.invert(thumbnail.to_section), volume_to_section)
 
 
 def planes(contents: RunContents, atlas: CoarseAtlas | None) -> list[PlaneView]:

@@ -40,3 +40,23 @@ def ensure_group(folder: Path) -> None:
     if not (folder / "zarr.json").exists():
         with replacing(folder / "zarr.json") as fresh:
             fresh.write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}', encoding="utf-8")
+
+
+Field = tuple[npt.NDArray[Any], Mapping[str, Any]]
+
+
+def write_fields(folder: Path, fields: Mapping[str, Field], attributes: Mapping[str, Any]) -> None:
+    """Write arrays that each have attributes of their own as one group, whole or not at all."""
+    with replacing(folder) as fresh:
+        group = zarr.create_group(fresh, zarr_format=3, attributes=dict(attributes))
+        for name, (array, own) in fields.items():
+            data = np.ascontiguousarray(array)
+            group.create_array(
+                name, data=data, chunks=data.shape, compressors=[COMPRESSOR], attributes=dict(own)
+            )
+
+
+def read_fields(folder: Path) -> dict[str, Field]:
+    """Read what `write_fields` wrote."""
+    group = zarr.open_group(folder, mode="r")
+    return {name: (np.asarray(array[...]), dict(array.attrs)) for name, array in group.arrays()}

@@ -11,16 +11,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing
+from pipeline.atomic import remove, replacing
 from pipeline.errors import DataError, MissingResultError
 from pipeline.gridding import SectionCells
-from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, Float32, UInt8
-from pipeline.store.bundle import ensure_group, read_bundle, write_bundle
+from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
+from pipeline.store.bundle import ensure_group, read_bundle, read_fields, write_bundle, write_fields
 from pipeline.store.ome import read_level, write_image
 
 RATIOS = ("density", "intensity", "energy")
 STATES = ("done", "failed", "left out")
 NO_DATA = np.float32(-1)
+DEFORMATION = "deformation.zarr"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,31 @@ class RunFolder:
     def read_grid(self) -> dict[str, Float32]:
         """Read the arrays of `grid.zarr` by name, (P, I, R) float32, -1 where there is no data."""
         return read_bundle(self.path / "grid.zarr")[0]
+
+    def write_deformations(self, deformations: Mapping[int, Deformation], digest: str) -> None:
+        """Write `deformation.zarr`: a (3, rows, columns) float32 array a section, um; see `Deformation`."""
+        fields = {}
+        for number, deformation in deformations.items():
+            attributes = {
+                "axes": ["component x, y, z of the volume", "y", "x"],
+                "unit": "um",
+                "spacing_px": [deformation.spacing_px] * 2,
+                "origin_px": list(deformation.origin_px),
+            }
+            fields[str(number)] = (deformation.displacement_um, attributes)
+        write_fields(self.path / DEFORMATION, fields, {"ish_pipeline": {"digest": digest}})
+
+    def remove_deformations(self) -> None:
+        """Remove what an earlier, deformable alignment left."""
+        remove(self.path / DEFORMATION)
+
+    def read_deformations(self) -> dict[int, Deformation]:
+        """Read the deformation of every section that has one, by section number."""
+        found = {}
+        for name, (array, attributes) in read_fields(self.require(DEFORMATION)).items():
+            x, y = (float(v) for v in attributes["origin_px"])
+            found[int(name)] = Deformation(array, float(attributes["spacing_px"][0]), (x, y))
+        return found
 
     def write_volume(self, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Write `volume.zarr`: the specimen as reconstructed from its sections."""

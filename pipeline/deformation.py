@@ -1,0 +1,216 @@
+"""Deformed sections: pixels to the volume and back, and whether a deformation folds.
+
+A pixel p of a section lies at (T p, z) + d(p) in the volume, T being its Alignment2d and d bilinear between
+the nodes of a lattice over the image. Without a deformation d is 0 and everything is affine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import affine
+from pipeline.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
+
+_STEPS = 60
+_CLOSE_PX = 1e-7
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _cell(nodes, x, y):  # type: ignore[no-untyped-def]
+    """Return the cell (i, j) of a place in node units, the fractions inside it, and 1 where d varies."""
+    columns, rows = nodes.shape[2], nodes.shape[1]
+    cx, cy = min(max(x, 0.0), columns - 1.0), min(max(y, 0.0), rows - 1.0)
+    i, j = min(int(cx), columns - 2), min(int(cy), rows - 2)
+    varies_x = 1.0 if cx == x else 0.0
+    varies_y = 1.0 if cy == y else 0.0
+    return i, j, cx - i, cy - j, varies_x, varies_y
+
+
+@numba.njit(cache=True, nogil=True)
+def _displace(nodes, at):  # type: ignore[no-untyped-def]
+    out = np.empty((at.shape[0], 3))
+    for n in range(at.shape[0]):
+        i, j, fx, fy, _, _ = _cell(nodes, at[n, 0], at[n, 1])
+        for c in range(3):
+            top = nodes[c, j, i] * (1.0 - fx) + nodes[c, j, i + 1] * fx
+            bottom = nodes[c, j + 1, i] * (1.0 - fx) + nodes[c, j + 1, i + 1] * fx
+            out[n, c] = top * (1.0 - fy) + bottom * fy
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
+    """Newton in node units: forward(at) + d(at) = targets; `at` is changed in place.
+
+    The map is bilinear in every cell, so Newton ends once it is in the right one. A step that does not
+    bring the point nearer is halved.
+    """
+    for n in range(at.shape[0]):
+        x, y = at[n, 0], at[n, 1]
+        rx, ry = _residual(nodes, forward, targets[n], x, y)
+        for _ in range(_STEPS):
+            a, b, c, d = _jacobian(nodes, forward, x, y)
+            det = a * d - b * c
+            if det == 0.0:
+                a, b, c, d = forward[0, 0], forward[0, 1], forward[1, 0], forward[1, 1]
+                det = a * d - b * c
+            sx, sy = (d * rx - b * ry) / det, (a * ry - c * rx) / det
+            share = 1.0
+            for _ in range(8):
+                tx, ty = _residual(nodes, forward, targets[n], x + share * sx, y + share * sy)
+                if tx * tx + ty * ty <= rx * rx + ry * ry:
+                    break
+                share *= 0.5
+            x, y = x + share * sx, y + share * sy
+            rx, ry = tx, ty
+            if share * (abs(sx) + abs(sy)) < _CLOSE_PX:
+                break
+        at[n, 0], at[n, 1] = x, y
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
+    i, j, fx, fy, _, _ = _cell(nodes, x, y)
+    left = np.empty(2)
+    for c in range(2):
+        top = nodes[c, j, i] * (1.0 - fx) + nodes[c, j, i + 1] * fx
+        bottom = nodes[c, j + 1, i] * (1.0 - fx) + nodes[c, j + 1, i + 1] * fx
+        moved = forward[c, 0] * x + forward[c, 1] * y + forward[c, 2]
+        left[c] = target[c] - moved - (top * (1.0 - fy) + bottom * fy)
+    return left[0], left[1]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
+    """The derivative of the in-plane map, row by row; beyond the lattice d no longer varies across it."""
+    i, j, fx, fy, varies_x, varies_y = _cell(nodes, x, y)
+    full = np.empty((2, 2))
+    for c in range(2):
+        along_x = (nodes[c, j, i + 1] - nodes[c, j, i]) * (1.0 - fy)
+        along_x += (nodes[c, j + 1, i + 1] - nodes[c, j + 1, i]) * fy
+        along_y = (nodes[c, j + 1, i] - nodes[c, j, i]) * (1.0 - fx)
+        along_y += (nodes[c, j + 1, i + 1] - nodes[c, j, i + 1]) * fx
+        full[c, 0] = forward[c, 0] + varies_x * along_x
+        full[c, 1] = forward[c, 1] + varies_y * along_y
+    return full[0, 0], full[0, 1], full[1, 0], full[1, 1]
+
+
+def displacement_at(deformation: Deformation, points: npt.ArrayLike) -> Float64:
+    """Return the displacement at manifest pixels (n, 2), (n, 3) um."""
+    return np.asarray(_displace(deformation.displacement_um, _in_nodes(deformation, points)))
+
+
+def _in_nodes(deformation: Deformation, points: npt.ArrayLike) -> Float64:
+    at = np.atleast_2d(np.asarray(points, dtype=np.float64))
+    return np.ascontiguousarray((at - np.asarray(deformation.origin_px)) / deformation.spacing_px)
+
+
+def section_to_volume(section: SectionAlignment, points: npt.ArrayLike, z_um: float) -> Float64:
+    """Map pixels of a section, (n, 2), to volume um, (n, 3)."""
+    at = np.atleast_2d(np.asarray(points, dtype=np.float64))
+    plane = affine.apply(section.alignment2d.section_to_volume, at)
+    volume = np.column_stack([plane, np.full(len(plane), float(z_um))])
+    return volume if section.deformation is None else volume + displacement_at(section.deformation, at)
+
+
+def volume_to_section(
+    section: SectionAlignment, points_um: npt.ArrayLike, z_um: float
+) -> tuple[Float64, Float64]:
+    """Map volume points to the pixel of a section straight above or below them.
+
+    Parameters
+    ----------
+    points_um : (n, 3) float64, um
+    z_um : float, um                section_number * section_thickness_um
+
+    Returns
+    -------
+    points : (n, 2) float64, px
+    offset_um : (n,) float64, um    how far the volume points lie beyond the section, along z
+    """
+    volume = np.atleast_2d(np.asarray(points_um, dtype=np.float64))
+    start = affine.apply(section.alignment2d.volume_to_section, volume[:, :2])
+    if section.deformation is None:
+        return start, volume[:, 2] - z_um
+    at = inverted(section.alignment2d, section.deformation, volume[:, :2], start)
+    return at, volume[:, 2] - z_um - displacement_at(section.deformation, at)[:, 2]
+
+
+def inverted(
+    alignment: Alignment2d, deformation: Deformation, targets_um: Float64, start_px: Float64
+) -> Float64:
+    """Return the pixels, (n, 2), whose place in the plane is `targets_um`, (n, 2) um."""
+    at = _in_nodes(deformation, start_px)
+    lattice = lattice_to_section(deformation)
+    forward = affine.compose(alignment.section_to_volume, lattice)
+    targets = np.ascontiguousarray(targets_um, dtype=np.float64)
+    _invert(deformation.displacement_um, forward, targets, at)
+    return affine.apply(lattice, at)
+
+
+def lattice_to_section(deformation: Deformation) -> Float64:
+    """Return node (column, row) to manifest px, (2, 3)."""
+    spacing = deformation.spacing_px
+    return np.array([[spacing, 0.0, deformation.origin_px[0]], [0.0, spacing, deformation.origin_px[1]]])
+
+
+def least_jacobian(alignment: Alignment2d, deformation: Deformation) -> float:
+    """Return the least determinant of the in-plane map over that of its affine part.
+
+    Within a cell the determinant of a bilinear map is linear along x and along y, so its least value lies
+    on a corner: above 0 there is above 0 everywhere.
+    """
+    forward = affine.compose(alignment.section_to_volume, lattice_to_section(deformation))
+    return float(_corner_determinants(deformation.displacement_um, forward).min())
+
+
+def _corner_determinants(nodes: Float32, forward: Float64) -> Float64:
+    d = np.asarray(nodes[:2], dtype=np.float64)
+    along_x, along_y = np.diff(d, axis=2), np.diff(d, axis=1)
+    x, y = forward[:, 0, None, None], forward[:, 1, None, None]
+    found = []
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            gx, gy = x + along_x[:, rows], y + along_y[:, :, columns]
+            found.append(gx[0] * gy[1] - gx[1] * gy[0])
+    return np.asarray(found) / float(np.linalg.det(forward[:, :2]))
+
+
+def largest_z_um(section: SectionAlignment) -> float:
+    """Return how far a section's pixels leave its plane at most, um."""
+    return 0.0 if section.deformation is None else float(np.abs(section.deformation.displacement_um[2]).max())
+
+
+def nearest_section(
+    sections: Sequence[SectionAlignment], z_um: Float64, volume: Float64
+) -> tuple[Int64, Float64]:
+    """Map volume points to the section that passes nearest to them along z.
+
+    Parameters
+    ----------
+    z_um : (m,) float64, um         of the sections
+    volume : (n, 3) float64, um
+
+    Returns
+    -------
+    index : (n,) int64              of the section
+    points : (n, 2) float64, px     in it; may lie outside the image
+    """
+    apart = np.abs(volume[:, 2:3] - z_um)
+    reach = 2.0 * max(largest_z_um(section) for section in sections)
+    candidates = apart <= apart.min(axis=1, keepdims=True) + reach
+    best = np.full(len(volume), np.inf)
+    index, points = np.zeros(len(volume), np.int64), np.empty((len(volume), 2))
+    for number, section in enumerate(sections):
+        here = np.flatnonzero(candidates[:, number])
+        if not here.size:
+            continue
+        found, offset = volume_to_section(section, volume[here], float(z_um[number]))
+        nearer = np.abs(offset) < best[here]
+        won = here[nearer]
+        best[won], index[won], points[won] = np.abs(offset)[nearer], number, found[nearer]
+    return index, points

@@ -1,0 +1,203 @@
+"""Gauss-Newton for bent sections: the whole brain's displacement and each section's own, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg, sparse
+
+from pipeline import affine
+from pipeline.model import Float64
+from pipeline.registration.atlas import NORMAL_AXIS, blur
+from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of
+from pipeline.registration.deformable.blocks import (
+    Blocks,
+    add_normal,
+    blocks_of,
+    labels_bent,
+    paint_bent,
+    sum_blocks,
+)
+from pipeline.registration.joint import Task
+from pipeline.registration.scene import LevelImage, State, each
+from pipeline.registration.stain import StainModel
+
+_NODE_UM = 200.0
+_BLOCK_UM = 300.0
+_NORMAL_UM = 60.0
+_TURNS = 4
+_LARGEST_STEP_UM = 250.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """How one level looks at the data: blur, robust scale, and what a residual is worth.
+
+    Parameters
+    ----------
+    information : float     weight of the data against priors, see `solver.Stage.information`
+    """
+
+    sigma_um: float
+    scale: float
+    information: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A series on its way: what is bent, how stiff, and which parts may move."""
+
+    task: Task
+    state: State
+    bend: Bend
+    in_plane: Stiffness
+    whole: Stiffness
+    moves_whole: bool
+
+    def plane(self, k: int, image: LevelImage, shift_um: float = 0.0) -> Float64:
+        return self.state.plane(k, image.to_thumbnail, shift_um)
+
+    def to_volume(self, k: int, image: LevelImage) -> Float64:
+        return affine.compose(self.state.sections[k], image.to_thumbnail)
+
+    def bent(self, k: int, image: LevelImage) -> tuple[np.ndarray, float]:
+        """Return the displacement of a section in the reference, on a lattice over its image."""
+        step = max(1.0, float(round(_NODE_UM / image.pixel_um)))
+        shape = tuple(int(n // step) + 2 for n in image.values.shape)
+        nodes = nodes_of(self.bend, k, self.to_volume(k, image), shape, step)
+        turned = np.tensordot(self.state.volume[:, :3], nodes, axes=1)
+        return np.ascontiguousarray(turned, dtype=np.float32), step
+
+
+def labels(fit: Fit, images: Sequence[LevelImage]) -> list[np.ndarray]:
+    """Return the label index at every pixel of every section as it is bent, n x (h, w) uint16."""
+    atlas = fit.task.atlas
+
+    def one(k: int) -> np.ndarray:
+        image = images[k]
+        bent = fit.bent(k, image)
+        return np.asarray(
+            labels_bent(atlas.index, 1.0 / atlas.voxel_um, fit.plane(k, image), bent, image.values.shape)
+        )
+
+    return each(one, range(len(images)), fit.task.options.threads)
+
+
+def section_blocks(fit: Fit, k: int, image: LevelImage, model: StainModel, level: Level) -> Blocks:
+    """Return how the blocks of section `k` want to move."""
+    atlas, shape = fit.task.atlas, image.values.shape
+    bent = fit.bent(k, image)
+    smooth = image.pixel_um < 1.6 * atlas.voxel_um or level.sigma_um > 1.8 * image.pixel_um
+    normal_um = max(0.5 * level.sigma_um, _NORMAL_UM)
+
+    def painted(shift_um: float) -> np.ndarray:
+        matrix = fit.plane(k, image, shift_um)
+        raw = paint_bent(
+            atlas.index, 1.0 / atlas.voxel_um, model.table, matrix, bent, shape, 1 if smooth else 2
+        )
+        return blur(raw, level.sigma_um / image.pixel_um)
+
+    middle = painted(0.0)
+    normal = np.zeros_like(middle)
+    if fit.moves_whole:
+        normal = (painted(normal_um) - painted(-normal_um)) / np.float32(2.0 * normal_um)
+    gain = np.float32(model.gains[k])
+    pixels = np.stack([image.values / gain, image.weights * gain**2, middle, normal])
+    inverse = np.asarray(np.linalg.inv(fit.to_volume(k, image)[:, :2]))
+    known = (fit.plane(k, image)[NORMAL_AXIS[atlas.plane]], *atlas.limits_um)
+    size = max(1, round(_BLOCK_UM / image.pixel_um))
+    sums, cost, weight = sum_blocks(pixels, inverse, known, level.scale, size)
+    return blocks_of(sums, cost, weight, size)
+
+
+def step(fit: Fit, images: Sequence[LevelImage], model: StainModel, level: Level) -> tuple[Fit, float, float]:
+    """Return the fit after one step, the cost before it, and the 90th percentile of the step, um."""
+
+    def one(k: int) -> tuple[Blocks, Float64]:
+        blocks = section_blocks(fit, k, images[k], model, level)
+        return blocks, affine.apply(fit.to_volume(k, images[k]), blocks.places_px)
+
+    found = each(one, range(len(images)), fit.task.options.threads)
+    sections = [_Section(fit, k, blocks, places, level) for k, (blocks, places) in enumerate(found)]
+    whole = _Whole(fit, sections, level) if fit.moves_whole else None
+    for _ in range(_TURNS if whole is not None else 1):
+        if whole is not None:
+            whole.turn(sections)
+        for section in sections:
+            section.turn()
+    own = np.array([section.step for section in sections])
+    shape = np.zeros_like(fit.bend.shape) if whole is None else whole.step
+    moved = np.concatenate([s.moved for s in sections]) if sections else np.zeros((1, 3))
+    cost = sum(b.cost for b, _ in found) / max(sum(b.weight for b, _ in found), 1e-12)
+    bend = replace(fit.bend, own=fit.bend.own + own, shape=fit.bend.shape + shape)
+    size = float(np.percentile(np.linalg.norm(moved, axis=1), 90)) if moved.size else 0.0
+    return replace(fit, bend=bend), cost, size
+
+
+class _Section:
+    """The equations of one section's own displacement, with what the whole brain's does to its blocks."""
+
+    def __init__(self, fit: Fit, k: int, blocks: Blocks, places: Float64, level: Level) -> None:
+        self.blocks, self.places, self.information = blocks, places, level.information
+        self.z_um = float(fit.bend.z_um[k])
+        self.basis = fit.bend.plane.matrix(places)
+        precision = fit.in_plane.precision(fit.bend.plane)
+        index, weight = fit.bend.plane.basis(places)
+        full = _full(index, weight, level.information * blocks.normal[:, :2, :2], fit.bend.plane.size)
+        full += sparse.kron(precision, sparse.identity(2)).toarray()
+        self.factor = linalg.cho_factor(full, overwrite_a=True, check_finite=False)
+        self.pull = precision @ fit.bend.own[k]
+        self.step = np.zeros_like(fit.bend.own[k])
+        self.by_whole = np.zeros((len(places), 3))
+
+    def turn(self) -> None:
+        left = self.blocks.right - np.einsum("nij,nj->ni", self.blocks.normal, self.by_whole)
+        right = self.information * (self.basis.T @ left[:, :2]) - self.pull
+        found = linalg.cho_solve(self.factor, right.ravel(), check_finite=False).reshape(-1, 2)
+        self.step = np.clip(found, -_LARGEST_STEP_UM, _LARGEST_STEP_UM)
+
+    @property
+    def moved(self) -> Float64:
+        total = self.by_whole.copy()
+        total[:, :2] += self.basis @ self.step
+        return total
+
+
+class _Whole:
+    """The equations of the whole brain's displacement."""
+
+    def __init__(self, fit: Fit, sections: Sequence[_Section], level: Level) -> None:
+        lattice = fit.bend.whole
+        points = np.concatenate(
+            [np.column_stack([s.places, np.full(len(s.places), s.z_um)]) for s in sections]
+        )
+        normal = np.concatenate([s.blocks.normal for s in sections])
+        index, weight = lattice.basis(points)
+        full = _full(index, weight, level.information * normal, lattice.size)
+        precision = fit.whole.precision(lattice)
+        full += sparse.kron(precision, sparse.identity(3)).toarray()
+        self.factor = linalg.cho_factor(full, overwrite_a=True, check_finite=False)
+        self.basis, self.information = lattice.matrix(points), level.information
+        self.ends = np.cumsum([len(s.places) for s in sections])[:-1]
+        self.pull = precision @ fit.bend.shape
+        self.step = np.zeros_like(fit.bend.shape)
+
+    def turn(self, sections: Sequence[_Section]) -> None:
+        left = [
+            s.blocks.right - np.einsum("nij,nj->ni", s.blocks.normal[:, :, :2], s.basis @ s.step)
+            for s in sections
+        ]
+        right = self.information * (self.basis.T @ np.concatenate(left)) - self.pull
+        found = linalg.cho_solve(self.factor, right.ravel(), check_finite=False).reshape(-1, 3)
+        self.step = np.clip(found, -_LARGEST_STEP_UM, _LARGEST_STEP_UM)
+        for section, part in zip(sections, np.split(self.basis @ self.step, self.ends), strict=True):
+            section.by_whole = part
+
+
+def _full(index: np.ndarray, weight: Float64, normal: Float64, count: int) -> Float64:
+    components = normal.shape[1]
+    full = np.zeros((components * count, components * count))
+    add_normal(full, index, weight, np.ascontiguousarray(normal))
+    return np.triu(full) + np.triu(full, 1).T

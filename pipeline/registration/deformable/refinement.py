@@ -1,0 +1,147 @@
+"""From an affine alignment to a deformed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline import affine
+from pipeline.deformation import least_jacobian
+from pipeline.model import Deformation, Float64, SectionAlignment, SeriesAlignment, Status
+from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of, straight
+from pipeline.registration.deformable.fit import Fit, Level, labels, step
+from pipeline.registration.inputs import SectionThumbnail
+from pipeline.registration.joint import Task
+from pipeline.registration.scene import LevelImage, State, each, level_image
+from pipeline.registration.stain import StainModel, fit_stain_on
+
+DEFORMABLE = ("none", "in_plane", "volume")
+NODE_UM = 100.0
+_MARGIN_UM = 500.0
+_STEPS = 4
+_SETTLED_UM = 3.0
+_ROBUST = 2.5
+_CORRELATION_UM = 300.0
+_LEAST_JACOBIAN = 0.1
+_SHRINK = 0.8
+
+
+def refine(
+    task: Task, thumbnails: Sequence[SectionThumbnail], usable: Sequence[int], alignment: SeriesAlignment
+) -> SeriesAlignment:
+    """Bend the sections of an aligned series.
+
+    Parameters
+    ----------
+    task : of the sections that were fitted
+    thumbnails : all sections of `alignment`, in its order
+    usable : the places of the fitted ones among them
+
+    Returns
+    -------
+    The alignment, every section with a Deformation that does not fold; its matrices stay.
+    """
+    options = task.options
+    fit = fitted(task, _state(thumbnails, usable, alignment))
+    own = {number: k for k, number in enumerate(usable)}
+    sections, weakened = [], []
+    for number, (thumbnail, section) in enumerate(zip(thumbnails, alignment.sections, strict=True)):
+        k = own.get(number)
+        bend = fit.bend if k is not None and section.status is not Status.FAIL else None
+        deformed, least = _deformed(section, thumbnail, fit, bend, k)
+        sections.append(deformed)
+        if least < 1.0:
+            weakened.append(thumbnail.section_number)
+    notes = alignment.notes
+    if weakened:
+        notes = (*notes, f"deformations weakened so that nothing folds: sections {weakened}")
+    return replace(alignment, sections=tuple(sections), notes=notes, deformable=options.deformable)
+
+
+def _state(
+    thumbnails: Sequence[SectionThumbnail], usable: Sequence[int], alignment: SeriesAlignment
+) -> State:
+    matrices = [
+        affine.compose(
+            alignment.sections[k].alignment2d.section_to_volume, thumbnails[k].thumbnail_to_section
+        )
+        for k in usable
+    ]
+    z_um = np.array([thumbnails[k].z_um for k in usable])
+    return State(np.array(matrices), z_um, alignment.alignment3d.volume_to_reference)
+
+
+def fitted(task: Task, state: State) -> Fit:
+    """Fit the displacements, coarse to fine, the stain table estimated anew at every level."""
+    options = task.options
+    in_plane = Stiffness(options.node_um, options.warp_um, options.bending)
+    whole = Stiffness(options.shape_node_um, options.shape_um, options.bending)
+    bend = straight(state.z_um, _box(task, state), in_plane, whole)
+    fit = Fit(task, state, bend, in_plane, whole, options.deformable == "volume")
+    model: StainModel | None = None
+    for sigma in options.stain_sigma_um:
+        pixel = float(np.clip(0.5 * sigma, options.stain_pixel_um, 4.0 * options.stain_pixel_um))
+        sharp, images = _images(task, pixel, 0.0), _images(task, pixel, sigma)
+        for _ in range(_STEPS):
+            model = fit_stain_on(task.atlas, sharp, labels(fit, sharp), model, options.threads)
+            level = Level(sigma, _ROBUST * model.noise, _information(model.noise))
+            fit, _, moved = step(fit, images, model, level)
+            fit = replace(fit, bend=fit.bend.unfolded())
+            if moved < _SETTLED_UM:
+                break
+    return fit
+
+
+def _information(noise: float) -> float:
+    return 1.0 / (noise**2 * (_CORRELATION_UM * 1e-3) ** 2)
+
+
+def _box(task: Task, state: State) -> tuple[Float64, Float64]:
+    """Return the box of all tissue in the volume's (x, y), with a margin, um."""
+    points = []
+    for tissue, matrix in zip(task.tissues, state.sections, strict=True):
+        rows, columns = np.nonzero(tissue.mask[::4, ::4])
+        points.append(affine.apply(matrix, 4 * np.stack([columns, rows], axis=1)))
+    places = np.concatenate(points)
+    return places.min(axis=0) - _MARGIN_UM, places.max(axis=0) + _MARGIN_UM
+
+
+def _images(task: Task, pixel_um: float, sigma_um: float) -> list[LevelImage]:
+    def one(k: int) -> LevelImage:
+        tissue = task.tissues[k]
+        return level_image(tissue, task.known[k], tissue.stain, pixel_um, sigma_um)
+
+    return each(one, range(len(task.tissues)), task.options.threads)
+
+
+def _deformed(
+    section: SectionAlignment, thumbnail: SectionThumbnail, fit: Fit, bend: Bend | None, k: int | None
+) -> tuple[SectionAlignment, float]:
+    """Return a section with its deformation, and the factor that keeps it from folding (1 = untouched)."""
+    to_section = thumbnail.thumbnail_to_section
+    spacing = NODE_UM / thumbnail.resolution_um
+    h, w = thumbnail.pixels.shape[:2]
+    size = affine.apply(to_section, [[w - 0.5, h - 0.5]])[0]
+    columns, rows = (int(np.ceil(n / spacing)) + 1 for n in size)
+    to_volume = section.alignment2d.section_to_volume
+    if bend is None or k is None:
+        bent = replace(fit.bend, z_um=np.array([thumbnail.z_um]), own=np.zeros((1, fit.bend.plane.size, 2)))
+        nodes = nodes_of(bent, 0, to_volume, (rows, columns), spacing)
+    else:
+        nodes = nodes_of(bend, k, to_volume, (rows, columns), spacing)
+    factor = 1.0
+    while True:
+        deformation = Deformation(np.float32(factor) * nodes, spacing)
+        least = least_jacobian(section.alignment2d, deformation)
+        if least >= _LEAST_JACOBIAN:
+            break
+        factor *= _SHRINK
+    sizes = np.linalg.norm(nodes, axis=0)
+    measures = {
+        **section.measures,
+        "deformation_um": round(factor * float(np.sqrt((sizes**2).mean())), 2),
+        "least_jacobian": round(least, 4),
+    }
+    return replace(section, deformation=deformation, measures=measures), factor

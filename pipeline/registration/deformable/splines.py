@@ -1,0 +1,93 @@
+"""Smooth displacements: tensor products of cubic B-splines on a lattice, and how stiff they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from pipeline.model import Float64, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Control points of a spline in d dimensions; outside their box the value at its edge holds.
+
+    Parameters
+    ----------
+    origin_um : (d,) float64    lower corner of the box
+    spacing_um : (d,) float64   between control points
+    shape : d x int             control points along each axis, the first one a spacing below the box
+    """
+
+    origin_um: Float64
+    spacing_um: Float64
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of control points."""
+        return int(np.prod(self.shape))
+
+    def basis(self, points_um: Float64) -> tuple[Int64, Float64]:
+        """Return which control points act on points (n, d) and how strongly, (n, 4 ** d) each."""
+        index = np.zeros((len(points_um), 1), np.int64)
+        weight = np.ones((len(points_um), 1))
+        for axis, count in enumerate(self.shape):
+            at = np.clip((points_um[:, axis] - self.origin_um[axis]) / self.spacing_um[axis], 0.0, count - 3)
+            cell = np.minimum(at.astype(np.int64), count - 4)
+            own = _cubic(at - cell)
+            here = cell[:, None] + np.arange(4)
+            index = (index[:, :, None] * count + here[:, None, :]).reshape(len(at), -1)
+            weight = (weight[:, :, None] * own[:, None, :]).reshape(len(at), -1)
+        return index, weight
+
+    def matrix(self, points_um: Float64) -> sparse.csr_matrix:
+        """Return the matrix (n, size) that takes coefficients to values at points (n, d)."""
+        index, weight = self.basis(points_um)
+        starts = np.arange(0, index.size + 1, index.shape[1])
+        return sparse.csr_matrix((weight.ravel(), index.ravel(), starts), shape=(len(index), self.size))
+
+
+def _cubic(t: Float64) -> Float64:
+    """Return the four cubic B-spline weights at fractions t (n,), (n, 4)."""
+    s = 1.0 - t
+    return np.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=1) / 6.0
+
+
+def lattice_over(low_um: Float64, high_um: Float64, spacing_um: Sequence[float]) -> Lattice:
+    """Return the lattice that covers a box; its cells are as near to the spacing as whole ones get."""
+    span = np.maximum(np.asarray(high_um) - low_um, 1.0)
+    cells = np.maximum(1, np.rint(span / np.asarray(spacing_um))).astype(int)
+    return Lattice(np.asarray(low_um, dtype=np.float64), span / cells, tuple(int(c) + 3 for c in cells))
+
+
+def bending(lattice: Lattice) -> sparse.csr_matrix:
+    """Return the quadratic form of the bending of coefficients: squared second differences, mixed ones twice.
+
+    Differences are taken per spacing, so the form says how much neighbours differ, whatever the spacing.
+    """
+    axes = range(len(lattice.shape))
+    total = sparse.csr_matrix((lattice.size, lattice.size))
+    for a in axes:
+        second = _along(lattice.shape, {a: _difference(lattice.shape[a], 2)})
+        total = total + second.T @ second
+        for b in range(a):
+            steps = {a: _difference(lattice.shape[a], 1), b: _difference(lattice.shape[b], 1)}
+            mixed = _along(lattice.shape, steps)
+            total = total + 2.0 * (mixed.T @ mixed)
+    return total.tocsr()
+
+
+def _difference(count: int, order: int) -> sparse.csr_matrix:
+    stencil = {1: [-1.0, 1.0], 2: [1.0, -2.0, 1.0]}[order]
+    return sparse.diags(stencil, list(range(order + 1)), shape=(count - order, count)).tocsr()
+
+
+def _along(shape: Sequence[int], steps: dict[int, sparse.csr_matrix]) -> sparse.csr_matrix:
+    matrix: sparse.csr_matrix = sparse.identity(1, format="csr")
+    for axis, count in enumerate(shape):
+        matrix = sparse.kron(matrix, steps.get(axis, sparse.identity(count)), format="csr")
+    return matrix
