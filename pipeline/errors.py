@@ -22,3 +22,11 @@ class AlignmentError(PipelineError, RuntimeError):
 
 class MissingResultError(PipelineError, FileNotFoundError):
     """An output was asked for that no finished run has written."""
+
+
+class Stopped(BaseException):
+    """The run was told to end; not an Exception, so that no border takes it for a fault."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.atomic import sweep
+from pipeline.batch import Plan, find_sources, look_at_images, plan_jobs
 from pipeline.config import Config, reference_directory
 from pipeline.detection import make_detector
 from pipeline.errors import ConfigError, DataError, PipelineError
-from pipeline.formats.series import find_series, read_series
-from pipeline.formats.source import SeriesSource
 from pipeline.jobs import SeriesJob
-from pipeline.loading import GRID_LABELS_UM, load_reference, open_reference, probe_any
-from pipeline.model import SectionDataSet
+from pipeline.loading import GRID_LABELS_UM, load_reference, open_reference
+from pipeline.locks import hold
 from pipeline.opening import run_reference
-from pipeline.provenance import checksum
 from pipeline.reference import ReferenceSpace
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
-from pipeline.schedule import STEPS, run_jobs, steps_from
+from pipeline.schedule import STEPS, Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages_align import check_alignment
 from pipeline.store.run import STATES, Receipt, RunFolder
@@ -32,13 +30,23 @@ from pipeline.summary import series_messages
 class RunOptions:
     """How a batch runs; nothing here changes a number.
 
-    `force` recomputes everything, `from_stage` that stage and all that build on it.
+    `force` recomputes everything, `from_stage` that stage and all that build on it; `shard` is the
+    part of the series that this run takes, (2, 8) the second of eight; `wait` waits for another run on
+    the same series to end instead of refusing.
     """
 
     scheduler: str = "threads"
     workers: int = 2
     force: bool = False
     from_stage: str | None = None
+    shard: tuple[int, int] = (1, 1)
+    wait: bool = False
+    memory: str | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Where and how the tasks run."""
+        return Engine(self.scheduler, self.workers, self.memory)
 
 
 @dataclass(frozen=True)
@@ -52,22 +60,37 @@ class SeriesResult:
     warnings: tuple[str, ...] = ()
 
 
+class Listener:
+    """Listens to a run; every method may be left as it is."""
+
+    def begin(self, jobs: Sequence[SeriesJob]) -> None:
+        """Take notice of all series before the first task starts."""
+
+    def hear(self, event: Event) -> None:
+        """Take notice of one task that starts or ends."""
+
+    def say(self, line: str) -> None:
+        """Pass on a line to the user."""
+
+
+SILENT = Listener()
+
+
 def run(
     config: Config,
     inputs: Sequence[Path],
     output: Path,
     reference: Path | None = None,
     options: RunOptions = RunOptions(),
-    listener: Callable[[list[SeriesJob], Receipt | None], None] = lambda jobs, receipt: None,
+    listener: Listener = SILENT,
 ) -> list[SeriesResult]:
     """Take series through every stage.
 
     Parameters
     ----------
-    inputs : folders      each a series, or holding series in its direct subfolders
+    inputs : paths        each a series, a folder of series, a glob, or a table of series
     output : folder       results go to output/<section_data_set_id>
     reference : folder    of a reference space; default ISH_REFERENCE, else the configuration's
-    listener : called once with all jobs, then with each receipt as its task ends
 
     Returns
     -------
@@ -76,26 +99,35 @@ def run(
     Raises
     ------
     ConfigError
-        what no series could run with: inputs, output folder, detector, aligner, reference, engine.
+        what no series could run with: inputs, output folder, detector, aligner, reference, engine; and
+        a series that another run is working on.
     """
-    redo = _redo(options)
+    plan = Plan(config, output, reference_directory(config, reference), _redo(options))
+    check_engine(options.engine)
     _check_output(output)
-    directory = reference_directory(config, reference)
-    jobs: list[SeriesJob] = []
-    broken: list[SeriesResult] = []
-    for source in _sources(inputs):
-        try:
-            job = _job(source, output, config, directory, redo)
-            _check_not_twice(job, jobs)
-            jobs.append(job)
-        except DataError as error:
-            broken.append(SeriesResult(source, None, {}, (str(error),)))
+    found = find_sources(inputs)
+    for note in found.notes:
+        listener.say(f"warning: {note}")
+    jobs, broken = plan_jobs(found.sources, plan, options.shard)
+    if not jobs and not broken:
+        listener.say(
+            f"shard {options.shard[0]}/{options.shard[1]}: nothing to do, {len(found.sources)} series"
+        )
     if jobs:
-        _check_algorithms(jobs[0])
-        _check_reference(jobs[0])
-    listener(jobs, None)
-    receipts = run_jobs(jobs, options.scheduler, options.workers, lambda receipt: listener(jobs, receipt))
-    return [*broken, *(_result(job, done) for job, done in zip(jobs, receipts, strict=True))]
+        check_job(jobs[0])
+    results = run_all(jobs, options, listener)
+    return [*(SeriesResult(b.source, None, {}, (b.error,)) for b in broken), *results]
+
+
+def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:
+    """Run jobs as one batch while holding their folders."""
+    with hold([job.run.path for job in jobs], options.wait, listener.say):
+        for job in jobs:
+            sweep(job.run.path)
+        jobs = look_at_images(jobs, options.workers)
+        listener.begin(jobs)
+        receipts = run_jobs(jobs, options.engine, listener.hear)
+    return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
 
 
 def open_run(folder: Path) -> RunFolder:
@@ -158,18 +190,6 @@ def _redo(options: RunOptions) -> frozenset[str]:
     return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
-def _sources(inputs: Sequence[Path]) -> list[Path]:
-    if not inputs:
-        raise ConfigError("no series: expected --input FOLDER, once or more")
-    absent = [path for path in inputs if not path.exists()]
-    if absent:
-        raise ConfigError(f"--input {absent[0]}: no such folder")
-    try:
-        return find_series(inputs)
-    except DataError as error:
-        raise ConfigError(str(error)) from None
-
-
 def _check_output(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -182,8 +202,9 @@ def _check_output(output: Path) -> None:
         ) from None
 
 
-def _check_reference(job: SeriesJob) -> None:
-    """Read the reference once before anything runs: no series could do without it."""
+def check_job(job: SeriesJob) -> None:
+    """Raise ConfigError for a detector, aligner or reference that no series of the batch could do with."""
+    _check_algorithms(job)
     try:
         load_reference(job, GRID_LABELS_UM)
     except PipelineError as error:
@@ -202,41 +223,6 @@ def _check_algorithms(job: SeriesJob) -> None:
             f" {near!r}?"
         )
     check_alignment(job)
-
-
-def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:
-    for other in jobs:
-        if other.run.path == job.run.path:
-            raise DataError(
-                f"{job.source}: series {job.data_set.id} is already in this batch from {other.source};"
-                " give each series an id of its own"
-            )
-
-
-def _job(
-    source: Path, output: Path, config: Config, reference: Path | None, redo: frozenset[str]
-) -> SeriesJob:
-    found: SeriesSource = read_series(source, probe_any)
-    data_set = stepped(found.data_set, config.series.section_step)
-    folder = RunFolder(output.resolve() / str(data_set.id))
-    sweep(folder.path)
-    return SeriesJob(
-        source=source,
-        run=folder,
-        data_set=data_set,
-        config=config,
-        given=found.alignment,
-        reference_directory=reference,
-        warnings=found.warnings,
-        redo=redo,
-        files={str(s.path): checksum(s.path) for s in data_set.section_images if s.path is not None},
-    )
-
-
-def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:
-    """Keep rows 0, n, 2n … of the sorted manifest; section numbers and thickness stay."""
-    ordered = sorted(data_set.section_images, key=lambda s: s.section_number)
-    return replace(data_set, section_images=tuple(ordered[::step]))
 
 
 def _result(job: SeriesJob, receipts: dict[str, Receipt]) -> SeriesResult:

@@ -18,7 +18,9 @@ Upstream = Mapping[str, Receipt]
 class SeriesJob:
     """One series on its way through the pipeline: what is read, what decides, where it goes.
 
-    `files` holds the checksum of every input file; `redo` names stages that run again though done.
+    `files` holds the checksum of every input file, `stamps` its size and time of change when that was
+    taken, `pixels` how many values it stores; `redo` names stages that run again though done; `shared`
+    names the run whose outputs of a stage serve here too, where both come to the same digest.
     """
 
     source: Path
@@ -30,6 +32,9 @@ class SeriesJob:
     warnings: tuple[str, ...] = ()
     redo: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    pixels: Mapping[int, int] = field(default_factory=dict)
+    shared: Mapping[str, RunFolder] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[SectionImage, ...]:
@@ -51,6 +56,7 @@ class Stage:
     key : (job, section, upstream) -> JSON value        everything that decides the outcome
     outputs : (job, section) -> paths                   what must exist for the step to count as done
     blocked : (job, section, upstream) -> reason        why the step cannot run; empty where it can
+    also : names                                        outputs that a run may or may not have
     """
 
     name: str
@@ -60,6 +66,7 @@ class Stage:
     key: Callable[[SeriesJob, Any, Upstream], Any]
     outputs: Callable[[SeriesJob, Any], Sequence[Path]]
     blocked: Callable[[SeriesJob, Any, Upstream], str] = _nothing
+    also: tuple[str, ...] = ()
 
 
 def task_name(stage: Stage | str, section: SectionImage | int | None = None) -> str:

@@ -222,7 +222,9 @@ STAGES: tuple[Stage, ...] = (
         "detect", "section", ("measure",), detect, _detect_key,
         _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
     ),
-    Stage("align", "series", ("measure",), align, align_key, align_outputs),
+    Stage(
+        "align", "series", ("measure",), align, align_key, align_outputs, also=("volume.zarr",),
+    ),
     Stage(
         "grid", "series", ("detect", "align"), grid, _grid_key,
         _within("series", "grid.zarr", *(f"grid/{name}.{end}" for name in RATIOS for end in ("mhd", "raw"))),

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import resource
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import DataError, PipelineError
 from pipeline.jobs import SeriesJob, Stage, task_name
 from pipeline.model import SectionImage
 from pipeline.store.run import Receipt
+from pipeline.store.sharing import take_over
 
 
 def run_task(
@@ -41,7 +45,11 @@ def run_task(
         earlier = job.run.read_receipt(name)
         if earlier and _stands(stage, job, section, earlier, digest):
             return earlier
+        taken = _taken_over(stage, job, section, digest)
+        if taken:
+            return _keep(job, taken)
         facts = stage.run(job, section, upstream, digest)
+        _check_unchanged(job, section)
         state, message = "done", ""
     except PipelineError as error:
         facts, state, message = {}, "failed", str(error)
@@ -50,7 +58,44 @@ def run_task(
     wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     numbers = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak, 1)}
-    return _keep(job, Receipt(name, state, digest, message, facts, **numbers))  # type: ignore[arg-type]
+    receipt = Receipt(name, state, digest, message, facts, **numbers, where=_here())  # type: ignore[arg-type]
+    return _keep(job, receipt)
+
+
+def lost_task(stage: Stage, job: SeriesJob, section: SectionImage | None, why: str) -> Receipt:
+    """Record a task that could not be run at all."""
+    return _keep(job, Receipt(task_name(stage, section), "failed", "", message=why, where=_here()))
+
+
+def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: str) -> Receipt | None:
+    """Take over the outputs of the run that this stage is shared with, where it came to the same digest."""
+    other = job.shared.get(stage.name)
+    theirs = other.read_receipt(task_name(stage, section)) if other else None
+    if other is None or theirs is None or not theirs.ok or theirs.digest != digest:
+        return None
+    optional = [job.run.file(name) for name in stage.also if other.file(name).exists()]
+    take_over(job.run, other, [*stage.outputs(job, section), *optional])
+    return replace(theirs, wall_s=0.0, cpu_s=0.0, where=_here(), taken_from=str(other.path))
+
+
+def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
+    """Raise DataError where an image is no longer the file whose checksum stands for it."""
+    path = section.path if section is not None else None
+    if path is not None and str(path) in job.stamps and stamp(path) != job.stamps[str(path)]:
+        raise DataError(f"{path}: was changed while the run was reading it; run again")
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file, in bytes and ns; of a folder those of its newest file."""
+    if not path.is_dir():
+        state = path.stat()
+        return state.st_size, state.st_mtime_ns
+    states = [inner.stat() for inner in path.rglob("*") if inner.is_file()]
+    return sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)
+
+
+def _here() -> str:
+    return f"{platform.node()}:{os.getpid()}"
 
 
 def _stands(

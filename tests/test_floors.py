@@ -15,11 +15,11 @@ FLOORS = {
         "affine", "deformation", "ontology", "reference", "intensity", "tiling", "detection", "registration",
         "gridding", "unionize", "search", "sync", "phantom",
     },
-    3: {"atomic", "formats", "store", "config"},
+    3: {"atomic", "locks", "formats", "store", "config"},
     4: {
         "jobs", "loading", "stages", "stages_align", "tasks", "summary", "provenance", "exports",
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
-        "section_names", "references",
+        "section_names", "references", "batch",
     },
     5: {"schedule", "report", "service", "facade", "index", "index_sources", "indexing"},
     6: {"cli"},

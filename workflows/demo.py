@@ -35,7 +35,7 @@ def main(output: Path, alignment: str) -> int:
     rendered = time.perf_counter()
     config = load_config(HERE / "configs" / "phantom.yaml", [f"alignment.name={alignment}"])
     with Progress(quiet=False) as progress:
-        (result,) = facade.run(config, [output / "series"], output / "runs", listener=progress.listen)
+        (result,) = facade.run(config, [output / "series"], output / "runs", listener=progress)
     ended = time.perf_counter()
     if result.errors or result.run is None:
         say("\n".join(result.errors))

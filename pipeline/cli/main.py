@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import facade
+from pipeline.batch import parse_shard
 from pipeline.cli import reference as reference_cli
 from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
 from pipeline.cli.console import say, show
+from pipeline.cli.ending import ending_well
 from pipeline.cli.init import init
 from pipeline.cli.progress import Progress
 from pipeline.config import load_config, parse_overrides
@@ -47,7 +49,8 @@ Json = Annotated[bool, typer.Option("--json", help="machine output")]
 def run(
     config: Annotated[Path | None, typer.Argument(help="a YAML of configs/, or your own")] = None,
     inputs: Annotated[
-        list[Path] | None, typer.Option("--input", help="a series, or a folder of series")
+        list[Path] | None,
+        typer.Option("--input", help="a series, a folder of series, a glob in quotes, or a CSV of series"),
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="results go to OUTPUT/<id>")] = Path("ish-output"),
     reference: Annotated[Path | None, typer.Option("--reference", help="a reference folder")] = None,
@@ -60,15 +63,22 @@ def run(
         Path | None, typer.Option(metavar="RUN", help="repeat this run instead of naming a CONFIG")
     ] = None,
     strict: Annotated[bool, typer.Option(help="a bad or missing section is a failure")] = False,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="take the I-th of N parts of the series: for job arrays")
+    ] = "1/1",
+    wait: Annotated[bool, typer.Option(help="wait while another run works on a series")] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="what tasks may take together, such as 6GB; default: 80 %")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Take series of sections through every stage."""
     plan = _plan(config, config_from, set_ or [], inputs or [], reference)
     for difference in plan.differences:
         say(f"warning: not as in {config_from}: {difference}")
-    options = RunOptions(scheduler, workers, force, from_stage)
-    with Progress(quiet=json) as progress:
-        results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress.listen)
+    options = RunOptions(scheduler, workers, force, from_stage, parse_shard(shard), wait, memory)
+    with ending_well(output), Progress(quiet=json) as progress:
+        results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress)
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):

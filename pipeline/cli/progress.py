@@ -1,49 +1,93 @@
-"""Progress bars in a terminal, plain lines in a log."""
+"""How a run goes on: a live view in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich import progress as rich_progress
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from pipeline.cli.console import ERR, say
+from pipeline.cli.tally import Tally
+from pipeline.facade import Listener
 from pipeline.jobs import SeriesJob
-from pipeline.schedule.engine import STEPS
-from pipeline.store.run import Receipt
+from pipeline.schedule import STEPS, Event
+
+BEAT_S = 30.0  # from one line on the whole batch to the next, in a log
+MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view
 
 
-class Progress:
-    """One bar a stage; listens to a run."""
+class Progress(Listener):
+    """Listens to a run and shows it."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.live = not quiet and ERR.is_terminal
+        self.tally = Tally((), time.monotonic())
         columns = (
             rich_progress.TextColumn("{task.description:<10}"),
             rich_progress.BarColumn(),
             rich_progress.MofNCompleteColumn(),
-            rich_progress.TimeElapsedColumn(),
         )
-        self.bars = rich_progress.Progress(*columns, console=ERR, disable=quiet or not ERR.is_terminal)
+        self.bars = rich_progress.Progress(*columns, console=ERR, auto_refresh=False)
         self.tasks: dict[str, rich_progress.TaskID] = {}
+        self.view = Live(get_renderable=self._view, console=ERR, refresh_per_second=4, transient=True)
+        self.last_beat = time.monotonic()
 
     def __enter__(self) -> Progress:
-        self.bars.start()
+        if self.live:
+            self.view.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bars.stop()
+        if self.live:
+            self.view.stop()
 
-    def listen(self, jobs: list[SeriesJob], receipt: Receipt | None) -> None:
-        """Take notice of all jobs (receipt None), then of one task's end."""
-        if receipt is None:
-            for stage in STEPS:
-                total = sum(len(job.sections) if stage.scope == "section" else 1 for job in jobs)
-                self.tasks[stage.name] = self.bars.add_task(stage.name, total=total)
+    def say(self, line: str) -> None:
+        """Print a line, above the live view where there is one."""
+        say(line)
+
+    def begin(self, jobs: Sequence[SeriesJob]) -> None:
+        """Take notice of all series."""
+        self.tally = Tally(jobs, time.monotonic())
+        for step in STEPS:
+            self.tasks[step.name] = self.bars.add_task(step.name, total=self.tally.totals[step.name])
+
+    def hear(self, event: Event) -> None:
+        """Take notice of a task that starts or ends."""
+        self.tally.hear(event, time.monotonic())
+        if event.receipt is None:
             return
-        stage_name = receipt.task.rpartition("-")[0] or receipt.task
-        self.bars.advance(self.tasks[stage_name])
-        if not self.quiet and not ERR.is_terminal:
+        self.bars.update(self.tasks[event.step], completed=self.tally.done[event.step])
+        if not self.quiet and not self.live:
+            self._log(event)
+
+    def _log(self, event: Event) -> None:
+        """One series: a line a task. Many: a line a series, what fails, and how far all is, now and then."""
+        receipt = event.receipt
+        assert receipt is not None
+        if self.tally.series == 1:
             detail = f": {receipt.message}" if receipt.message else f" in {receipt.wall_s:.1f} s"
             say(f"{receipt.task} {receipt.state}{detail}")
+            return
+        if receipt.state == "failed":
+            say(f"{event.series}: {receipt.task} failed: {receipt.message}")
+        if event.step == STEPS[-1].name:
+            say(f"{event.series}: finished; {self.tally.line(time.monotonic())}")
+            self.last_beat = time.monotonic()
+        elif time.monotonic() - self.last_beat > BEAT_S:
+            say(self.tally.line(time.monotonic()))
+            self.last_beat = time.monotonic()
+
+    def _view(self) -> RenderableType:
+        now = time.monotonic()
+        lines = [Text(self.tally.line(now), style="bold"), self.bars.get_renderable()]
+        lines += [Text(f"  {line}", style="dim") for line in self.tally.running_lines(now, MOST_RUNNING)]
+        lines += [Text(f"  {line}", style="red") for line in self.tally.failures[-MOST_FAILED:]]
+        return Group(*lines)

@@ -1,101 +1,108 @@
-"""The task graph of any number of series, and the engines that run it.
+"""The engines that run the graph of a batch: threads, processes, and clusters.
 
-The scheduler changes nothing: every task writes its own outputs and returns a receipt, so that threads
-and processes give the same bytes.
+The scheduler changes nothing: every task writes its own outputs and returns a receipt, so that all
+engines give the same bytes.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask
 from dask.callbacks import Callback
-from dask.delayed import Delayed, delayed
 
 from pipeline.errors import ConfigError
-from pipeline.jobs import SeriesJob, Stage, task_name
-from pipeline.schedule.closing import REPORT
-from pipeline.stages import STAGES
+from pipeline.jobs import SeriesJob
+from pipeline.schedule.graph import build_graphs, describe, split_key, stage_of
+from pipeline.schedule.memory import budget_mb, needs
+from pipeline.schedule.pool import Pool
 from pipeline.store.run import Receipt
-from pipeline.tasks import run_task
 
-STEPS = (*STAGES, REPORT)
 ENGINES = ("threads", "processes")
-Report = Callable[[Receipt], None]
+GRACE_S = 5.0  # that running tasks get to end well when the run is told to stop
 
 
-class _Progress(Callback):  # type: ignore[misc]
-    """Hands every receipt to a listener as soon as its task ends."""
+@dataclass(frozen=True)
+class Engine:
+    """Where and how a batch runs; nothing here changes a number.
 
-    def __init__(self, listener: Report) -> None:
-        super().__init__(posttask=self._ended)
-        self.listener = listener
+    `memory` bounds what the tasks of this machine take together, such as 6GB; None: 80 % of what there is.
+    """
 
-    def _ended(self, key: str, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-        if isinstance(result, Receipt):
-            self.listener(result)
+    name: str = "threads"
+    workers: int = 2
+    memory: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A task of a series starts (`receipt` None) or has ended; `where` it ran."""
+
+    series: str
+    task: str
+    receipt: Receipt | None
+    where: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step of which the task is one."""
+        return stage_of(self.task)
+
+
+Listener = Callable[[Event], None]
 
 
 def run_jobs(
-    jobs: Sequence[SeriesJob], engine: str, workers: int, listener: Report = lambda receipt: None
+    jobs: Sequence[SeriesJob], engine: Engine, listener: Listener = lambda event: None
 ) -> list[dict[str, Receipt]]:
-    """Run every stage of every series.
+    """Run every step of every series.
 
     Parameters
     ----------
-    engine : `threads` or `processes`
-    listener : called in this process with each receipt as its task ends
+    listener : called in this process as each task starts and ends
 
     Returns
     -------
     the receipts of each job, by task
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"--scheduler {engine}: expected one of {', '.join(ENGINES)}")
-    graphs = [list(_graph(job, number).values()) for number, job in enumerate(jobs)]
-    options: dict[str, Any] = {"scheduler": engine, "num_workers": workers}
-    if engine == "processes":
-        # Forked children would inherit the threads of OpenMP and zarr in an unknown state.
-        options |= {"context": multiprocessing.get_context("spawn"), "chunksize": 1}
-    with _Progress(listener), dask.config.set({"multiprocessing.context": "spawn"}):
-        results = dask.compute(*graphs, optimize_graph=False, **options)
+    check_engine(engine)
+    return _run_here(jobs, engine, listener)
+
+
+def check_engine(engine: Engine) -> None:
+    """Raise ConfigError where an engine cannot be."""
+    if engine.name not in ENGINES:
+        raise ConfigError(f"--scheduler {engine.name}: expected one of {', '.join(ENGINES)}")
+    budget_mb(engine.memory)
+
+
+class _Ears(Callback):  # type: ignore[misc]
+    """Tells a listener of every task that starts or ends."""
+
+    def __init__(self, jobs: Sequence[SeriesJob], listener: Listener) -> None:
+        super().__init__(pretask=self._starts, posttask=self._ended)
+        self.jobs, self.listener = jobs, listener
+
+    def _starts(self, key: str, dsk: Any, state: Any) -> None:
+        if split_key(key)[0]:
+            self.listener(Event(*describe(self.jobs, key), None))
+
+    def _ended(self, key: str, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        if isinstance(result, Receipt):
+            self.listener(Event(*describe(self.jobs, key), result, result.where))
+
+
+def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
+    graphs = [list(graph.values()) for graph in build_graphs(jobs)]
+    pool = Pool(engine.name, engine.workers, budget_mb(engine.memory), needs(jobs))
+    options: dict[str, Any] = {"scheduler": engine.name, "pool": pool, "num_workers": engine.workers}
+    try:
+        with _Ears(jobs, listener):
+            results = dask.compute(*graphs, optimize_graph=False, chunksize=1, **options)
+    except BaseException:
+        pool.stop(GRACE_S)
+        raise
+    pool.shutdown()
     return [{receipt.task: receipt for receipt in receipts} for receipts in results]
-
-
-def _graph(job: SeriesJob, number: int) -> dict[str, Delayed]:
-    """Return one lazy receipt a task, by task name; stages come in the order of `STEPS`."""
-    tasks: dict[str, Delayed] = {}
-    for stage in STEPS:
-        for section in job.sections if stage.scope == "section" else (None,):
-            name = task_name(stage, section)
-            before = {
-                n: task
-                for n, task in tasks.items()
-                if n.rpartition("-")[0] in stage.after or n in stage.after
-            }
-            key = f"{name}-series-{number}"
-            tasks[name] = delayed(_run, pure=False)(
-                stage, job, section, list(before), list(before.values()), dask_key_name=key
-            )
-    return tasks
-
-
-def _run(
-    stage: Stage, job: SeriesJob, section: Any, names: Sequence[str], receipts: Sequence[Receipt]
-) -> Receipt:
-    upstream: Mapping[str, Receipt] = dict(zip(names, receipts, strict=True))
-    return run_task(stage, job, section, upstream)
-
-
-def steps_from(name: str) -> frozenset[str]:
-    """Return a step's name with those of all steps that build on it."""
-    names = [step.name for step in STEPS]
-    if name not in names:
-        raise ConfigError(f"--from {name}: expected one of {', '.join(names)}")
-    found = {name}
-    for step in STEPS:
-        if found & set(step.after):
-            found.add(step.name)
-    return frozenset(found)

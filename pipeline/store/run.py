@@ -26,7 +26,10 @@ DEFORMATION = "deformation.zarr"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished task says of itself; its digest decides whether it must run again."""
+    """What a finished task says of itself; its digest decides whether it must run again.
+
+    `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead.
+    """
 
     task: str
     state: Literal["done", "failed", "left out"]  # one of STATES
@@ -36,6 +39,8 @@ class Receipt:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_mb: float = 0.0
+    where: str = ""
+    taken_from: str = ""
 
     @property
     def ok(self) -> bool:

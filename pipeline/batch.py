@@ -1,0 +1,205 @@
+"""From what a user names to the series of a batch: folders, globs and tables; shards; checksums."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.formats.series import find_series, read_series
+from pipeline.formats.source import SeriesSource
+from pipeline.formats.tables import read_cells
+from pipeline.jobs import SeriesJob
+from pipeline.loading import load_info, probe_any
+from pipeline.model import SectionDataSet, SectionImage
+from pipeline.provenance import checksum
+from pipeline.store.run import RunFolder
+from pipeline.tasks import stamp
+
+COLUMNS = ("series", "folder", "path")  # of a table: the first of these names the folders
+TABLES = (".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The series of a batch, in the order named, and what is to be said of them."""
+
+    sources: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A series that cannot start, and why."""
+
+    source: Path
+    error: str
+
+
+def find_sources(inputs: Sequence[Path]) -> Found:
+    """Return the series that are meant: each input a series, a folder of series, a glob or a table.
+
+    A table is a CSV with a column `series` of folders, relative to itself. A series that is named twice
+    is run once, which is noted.
+    """
+    if not inputs:
+        raise ConfigError("no series: expected --input FOLDER, once or more")
+    named = [folder for given in inputs for folder in _expanded(given)]
+    sources: dict[Path, Path] = {}
+    notes = []
+    try:
+        for source in (s for folder in named for s in find_series([folder])):
+            if source.resolve() in sources:
+                notes.append(f"{source}: this series is listed twice; it runs once")
+            sources.setdefault(source.resolve(), source)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    return Found(tuple(sources.values()), tuple(notes))
+
+
+def _expanded(given: Path) -> list[Path]:
+    if given.is_file() and given.suffix.lower() in TABLES:
+        return _table(given)
+    if given.exists():
+        return [given]
+    if not glob.has_magic(str(given)):
+        raise ConfigError(f"--input {given}: no such folder")
+    folders = sorted(path for text in glob.glob(str(given), recursive=True) if (path := Path(text)).is_dir())
+    if not folders:
+        raise ConfigError(f"--input {given}: expected folders of this form, found none")
+    return folders
+
+
+def _table(path: Path) -> list[Path]:
+    try:
+        header, rows = read_cells(path)
+    except DataError as error:
+        raise ConfigError(f"--input {error}") from None
+    column = next((name for name in COLUMNS if name in header), None)
+    if column is None:
+        raise ConfigError(f"--input {path}: expected a column {COLUMNS[0]}, got {', '.join(header)}")
+    found = []
+    for line, cells in rows:
+        folder = path.parent / cells[header.index(column)]
+        if not cells[header.index(column)] or not folder.exists():
+            raise ConfigError(f"--input {path}: line {line}: {folder}: no such folder")
+        found.append(folder)
+    return found
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return which part of how many: `2/8` is the second of eight.
+
+    >>> parse_shard("2/8")
+    (2, 8)
+    """
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise ConfigError(f"--shard {text}: expected I/N with I from 1 to N, such as 2/8")
+    return int(first), int(last)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all series of a batch have in common."""
+
+    config: Config
+    output: Path
+    reference: Path | None
+    redo: frozenset[str] = frozenset()
+
+
+def plan_jobs(
+    sources: Sequence[Path], plan: Plan, shard: tuple[int, int] = (1, 1)
+) -> tuple[list[SeriesJob], list[Broken]]:
+    """Read every manifest and return the jobs of this shard, and what cannot start.
+
+    The split goes by the place in the list alone, so that all shards of one command agree on it.
+    """
+    jobs: list[SeriesJob] = []
+    mine: list[SeriesJob] = []
+    broken: list[Broken] = []
+    for number, source in enumerate(sources):
+        ours = number % shard[1] == shard[0] - 1
+        try:
+            job = _job(source, plan)
+            _check_not_twice(job, jobs)
+            jobs.append(job)
+            mine += [job] if ours else []
+        except DataError as error:
+            broken += [Broken(source, str(error))] if ours else []
+    return mine, broken
+
+
+def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:
+    for other in jobs:
+        if other.run.path == job.run.path:
+            raise DataError(
+                f"{job.source}: series {job.data_set.id} is already in this batch from {other.source};"
+                " give each series an id of its own"
+            )
+
+
+def _job(source: Path, plan: Plan) -> SeriesJob:
+    found: SeriesSource = read_series(source, probe_any)
+    data_set = stepped(found.data_set, plan.config.series.section_step)
+    return SeriesJob(
+        source=source,
+        run=RunFolder(plan.output.resolve() / str(data_set.id)),
+        data_set=data_set,
+        config=plan.config,
+        given=found.alignment,
+        reference_directory=plan.reference,
+        warnings=found.warnings,
+        redo=plan.redo,
+    )
+
+
+def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:
+    """Keep rows 0, n, 2n … of the sorted manifest; section numbers and thickness stay."""
+    ordered = sorted(data_set.section_images, key=lambda s: s.section_number)
+    return replace(data_set, section_images=tuple(ordered[::step]))
+
+
+def look_at_images(jobs: Sequence[SeriesJob], threads: int) -> list[SeriesJob]:
+    """Return the jobs with checksum, time of change and size of every image."""
+    sections = [section for job in jobs for section in job.sections if section.path is not None]
+    with ThreadPoolExecutor(threads) as pool:
+        looks = iter(list(pool.map(_look, sections)))
+    return [_with_looks(job, [next(looks) for s in job.sections if s.path is not None]) for job in jobs]
+
+
+@dataclass(frozen=True)
+class _Look:
+    section: SectionImage
+    checksum: str
+    stamp: tuple[int, int] | None
+    pixels: int
+
+
+def _look(section: SectionImage) -> _Look:
+    path = section.path
+    assert path is not None
+    try:
+        when = stamp(path)
+        digest = checksum(path)
+    except OSError as error:  # an outcome of its own; the task that reads the file says what is wrong
+        return _Look(section, f"unreadable: {error.strerror}", None, 0)
+    try:
+        info = load_info(section)
+    except PipelineError:
+        return _Look(section, digest, when, 0)
+    return _Look(section, digest, when, info.width_px * info.height_px * info.channels)
+
+
+def _with_looks(job: SeriesJob, looks: Sequence[_Look]) -> SeriesJob:
+    return replace(
+        job,
+        files={str(look.section.path): look.checksum for look in looks},
+        stamps={str(look.section.path): look.stamp for look in looks if look.stamp is not None},
+        pixels={look.section.section_number: look.pixels for look in looks},
+    )

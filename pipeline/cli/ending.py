@@ -1,0 +1,43 @@
+"""How a run ends that is told to: at once, with what is finished kept, and a word on going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pipeline.cli.console import say
+from pipeline.errors import Stopped
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BY_SIGNAL = 128  # plus its number: 143 for SIGTERM, 130 for Ctrl-C
+
+
+@contextmanager
+def ending_well(output: Path) -> Iterator[None]:
+    """End the process with status 128 + signal where one of the signals comes while the block runs."""
+    here = threading.current_thread() is threading.main_thread()  # nowhere else can signals be heard
+    before = {number: signal.signal(number, _stop) for number in SIGNALS if here}
+    try:
+        yield
+    except Stopped as stopped:
+        name = signal.Signals(stopped.signal_number).name
+        say(f"ish: stopped by {name}; what is finished in {output} is kept: the same command again goes on")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Threads of unfinished tasks would hold an ordinary exit up. Their outputs are whole or absent.
+        os._exit(BY_SIGNAL + stopped.signal_number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for other in SIGNALS:  # a second one must not break what the first one tidies up
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)

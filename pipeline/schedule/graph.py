@@ -1,0 +1,123 @@
+"""The graph of a batch: one lazy receipt a task, over series x steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dask.delayed import Delayed, delayed
+
+from pipeline.errors import ConfigError
+from pipeline.jobs import SeriesJob, task_name
+from pipeline.model import SectionImage
+from pipeline.schedule.closing import REPORT
+from pipeline.schedule.giving_up import given_up
+from pipeline.stages import STAGES
+from pipeline.store.run import Receipt
+from pipeline.tasks import code_digest, lost_task, run_task
+
+STEPS = (*STAGES, REPORT)
+BY_NAME = {step.name: step for step in STEPS}
+SEPARATOR = "@"  # between the task and the number of its series in a key
+
+Graphs = list[dict[str, Delayed]]
+
+
+def build_graphs(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None) -> Graphs:
+    """Return one lazy receipt a task, by task name, for every series.
+
+    Parameters
+    ----------
+    lost : why tasks, by key, are given up instead of run
+    """
+    graphs: Graphs = []
+    numbers = {job.run.path: number for number, job in enumerate(jobs)}
+    for number, job in enumerate(jobs):
+        leaders = {stage: graphs[numbers[run.path]] for stage, run in job.shared.items()}
+        graphs.append(_graph(job, number, leaders, lost or {}))
+    return graphs
+
+
+def _graph(
+    job: SeriesJob, number: int, leaders: Mapping[str, dict[str, Delayed]], lost: Mapping[str, str]
+) -> dict[str, Delayed]:
+    """Return the tasks of a series; a task that it shares waits for that of the series it shares with."""
+    lazy_job = delayed(job, name=f"job{SEPARATOR}{number}", traverse=False)
+    code = code_digest()
+    tasks: dict[str, Delayed] = {}
+    for step in STEPS:
+        for section in job.sections if step.scope == "section" else (None,):
+            name = task_name(step, section)
+            before = {n: task for n, task in tasks.items() if stage_of(n) in step.after}
+            key = f"{name}{SEPARATOR}{number}"
+            why = lost.get(key, "")
+            first = leaders[step.name].get(name) if step.name in leaders else None
+            where = (step.name, None if section is None else section.section_number, code, why)
+            tasks[name] = delayed(_run, pure=False, traverse=False)(
+                where, lazy_job, list(before), list(before.values()), first, dask_key_name=key
+            )
+    return tasks
+
+
+def _run(
+    where: tuple[str, int | None, str, str],
+    job: SeriesJob,
+    names: Sequence[str],
+    receipts: Sequence[Receipt],
+    leader: Receipt | None,
+) -> Receipt:
+    """Run one task where the scheduler has put it."""
+    step_name, number, code, why = where
+    step = BY_NAME[step_name]
+    section = None if number is None else _section(job, number)
+    if given_up():
+        why = "its worker died again and again, the last time with nothing beside it: too little memory?"
+    elif code != code_digest():
+        why = (
+            f"the worker runs another ish-pipeline (code {code_digest()}) than the run ({code}); install one"
+        )
+    upstream: Mapping[str, Receipt] = dict(zip(names, receipts, strict=True))
+    if why:
+        return lost_task(step, job, section, why)
+    return run_task(step, job, section, upstream)
+
+
+def _section(job: SeriesJob, number: int) -> SectionImage:
+    return next(section for section in job.sections if section.section_number == number)
+
+
+def stage_of(task: str) -> str:
+    """Return the stage of a task's name.
+
+    >>> stage_of("detect-00070"), stage_of("grid")
+    ('detect', 'grid')
+    """
+    return task.rpartition("-")[0] or task
+
+
+def split_key(key: str) -> tuple[str, int]:
+    """Return task name and number of the series of a key; an empty name where the key is no task's.
+
+    >>> split_key("detect-00070@3"), split_key("job@3")
+    (('detect-00070', 3), ('', 3))
+    """
+    task, _, number = str(key).rpartition(SEPARATOR)
+    return ("", int(number)) if task == "job" else (task, int(number) if number.isdigit() else -1)
+
+
+def steps_from(name: str) -> frozenset[str]:
+    """Return a step's name with those of all steps that build on it."""
+    names = [step.name for step in STEPS]
+    if name not in names:
+        raise ConfigError(f"--from {name}: expected one of {', '.join(names)}")
+    found = {name}
+    for step in STEPS:
+        if found & set(step.after):
+            found.add(step.name)
+    return frozenset(found)
+
+
+def describe(jobs: Sequence[SeriesJob], key: str) -> tuple[Any, str]:
+    """Return the series' name and the task's name of a key."""
+    task, number = split_key(key)
+    return (jobs[number].run.path.name if 0 <= number < len(jobs) else "", task)

@@ -1,0 +1,40 @@
+"""Outputs that two runs have in common are stored once: linked, or copied where links cannot be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.atomic import replacing
+from pipeline.store.bundle import ensure_group
+from pipeline.store.run import RunFolder
+
+
+def take_over(mine: RunFolder, theirs: RunFolder, outputs: Sequence[Path]) -> None:
+    """Make outputs of another run this run's own.
+
+    Outputs are replaced, never written into, so that a link does not couple the two.
+
+    Parameters
+    ----------
+    outputs : paths in `mine`; each is taken from the same place in `theirs`
+    """
+    for path in outputs:
+        relative = path.relative_to(mine.path)
+        if relative.parts[0].endswith(".zarr") and len(relative.parts) > 1:
+            ensure_group(mine.path / relative.parts[0])
+        source = theirs.path / relative
+        with replacing(path) as fresh:
+            if source.is_dir():
+                shutil.copytree(source, fresh, copy_function=_link)
+            else:
+                _link(source, fresh)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
