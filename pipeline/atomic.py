@@ -15,13 +15,25 @@ UNFINISHED = ".unfinished-"
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make a full disk or a folder that cannot be written a DataError in one line."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror or error}; free space? rights?"
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a fresh path beside `path`; on success it takes the place of `path`, else it is removed.
 
-    The fresh path may become a file or a folder. A full disk or a folder that cannot be written is a
-    DataError in one line.
+    The fresh path may become a file or a folder. What keeps it from being written is a DataError.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.parent / f"{UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}"
         try:
@@ -31,12 +43,13 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             remove(fresh)
             raise
-    except PipelineError:
-        raise
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written: {error.strerror or error}; free space? rights?"
-        ) from error
+
+
+def write_at(file: int, content: bytes, offset: int) -> None:
+    """Write all of `content` to an open file; OSError where not every byte found room."""
+    done = 0
+    while done < len(content):
+        done += os.pwrite(file, content[done:], offset + done)
 
 
 def remove(path: Path) -> None:

@@ -14,11 +14,19 @@ import numpy as np
 from pipeline.errors import DataError, PipelineError
 from pipeline.model import Float32, Grid
 from pipeline.reference import hemispheres
-from pipeline.search.codes import check_grid, encode
+from pipeline.search.codes import Row, check_grid, encode
 from pipeline.search.order import VoxelOrder
 from pipeline.search.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
 from pipeline.store.experiments import Experiment, ExperimentTable
-from pipeline.store.index import IndexSubject, create_index, read_subject, read_table, sums_folder, write_sums
+from pipeline.store.index import (
+    IndexSubject,
+    create_index,
+    read_subject,
+    read_table,
+    remove_other_sums,
+    sums_folder,
+    write_sums,
+)
 from pipeline.store.index_writer import IndexWriter
 
 VOXEL_SETS = {
@@ -71,28 +79,31 @@ def fill_index(
     with IndexWriter(path) as writer:
         for name, read in jobs:
             try:
-                what = _put(writer, order, read, name, seen)
-                setattr(report, what, getattr(report, what) + 1)
+                experiment, row = _row(order, read, name, seen)
             except PipelineError as error:
                 what = str(error) if name in str(error) else f"{name}: {error}"
                 report.errors.append(what)
+            else:  # what goes wrong in writing ends the build
+                what = writer.put(experiment, row)
+                setattr(report, what, getattr(report, what) + 1)
             listener(name, what)
         writer.compact()
     refresh_sums(path)
     return report
 
 
-def _put(
-    writer: IndexWriter, order: VoxelOrder, read: Callable[[], Outcome], name: str, seen: dict[int, str]
-) -> str:
+def _row(
+    order: VoxelOrder, read: Callable[[], Outcome], name: str, seen: dict[int, str]
+) -> tuple[Experiment, Row]:
     experiment, grid = read()
     number = experiment.section_data_set_id
     if number in seen:
         raise DataError(
             f"experiment {number} was already taken from {seen[number]}; give each an id of its own"
         )
+    row = encode(check_grid(grid, order.shape), order)
     seen[number] = name
-    return writer.put(experiment, encode(check_grid(grid, order.shape), order))
+    return experiment, row
 
 
 def _subject(path: Path, wanted: IndexSubject | None) -> IndexSubject:
@@ -111,12 +122,11 @@ def _subject(path: Path, wanted: IndexSubject | None) -> IndexSubject:
 
 def refresh_sums(path: Path) -> None:
     """Compute voxel sets and structure sums of all that is committed, where they are not there yet."""
-    subject = read_subject(path)
     table, blocks = read_table(path)
-    if sums_folder(path, table.sequence).is_dir():
-        return
-    order = voxel_order(subject)
-    write_sums(path, table.sequence, {name: sum_set(name, order, table, blocks) for name in VOXEL_SETS})
+    if not sums_folder(path, table.sequence).is_dir():
+        order = voxel_order(read_subject(path))
+        write_sums(path, table.sequence, {name: sum_set(name, order, table, blocks) for name in VOXEL_SETS})
+    remove_other_sums(path, table.sequence)
 
 
 def sum_set(name: str, order: VoxelOrder, table: ExperimentTable, blocks: tuple[Block, ...]) -> SetSums:

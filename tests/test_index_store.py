@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import random
@@ -291,3 +293,35 @@ def test_only_the_sums_of_the_last_moment_stay(tmp_path: Path) -> None:
         build_index(path, [pair], case.space)
     sequence = read_committed(path).table.sequence
     assert list(path.glob("sums-*")) == [sums_folder(path, sequence)]
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_full_disk_ends_the_build_in_one_line(tmp_path: Path, short: bool) -> None:
+    case = experiments(6, 4)
+    both = Case(case.space, case.experiments, [*case.grids, *(grid + 1 for grid in case.grids)])
+    for last in range(1, 22, 4):
+        path = tmp_path / str(last)
+        build_index(path, case.pairs[:1], case.space)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "pwrite", full_after(last, short))
+            with pytest.raises(DataError, match="cannot be written: No space left on device") as raised:
+                build_index(path, list(zip(case.experiments, both.grids[4:], strict=True)))
+        assert "\n" not in str(raised.value)
+        assert len(held(path)) == max(1, last // 7)  # seven writes an experiment, the last commits it
+        same(path, both, {number: [number - 100, number - 96] for number in held(path)})
+        assert len(open_index(path).correlation(100).rows()) >= 1
+    assert build_index(path, case.pairs).errors == []
+    same(path, case, {100 + at: [at] for at in range(4)})
+
+
+def full_after(last: int, short: bool) -> Callable[[int, bytes, int], int]:
+    """Return os.pwrite on a disk that takes no more than so many writes, and half of one more if `short`."""
+    real, calls = os.pwrite, itertools.count()
+
+    def pwrite(file: int, content: bytes, offset: int) -> int:
+        call = next(calls)
+        if call > last or (call == last and not short):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file, content[: len(content) // 2] if call == last else content, offset)
+
+    return pwrite

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
-from pipeline.atomic import replacing
+from pipeline.atomic import replacing, write_at
 from pipeline.errors import DataError
 
 TABLE = "experiments.parquet"
@@ -146,16 +146,24 @@ class Journal:
     """The end of the journal, open for one line a commit."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = os.open(folder / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.file = os.open(folder / JOURNAL, os.O_WRONLY | os.O_CREAT)
+        self.end = os.fstat(self.file).st_size
 
     def commit(self, sequence: int, entry: Entry, checksum: int) -> None:
-        """Add one experiment: from here on it is in the index."""
-        line = json.dumps({"sequence": sequence, "entry": asdict(entry), "checksum": checksum})
-        os.write(self.file, (line + "\n").encode())
+        """Add one experiment: from here on it is in the index.
+
+        What a full disk cut off is written over by the next line; until then it counts for nothing.
+        """
+        said = {"sequence": sequence, "entry": asdict(entry), "checksum": checksum}
+        line = (json.dumps(said) + "\n").encode()
+        write_at(self.file, line, self.end)
+        self.end += len(line)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self.file)
+        """Close the file, where it is open."""
+        if self.file >= 0:
+            os.close(self.file)
+        self.file = -1
 
 
 def _journal(path: Path) -> list[dict[str, Any]]:

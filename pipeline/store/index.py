@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from pipeline.atomic import remove, replacing
+from pipeline.atomic import UNFINISHED, remove, replacing
 from pipeline.errors import DataError, MissingResultError, PipelineError
 from pipeline.model import Int64, Structure, UInt32
 from pipeline.ontology import Ontology
@@ -124,6 +124,8 @@ def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
     """Create an index without experiments, whole or not at all."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path}: expected an index or nothing, got something else; choose another --output")
+    for half in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # of a creation that was killed
+        remove(half)
     with replacing(path) as fresh:
         group = zarr.create_group(fresh, zarr_format=3)
         group.attrs[_ATTRIBUTE] = {"version": VERSION, "spacing_um": subject.spacing_um}
@@ -206,7 +208,7 @@ def checksum(row: Row) -> int:
 
 
 def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
-    """Write the sums of every voxel set, and remove those of earlier moments."""
+    """Write the sums of every voxel set."""
     with replacing(sums_folder(path, sequence)) as fresh:
         zarr.create_group(fresh, zarr_format=3)
         for name, found in sums.items():
@@ -218,6 +220,10 @@ def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
                 "total": found.total,
             }
             write_whole(group, {**arrays, "squares": squares, "count": found.count})
+
+
+def remove_other_sums(path: Path, sequence: int) -> None:
+    """Remove the sums of all moments but one."""
     for old in path.glob("sums-*"):
         if old != sums_folder(path, sequence):
             remove(old)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.atomic import remove, sweep
+from pipeline.atomic import remove, sweep, writing
 from pipeline.errors import DataError
 from pipeline.search.codes import Row
 from pipeline.search.sums import Block
@@ -44,7 +44,16 @@ class IndexWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = _locked(path)
+        try:
+            self._begin(path)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _begin(self, path: Path) -> None:
         sweep(path)
+        for half in path.rglob("*.partial"):  # zarr's own name for what it was writing
+            remove(half)
         table, self._blocks = read_table(path)
         for rows in path.glob("rows-*"):
             if rows != rows_folder(path, table.epoch):  # an interrupted move of all rows
@@ -53,8 +62,9 @@ class IndexWriter:
         self.entries = {entry.section_data_set_id: entry for entry in table.entries()}
         self._next = 1 + max((e.slot for e in self.entries.values()), default=-1)
         self._unwritten = 0
-        write_experiments(path, self.entries.values(), self.sequence, self.epoch)
-        self._open()
+        with writing(path):
+            write_experiments(path, self.entries.values(), self.sequence, self.epoch)
+            self._open()
 
     def __enter__(self) -> IndexWriter:
         return self
@@ -62,14 +72,16 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._leave()
 
     def put(self, experiment: Experiment, row: Row) -> str:
         """Commit an experiment; returns "added", "replaced", or "unchanged" where it is there already."""
         old = self.entries.get(experiment.section_data_set_id)
         if old is not None and old.experiment == experiment and self.row(old).same(row):
             return "unchanged"
-        self._write(self._next, row)
         entry = Entry(
             experiment.section_data_set_id,
             experiment.gene,
@@ -80,7 +92,9 @@ class IndexWriter:
             row.outside_scale,
             row.outside_error,
         )
-        self._journal.commit(self.sequence + 1, entry, checksum(row))
+        with writing(self.path):
+            self._write(self._next, row)
+            self._journal.commit(self.sequence + 1, entry, checksum(row))
         self.sequence += 1
         self._next += 1
         self.entries[entry.section_data_set_id] = entry
@@ -102,11 +116,12 @@ class IndexWriter:
 
     def checkpoint(self) -> None:
         """Let the table take the journal in, rows first: what it names would outlive a loss of power."""
-        for writer in self._writers.values():
-            writer.sync()
-        write_experiments(self.path, self.entries.values(), self.sequence, self.epoch)
-        self._journal.close()
-        self._journal = Journal(self.path)
+        with writing(self.path):
+            for writer in self._writers.values():
+                writer.sync()
+            write_experiments(self.path, self.entries.values(), self.sequence, self.epoch)
+            self._journal.close()
+            self._journal = Journal(self.path)
         self._unwritten = 0
 
     def compact(self) -> None:
@@ -114,24 +129,36 @@ class IndexWriter:
         dead = self._next - len(self.entries)
         if dead < max(_LEAST_DEAD, len(self.entries) // 4):
             return
-        old_epoch, old_blocks = self.epoch, self.blocks()
-        self._close_files()
-        create_part(self.path, old_epoch + 1, *row_lengths(self.path, old_epoch))
-        self.epoch = old_epoch + 1
-        self._open()
-        for slot, entry in enumerate(sorted(self.entries.values(), key=lambda e: e.slot)):
-            self._write(slot, entry_row(old_blocks, entry))
-            self.entries[entry.section_data_set_id] = replace(entry, slot=slot)
-        self._next, self._blocks = len(self.entries), ()
+        old_epoch = self.epoch
+        with writing(self.path):
+            self._move(self.blocks())
         self.sequence += 1
         self.checkpoint()
         remove(rows_folder(self.path, old_epoch))
+
+    def _move(self, old: tuple[Block, ...]) -> None:
+        """Write all rows anew, one behind the other, as the next epoch."""
+        self._close_files()
+        create_part(self.path, self.epoch + 1, *row_lengths(self.path, self.epoch))
+        self.epoch += 1
+        self._open()
+        for slot, entry in enumerate(sorted(self.entries.values(), key=lambda e: e.slot)):
+            self._write(slot, entry_row(old, entry))
+            self.entries[entry.section_data_set_id] = replace(entry, slot=slot)
+        self._next, self._blocks = len(self.entries), ()
 
     def close(self) -> None:
         """Finish the table and let the next writer in."""
         try:
             self.checkpoint()
-            self._close_files()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Let go of all files; what is committed is in the table or the journal at every moment."""
+        try:
+            with writing(self.path):
+                self._close_files()
         finally:
             os.close(self._lock)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BytesCodec, ShardingCodec
 
-from pipeline.atomic import replacing
+from pipeline.atomic import replacing, write_at
 from pipeline.errors import DataError, MissingResultError
 
 ROWS = 256  # their list fills a page of memory, so that rows begin at the next
@@ -77,8 +77,9 @@ class RowWriter:
         if shard != self.shard:
             self._open(shard)
         offset = _HEAD + place * self.row_bytes
-        os.pwrite(self.file, row.tobytes(), offset)
-        os.pwrite(self.file, np.array([offset, self.row_bytes], "<u8").tobytes(), place * _ENTRY)
+        listed = np.array([offset, self.row_bytes], "<u8").tobytes()
+        write_at(self.file, row.tobytes(), offset)
+        write_at(self.file, listed, place * _ENTRY)
 
     def sync(self) -> None:
         """Make sure that what was written would outlive a loss of power."""
