@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import DataError
-from pipeline.formats.images import ImageInfo, probe, read_image
+from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.jobs import SeriesJob
 from pipeline.model import SectionImage, UInt8
@@ -34,7 +35,16 @@ def probe_any(path: Path) -> ImageInfo:
 def load_pixels(section: SectionImage) -> UInt8:
     """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
     path = _path(section)
-    return read_pixels(path) if path.is_dir() else read_image(path)
+    return read_pixels(path)[0] if path.is_dir() else read_image(path)
+
+
+def load_reduced(section: SectionImage, factor: int) -> UInt8:
+    """Return a section's pixels reduced by a factor, decoded no further than that where the form allows."""
+    path = _path(section)
+    if not path.is_dir():
+        return read_reduced(path, factor)
+    pixels, done = read_pixels(path, factor)
+    return block_mean(pixels, factor // done)
 
 
 def _path(section: SectionImage) -> Path:
