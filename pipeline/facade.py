@@ -102,9 +102,9 @@ def run(
         what no series could run with: inputs, output folder, detector, aligner, reference, engine; and
         a series that another run is working on.
     """
-    plan = Plan(config, output, reference_directory(config, reference), _redo(options))
+    plan = Plan(config, output, reference_directory(config, reference), stages_to_redo(options))
     check_engine(options.engine)
-    _check_output(output)
+    check_output(output)
     found = find_sources(inputs)
     for note in found.notes:
         listener.say(f"warning: {note}")
@@ -184,13 +184,15 @@ def _status_of(run: RunFolder) -> list[dict[str, object]]:
     ]
 
 
-def _redo(options: RunOptions) -> frozenset[str]:
+def stages_to_redo(options: RunOptions) -> frozenset[str]:
+    """Return the steps that run again though done."""
     if options.force:
         return steps_from("measure")
     return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Make a folder to write in; ConfigError where none can be."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
