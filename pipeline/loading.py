@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline.config import ReferenceConfig
 from pipeline.errors import DataError
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.reduced import read_reduced
@@ -57,9 +58,15 @@ def _path(section: SectionImage) -> Path:
 
 def load_reference(job: SeriesJob, resolution_um: float | None = None) -> ReferenceSpace:
     """Return the reference space of a run at the configured resolution, else at the asked one."""
-    configured = job.config.reference.resolution_um
-    wanted = configured or _nearest(job.reference_directory, resolution_um)
-    return open_reference(job.reference_directory, wanted)
+    return nearest_reference(job.reference_directory, job.config.reference, resolution_um)
+
+
+def nearest_reference(
+    directory: Path | None, configured: ReferenceConfig, resolution_um: float | None
+) -> ReferenceSpace:
+    """Return a reference at the configured resolution, else at that of its own nearest to the asked one."""
+    wanted = configured.resolution_um or _nearest(directory, resolution_um)
+    return open_reference(directory, wanted)
 
 
 @lru_cache(maxsize=2)

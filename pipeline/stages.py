@@ -37,6 +37,7 @@ from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
 from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reduced, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
+from pipeline.provenance import reference_key
 from pipeline.reference import hemispheres
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
@@ -166,8 +167,8 @@ def _measure_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> A
 
 
 def _row(section: SectionImage) -> dict[str, Any]:
-    """What the manifest says of a section; its path and position do not decide its pixels."""
-    return {k: v for k, v in asdict(section).items() if k not in {"path", "id"}}
+    """What the manifest says of a section's pixels; where the file lies and how it is turned do not count."""
+    return {k: v for k, v in asdict(section).items() if k not in {"path", "id", "rotate_deg", "flip"}}
 
 
 def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Any:
@@ -178,16 +179,12 @@ def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> An
 def _grid_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     states = {name: [receipt.state, receipt.digest] for name, receipt in upstream.items()}
     numbers = [s.section_number for s in job.sections]
-    frame = [numbers, job.data_set.section_thickness_um, _reference_key(job)]
+    frame = [numbers, job.data_set.section_thickness_um, reference_key(job)]
     return [states, frame, job.config.gridding.model_dump()]
 
 
-def _reference_key(job: SeriesJob) -> Any:
-    return [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
-
-
 def _unionize_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
-    return [upstream["grid"].digest, _reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
+    return [upstream["grid"].digest, reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
 
 
 def _always(job: SeriesJob, section: None, upstream: Upstream) -> Any:

@@ -17,6 +17,7 @@ from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
 from pipeline.opening import placement
+from pipeline.provenance import reference_key
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series, reconstruct
 from pipeline.store.run import DEFORMATION
 
@@ -65,8 +66,7 @@ def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
         source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
         measured = {n: r.state for n, r in upstream.items()}
         return [configuration, series, source, measured]
-    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
-    return [configuration, series, reference, {n: [r.state, r.digest] for n, r in upstream.items()}]
+    return [configuration, series, reference_key(job), {n: [r.state, r.digest] for n, r in upstream.items()}]
 
 
 def _tsv(alignment: SeriesAlignment | None) -> Any:
