@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.corrections import quicknii_slice
 from pipeline.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import write_data_set_xml
 from pipeline.formats.annotated import write_anndata
 from pipeline.formats.itk import write_affine
 from pipeline.formats.metaimage import write_grid
+from pipeline.formats.quicknii import write_quicknii
 from pipeline.formats.tables import write_table
 from pipeline.model import Float64, SectionDataSet, SectionImage
-from pipeline.store.run import RunFolder, read_json
+from pipeline.opening import read_placement
+from pipeline.store.run import DEFORMATION, RunFolder, read_json
 from pipeline.structure_tables import StructureTable, annotated, join_tables, named
 
 ITK_AXES = (
@@ -26,7 +29,7 @@ PIXELS, VOLUME = "pixels of the manifest (x, y)", "volume um (x, y)"
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that were written, and which runs were left out and why."""
+    """The files that were written, and what was left out and why."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
@@ -54,7 +57,8 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
         table, left_out = join_tables(runs, reference)
         return Exported(tuple(TABLES[form](table, target)), left_out)
     files, left_out = _each(runs, form, target, apart=runs[0].path != folder)
-    return Exported(files, left_out)
+    bent = [run.path.name for run in runs if form in DROPS and run.file(DEFORMATION).exists()]
+    return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in bent)))
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -127,10 +131,30 @@ def _tfm(run: RunFolder, folder: Path) -> list[Path]:
     return paths
 
 
+def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
+    """The planes of all sections as QuickNII, VisuAlign and DeepSlice read them; bends as markers."""
+    alignment = read_placement(run)
+    data_set = read_data_set(run)
+    images = {image.section_number: image for image in data_set.section_images}
+    slices = [
+        quicknii_slice(section, images[section.alignment2d.section_number], alignment.alignment3d, data_set)
+        for section in alignment.sections
+    ]
+    path = folder / "quicknii.json"
+    write_quicknii(path, run.path.name, slices)
+    return [path]
+
+
 EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {
     "metaimage": _metaimage,
     "data-set-xml": _data_set_xml,
     "tfm": _tfm,
+    "quicknii": _quicknii,
+}
+DROPS = {
+    "data-set-xml": "the affine part only: data_set.xml has no place for deformations",
+    "tfm": "the affine part only: the deformations stay in deformation.zarr",
+    "quicknii": "planes, and bends within them as markers 1 mm apart; what leaves the planes is dropped",
 }
 
 

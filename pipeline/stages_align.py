@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 
 from pipeline import affine
+from pipeline.corrections import find_file, read_corrections, read_given
 from pipeline.errors import AlignmentError, ConfigError
 from pipeline.formats.alignment_json import write_alignment
-from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
-from pipeline.opening import placement
-from pipeline.provenance import reference_key
-from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series, reconstruct
+from pipeline.registration import AlignmentOptions, Correction, SectionThumbnail, align_series, reconstruct
 from pipeline.store.run import DEFORMATION
 
 REFERENCE_UM = 25.0
+CORRECTED = ("corrections", "corrected_sections")
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 
@@ -66,7 +65,10 @@ def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
         source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
         measured = {n: r.state for n, r in upstream.items()}
         return [configuration, series, source, measured]
-    return [configuration, series, reference_key(job), {n: [r.state, r.digest] for n, r in upstream.items()}]
+    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
+    path = _corrections_path(job)
+    mended = path.read_text(encoding="utf-8") if path is not None and path.is_file() else None
+    return [configuration, series, reference, mended, {n: [r.state, r.digest] for n, r in upstream.items()}]
 
 
 def _tsv(alignment: SeriesAlignment | None) -> Any:
@@ -84,17 +86,31 @@ def check_alignment(job: SeriesJob) -> None:
     """Raise ConfigError where the configuration of the series' alignment holds what no aligner takes."""
     if job.config.alignment.name != "given":
         alignment_options(job)
+        _corrections(job)
         return
     unknown = job.config.alignment.configuration.keys() - {"path"}
     if unknown:
         raise ConfigError(f"alignment given: unknown key {sorted(unknown)[0]}; known: path")
 
 
+def _corrections_path(job: SeriesJob) -> Path | None:
+    configured = job.config.alignment.configuration.get("corrections")
+    return find_file(configured, job.source) if configured else None
+
+
+def _corrections(job: SeriesJob) -> dict[int, Correction]:
+    """Return where a person put sections of the series, by section number."""
+    path = _corrections_path(job)
+    if path is None:
+        return {}
+    return read_corrections(path, job.data_set, job.config.alignment.configuration.get("corrected_sections"))
+
+
 def _given_path(job: SeriesJob) -> Path | None:
     """Return the file that gives the alignment: the configured one, else the series' own."""
     configured = job.config.alignment.configuration.get("path")
     if configured:
-        return Path(configured)
+        return find_file(configured, job.source)
     own = job.source / "alignment.json"
     return own if own.exists() else None
 
@@ -104,7 +120,7 @@ def _given(job: SeriesJob, measured: list[SectionImage]) -> SeriesAlignment:
     path = _given_path(job)
     alignment = job.given
     if path is not None:
-        alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else placement(path)
+        alignment = read_given(path, job.data_set)
     if alignment is None:
         raise AlignmentError(
             f"series {job.data_set.id}: alignment.name is 'given', but {job.source} holds neither"
@@ -139,7 +155,7 @@ def _from_nothing(job: SeriesJob, measured: list[SectionImage], upstream: Upstre
     options = alignment_options(job)
     reference = load_reference(job, REFERENCE_UM)
     thumbnails = [_thumbnail(job, section) for section in measured]
-    alignment = align_series(thumbnails, reference, options)
+    alignment = align_series(thumbnails, reference, options, _corrections(job))
     space = replace(alignment.alignment3d, reference_space_id=job.data_set.reference_space_id)
     alignment = replace(alignment, alignment3d=space)
     specimen = reconstruct(thumbnails, alignment)
@@ -157,9 +173,11 @@ def alignment_options(job: SeriesJob) -> AlignmentOptions:
     own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
     known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
     given = dict(job.config.alignment.configuration)
+    for key in CORRECTED:
+        given.pop(key, None)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.3) or known
+            near = difflib.get_close_matches(key, [*known, *CORRECTED], n=1, cutoff=0.3) or known
             raise ConfigError(f"alignment.configuration: unknown key {key}; did you mean {near[0]}?")
     manifest: dict[str, Any] = {name: getattr(job.data_set, name) for name in own - {"aligner"}}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}

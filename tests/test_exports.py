@@ -202,7 +202,9 @@ def test_what_is_no_run_and_no_form(runs: Path, tmp_path: Path, ish: Ish) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected a run folder"):
         find_runs(tmp_path / "empty")
-    with pytest.raises(ConfigError, match="expected one of metaimage, data-set-xml, tfm, csv, anndata"):
+    with pytest.raises(
+        ConfigError, match="expected one of metaimage, data-set-xml, tfm, quicknii, csv, anndata"
+    ):
         export(runs, "xlsx")
     assert ish("export", runs, "--format", "csv") == 0
     assert (runs / "export" / "structure_unionize.csv").exists()

@@ -28,8 +28,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 def tiff_header(path: Path) -> Header:
     """Read size, bit depth, stated range and resolution of a TIFF."""
-    with open_tiff(path) as tiff:
-        return header_of(tiff)
+    with _open(path) as tiff:
+        return _header(tiff)
 
 
 def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
@@ -39,10 +39,10 @@ def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
     -------
     Header, (H, W) or (H, W, S) array    samples as stored, palettes resolved; S counts alpha
     """
-    with open_tiff(path) as tiff:
-        header = header_of(tiff)
+    with _open(path) as tiff:
+        header = _header(tiff)
         page = tiff.series[0].levels[0].keyframe
-        check_segments(path, page)
+        _check_segments(path, page)
         # A slide scanner leaves out tiles without tissue: glass, not darkness.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
         pixels = np.asarray(tiff.series[0].levels[0].asarray())
@@ -53,13 +53,11 @@ def _white(page: Any, header: Header) -> int:
     return int(header.value_range[1]) if header.value_range else int(2**page.bitspersample - 1)
 
 
-def open_tiff(path: Path) -> Any:
-    """Open a TIFF by itself, whatever its OME header says of other files."""
+def _open(path: Path) -> Any:
     return tifffile.TiffFile(path, _multifile=False)
 
 
-def header_of(tiff: Any) -> Header:
-    """Return size, bit depth, stated range and resolution of an open TIFF."""
+def _header(tiff: Any) -> Header:
     level = tiff.series[0].levels[0]
     page = level.keyframe
     _check_kind(page)
@@ -98,8 +96,7 @@ def _check_kind(page: Any) -> None:
         raise DataError(f"expected a grey, RGB or palette TIFF, got {name}; save it as RGB")
 
 
-def check_segments(path: Path, page: Any) -> None:
-    """Refuse a file that has fewer tiles or strips than its size asks for, or ends before them."""
+def _check_segments(path: Path, page: Any) -> None:
     expected = math.prod(page.chunked)
     got = min(len(page.dataoffsets), len(page.databytecounts))
     if got < expected:

@@ -17,6 +17,7 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 `joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
 """
 
+from pipeline.registration.corrections import Correction
 from pipeline.registration.deformable import DEFORMABLE
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
 from pipeline.registration.series import ALIGNERS, align_series
@@ -26,6 +27,7 @@ __all__ = [
     "ALIGNERS",
     "DEFORMABLE",
     "AlignmentOptions",
+    "Correction",
     "SectionThumbnail",
     "SpecimenVolume",
     "align_series",

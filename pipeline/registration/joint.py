@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pipeline.model import Bool, Float32, Float64
 from pipeline.registration.atlas import Atlas
+from pipeline.registration.corrections import held
 from pipeline.registration.inputs import AlignmentOptions
 from pipeline.registration.scene import LevelImage, State, each, level_image
 from pipeline.registration.smoothness import neighbour_prior
@@ -35,6 +36,7 @@ class Task:
     nominal : (n, 2, 3) float64     thumbnail px to um about the image centre, hints applied
     known : where each section says something, see `known_with_margin`
     turn_deg : 0 or 180, the turn of all sections that `nominal` holds beside the hints
+    held : planes of the sections that a person has placed, see `corrections.held`
     """
 
     atlas: Atlas
@@ -43,6 +45,7 @@ class Task:
     turn_deg: float
     known: tuple[Bool, ...]
     options: AlignmentOptions
+    held: Mapping[int, Float64] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +132,7 @@ def _settle(
         last = costs
         prior = neighbour_prior(state, task.nominal, stage.freedom, options.strain)
         sections, volume = solve(found, prior, stage, damping)
-        state = moved(state, images, sections, volume)
+        state = held(moved(state, images, sections, volume), task.held)
         if max(float(np.percentile(np.abs(sections), 90)), float(np.abs(volume).max())) < _SETTLED_UM:
             break
     weights = sum(system.weight for system in found)

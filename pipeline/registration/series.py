@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline import affine
 from pipeline.errors import AlignmentError, ConfigError
-from pipeline.model import Bool, Plane, SeriesAlignment
+from pipeline.model import Bool, Float64, Plane, SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import Atlas, atlas_of
 from pipeline.registration.checks import POOR_DICE, check_extent, check_fit, check_numbers, check_usable
+from pipeline.registration.corrections import Correction, planes_of, with_corrections
 from pipeline.registration.deformable import refine
 from pipeline.registration.inputs import AlignmentOptions, Hemisphere, SectionThumbnail, reduced
 from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains, stain_explained
@@ -50,9 +51,12 @@ ALIGNERS: dict[str, Aligner] = {"joint": _joint, "template": fit_template}
 
 
 def align_series(
-    thumbnails: Sequence[SectionThumbnail], reference: ReferenceSpace, options: AlignmentOptions
+    thumbnails: Sequence[SectionThumbnail],
+    reference: ReferenceSpace,
+    options: AlignmentOptions,
+    corrections: Mapping[int, Correction] | None = None,
 ) -> SeriesAlignment:
-    """Align a series from nothing.
+    """Align a series from nothing, but for the sections that a person has placed, by section number.
 
     Raises
     ------
@@ -71,6 +75,7 @@ def align_series(
         thumbnails=tuple(ordered[k] for k in usable),
         tissues=tuple(tissues[k] for k in usable),
         known=tuple(known_with_margin(tissues[k]) for k in usable),
+        held=planes_of(corrections or {}, [ordered[k] for k in usable]),
     )
     check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)
     attempt, notes = choose_hypothesis(atlas, seen, options)
@@ -82,7 +87,9 @@ def align_series(
     solution = ALIGNERS[options.aligner](task, state, reference)
     check_fit(atlas, _dice(task, solution.state), solution.state.volume, reference.name)
     alignment = series_alignment(ordered, usable, task, solution, notes)
-    return alignment if options.deformable == "none" else refine(task, ordered, usable, alignment)
+    if options.deformable != "none":
+        alignment = refine(task, ordered, usable, alignment)
+    return with_corrections(alignment, corrections or {}, {t.section_number: t.z_um for t in ordered})
 
 
 def _dice(task: Task, state: State) -> list[float]:
@@ -96,6 +103,7 @@ class Seen:
     thumbnails: tuple[SectionThumbnail, ...]
     tissues: tuple[TissueImage, ...]
     known: tuple[Bool, ...]
+    held: Mapping[int, Float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +175,7 @@ def _coarse(
     z_um = np.array([t.z_um for t in seen.thumbnails])
     areas = np.array([t.area_um2 for t in seen.tissues])
     profile = fit_profile(atlas, z_um, areas, hypothesis.sign, middle_span_um(atlas, options.hemisphere))
-    task = Task(atlas, seen.tissues, nominal, hypothesis.turn_deg, seen.known, options)
+    task = Task(atlas, seen.tissues, nominal, hypothesis.turn_deg, seen.known, options, seen.held)
     state = State(nominal, z_um, first_volume(atlas, profile))
     search = _search(task, 0.0, options.rotation_range_deg)
     state = state.replaced(search.poses(seen.tissues, nominal, state)[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from pipeline.model import Float64
+from pipeline.model import Float32, Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +19,13 @@ class Blocks:
     places_px : (n, 2) float64          middle of each block
     normal : (n, 3, 3) float64          sum of w g g', g the gradient of the atlas along x, y, z, 1/um
     right : (n, 3) float64              sum of w g r, r what the image has more than the atlas
-    cost, weight : float                robust sum of squares and sum of weights
+    residuals : (m,) float32            a sample of what is left inside the brain
     """
 
     places_px: Float64
     normal: Float64
     right: Float64
-    cost: float
-    weight: float
+    residuals: Float32
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -115,13 +114,11 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
     Returns
     -------
     (rows, columns, 10) float64     w g g' as xx, xy, xz, yy, yz, zz; w g r; the number of pixels that count
-    cost, weight : float
     """
     values, weights, painted, normal = pixels[0], pixels[1], pixels[2], pixels[3]
     along, low, high = known
     h, w = values.shape
     sums = np.zeros((-(-h // size), -(-w // size), 10))
-    cost, total = 0.0, 0.0
     for y in range(1, h - 1):
         for x in range(1, w - 1):
             weight = weights[y, x]
@@ -130,8 +127,6 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
                 continue
             residual = values[y, x] - painted[y, x]
             robust = 1.0 / (1.0 + (residual / scale) ** 2)
-            cost += weight * residual * residual * robust
-            total += weight
             fx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])
             fy = 0.5 * (painted[y + 1, x] - painted[y - 1, x])
             gz = normal[y, x]
@@ -151,16 +146,16 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
             cell[7] += weight * gy * residual
             cell[8] += weight * gz * residual
             cell[9] += 1.0
-    return sums, cost, total
+    return sums
 
 
-def blocks_of(sums: Float64, cost: float, weight: float, size: int) -> Blocks:
+def blocks_of(sums: Float64, residuals: Float32, size: int) -> Blocks:
     """Return the blocks in which anything counts."""
     rows, columns = np.nonzero(sums[..., 9])
     found = sums[rows, columns]
     places = np.stack([columns, rows], axis=1).astype(np.float64) * size + 0.5 * (size - 1)
     normal = found[:, [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
-    return Blocks(places, normal, found[:, 6:9], cost, weight)
+    return Blocks(places, normal, found[:, 6:9], residuals)
 
 
 @numba.njit(cache=True, nogil=True)

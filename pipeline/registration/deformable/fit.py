@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from pipeline import affine
-from pipeline.model import Float64
+from pipeline.model import Float32, Float64
 from pipeline.registration.atlas import NORMAL_AXIS, blur
 from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of
 from pipeline.registration.deformable.blocks import (
@@ -29,20 +29,32 @@ _BLOCK_UM = 300.0
 _NORMAL_UM = 60.0
 _TURNS = 4
 _LARGEST_STEP_UM = 250.0
+_ROBUST = 2.5
+_INSIDE = 0.15  # of the darkest label: fainter is glass
 
 
 @dataclass(frozen=True)
 class Level:
-    """How one level looks at the data: blur, robust scale, and what a residual is worth.
+    """How one level looks at the data.
 
     Parameters
     ----------
-    information : float     weight of the data against priors, see `solver.Stage.information`
+    sigma_um : blur of atlas and images
+    flatten_um : what both have over their own blur by so much is compared; infinite = they themselves. Stain
+        that wanders inside a structure is taken for nothing, while borders stay sharp
+    noise : robust standard deviation of the residuals
+    correlation_um : distance over which residuals are alike
     """
 
     sigma_um: float
-    scale: float
-    information: float
+    flatten_um: float
+    noise: float
+    correlation_um: float
+
+    @property
+    def information(self) -> float:
+        """Weight of the data against priors, see `solver.Stage.information`."""
+        return 1.0 / (self.noise**2 * (self.correlation_um * 1e-3) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,20 +112,32 @@ def section_blocks(fit: Fit, k: int, image: LevelImage, model: StainModel, level
         return blur(raw, level.sigma_um / image.pixel_um)
 
     middle = painted(0.0)
+    inside = (middle > _INSIDE * model.table.max()) & (image.weights > 0)
     normal = np.zeros_like(middle)
     if fit.moves_whole:
         normal = (painted(normal_um) - painted(-normal_um)) / np.float32(2.0 * normal_um)
     gain = np.float32(model.gains[k])
-    pixels = np.stack([image.values / gain, image.weights * gain**2, middle, normal])
+    values = image.values / gain
+    if np.isfinite(level.flatten_um):
+        values, middle, normal = (
+            _flattened(v, image.weights, level.flatten_um / image.pixel_um) for v in (values, middle, normal)
+        )
+    pixels = np.stack([values, image.weights * gain**2, middle, normal])
     inverse = np.asarray(np.linalg.inv(fit.to_volume(k, image)[:, :2]))
     known = (fit.plane(k, image)[NORMAL_AXIS[atlas.plane]], *atlas.limits_um)
     size = max(1, round(_BLOCK_UM / image.pixel_um))
-    sums, cost, weight = sum_blocks(pixels, inverse, known, level.scale, size)
-    return blocks_of(sums, cost, weight, size)
+    sums = sum_blocks(pixels, inverse, known, _ROBUST * level.noise, size)
+    return blocks_of(sums, (values - middle)[inside][::7], size)
+
+
+def _flattened(image: Float32, weights: Float32, sigma_px: float) -> Float32:
+    """Return what an image has over its own blur, taken where anything is known."""
+    soft = blur(image * weights, sigma_px) / np.maximum(blur(weights, sigma_px), np.float32(1e-9))
+    return np.asarray(image - soft)
 
 
 def step(fit: Fit, images: Sequence[LevelImage], model: StainModel, level: Level) -> tuple[Fit, float, float]:
-    """Return the fit after one step, the cost before it, and the 90th percentile of the step, um."""
+    """Return the fit after one step, the noise before it, and the 90th percentile of the step, um."""
 
     def one(k: int) -> tuple[Blocks, Float64]:
         blocks = section_blocks(fit, k, images[k], model, level)
@@ -130,10 +154,11 @@ def step(fit: Fit, images: Sequence[LevelImage], model: StainModel, level: Level
     own = np.array([section.step for section in sections])
     shape = np.zeros_like(fit.bend.shape) if whole is None else whole.step
     moved = np.concatenate([s.moved for s in sections]) if sections else np.zeros((1, 3))
-    cost = sum(b.cost for b, _ in found) / max(sum(b.weight for b, _ in found), 1e-12)
+    left = np.concatenate([b.residuals for b, _ in found])
+    noise = max(1.4826 * float(np.median(np.abs(left))), 1e-4) if left.size else level.noise
     bend = replace(fit.bend, own=fit.bend.own + own, shape=fit.bend.shape + shape)
     size = float(np.percentile(np.linalg.norm(moved, axis=1), 90)) if moved.size else 0.0
-    return replace(fit, bend=bend), cost, size
+    return replace(fit, bend=bend), noise, size
 
 
 class _Section:

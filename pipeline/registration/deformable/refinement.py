@@ -22,8 +22,9 @@ NODE_UM = 100.0
 _MARGIN_UM = 500.0
 _STEPS = 4
 _SETTLED_UM = 3.0
-_ROBUST = 2.5
-_CORRELATION_UM = 300.0
+PIXEL = 50.0  # finest of the fit, um
+# blur, flattening and correlation length of the levels, um
+LEVELS = ((150.0, np.inf, 300.0), (100.0, np.inf, 300.0), (40.0, 120.0, 100.0))
 _LEAST_JACOBIAN = 0.1
 _SHRINK = 0.8
 
@@ -81,21 +82,18 @@ def fitted(task: Task, state: State) -> Fit:
     bend = straight(state.z_um, _box(task, state), in_plane, whole)
     fit = Fit(task, state, bend, in_plane, whole, options.deformable == "volume")
     model: StainModel | None = None
-    for sigma in options.stain_sigma_um:
-        pixel = float(np.clip(0.5 * sigma, options.stain_pixel_um, 4.0 * options.stain_pixel_um))
+    for sigma, flatten, correlation in LEVELS:
+        pixel = float(np.clip(0.5 * sigma, PIXEL, 200.0))
         sharp, images = _images(task, pixel, 0.0), _images(task, pixel, sigma)
+        noise = 0.0
         for _ in range(_STEPS):
             model = fit_stain_on(task.atlas, sharp, labels(fit, sharp), model, options.threads)
-            level = Level(sigma, _ROBUST * model.noise, _information(model.noise))
-            fit, _, moved = step(fit, images, model, level)
+            level = Level(sigma, flatten, noise or model.noise, correlation)
+            fit, noise, moved = step(fit, images, model, level)
             fit = replace(fit, bend=fit.bend.unfolded())
             if moved < _SETTLED_UM:
                 break
     return fit
-
-
-def _information(noise: float) -> float:
-    return 1.0 / (noise**2 * (_CORRELATION_UM * 1e-3) ** 2)
 
 
 def _box(task: Task, state: State) -> tuple[Float64, Float64]:
