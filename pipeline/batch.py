@@ -167,10 +167,10 @@ def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:
 
 def look_at_images(jobs: Sequence[SeriesJob], threads: int) -> list[SeriesJob]:
     """Return the jobs with checksum, time of change and size of every image."""
-    sections = [section for job in jobs for section in job.sections if section.path is not None]
+    sections = {section.path: section for job in jobs for section in job.sections if section.path is not None}
     with ThreadPoolExecutor(threads) as pool:
-        looks = iter(list(pool.map(_look, sections)))
-    return [_with_looks(job, [next(looks) for s in job.sections if s.path is not None]) for job in jobs]
+        looks = dict(zip(sections, pool.map(_look, sections.values()), strict=True))
+    return [_with_looks(job, [looks[s.path] for s in job.sections if s.path is not None]) for job in jobs]
 
 
 @dataclass(frozen=True)

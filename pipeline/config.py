@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -63,6 +66,33 @@ class Config(_Section):
     unionize: UnionizeConfig = UnionizeConfig()
 
 
+class ClusterConfig(_Section):
+    """How jobs are asked for on a cluster: the site's settings, none of which changes a number."""
+
+    cores: int = Field(default=1, ge=1)
+    memory: str = "4GB"
+    processes: int = Field(default=1, ge=1)
+    walltime: str = "04:00:00"
+    queue: str | None = None
+    account: str | None = None
+    interface: str | None = None
+    host: str | None = None
+    python: str | None = None
+    local_directory: Path | None = None
+    log_directory: Path | None = None
+    job_extra: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration file: what decides numbers, values to sweep over by dotted key, and the cluster."""
+
+    config: Config
+    sweep: Mapping[str, tuple[Any, ...]]
+    cluster: ClusterConfig
+
+
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and apply `dotted.key=value` overrides.
 
@@ -71,10 +101,40 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     ConfigError
         a file that is missing or not YAML, an unknown key (the nearest is named), a value out of range.
     """
+    return load_experiment(path, overrides).config
+
+
+def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
+    """Read a YAML file with its sections `sweep` and `cluster`, likewise."""
     document = {} if path is None else _read_yaml(path)
     for override in overrides:
         _override(document, override)
-    return parse_config(document, str(path or "--set"))
+    where = str(path or "--set")
+    cluster = _validated(ClusterConfig, document.pop("cluster", None) or {}, where)
+    sweep = _sweep(document.pop("sweep", None), where)
+    return Experiment(parse_config(document, where), sweep, cluster)
+
+
+def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of a sweep by dotted key; it may be written nested or dotted."""
+    if document is None:
+        return {}
+    found: dict[str, tuple[Any, ...]] = {}
+    pending = [("", document)]
+    while pending:
+        prefix, node = pending.pop(0)
+        if isinstance(node, dict) and node:
+            pending = [
+                (f"{prefix}.{key}" if prefix else str(key), child) for key, child in node.items()
+            ] + pending
+        elif isinstance(node, list) and node and prefix:
+            if len({repr(value) for value in node}) < len(node):
+                raise ConfigError(f"{where}: sweep.{prefix}: a value is listed twice")
+            found[prefix] = tuple(node)
+        else:
+            key = f"sweep.{prefix}" if prefix else "sweep"
+            raise ConfigError(f"{where}: {key}: expected a list of values for each dotted key, got {node!r}")
+    return found
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -87,10 +147,14 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 def parse_config(document: Mapping[str, Any], where: str) -> Config:
     """Check a document against the schema; ConfigError in one line otherwise."""
+    return _validated(Config, document, where)
+
+
+def _validated(model: type[Model], document: Any, where: str) -> Model:
     try:
-        return Config.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
+        raise ConfigError(f"{where}: {_explain(error, model)}") from None
 
 
 def reference_directory(config: Config, given: Path | None) -> Path | None:
@@ -122,30 +186,39 @@ def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected dotted.key=value")
-    *parents, last = key.strip().split(".")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
+    with_value(document, key.strip(), value, f"--set {override}")
+
+
+def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set the value of a dotted key in a document."""
+    *parents, last = key.split(".")
     node = document
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
+            raise ConfigError(f"{where}: {parent} is a value, not a section")
+    node[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _keys(first["loc"][:-1]), n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(_keys(first['loc'][:-1]))}"
+        near = difflib.get_close_matches(
+            str(first["loc"][-1]), _keys(model, first["loc"][:-1]), n=1, cutoff=0.3
+        )
+        hint = (
+            f"; did you mean {near[0]}?" if near else f"; known: {', '.join(_keys(model, first['loc'][:-1]))}"
+        )
         return f"unknown key {where}{hint}"
     return f"{where}: {first['msg']}, got {first['input']!r}"
 
 
-def _keys(location: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = Config
+def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     for part in location:
         annotation = model.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]

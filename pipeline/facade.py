@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pipeline.atomic import sweep
 from pipeline.batch import Plan, find_sources, look_at_images, plan_jobs
-from pipeline.config import Config, reference_directory
+from pipeline.config import Config, parse_config, reference_directory
 from pipeline.detection import make_detector
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.jobs import SeriesJob
-from pipeline.loading import GRID_LABELS_UM, load_reference, open_reference
+from pipeline.loading import GRID_LABELS_UM, load_reference, nearest_reference
 from pipeline.locks import hold
 from pipeline.opening import run_reference
 from pipeline.reference import ReferenceSpace
@@ -22,7 +22,7 @@ from pipeline.report import write_index, write_report
 from pipeline.schedule import STEPS, Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages_align import check_alignment
-from pipeline.store.run import STATES, Receipt, RunFolder
+from pipeline.store.run import STATES, Receipt, RunFolder, read_json
 from pipeline.summary import series_messages
 
 
@@ -102,9 +102,9 @@ def run(
         what no series could run with: inputs, output folder, detector, aligner, reference, engine; and
         a series that another run is working on.
     """
-    plan = Plan(config, output, reference_directory(config, reference), _redo(options))
+    plan = Plan(config, output, reference_directory(config, reference), stages_to_redo(options))
     check_engine(options.engine)
-    _check_output(output)
+    check_output(output)
     found = find_sources(inputs)
     for note in found.notes:
         listener.say(f"warning: {note}")
@@ -163,7 +163,8 @@ def _reference_of(run: RunFolder) -> ReferenceSpace | None:
     if not run.file("provenance.json").exists():
         return None  # not known which; another brain's outlines would lie
     try:
-        return open_reference(run_reference(run.path), OUTLINE_UM)
+        configured = parse_config(read_json(run.file("provenance.json"))["configuration"], str(run.path))
+        return nearest_reference(run_reference(run.path), configured.reference, OUTLINE_UM)
     except PipelineError:
         return None  # outlines and names are left out; the page says so
 
@@ -184,13 +185,15 @@ def _status_of(run: RunFolder) -> list[dict[str, object]]:
     ]
 
 
-def _redo(options: RunOptions) -> frozenset[str]:
+def stages_to_redo(options: RunOptions) -> frozenset[str]:
+    """Return the steps that run again though done."""
     if options.force:
         return steps_from("measure")
     return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Make a folder to write in; ConfigError where none can be."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"

@@ -35,6 +35,12 @@ class SeriesJob:
     stamps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pixels: Mapping[int, int] = field(default_factory=dict)
     shared: Mapping[str, RunFolder] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the series is called in this batch: its label, else its id."""
+        return self.label or self.run.path.name
 
     @property
     def sections(self) -> tuple[SectionImage, ...]:

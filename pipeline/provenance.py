@@ -94,6 +94,12 @@ def reference_origin(directory: Path | None) -> dict[str, Any]:
     }
 
 
+def reference_key(job: SeriesJob) -> dict[str, Any]:
+    """Return what decides the numbers of a run's reference: its files' content, wherever they lie."""
+    configured = job.config.reference.model_dump(mode="json", exclude={"directory"})
+    return {"files": reference_origin(job.reference_directory)["files"], **configured}
+
+
 def reference_files(directory: Path) -> list[Path]:
     """Return the files that a reference is read from."""
     if is_brainglobe(directory):

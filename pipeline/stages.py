@@ -24,6 +24,7 @@ from pipeline.detection import (
     measure_section,
     pool_contexts,
     scan_rectangle,
+    statistics_step,
     valid_region,
 )
 from pipeline.errors import DataError
@@ -33,9 +34,10 @@ from pipeline.formats.series import frame_factor
 from pipeline.formats.tables import columns_of, write_table
 from pipeline.intensity import darkness
 from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
-from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reference
+from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reduced, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
+from pipeline.provenance import reference_key
 from pipeline.reference import hemispheres
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
@@ -47,22 +49,24 @@ THUMBNAIL_UM = 25.0
 
 def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Reduce a section and take its statistics; facts: the frame, the scan's rectangle, the context."""
-    factor = frame_factor(section, load_info(section))
-    pixels = load_pixels(section)
+    info = load_info(section)
+    factor = frame_factor(section, info)
     stored_um = section.resolution_um * factor
+    step = statistics_step(stored_um)
+    pixels = load_reduced(section, step)
     rectangle = scan_rectangle(pixels)
-    valid = _valid(section, pixels.shape[:2], factor, rectangle)
-    step = max(1, round(STATISTICS_UM / stored_um))
-    context = measure_section(block_mean(pixels, step), _reduce(valid, step), stored_um * step)
-    reduce = max(1, round(THUMBNAIL_UM / stored_um))
-    attributes = {"reduce": reduce, "factor": factor, "digest": digest}
+    valid = _valid(section, pixels.shape, factor * step, rectangle)
+    context = measure_section(pixels, valid, stored_um * step)
+    more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
+    attributes = {"reduce": step * more, "factor": factor, "digest": digest}
     job.run.write_thumbnail(
-        section.section_number, block_mean(pixels, reduce), _reduce(valid, reduce), attributes
+        section.section_number, block_mean(pixels, more), _reduce(valid, more), attributes
     )
+    stored = info.width_px, info.height_px
     return {
         "factor": factor,
-        "rectangle_px": list(rectangle),
-        "stored_px": [pixels.shape[1], pixels.shape[0]],
+        "rectangle_px": [min(step * n, side) for n, side in zip(rectangle, stored * 2, strict=True)],
+        "stored_px": list(stored),
         "context": asdict(context),
     }
 
@@ -70,9 +74,12 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
 def _valid(
     section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: tuple[int, int, int, int]
 ) -> Bool:
-    """Return which stored pixels count, (H, W); the manifest speaks of its own frame."""
+    """Return which pixels of an image count, (H, W); `factor` pixels of the manifest's frame make one."""
     box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
-    polygons = [[(x / factor, y / factor) for x, y in polygon] for polygon in section.dark_polygons_px]
+    polygons = [
+        [((x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5) for x, y in polygon]
+        for polygon in section.dark_polygons_px
+    ]
     return valid_region((shape[0], shape[1]), box, polygons, rectangle)  # type: ignore[arg-type]
 
 
@@ -84,13 +91,14 @@ def _reduce(valid: Bool, factor: int) -> Bool:
 def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Find expressing pixels, write them with their intensity, and sum the section over fine cells."""
     facts = upstream[task_name("measure", section)].facts
-    factor, rectangle = facts["factor"], tuple(facts["rectangle_px"])
+    factor = facts["factor"]
     pixels = load_pixels(section)
+    rectangle = scan_rectangle(pixels)
     stored_um = section.resolution_um * factor
     context = replace(_pooled(job, upstream)[section.section_number], resolution_um=stored_um)
     detector = make_detector(job.config.detection.name, job.config.detection.configuration)
     mask = detector(pixels, context)
-    valid = _valid(section, pixels.shape[:2], factor, rectangle)
+    valid = _valid(section, pixels.shape, factor, rectangle)
     dark = darkness(pixels)
     expression: UInt8 = np.where(mask & valid, np.maximum(dark, 1), 0).astype(np.uint8)
     job.run.write_expression(section.section_number, expression, stored_um, digest)
@@ -159,8 +167,8 @@ def _measure_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> A
 
 
 def _row(section: SectionImage) -> dict[str, Any]:
-    """What the manifest says of a section; its path and position do not decide its pixels."""
-    return {k: v for k, v in asdict(section).items() if k not in {"path", "id"}}
+    """What the manifest says of a section's pixels; where the file lies and how it is turned do not count."""
+    return {k: v for k, v in asdict(section).items() if k not in {"path", "id", "rotate_deg", "flip"}}
 
 
 def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Any:
@@ -171,16 +179,12 @@ def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> An
 def _grid_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     states = {name: [receipt.state, receipt.digest] for name, receipt in upstream.items()}
     numbers = [s.section_number for s in job.sections]
-    frame = [numbers, job.data_set.section_thickness_um, _reference_key(job)]
+    frame = [numbers, job.data_set.section_thickness_um, reference_key(job)]
     return [states, frame, job.config.gridding.model_dump()]
 
 
-def _reference_key(job: SeriesJob) -> Any:
-    return [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
-
-
 def _unionize_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
-    return [upstream["grid"].digest, _reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
+    return [upstream["grid"].digest, reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
 
 
 def _always(job: SeriesJob, section: None, upstream: Upstream) -> Any:

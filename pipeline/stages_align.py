@@ -16,6 +16,7 @@ from pipeline.formats.alignment_json import write_alignment
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
+from pipeline.provenance import reference_key
 from pipeline.registration import AlignmentOptions, Correction, SectionThumbnail, align_series, reconstruct
 from pipeline.store.run import DEFORMATION
 
@@ -65,10 +66,10 @@ def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
         source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
         measured = {n: r.state for n, r in upstream.items()}
         return [configuration, series, source, measured]
-    reference = [str(job.reference_directory), job.config.reference.model_dump(mode="json")]
     path = _corrections_path(job)
     mended = path.read_text(encoding="utf-8") if path is not None and path.is_file() else None
-    return [configuration, series, reference, mended, {n: [r.state, r.digest] for n, r in upstream.items()}]
+    states = {n: [r.state, r.digest] for n, r in upstream.items()}
+    return [configuration, series, reference_key(job), mended, states]
 
 
 def _tsv(alignment: SeriesAlignment | None) -> Any:

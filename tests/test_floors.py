@@ -19,9 +19,9 @@ FLOORS = {
     4: {
         "jobs", "loading", "stages", "stages_align", "tasks", "summary", "provenance", "exports",
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
-        "section_names", "references", "batch", "corrections",
+        "section_names", "references", "batch", "sweeps", "corrections",
     },
-    5: {"schedule", "report", "service", "facade", "index", "index_sources", "indexing"},
+    5: {"schedule", "report", "service", "facade", "experiments", "index", "index_sources", "indexing"},
     6: {"cli"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

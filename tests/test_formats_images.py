@@ -21,7 +21,6 @@ from pipeline.formats.images import (
     image_format,
     probe,
     read_image,
-    read_reduced,
     write_image,
 )
 
@@ -303,13 +302,6 @@ def test_block_mean_against_a_loop(height: int, width: int, channels: int, facto
         block = pixels[i * factor : (i + 1) * factor, j * factor : (j + 1) * factor]
         mean = block.reshape(-1, *shape[2:]).mean(axis=0)
         np.testing.assert_array_equal(got[i, j], np.floor(mean + 0.5 + 1e-9))
-
-
-def test_read_reduced(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.png", RGB)
-    np.testing.assert_array_equal(read_reduced(tmp_path / "a.png", 8), block_mean(RGB, 8))
-    with pytest.raises(DataError, match="factor of at least 1"):
-        read_reduced(tmp_path / "a.png", 0)
 
 
 def test_missing_tiles_are_glass(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 import yaml
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
@@ -109,19 +110,63 @@ def test_what_is_done_is_not_done_again(series: Path, finished: Path, tmp_path: 
     assert (run / "structure_unionize.csv").exists()
 
 
-def test_editing_one_row_leaves_the_other_sections_alone(series: Path, tmp_path: Path, ish: Ish) -> None:
+@pytest.mark.parametrize(
+    ("edits", "of_the_section", "aligns"),
+    [
+        ({"failed": "true"}, {"measure", "detect"}, True),
+        (
+            {"x_px": "20", "y_px": "20", "box_width_px": "300", "box_height_px": "200"},
+            {"measure", "detect"},
+            False,  # the known alignment of a section does not hang on its box
+        ),
+        ({"rotate_deg": "2"}, set(), True),
+        ({"flip": "horizontal"}, set(), True),
+    ],
+)
+def test_editing_one_row_redoes_that_section_and_what_hangs_on_it(
+    series: Path, tmp_path: Path, ish: Ish, edits: dict[str, str], of_the_section: set[str], aligns: bool
+) -> None:
     words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
     assert ish(*words) == 0
     run = tmp_path / "out" / ID
     before = receipt_times(run)
-    numbers = _set_cell(series, 2, "failed", "true")
+    for column, value in edits.items():
+        numbers = _set_cell(series, 2, column, value)
     assert ish(*words) == 0
-    touched = changed(run, before)
-    assert f"detect-{numbers[2]:05d}" in touched
-    assert f"measure-{numbers[0]:05d}" not in touched
+    own = {f"{stage}-{numbers[2]:05d}" for stage in of_the_section}
+    after = {"grid", "unionize", "summarise", "report"} | ({"align"} if aligns else set())
+    assert changed(run, before) == own | after
     status = _statuses(run)
-    assert status[numbers[2]] == "fail"
+    assert status[numbers[2]] == ("fail" if "failed" in edits else "pass")
     assert status[numbers[0]] == "pass"
+
+
+def _put_space(folder: Path, label: int) -> Path:
+    """Write a reference folder of one structure that fills the middle of the box."""
+    folder.mkdir(exist_ok=True)
+    filled = np.zeros((58, 41, 67), np.uint32)
+    filled[10:-10, 8:-8, 10:-10] = label
+    image = SimpleITK.GetImageFromArray(filled)
+    image.SetSpacing((200.0,) * 3)
+    SimpleITK.WriteImage(image, str(folder / "annotation_200.nrrd"))
+    children = [{"id": 8, "acronym": "grey", "name": "grey", "children": []}]
+    root = {"id": 997, "acronym": "root", "name": "root", "children": children}
+    (folder / "structure_graph_1.json").write_text(json.dumps({"msg": [root]}))
+    return folder
+
+
+def test_what_a_reference_holds_decides_not_where_it_lies(series: Path, tmp_path: Path, ish: Ish) -> None:
+    space = _put_space(tmp_path / "space", 8)
+    given = ("--set", "alignment.name=given")
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *given, "--reference")
+    assert ish(*words, space) == 0
+    run = tmp_path / "out" / ID
+    before = receipt_times(run)
+    assert ish(*words, space.rename(tmp_path / "moved")) == 0
+    assert not changed(run, before) & {"align", "grid", "unionize"}
+    _put_space(tmp_path / "moved", 997)
+    assert ish(*words, tmp_path / "moved") == 0
+    assert {"grid", "unionize"} <= changed(run, before)
 
 
 def _set_cell(series: Path, row: int, column: str, value: str) -> list[int]:

@@ -16,15 +16,18 @@ from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
 from pipeline.cli.console import say, show
 from pipeline.cli.ending import ending_well
+from pipeline.cli.experiments import agree, compare
 from pipeline.cli.init import init
 from pipeline.cli.progress import Progress
-from pipeline.config import load_config, parse_overrides
+from pipeline.config import ClusterConfig, Experiment, load_experiment, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 from pipeline.provenance import Repeat, repeat
 from pipeline.scenes import data_set_scene, phantom_scene, render_options
+from pipeline.sweeps import count_variants
 
 app = typer.Typer(
     name="ish",
@@ -38,6 +41,7 @@ app.add_typer(sync_cli.app, name="sync")
 app.add_typer(reference_cli.app, name="reference")
 app.add_typer(search_cli.app, name="search")
 app.command()(init)
+app.command()(compare)
 app.command("index")(search_cli.build)
 
 MOST_NAMED = 10  # files that are named one by one
@@ -70,34 +74,44 @@ def run(
     memory: Annotated[
         str | None, typer.Option(help="what tasks may take together, such as 6GB; default: 80 %")
     ] = None,
+    yes: Annotated[bool, typer.Option(help="do not ask before a large sweep")] = False,
     json: Json = False,
 ) -> None:
     """Take series of sections through every stage."""
-    plan = _plan(config, config_from, set_ or [], inputs or [], reference)
+    plan, experiment = _plan(config, config_from, set_ or [], inputs or [], reference)
     for difference in plan.differences:
         say(f"warning: not as in {config_from}: {difference}")
     options = RunOptions(scheduler, workers, force, from_stage, parse_shard(shard), wait, memory)
+    compared: list[Path] = []
     with ending_well(output), Progress(quiet=json) as progress:
-        results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress)
+        if experiment.sweep:
+            agree(count_variants(experiment.sweep), yes)
+            results, compared = run_sweep(experiment, plan.inputs, output, plan.reference, options, progress)
+        else:
+            results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress)
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
             say(f"{result.source.name}: {line}")
+    for path in compared:
+        say(f"wrote {path}")
     failed = any(r.errors for r in results) or (strict and any(r.warnings for r in results))
     raise typer.Exit(1 if failed else 0)
 
 
 def _plan(
     config: Path | None, repeated: Path | None, set_: list[str], inputs: list[Path], reference: Path | None
-) -> Repeat:
+) -> tuple[Repeat, Experiment]:
     """Return what to run: a configuration file, or an earlier run once more."""
     if repeated is not None and config is None:
-        return repeat(repeated, set_, inputs, reference)
+        plan = repeat(repeated, set_, inputs, reference)
+        return plan, Experiment(plan.config, {}, ClusterConfig())
     if repeated is not None or config is None:
         raise ConfigError(
             "expected CONFIG, a YAML such as those of configs/, or --config-from RUN, and not both"
         )
-    return Repeat(load_config(config, set_), tuple(inputs), reference, ())
+    experiment = load_experiment(config, set_)
+    return Repeat(experiment.config, tuple(inputs), reference, ()), experiment
 
 
 def _outcome(result: SeriesResult) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Tally:
             step.name: sum(len(job.sections) if step.scope == "section" else 1 for job in jobs)
             for step in STEPS
         }
-        self.pixels = {job.run.path.name: job.pixels for job in jobs}
+        self.pixels = {job.name: job.pixels for job in jobs}
         self.done: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.running: dict[tuple[str, str], tuple[float, str]] = {}

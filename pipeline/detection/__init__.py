@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.context import Artifact, SectionContext, pool_contexts
-from pipeline.detection.measure import STATISTICS_UM, measure_section
+from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.detection.region import scan_rectangle, valid_region
 from pipeline.errors import ConfigError
 from pipeline.model import Bool
@@ -38,6 +38,7 @@ __all__ = [
     "measure_section",
     "pool_contexts",
     "scan_rectangle",
+    "statistics_step",
     "valid_region",
 ]
 

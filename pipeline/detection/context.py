@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import log
 from statistics import median
 
 import numpy as np
@@ -17,6 +18,8 @@ from pipeline.model import Float64, Polygon
 TEXTURE_RANGE = (0.08, 0.16)
 # A section may differ from its series by its stain, up to this factor; beyond it the level is expression.
 LEVEL_FACTOR = 1.5
+# What a series says of its sections is rounded to steps of a tenth.
+POOL_STEP = 1.1
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def pool_contexts(contexts: Sequence[SectionContext]) -> list[SectionContext]:
     A widely expressed gene darkens what counts as background and would hide itself. So texture, as a
     share of the level, is the median of the series inside `TEXTURE_RANGE`; and a section's level may
     exceed the median of the series by `LEVEL_FACTOR` at most. Both are ratios of optical densities:
-    light, gamma and stain strength of a section cancel.
+    light, gamma and stain strength of a section cancel. Both are rounded to steps of `POOL_STEP`, far
+    below what a threshold feels, so that a section left out or cropped anew seldom moves the others.
 
     Parameters
     ----------
@@ -134,10 +138,15 @@ def pool_contexts(contexts: Sequence[SectionContext]) -> list[SectionContext]:
     if not stained:
         return list(contexts)
     lowest, highest = TEXTURE_RANGE
-    texture = min(max(median(c.noise / c.tissue_level for c in stained), lowest), highest)
-    ceiling = LEVEL_FACTOR * median(c.tissue_level for c in stained)
+    texture = min(max(_rounded(median(c.noise / c.tissue_level for c in stained)), lowest), highest)
+    ceiling = LEVEL_FACTOR * _rounded(median(c.tissue_level for c in stained))
     levels = (min(c.tissue_level, ceiling) for c in contexts)
     return [
         replace(c, tissue_level=level, noise=texture * level)
         for c, level in zip(contexts, levels, strict=True)
     ]
+
+
+def _rounded(value: float) -> float:
+    """Round to the nearest whole power of `POOL_STEP`; zero stays."""
+    return POOL_STEP ** round(log(value, POOL_STEP)) if value > 0 else 0.0

@@ -7,6 +7,7 @@ tissue, what lies between the cells: its level and its texture.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.intensity import darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
+COARSEST_STATISTICS_UM = 5.0  # and to no more than this
 
 OUTLINE_UM = 8.0  # tissue is outlined at about this pixel size
 TISSUE_SMOOTHING_UM = 10.0
@@ -46,6 +48,15 @@ LEAST_LEVEL = 0.005
 NO_TISSUE = "no tissue"
 GLASS_BORDER = 0.1  # of the image's border
 COARSEST_UM = 6.0
+
+
+def statistics_step(resolution_um: float) -> int:
+    """Return by how much to reduce an image before measuring: a power of two, as images offer them.
+
+    >>> [statistics_step(um) for um in (0.5, 1.049, 1.07, 1.63, 2.0, 4.2, 17.0)]
+    [8, 4, 4, 2, 2, 1, 1]
+    """
+    return 1 << max(0, math.floor(math.log2(COARSEST_STATISTICS_UM / resolution_um)))
 
 
 @dataclass(frozen=True, eq=False)

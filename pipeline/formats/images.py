@@ -62,13 +62,13 @@ def probe(path: Path) -> ImageInfo:
     0.1-100 um a pixel, not square, or a printer's default density (72, 96, 300 dpi ...).
     """
     kind = image_format(path)
-    with _blaming(path, kind):
+    with blaming(path, kind):
         if kind == "TIFF":
             header = tiff.tiff_header(path)
         else:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header = HEADERS[kind](data)
-        _check_size(header)
+        check_size(header)
     size = (header.width, header.height)
     width, height = size if header.orientation < 5 else size[::-1]
     return ImageInfo(width, height, header.channels, header.bits, header.resolution_um, kind)
@@ -82,12 +82,12 @@ def read_image(path: Path) -> UInt8:
     (H, W) or (H, W, 3) uint8    grey or RGB
     """
     kind = image_format(path)
-    with _blaming(path, kind):
+    with blaming(path, kind):
         if kind == "TIFF":
             header, pixels = tiff.tiff_pixels(path)
         else:
             header, pixels = _decode(path.read_bytes(), kind)
-        _check_size(header)
+        check_size(header)
         if pixels.shape[:2] != (header.height, header.width):
             raise DataError(
                 f"expected {header.width} x {header.height} pixels as its header says, got"
@@ -97,18 +97,6 @@ def read_image(path: Path) -> UInt8:
         if pixels.ndim != (3 if header.channels == 3 else 2):
             raise DataError(f"expected {header.channels} channels as its header says, got {pixels.shape}")
         return np.ascontiguousarray(_upright(pixels, header.orientation))
-
-
-def read_reduced(path: Path, factor: int) -> UInt8:
-    """Read an image reduced by an integer factor: the rounded mean of every factor x factor block.
-
-    Blocks at the right and lower edge are averaged over the pixels they hold.
-
-    Returns
-    -------
-    (ceil(H / factor), ceil(W / factor)[, 3]) uint8
-    """
-    return block_mean(read_image(path), factor)
 
 
 def block_mean(pixels: UInt8, factor: int) -> UInt8:
@@ -190,7 +178,7 @@ def image_format(path: Path) -> str:
 
 
 @contextmanager
-def _blaming(path: Path, kind: str) -> Iterator[None]:
+def blaming(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one line that names the file."""
     try:
         with np.errstate(all="ignore"):
@@ -204,7 +192,8 @@ def _blaming(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
-def _check_size(header: Header) -> None:
+def check_size(header: Header) -> None:
+    """Refuse a header that states no pixels."""
     if header.width < 1 or header.height < 1:
         raise DataError(f"expected a picture, got {header.width} x {header.height} pixels")
 
@@ -212,9 +201,9 @@ def _check_size(header: Header) -> None:
 def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
     header = HEADERS[kind](data)
     if kind == "JPEG":
-        _check_jpeg_end(data)
+        check_jpeg_end(data)
     pixels = np.asarray(DECODERS[kind](data))
-    if kind == "JPEG" and _starved(data, pixels):
+    if kind == "JPEG" and starved(data, pixels, imagecodecs.jpeg8_decode):
         raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
     return header, pixels
 
@@ -224,12 +213,13 @@ def _last_scan_end(data: bytes) -> int:
     return data.rfind(b"\xff\xd9", first_scan)
 
 
-def _check_jpeg_end(data: bytes) -> None:
+def check_jpeg_end(data: bytes) -> None:
+    """Refuse a JPEG that ends before its end marker."""
     if _last_scan_end(data) < 0:
         raise DataError(f"expected a whole JPEG, got {len(data)} bytes without an end marker; copy it again")
 
 
-def _starved(data: bytes, pixels: npt.NDArray[Any]) -> bool:
+def starved(data: bytes, pixels: npt.NDArray[Any], decode: Callable[[bytes], npt.NDArray[Any]]) -> bool:
     """Tell whether a JPEG decoder ran out of data: it then fills up with mid-grey and says nothing.
 
     A lower right corner that is mid-grey by nature does not change when more data follow; a starved one does.
@@ -238,7 +228,7 @@ def _starved(data: bytes, pixels: npt.NDArray[Any]) -> bool:
     if not (corner == 128).all():
         return False
     end = _last_scan_end(data)
-    fed = np.asarray(imagecodecs.jpeg8_decode(data[:end] + b"\x55\xaa" * 4096 + data[end:]))
+    fed = np.asarray(decode(data[:end] + b"\x55\xaa" * 4096 + data[end:]))
     return not np.array_equal(fed, pixels)
 
 

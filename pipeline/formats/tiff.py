@@ -28,8 +28,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 def tiff_header(path: Path) -> Header:
     """Read size, bit depth, stated range and resolution of a TIFF."""
-    with _open(path) as tiff:
-        return _header(tiff)
+    with open_tiff(path) as tiff:
+        return header_of(tiff)
 
 
 def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
@@ -39,10 +39,10 @@ def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
     -------
     Header, (H, W) or (H, W, S) array    samples as stored, palettes resolved; S counts alpha
     """
-    with _open(path) as tiff:
-        header = _header(tiff)
+    with open_tiff(path) as tiff:
+        header = header_of(tiff)
         page = tiff.series[0].levels[0].keyframe
-        _check_segments(path, page)
+        check_segments(path, page)
         # A slide scanner leaves out tiles without tissue: glass, not darkness.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
         pixels = np.asarray(tiff.series[0].levels[0].asarray())
@@ -53,11 +53,13 @@ def _white(page: Any, header: Header) -> int:
     return int(header.value_range[1]) if header.value_range else int(2**page.bitspersample - 1)
 
 
-def _open(path: Path) -> Any:
+def open_tiff(path: Path) -> Any:
+    """Open a TIFF by itself, whatever its OME header says of other files."""
     return tifffile.TiffFile(path, _multifile=False)
 
 
-def _header(tiff: Any) -> Header:
+def header_of(tiff: Any) -> Header:
+    """Return size, bit depth, stated range and resolution of an open TIFF."""
     level = tiff.series[0].levels[0]
     page = level.keyframe
     _check_kind(page)
@@ -96,7 +98,8 @@ def _check_kind(page: Any) -> None:
         raise DataError(f"expected a grey, RGB or palette TIFF, got {name}; save it as RGB")
 
 
-def _check_segments(path: Path, page: Any) -> None:
+def check_segments(path: Path, page: Any) -> None:
+    """Refuse a file that has fewer tiles or strips than its size asks for, or ends before them."""
     expected = math.prod(page.chunked)
     got = min(len(page.dataoffsets), len(page.databytecounts))
     if got < expected:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dask.delayed import Delayed, delayed
 
@@ -117,7 +116,7 @@ def steps_from(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def describe(jobs: Sequence[SeriesJob], key: str) -> tuple[Any, str]:
+def describe(jobs: Sequence[SeriesJob], key: str) -> tuple[str, str]:
     """Return the series' name and the task's name of a key."""
     task, number = split_key(key)
-    return (jobs[number].run.path.name if 0 <= number < len(jobs) else "", task)
+    return (jobs[number].name if 0 <= number < len(jobs) else "", task)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.codecs import ZstdCodec
 
@@ -97,25 +98,47 @@ def level_count(folder: Path) -> int:
 
 def image_info(folder: Path) -> tuple[int, int, int, float | None]:
     """Return width, height, channels and um per pixel of any OME-Zarr 0.4 or 0.5 image."""
-    array, attributes = _full_resolution(folder)
+    group, attributes = _image(folder)
     axes = [axis["name"] for axis in attributes["axes"]]
-    sizes = dict(zip(axes, array.shape, strict=True))
+    sizes = dict(zip(axes, _array(folder, group, attributes, 0).shape, strict=True))
     scale = attributes["datasets"][0]["coordinateTransformations"][0].get("scale")
     resolution = float(scale[axes.index("x")]) if scale else None
     return sizes["x"], sizes["y"], sizes.get("c", 1), resolution
 
 
-def read_pixels(folder: Path) -> UInt8:
-    """Read an OME-Zarr image as (H, W) or (H, W, 3) uint8; DataError where it is something else."""
-    array, attributes = _full_resolution(folder)
+def read_pixels(folder: Path, factor: int = 1) -> tuple[UInt8, int]:
+    """Read an OME-Zarr image; DataError where it is something else.
+
+    Parameters
+    ----------
+    factor : int        by how much the level may be reduced at most, along x and y
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) uint8       the smallest level whose reduction divides `factor`
+    int                             its reduction
+    """
+    group, attributes = _image(folder)
     axes = [axis["name"] for axis in attributes["axes"]]
-    pixels = np.asarray(array[...])
+    full = dict(zip(axes, _array(folder, group, attributes, 0).shape, strict=True))
+    best, reduction = 0, 1
+    for level in range(1, len(attributes["datasets"]) if factor > 1 else 0):
+        sides = dict(zip(axes, _array(folder, group, attributes, level).shape, strict=True))
+        step = round(full["x"] / sides["x"])
+        alike = all(abs(sides[a] - full[a] / step) <= 1 for a in "yx")
+        if alike and step > reduction and factor % step == 0:
+            best, reduction = level, step
+    return _plane(folder, np.asarray(_array(folder, group, attributes, best)[...]), axes), reduction
+
+
+def _plane(folder: Path, pixels: npt.NDArray[Any], axes: list[str]) -> UInt8:
+    """Return the one plane of an image with the given axes as (H, W) or (H, W, 3) uint8."""
     for axis in ("t", "z"):
         if axis in axes:
             if pixels.shape[axes.index(axis)] != 1:
                 raise DataError(f"{folder}: expected one plane, got {pixels.shape} along axes {axes}")
             pixels = pixels.take(0, axis=axes.index(axis))
-            axes.remove(axis)
+            axes = [name for name in axes if name != axis]
     if "c" in axes:
         pixels = np.moveaxis(pixels, axes.index("c"), -1)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -128,15 +151,21 @@ def read_pixels(folder: Path) -> UInt8:
     return np.ascontiguousarray(pixels)
 
 
-def _full_resolution(folder: Path) -> tuple[zarr.Array[Any], dict[str, Any]]:
+def _image(folder: Path) -> tuple[zarr.Group, dict[str, Any]]:
     try:
         group = zarr.open_group(folder, mode="r")
         attributes = dict(group.attrs)
         described: Any = attributes.get("ome", attributes)
-        multiscales: Any = described["multiscales"]
-        array = group[multiscales[0]["datasets"][0]["path"]]
+        return group, described["multiscales"][0]
     except (FileNotFoundError, KeyError, IndexError, TypeError):
         raise DataError(f"{folder}: expected an OME-Zarr image (a group with `multiscales`)") from None
+
+
+def _array(folder: Path, group: zarr.Group, attributes: dict[str, Any], level: int) -> zarr.Array[Any]:
+    try:
+        array = group[attributes["datasets"][level]["path"]]
+    except (FileNotFoundError, KeyError, IndexError, TypeError):
+        raise DataError(f"{folder}: expected an OME-Zarr image, got none at level {level}") from None
     if not isinstance(array, zarr.Array):
-        raise DataError(f"{folder}: its first level is not an array")
-    return array, multiscales[0]
+        raise DataError(f"{folder}: level {level} is not an array")
+    return array

@@ -32,7 +32,7 @@ def write_tiles(path: Path, pixels: UInt8, resolution_um: float) -> None:
             fresh,
             pixels,
             tile=(TILE_PX, TILE_PX),
-            photometric="ycbcr",
+            photometric="rgb",  # stored as YCbCr, since it is subsampled
             compression="jpeg",
             subsampling=(2, 2),
             compressionargs={"level": QUALITY},

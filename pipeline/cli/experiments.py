@@ -1,0 +1,46 @@
+"""`ish compare`, and the question before a large sweep."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import experiments
+from pipeline.cli.console import OUT, say, show
+from pipeline.errors import ConfigError
+
+MOST_UNASKED = 50
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="a run: OUTPUT/<id>")],
+    run_b: Annotated[Path, typer.Argument(help="another run")],
+    output: Annotated[Path | None, typer.Option(help="write tables and a page into this folder too")] = None,
+    json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
+) -> None:
+    """Hold two runs against each other: configuration, quality, grids, structures."""
+    found = experiments.compare(run_a, run_b)
+    if json:
+        sys.stdout.write(json_text.dumps(found, default=str) + "\n")
+    else:
+        for title, rows in found.items():
+            OUT.print(f"\n{title}" + ("" if rows else ": no difference, or nothing to compare"), style="bold")
+            if rows:
+                show(rows, as_json=False)
+    for path in experiments.write_compared(output, [run_a, run_b]) if output else ():
+        say(f"wrote {path}")
+
+
+def agree(count: int, yes: bool) -> None:
+    """Go on with a large sweep only where the user says so; ConfigError otherwise."""
+    if count <= MOST_UNASKED or yes:
+        return
+    what = f"the sweep has {count} variants, more than {MOST_UNASKED}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError(f"{what}; add --yes if you mean it, or list fewer values")
+    if not typer.confirm(f"{what}. Run them all?", err=True):
+        raise ConfigError(f"{what}: not run")

@@ -1,0 +1,193 @@
+"""Images reduced by an integer factor, decoded no further than that where their form allows.
+
+JPEG, whole or as tiles and strips of a TIFF, is decoded at an eighth to a half of its size by a smaller
+cosine transform; JPEG 2000 leaves out its finest wavelets; a pyramid has levels. What is left of the factor,
+and every other form, is averaged from the pixels themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Jpeg2KImagePlugin
+
+from pipeline.errors import DataError
+from pipeline.formats import tiff
+from pipeline.formats.headers import Header
+from pipeline.formats.images import (
+    HEADERS,
+    blaming,
+    block_mean,
+    check_jpeg_end,
+    check_size,
+    image_format,
+    read_image,
+    starved,
+)
+from pipeline.model import UInt8
+
+COLOUR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+GREY = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+JPEG = 7  # compression of a TIFF whose tiles are whole JPEGs but for shared tables
+ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # no transform: the components are RGB
+START = b"\xff\xd8"
+SAME_PICTURE = 0.01  # by which the sides of a level may depart from the factor
+
+
+def read_reduced(path: Path, factor: int) -> UInt8:
+    """Read an image reduced by an integer factor.
+
+    Where the form has no cheaper way, a pixel is the rounded mean of a factor x factor block, at the right
+    and lower edge of the pixels there are; else a low pass as sharp as the form makes it, in its place to
+    within half a reduced pixel.
+
+    Returns
+    -------
+    (ceil(H / factor), ceil(W / factor)[, 3]) uint8     a level of a pyramid may be a pixel shorter
+    """
+    if factor < 1:
+        raise DataError(f"expected a factor of at least 1, got {factor}")
+    kind = image_format(path)
+    with blaming(path, kind):
+        found = _cheaper(path, kind, factor) if factor > 1 else None
+    if found is None:
+        return block_mean(read_image(path), factor)
+    header, pixels, done = found
+    pixels = block_mean(pixels, factor // done)
+    return np.ascontiguousarray(pixels[: -(-header.height // factor), : -(-header.width // factor)])
+
+
+def _cheaper(path: Path, kind: str, factor: int) -> tuple[Header, UInt8, int] | None:
+    """Return header, pixels and by how much they are reduced; None where only the whole way is right."""
+    if kind == "TIFF":
+        return _tiff(path, factor)
+    if kind not in ("JPEG", "JPEG 2000"):
+        return None
+    data = path.read_bytes()
+    header = HEADERS[kind](data)
+    check_size(header)
+    if header.orientation != 1 or header.bits != 8:
+        return None
+    if kind == "JPEG 2000":
+        return _jpeg2000(data, header, factor)
+    step = _step(factor)
+    if step == 1:
+        return None
+    check_jpeg_end(data)
+    pixels = _jpeg(data, step, header.channels)
+    if starved(data, pixels, lambda more: _jpeg(more, step, header.channels)):
+        raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
+    return _checked(header, pixels, step)
+
+
+def _step(factor: int) -> int:
+    """Return the largest of 1, 2, 4, 8 that divides a factor."""
+    return int(np.gcd(factor, 8))
+
+
+def _jpeg(data: bytes, step: int, channels: int) -> UInt8:
+    flag = (GREY if channels == 1 else COLOUR)[step] | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if pixels is None:
+        raise DataError("expected a whole JPEG, got one that cannot be decoded; copy it again")
+    return np.asarray(pixels if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _checked(header: Header, pixels: UInt8, step: int) -> tuple[Header, UInt8, int]:
+    wanted = -(-header.height // step), -(-header.width // step)
+    if pixels.shape[:2] != wanted:
+        raise DataError(
+            f"expected {header.width} x {header.height} pixels as its header says, got {pixels.shape[1]} x"
+            f" {pixels.shape[0]} at a {step}th of them"
+        )
+    return header, pixels, step
+
+
+def _jpeg2000(data: bytes, header: Header, factor: int) -> tuple[Header, UInt8, int] | None:
+    image: Any = Jpeg2KImagePlugin.Jpeg2KImageFile(BytesIO(data))
+    sides = header.width, header.height
+    # Pillow rounds sides to the nearest; the coarsest level at which that is what the file holds.
+    fits = [i for i in range(1, 6) if all((n + 2**i // 2) // 2**i == -(-n // 2**i) for n in sides)]
+    levels = max((i for i in fits if factor % 2**i == 0), default=0)
+    if image.mode != ("RGB" if header.channels == 3 else "L") or levels == 0:
+        return None
+    image.reduce = levels
+    try:
+        pixels = np.array(image, np.uint8)
+    except OSError:  # fewer levels than that, or damaged: the whole way tells
+        return None
+    return _checked(header, pixels, 2**levels)
+
+
+def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
+    with tiff.open_tiff(path) as file:
+        header = tiff.header_of(file)
+        check_size(header)
+        if header.orientation != 1 or header.bits != 8 or header.value_range is not None:
+            return None
+        level = _level(file.series[0].levels, header, factor)
+        if level is not None:
+            return header, *level
+        page = file.series[0].levels[0].keyframe
+        step = _step(factor)
+        plain = page.photometric in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) and not page.extrasamples
+        if step == 1 or page.compression != JPEG or not plain or page.planarconfig != 1:
+            return None
+        if page.chunks[0] % step or (page.is_tiled and page.chunks[1] % step):
+            return None
+        tiff.check_segments(path, page)
+        return header, _tiles(file, page, header, step), step
+
+
+def _level(levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None:
+    """Return the smallest level of a pyramid that is not coarser than asked, and its factor."""
+    best: tuple[Any, int] | None = None
+    for level in levels[1:]:
+        sides = dict(zip(level.axes, level.shape, strict=True))
+        across, down = header.width / sides["X"], header.height / sides["Y"]
+        step = round(across)
+        alike = max(abs(across / step - 1), abs(down / step - 1)) <= SAME_PICTURE if step > 1 else False
+        if alike and factor % step == 0 and level.dtype == levels[0].dtype and level.axes in ("YX", "YXS"):
+            best = level, step
+    if best is None:
+        return None
+    level, step = best
+    page = level.keyframe
+    if page.photometric not in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) or page.extrasamples:
+        return None
+    page.nodata = 255
+    return np.asarray(level.asarray(), np.uint8), step
+
+
+def _tiles(file: Any, page: Any, header: Header, step: int) -> UInt8:
+    """Decode the tiles or strips of a TIFF at 1/step of their size; what is not there is glass."""
+    height, width = page.chunks[:2]
+    across = -(-header.width // width)
+    shape = (-(-header.height // step), -(-header.width // step))
+    canvas = np.full(shape if header.channels == 1 else (*shape, 3), 255, np.uint8)
+    for index, data in _streams(file, page):
+        y, x = (index // across) * height // step, (index % across) * width // step
+        tile = _jpeg(data, step, header.channels)
+        part = canvas[y : y + tile.shape[0], x : x + tile.shape[1]]
+        part[:] = tile[: part.shape[0], : part.shape[1]]
+    return canvas
+
+
+def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:
+    """Yield number and JPEG of every tile that is there, whole: with its tables and its colour space."""
+    tables = page.jpegtables[2:-2] if page.jpegtables else b""
+    colour = ADOBE_RGB if page.photometric == tiff.RGB else b""
+    handle = file.filehandle
+    for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        if count:
+            handle.seek(offset)
+            yield index, START + colour + tables + handle.read(count)[2:]
