@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.atomic import sweep
-from pipeline.batch import Plan, find_sources, look_at_images, plan_jobs
+from pipeline.batch import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.config import Config, parse_config, reference_directory
 from pipeline.detection import make_detector
 from pipeline.errors import ConfigError, DataError, PipelineError
@@ -47,6 +48,9 @@ class RunOptions:
     def engine(self) -> Engine:
         """Where and how the tasks run."""
         return Engine(self.scheduler, self.workers, self.memory)
+
+
+UNREAD = "read"  # the receipt of a series whose manifest cannot be read
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,27 @@ def run(
         )
     if jobs:
         check_job(jobs[0])
-    results = run_all(jobs, options, listener)
-    return [*(SeriesResult(b.source, None, {}, (b.error,)) for b in broken), *results]
+    for job in jobs:
+        _forget_unread(output, job.source)
+    unread = [SeriesResult(b.source, _page_of_unread(output, b), {}, (b.error,)) for b in broken]
+    return [*unread, *run_all(jobs, options, listener)]
+
+
+def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
+    """Write a page for a series without a readable manifest, under its folder's name, where no run lies."""
+    run = RunFolder(output.resolve() / broken.source.resolve().name)
+    if run.receipts().keys() - {UNREAD}:
+        return None
+    run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error))
+    write_report(run, None)
+    return run
+
+
+def _forget_unread(output: Path, source: Path) -> None:
+    """Remove the page of a series that could not be read before, and now can."""
+    run = RunFolder(output.resolve() / source.resolve().name)
+    if run.receipts().keys() == {UNREAD}:
+        shutil.rmtree(run.path)
 
 
 def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:

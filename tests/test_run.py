@@ -221,6 +221,14 @@ def test_one_bad_series_never_stops_a_batch(
     assert "Traceback" not in said
     assert _statuses(tmp_path / "out" / ID)
     assert (tmp_path / "out" / "3" / "expression.zarr").exists()
+    page = tmp_path / "out" / "b_without_plane" / "report.html"
+    assert "oblique" in page.read_text()
+    assert ish("report", tmp_path / "out") == 0
+    assert "oblique" in (tmp_path / "out" / "index.html").read_text()
+    _edit_yaml(tmp_path / "in" / "b_without_plane", plane_of_section="sagittal")
+    mended = ("run", CONFIG, "--input", tmp_path / "in" / "b_without_plane", "--output", tmp_path / "out")
+    assert ish(*mended, *GIVEN) == 0
+    assert not page.exists()
 
 
 def _edit_yaml(series: Path, **values: object) -> None:

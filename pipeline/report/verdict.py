@@ -102,7 +102,7 @@ def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict
     series = [receipts.get(stage.name) for stage in STAGES if stage.scope == "series"]
     found = [r for r in series if r is not None]
     flagged = sum(section.flagged for section in contents.sections)
-    state = _state_of_series(found, len(series), flagged)
+    state = "failed" if errors(contents) else _state_of_series(found, len(series), flagged)
     statuses = [section.status for section in contents.sections]
     return Verdict(
         state=state,
@@ -138,7 +138,7 @@ def errors(contents: RunContents) -> list[str]:
 
 
 def _is_series_failure(receipt: Receipt) -> bool:
-    return receipt.state == "failed" and receipt.task in {stage.name for stage in STAGES}
+    return receipt.state == "failed" and "-" not in receipt.task
 
 
 def warnings(contents: RunContents) -> list[str]:
