@@ -64,7 +64,8 @@ class SearchIndex:
     def __init__(self, snapshot: IndexSnapshot) -> None:
         self._snapshot = snapshot
         self._order = voxel_order(snapshot.subject)
-        self._sums: dict[str, SetSums] = {}
+        stored = {name: snapshot.stored_sums(name) for name in VOXEL_SETS}
+        self._sums = {name: sums for name, sums in stored.items() if sums is not None}
 
     def __len__(self) -> int:
         return len(self._snapshot.table)
@@ -181,10 +182,7 @@ class SearchIndex:
         if voxels not in VOXEL_SETS:
             raise ConfigError(f"voxels {voxels!r}: expected one of {', '.join(VOXEL_SETS)}")
         if voxels not in self._sums:
-            stored = self._snapshot.stored_sums(voxels)
-            self._sums[voxels] = stored or sum_set(
-                voxels, self._order, self._snapshot.table, self._snapshot.blocks
-            )
+            self._sums[voxels] = sum_set(voxels, self._order, self._snapshot.table, self._snapshot.blocks)
         found = self._sums[voxels]
         if not len(found.slots):
             kind = "coronal experiment" if voxels == "coronal" else "experiment"

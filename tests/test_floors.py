@@ -35,8 +35,9 @@ FLOOR_2_STANDARD = {
     "statistics",
 }  # fmt: skip
 
-# Aligning a series is one task; its sections share threads, and the answer does not depend on how many.
-THREADED = {"registration"}
+# Aligning a series is one task; its sections share threads, and so do thousands of grids that are unionized
+# at once. The answer does not depend on how many.
+THREADED = {"registration", "unionize"}
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.name != "__init__.py")
 

@@ -246,35 +246,27 @@ def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-unty
             _joint(codes[rows[i], a:b], codes[rows[i + 1], a:b], weights[a:b], valid[a:b], out[i : i + 2])
 
 
+@njit(inline="always")
+def _share(sums, value, there, weight, valid):  # type: ignore[no-untyped-def]
+    """Return six sums with one voxel more, which counts where the row and the probe both have it."""
+    xy, y, yy, n, x, xx = sums
+    weight = weight if there else np.float32(0)
+    one = valid if there else np.float32(0)
+    part = one * value
+    return xy + weight * value, y + part, yy + part * value, n + one, x + weight, xx + weight * weight
+
+
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
-    """Add two rows' six sums over the voxels that they share with the probe."""
-    xy = y = yy = n = x = xx = np.float32(0)
-    xz = z = zz = m = w = ww = np.float32(0)
+    """Add two rows' six sums: the probe is loaded once for both."""
+    zero = np.float32(0)
+    first = second = (zero, zero, zero, zero, zero, zero)
     for v in range(c.size):
-        value, there = coarse(c[v]), c[v] != MISSING
-        weight = weights[v] if there else np.float32(0)
-        one = valid[v] if there else np.float32(0)
-        part = one * value
-        xy += weight * value
-        y += part
-        yy += part * value
-        n += one
-        x += weight
-        xx += weight * weight
-        value, there = coarse(d[v]), d[v] != MISSING
-        weight = weights[v] if there else np.float32(0)
-        one = valid[v] if there else np.float32(0)
-        part = one * value
-        xz += weight * value
-        z += part
-        zz += part * value
-        m += one
-        w += weight
-        ww += weight * weight
-    for k, (first, second) in enumerate(((xy, xz), (y, z), (yy, zz), (n, m), (x, w), (xx, ww))):
-        out[0, k] += first
-        out[1, k] += second
+        first = _share(first, coarse(c[v]), c[v] != MISSING, weights[v], valid[v])
+        second = _share(second, coarse(d[v]), d[v] != MISSING, weights[v], valid[v])
+    for k in range(6):
+        out[0, k] += first[k]
+        out[1, k] += second[k]
 
 
 @njit(cache=True, nogil=True)
@@ -287,21 +279,13 @@ def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
-    xy = y = yy = n = x = xx = np.float32(0)
+    zero = np.float32(0)
+    sums = (zero, zero, zero, zero, zero, zero)
     for v in range(steps.size):
         step = np.float32(steps[v])
-        value, there = step * step, steps[v] != MISSING_OUTSIDE
-        weight = weights[v] if there else np.float32(0)
-        one = valid[v] if there else np.float32(0)
-        part = one * value
-        xy += weight * value
-        y += part
-        yy += part * value
-        n += one
-        x += weight
-        xx += weight * weight
-    for k, part in enumerate((xy, y, yy, n, x, xx)):
-        out[k] += part
+        sums = _share(sums, step * step, steps[v] != MISSING_OUTSIDE, weights[v], valid[v])
+    for k in range(6):
+        out[k] += sums[k]
 
 
 @njit(cache=True, nogil=True)
