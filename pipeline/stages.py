@@ -100,7 +100,8 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     mask = detector(pixels, context)
     valid = _valid(section, pixels.shape, factor, rectangle)
     dark = darkness(pixels)
-    expression: UInt8 = np.where(mask & valid, np.maximum(dark, 1), 0).astype(np.uint8)
+    expression: UInt8 = np.maximum(dark, 1)
+    expression *= mask & valid
     job.run.write_expression(section.section_number, expression, stored_um, digest)
     pitch = gridding.fine_pitch_px(stored_um)
     sums = gridding.accumulate(dark, expression, valid, pitch)

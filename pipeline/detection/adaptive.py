@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, window_rank
+from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, keep_above, window_rank
 from pipeline.detection.lattice import Lattice, keep_objects
 from pipeline.intensity import darkness, optical_density
 from pipeline.model import Bool, Float64, UInt8
@@ -89,8 +89,8 @@ class Adaptive:
         dark = self._smoothed(dark, context.resolution_um)
         mask = above_surface(dark, threshold, lattice.pitch, lattice.first)
         dark = self._upper_part(dark, context.resolution_um)
-        mask &= above_surface(dark, background, lattice.pitch, lattice.first)
-        mask &= lattice.inside_tissue(context, self.edge_um, mask.shape)
+        keep_above(mask, dark, background, lattice.pitch, lattice.first)
+        lattice.clear_outside_tissue(mask, context, self.edge_um)
         keep_objects(mask, context.resolution_um, self.min_area_um2, self.max_hole_um2)
         return np.asarray(mask.view(np.bool_))
 

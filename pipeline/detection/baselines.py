@@ -74,6 +74,6 @@ def _above(
     surface = threshold(lattice.glass_luma(context)).clip(0, 255)
     nodes = np.rint(surface * NODE_SCALE).astype(np.int32)
     mask = above_surface(dark, nodes, lattice.pitch, lattice.first)
-    mask &= lattice.inside_tissue(context, areas.edge_um, mask.shape)
+    lattice.clear_outside_tissue(mask, context, areas.edge_um)
     keep_objects(mask, context.resolution_um, areas.min_area_um2, areas.max_hole_um2)
     return np.asarray(mask.view(np.bool_))

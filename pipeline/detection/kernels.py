@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pipeline.model import Int64, UInt8
 
 Int32 = npt.NDArray[np.int32]
+RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
@@ -93,7 +94,14 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     -------
     (h, w) uint8                            1 where the value exceeds the bilinear surface, else 0
     """
-    out = np.empty(values.shape, np.uint8)
+    mask = np.ones(values.shape, np.uint8)
+    keep_above(mask, values, nodes, pitch, first)
+    return mask
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
+    """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`."""
     scale = 2 * pitch
     ramp = np.empty(nodes.shape[1], np.int32)
     for y in range(values.shape[0]):
@@ -103,8 +111,7 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
         down = np.int32(min(max(halves - row * scale, 0), scale))
         for j in range(ramp.size):
             ramp[j] = nodes[row, j] * (np.int32(scale) - down) + nodes[below, j] * down
-        _above_ramp(values[y], ramp, pitch, first[1], out[y])
-    return out
+        _above_ramp(values[y], ramp, pitch, first[1], mask[y])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -118,12 +125,36 @@ def _above_ramp(values: UInt8, ramp: Int32, pitch: int, first: int, out: UInt8) 
         last = node >= ramp.size - 1
         end = values.size if last else min(values.size, ((node + 1) * scale + pitch) // 2 - first)
         here, there = ramp[max(node, 0)], ramp[min(node + 1, ramp.size - 1)]
-        slope = np.int32(there - here)
+        slope = there - here
         # counted from the start of the stretch, so that nothing leaves 32 bits
-        offset = np.int32(here * scale + slope * (2 * (first + x) + 1 - pitch - node * scale))
-        for k in range(x, end):
-            out[k] = np.int32(values[k]) * one > offset + slope * np.int32(2 * (k - x))
+        offset = here * scale + slope * (2 * (first + x) + 1 - pitch - node * scale)
+        _above_line(values[x:end], one, np.int32(offset), np.int32(2 * slope), out[x:end])
         x, node = max(x, end), node + 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _above_line(values: UInt8, one: int, offset: int, slope: int, out: UInt8) -> None:
+    """Compare a stretch with a straight line; casts keep it at 32 bits, so that it fills registers."""
+    for k in range(values.size):
+        out[k] &= np.int32(np.int32(values[k]) * one) > np.int32(offset + np.int32(slope * np.int32(k)))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int]) -> None:
+    """Clear a mask (h, w) in place where a coarse map is 0.
+
+    Parameters
+    ----------
+    inside : (rows, columns) uint8          0 or 1 for blocks of factor x factor pixels
+    first : tuple = (y, x), px              where on the blocks the mask begins
+    """
+    height, width = mask.shape
+    for y in range(height):
+        row = inside[(y + first[0]) // factor]
+        for column in range(first[1] // factor, (width - 1 + first[1]) // factor + 1):
+            if row[column] == 0:
+                start = column * factor - first[1]
+                mask[y, max(0, start) : min(width, start + factor)] = 0
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -149,26 +180,41 @@ def remove_small(mask: UInt8, value: int, least: int, diagonal: bool) -> None:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of `value`, in reading order."""
-    count = 0
+    count, width = 0, mask.shape[1]
     for y in range(mask.shape[0]):
-        inside = False
-        for x in range(mask.shape[1]):
-            hit = mask[y, x] == value
-            count += hit and not inside
-            inside = hit
+        ends = np.int64(mask[y, 0] == value) + np.int64(mask[y, width - 1] == value)
+        count += (_changes(mask[y]) + ends) // 2
     row, start, stop = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    n = -1
+    n = 0
     for y in range(mask.shape[0]):
-        inside = False
-        for x in range(mask.shape[1]):
-            hit = mask[y, x] == value
-            if hit and not inside:
-                n += 1
-                row[n], start[n] = y, x
-            if hit:
-                stop[n] = x + 1
-            inside = hit
+        inside = mask[y, 0] == value
+        if inside:
+            row[n], start[n] = y, 0
+        for left in range(1, width, RUN_STRIDE):
+            right = min(left + RUN_STRIDE, width)
+            if _changes(mask[y, left - 1 : right]) == 0:
+                continue
+            for x in range(left, right):
+                if (mask[y, x] == value) != inside:
+                    if inside:
+                        stop[n] = x
+                        n += 1
+                    else:
+                        row[n], start[n] = y, x
+                    inside = not inside
+        if inside:
+            stop[n] = width
+            n += 1
     return row, start, stop
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _changes(line: UInt8) -> int:
+    """Return how often a line changes from one pixel to the next."""
+    count = np.uint32(0)
+    for x in range(1, line.size):
+        count = np.uint32(count + np.uint32(line[x] != line[x - 1]))
+    return int(count)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

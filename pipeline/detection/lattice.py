@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import block_mean, remove_small
+from pipeline.detection.kernels import block_mean, clear_outside, remove_small
 from pipeline.detection.region import fill_polygons
 from pipeline.model import Float64, Polygon, UInt8
 
@@ -68,16 +68,15 @@ class Lattice:
         x = (self.corner[1] + (np.arange(columns) + 0.5) * self.steps) * self.reduced_um
         return context.glass_luma(x[None, :], y[:, None])
 
-    def inside_tissue(self, context: SectionContext, edge_um: float, shape: tuple[int, ...]) -> UInt8:
-        """Return 1 deeper than the rim of the tissue and outside artifacts, for an image of `shape`."""
-        rows, columns = (-(-(n + f) // self.factor) for n, f in zip(shape, self.first, strict=True))
+    def clear_outside_tissue(self, mask: UInt8, context: SectionContext, edge_um: float) -> None:
+        """Clear a mask (H, W) in place in the rim of the tissue, beyond it and on artifacts."""
+        rows, columns = (-(-(n + f) // self.factor) for n, f in zip(mask.shape, self.first, strict=True))
         canvas = np.zeros((rows, columns), np.uint8)
         fill_polygons(canvas, [self._local(ring) for ring in context.tissue_outlines_um], 1)
         depth = cv2.distanceTransform(canvas, cv2.DIST_L2, cv2.DIST_MASK_5)
         inside = ((depth > edge_um / self.reduced_um) & (canvas > 0)).astype(np.uint8)
         fill_polygons(inside, [self._local(found.outline_um) for found in context.artifacts], 0)
-        y, x = ((np.arange(n) + f) // self.factor for n, f in zip(shape, self.first, strict=True))
-        return np.asarray(np.repeat(inside[:, x], np.bincount(y), axis=0))
+        clear_outside(mask, inside, self.factor, self.first)
 
     def _local(self, ring: Polygon) -> Polygon:
         y0, x0 = self.corner
