@@ -32,7 +32,11 @@ def test_expression_is_valid_ome_zarr_and_comes_back(tmp_path: Path, shape: tupl
     scale = image.ome_attributes.multiscales[0].datasets[0].coordinateTransformations[0]
     assert scale.scale == [4.196, 4.196]
     assert group.attrs["ish_pipeline"]["digest"] == "abc"
-    assert zarr.open_group(tmp_path / "expression.zarr", mode="r")["70/0"].shape == shape
+    full = zarr.open_group(tmp_path / "expression.zarr", mode="r")["70/0"]
+    assert full.shape == shape
+    assert full.shards is not None
+    files = [path for path in (tmp_path / "expression.zarr" / "70" / "0" / "c").rglob("*") if path.is_file()]
+    assert len(files) == 1
 
 
 def test_a_lone_cell_stays_visible_on_every_level() -> None:

@@ -17,7 +17,10 @@ OME_VERSION = "0.5"
 SMALLEST_PX = 256
 CHUNK_PX = 1024
 LABELS = "expressing"
-# Level 1 costs half the time of level 3 on masks, for 4 % more bytes.
+# One file a level: a section of 64 MP is 29 files instead of 161. Measured on its mask with labels, 8 levels:
+# Zstandard 1: 0.17 s of CPU, 2.3 MB; 3: 0.20 s, 2.4 MB; LZ4: 0.15 s, 4.6 MB; gzip 1: 0.45 s, 3.5 MB. To ask
+# of every chunk whether it is empty, zarr's default, costs another 0.3 s and saves 50 bytes a chunk.
+SHARD_PX = 16384
 COMPRESSOR = ZstdCodec(level=1)
 
 
@@ -42,8 +45,15 @@ def write_image(folder: Path, pixels: UInt8, resolution_um: float, attributes: d
 def _write_levels(group: zarr.Group, levels: list[UInt8]) -> None:
     for level, array in enumerate(levels):
         chunks = tuple(min(CHUNK_PX, n) for n in array.shape)
+        shards = tuple(-(-min(SHARD_PX, n) // c) * c for n, c in zip(array.shape, chunks, strict=True))
         group.create_array(
-            str(level), data=array, chunks=chunks, compressors=[COMPRESSOR], dimension_names=("y", "x")
+            str(level),
+            data=array,
+            chunks=chunks,
+            shards=shards,
+            compressors=[COMPRESSOR],
+            dimension_names=("y", "x"),
+            config={"write_empty_chunks": True},
         )
 
 
