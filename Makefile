@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+EXPERIMENTS ?= 25000
 
-.PHONY: help setup demo demo-given test test-slow bench bench-align lint types lock clean
+.PHONY: help setup demo demo-given test test-slow bench bench-align bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -38,6 +39,9 @@ bench: $(READY)  ## ratios against what most people write, and against merely re
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
 	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
+
+bench-search: $(READY)  ## search at the size of the atlas: 25,000 experiments, 9 GB, some minutes (EXPERIMENTS=n)
+	$(BIN)/python workflows/bench/searching.py --experiments $(EXPERIMENTS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

@@ -22,10 +22,14 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-from bench import gridding  # noqa: E402
+from bench import gridding, searching, unionizing  # noqa: E402
 from bench.timing import Row, machine_facts, table  # noqa: E402
 
-FAMILIES: dict[str, Callable[[int], list[Row]]] = {"gridding": gridding.rows}
+FAMILIES: dict[str, Callable[[int], list[Row]]] = {
+    "gridding": gridding.rows,
+    "unionize": unionizing.rows,
+    "search": searching.rows,
+}
 
 
 def main() -> int:
