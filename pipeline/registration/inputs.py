@@ -133,8 +133,8 @@ class AlignmentOptions:
     deformable: Literal["none", "in_plane", "volume"] = "none"
     node_um: float = 1000.0
     shape_node_um: float = 1500.0
-    warp_um: float = 120.0
-    shape_um: float = 240.0
+    warp_um: float = 60.0
+    shape_um: float = 120.0
     bending: float = 0.1
     threads: int = 2
     aligner: str = "joint"

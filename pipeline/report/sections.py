@@ -29,6 +29,10 @@ MEASURES = {
     "covered": "tissue on annotation",
     "pose_deviation_um": "off the smooth series, µm",
     "stain_residual": "stain residual",
+    "deformation_um": "bent by, µm",
+    "least_jacobian": "least local area, bent ÷ affine",
+    "by_hand": "placed by hand",
+    "beyond_plane_um": "out of its plane, µm",
 }
 
 
