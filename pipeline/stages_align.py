@@ -22,6 +22,7 @@ from pipeline.store.run import DEFORMATION
 
 REFERENCE_UM = 25.0
 CORRECTED = ("corrections", "corrected_sections")
+ASSUMED = "assumed: "
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 
@@ -39,7 +40,7 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
     return {
         "statuses": {str(s.alignment2d.section_number): s.status.value for s in alignment.sections},
         "measures": alignment.measures,
-        "notes": list(notes),
+        "notes": [note for note in notes if not note.startswith(ASSUMED)],  # conventions are no warnings
     }
 
 

@@ -65,12 +65,15 @@ class SectionThumbnail:
         """Size of a thumbnail pixel, in um."""
         return float(self.resolution_um * np.sqrt(np.linalg.det(self.thumbnail_to_section[:, :2])))
 
-    def hinted(self, turn_deg: float = 0.0) -> Float64:
-        """Return thumbnail px -> um about the image centre, (2, 3): flip, `rotate_deg`, `turn_deg`."""
+    def hinted(self, turn_deg: float = 0.0, mirrored: bool = False) -> Float64:
+        """Return thumbnail px -> um about the image centre, (2, 3): flip, mirror, `rotate_deg`, turn."""
         h, w = self.pixels.shape[:2]
         centre = (0.5 * (w - 1), 0.5 * (h - 1))
         mirror = {"horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0), None: (1.0, 1.0)}[self.flip]
-        to_um = affine.compose(affine.scaling([m * self.pixel_um for m in mirror]), _shift(centre))
+        side = -1.0 if mirrored else 1.0
+        to_um = affine.compose(
+            affine.scaling([side * mirror[0] * self.pixel_um, mirror[1] * self.pixel_um]), _shift(centre)
+        )
         return affine.compose(affine.rigid2d(self.rotate_deg + turn_deg, (0.0, 0.0)), to_um)
 
 
@@ -138,6 +141,11 @@ class AlignmentOptions:
     bending: float = 0.1
     threads: int = 2
     aligner: str = "joint"
+
+    @property
+    def hinted(self) -> bool:
+        """Whether the manifest says which way the series lies."""
+        return self.section_order is not None and self.image_up is not None
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:

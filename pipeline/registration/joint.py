@@ -33,18 +33,19 @@ class Task:
 
     Parameters
     ----------
-    nominal : (n, 2, 3) float64     thumbnail px to um about the image centre, hints applied
+    nominal : (n, 2, 3) float64     thumbnail px to um about the image centre, hints and common turn applied
     known : where each section says something, see `known_with_margin`
-    turn_deg : 0 or 180, the turn of all sections that `nominal` holds beside the hints
+    turn_deg, mirrored : what `nominal` holds of all sections beside the hints
     held : planes of the sections that a person has placed, see `corrections.held`
     """
 
     atlas: Atlas
     tissues: tuple[TissueImage, ...]
     nominal: Float64
-    turn_deg: float
     known: tuple[Bool, ...]
     options: AlignmentOptions
+    turn_deg: float = 0.0
+    mirrored: bool = False
     held: Mapping[int, Float64] = field(default_factory=dict)
 
 
@@ -83,6 +84,13 @@ def stain_explained(task: Task, state: State) -> float:
     pixel = 2.0 * task.options.stain_pixel_um
     images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
     return explained(task.atlas, state, images, task.options.threads)
+
+
+def stain_now(task: Task, state: State) -> StainModel:
+    """Return the stain model that the present state suggests, at 100 um."""
+    pixel = 2.0 * task.options.stain_pixel_um
+    images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
+    return fit_stain(task.atlas, state, images, None, task.options.threads)
 
 
 def fit_stains(task: Task, state: State) -> Solution:

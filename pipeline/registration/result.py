@@ -55,7 +55,7 @@ def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good
     """Place a section nothing is seen in where its neighbours' line puts its image centre."""
     x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)
     pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
-    return affine.compose(pose, thumbnail.hinted(task.turn_deg))
+    return affine.compose(pose, thumbnail.hinted(task.turn_deg, task.mirrored))
 
 
 def canonical(state: State, atlas: Atlas) -> State:

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from pipeline import affine
 from pipeline.errors import AlignmentError, ConfigError
-from pipeline.model import Bool, Float64, Plane, SeriesAlignment
+from pipeline.model import Plane, SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import Atlas, atlas_of
 from pipeline.registration.checks import POOR_DICE, check_extent, check_fit, check_numbers, check_usable
 from pipeline.registration.corrections import Correction, planes_of, with_corrections
 from pipeline.registration.deformable import refine
 from pipeline.registration.inputs import AlignmentOptions, Hemisphere, SectionThumbnail, reduced
-from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains, stain_explained
-from pipeline.registration.pose import (
-    Hypothesis,
-    PoseSearch,
-    first_volume,
-    fit_profile,
-    hypotheses,
-    middle_span_um,
-)
+from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains, stain_now
+from pipeline.registration.pose import PoseSearch
 from pipeline.registration.quality import overlaps
 from pipeline.registration.result import series_alignment
 from pipeline.registration.scene import State, each, known_with_margin
 from pipeline.registration.smoothness import rigid_parts, smooth_parts
 from pipeline.registration.solver import LENGTH_UM
 from pipeline.registration.template import fit_template
-from pipeline.registration.tissue import TissueImage, tissue_image
+from pipeline.registration.tissue import tissue_image
+from pipeline.registration.ways import (
+    ANGLES_DEG,
+    COARSE_SIGMA_UM,
+    Attempt,
+    Seen,
+    assumed,
+    attempts,
+    choose,
+)
 
-_COARSE_SIGMA_UM = (400.0, 250.0)
 _RELOCATE_DICE = 0.75
-_ANGLE_STEP_DEG, _NEAR_DEG = 4.0, 8.0
-_ALIKE = 0.02
+_NEAR_DEG = 10.0
 _WORKING_UM = 36.0
 _DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30
+_LEAST_DICE, _HALF_DICE, _CLEARLY = 0.62, 0.93, 0.05
+_HALVES = {"left": "a left half", "right": "a right half", "both": "both halves"}
+_RESEATS = 3
+_BETTER = 0.02
+_DARKEST = 3.0
 
 Aligner = Callable[[Task, State, ReferenceSpace], Solution]
 
@@ -78,14 +83,16 @@ def align_series(
         held=planes_of(corrections or {}, [ordered[k] for k in usable]),
     )
     check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)
-    attempt, notes = choose_hypothesis(atlas, seen, options)
-    _check_plane(reference, seen, attempt)
-    task, state = attempt.task, _relocated(attempt.task, attempt.state)
+    chosen, notes = _choose(reference, atlas, seen, options)
+    _check_plane(reference, seen, chosen)
+    task, state = _placed(chosen, seen)
+    state = _relocated(task, _reseated(task, state))
     state = fit_outlines(task, state, options.outline_sigma_um).state
     state = _relocated(task, state)
-    check_fit(atlas, _dice(task, state), state.volume, reference.name)
+    check_fit(task.atlas, _dice(task, state), state.volume, reference.name)
     solution = ALIGNERS[options.aligner](task, state, reference)
-    check_fit(atlas, _dice(task, solution.state), solution.state.volume, reference.name)
+    check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
+    notes = (*notes, *assumed(chosen.way, chosen.options))
     alignment = series_alignment(ordered, usable, task, solution, notes)
     if options.deformable != "none":
         alignment = refine(task, ordered, usable, alignment)
@@ -96,68 +103,35 @@ def _dice(task: Task, state: State) -> list[float]:
     return [o.dice for o in overlaps(task.atlas, state, task.tissues, task.options.threads)]
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """The sections that show tissue, in order of z."""
-
-    thumbnails: tuple[SectionThumbnail, ...]
-    tissues: tuple[TissueImage, ...]
-    known: tuple[Bool, ...]
-    held: Mapping[int, Float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Attempt:
-    """One hypothesis, coarsely fitted.
-
-    Parameters
-    ----------
-    dice : mean over the sections
-    explained : share of the stain's variance that labels and gains explain
-    """
-
-    hypothesis: Hypothesis
-    task: Task
-    state: State
-    dice: float
-    explained: float
-
-    @property
-    def score(self) -> float:
-        """Outlines tell most ways apart, the stain tells upside down: both count."""
-        return self.dice + self.explained
-
-    def words(self) -> str:
-        """Say what was tried and how it fits."""
-        way = self.hypothesis.words(self.task.options)
-        return f"{way}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
+def _choose(
+    reference: ReferenceSpace, atlas: Atlas, seen: Seen, options: AlignmentOptions
+) -> tuple[Attempt, tuple[str, ...]]:
+    """Find how the series lies; coronal sections that do not fill the brain may be halves."""
+    best, notes = choose(attempts(atlas, seen, options))
+    if options.plane_of_section == "sagittal" or not _LEAST_DICE < best.dice <= _HALF_DICE:
+        return best, notes
+    sides: tuple[Hemisphere, ...] = ("left", "right", "both")
+    for side in sides:
+        if side == options.hemisphere:
+            continue
+        other = replace(options, hemisphere=side)
+        one, said = choose(attempts(atlas_of(reference, "coronal", side), seen, other))
+        if one.score > best.score + _CLEARLY:
+            dice = f"Dice {one.dice:.2f}, as declared {best.dice:.2f}"
+            shown = f"the images show sections of {_HALVES[side]} ({dice})"
+            best, notes = one, (*said, f"{shown}, the manifest says hemisphere: {options.hemisphere}")
+    return best, notes
 
 
-def choose_hypothesis(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> tuple[Attempt, tuple[str, ...]]:
-    """Fit every way the hints leave open coarsely; the best, Allen's own order where two are alike."""
-    fitted = [_coarse(h, atlas, seen, options) for h in hypotheses(options)]
-    best = max(fitted, key=lambda attempt: attempt.score)
-    if fitted[0].score > best.score - _ALIKE:
-        best = fitted[0]
-    if len(fitted) == 1:
-        return best, ()
-    others = "; ".join(attempt.words() for attempt in fitted if attempt is not best)
-    return best, (f"taken from the images: {best.words()} (against {others})",)
-
-
-def _check_plane(
-    reference: ReferenceSpace,
-    seen: Seen,
-    chosen: Attempt,
-) -> None:
+def _check_plane(reference: ReferenceSpace, seen: Seen, chosen: Attempt) -> None:
     """Where the fit is doubtful, refuse a series that the other plane fits better."""
     if chosen.dice >= _DOUBTFUL_DICE and chosen.explained >= _DOUBTFUL_STAIN:
         return
-    options = chosen.task.options
+    options = chosen.options
     plane: Plane = "sagittal" if options.plane_of_section == "coronal" else "coronal"
     hemisphere: Hemisphere = "left" if plane == "sagittal" else "both"
     other = AlignmentOptions(plane_of_section=plane, hemisphere=hemisphere, threads=options.threads)
-    best, _ = choose_hypothesis(atlas_of(reference, plane, hemisphere), seen, other)
+    best = max(attempts(atlas_of(reference, plane, hemisphere), seen, other), key=lambda one: one.score)
     if best.score > chosen.score and best.dice > POOR_DICE:
         raise AlignmentError(
             f"alignment: declared {options.plane_of_section}, but the {plane} planes of {reference.name} fit"
@@ -165,28 +139,39 @@ def _check_plane(
         )
 
 
-def _coarse(
-    hypothesis: Hypothesis,
-    atlas: Atlas,
-    seen: Seen,
-    options: AlignmentOptions,
-) -> Attempt:
-    nominal = np.array([t.hinted(hypothesis.turn_deg) for t in seen.thumbnails])
-    z_um = np.array([t.z_um for t in seen.thumbnails])
-    areas = np.array([t.area_um2 for t in seen.tissues])
-    profile = fit_profile(atlas, z_um, areas, hypothesis.sign, middle_span_um(atlas, options.hemisphere))
-    task = Task(atlas, seen.tissues, nominal, hypothesis.turn_deg, seen.known, options, seen.held)
-    state = State(nominal, z_um, first_volume(atlas, profile))
-    search = _search(task, 0.0, options.rotation_range_deg)
-    state = state.replaced(search.poses(seen.tissues, nominal, state)[0])
-    state = fit_outlines(task, state, _COARSE_SIGMA_UM).state
-    dice = float(np.mean(_dice(task, state)))
-    return Attempt(hypothesis, task, state, dice, stain_explained(task, state))
+def _placed(chosen: Attempt, seen: Seen) -> tuple[Task, State]:
+    """Put every section where the chosen way and its outline say."""
+    way, options = chosen.way, chosen.options
+    turn = way.turn_deg or 0.0
+    nominal = seen.nominal(way.mirrored, turn)
+    task = Task(chosen.atlas, seen.tissues, nominal, seen.known, options, turn, way.mirrored, seen.held)
+    state = State(nominal, seen.z_um, chosen.volume)
+    masks = [t.mask.astype(np.float32) for t in seen.tissues]
+    search = PoseSearch(task.atlas, [task.atlas.outline_table()] * len(masks), options.threads)
+    reach = 180.0 if way.turn_deg is None else options.rotation_range_deg
+    found = search.landscape(masks, nominal, state, ANGLES_DEG)
+    poses, _ = found.poses(np.zeros(len(masks)), reach)
+    return task, fit_outlines(task, state.replaced(poses), COARSE_SIGMA_UM).state
 
 
-def _search(task: Task, middle_deg: float, reach_deg: float) -> PoseSearch:
-    angles = middle_deg + np.arange(-reach_deg, reach_deg + 1e-9, _ANGLE_STEP_DEG)
-    return PoseSearch(task.atlas, tuple(float(a) for a in angles), task.options.threads)
+def _reseated(task: Task, state: State) -> State:
+    """Look for every section at all angles by its stain; what sits clearly better elsewhere moves there."""
+    for _ in range(_RESEATS):
+        model = stain_now(task, state)
+        tables = [model.table] * len(task.tissues)
+        pictures = [
+            np.clip(np.where(t.mask, t.stain / np.float32(g), 0.0), 0.0, _DARKEST).astype(np.float32)
+            for t, g in zip(task.tissues, model.gains, strict=True)
+        ]
+        search = PoseSearch(task.atlas, tables, task.options.threads)
+        present = search.scores(pictures, state)
+        poses, scores = search.landscape(pictures, task.nominal, state, ANGLES_DEG).poses()
+        better = scores > present + _BETTER
+        if not better.any():
+            return state
+        state = state.replaced(np.where(better[:, None, None], poses, state.sections))
+        state = fit_outlines(task, state, COARSE_SIGMA_UM[1:]).state
+    return state
 
 
 def _relocated(task: Task, state: State) -> State:
@@ -196,12 +181,15 @@ def _relocated(task: Task, state: State) -> State:
     if good.all() or good.sum() < 2:
         return state
     parts = smooth_parts(state.z_um, rigid_parts(state, task.nominal), good)
+    search = PoseSearch(task.atlas, [task.atlas.outline_table()], 1)
     sections = state.sections.copy()
     for k in np.flatnonzero(~good):
         turn = float(np.rad2deg(parts[k, 2] / LENGTH_UM))
         one = State(state.sections[k : k + 1], state.z_um[k : k + 1], state.volume)
         nominal, tissue = task.nominal[k : k + 1], [task.tissues[k]]
-        found, _ = _search(task, turn, _NEAR_DEG).poses(tissue, nominal, one)
+        mask = task.tissues[k].mask.astype(np.float32)
+        angles = turn + np.arange(-_NEAR_DEG, _NEAR_DEG + 1.0, 2.5)
+        found, _ = search.landscape([mask], nominal, one, angles).poses()
         held = affine.compose(affine.rigid2d(turn, (parts[k, 0], parts[k, 1])), task.nominal[k])
         best = before[k].dice
         for pose in (found[0], held):
