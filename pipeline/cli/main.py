@@ -17,6 +17,7 @@ from pipeline.cli import sync as sync_cli
 from pipeline.cli.console import say, show
 from pipeline.cli.ending import ending_well
 from pipeline.cli.experiments import agree, compare
+from pipeline.cli.fetch import fetch
 from pipeline.cli.init import init
 from pipeline.cli.progress import Progress
 from pipeline.config import ClusterConfig, Experiment, load_experiment, parse_overrides
@@ -42,6 +43,7 @@ app.add_typer(reference_cli.app, name="reference")
 app.add_typer(search_cli.app, name="search")
 app.command()(init)
 app.command()(compare)
+app.command()(fetch)
 app.command("index")(search_cli.build)
 
 MOST_NAMED = 10  # files that are named one by one

@@ -1,0 +1,88 @@
+"""Downloads with patience: a server that is busy or breaks off is asked again, for what is still missing."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+import requests
+
+from pipeline.errors import DataError
+
+BUSY = {408, 425, 429, 500, 502, 503, 504}
+BLOCK = 1 << 16
+LONGEST_WAIT_S = 120.0
+# What the network's own long texts come down to.
+NETWORK = {
+    "NameResolution": "no such host; is there a network?",
+    "refused": "connection refused",
+    "timed out": "no answer in time",
+    "IncompleteRead": "the connection broke off",
+    "ConnectionReset": "the connection broke off",
+    "RemoteDisconnected": "the connection broke off",
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a server is asked, how long it is waited for, and how long between: twice as long each time."""
+
+    attempts: int = 5
+    timeout_s: float = 60.0
+    pause_s: float = 1.0
+
+
+@dataclass(eq=False)
+class _Part:
+    """What has come of a file so far, and which version of it."""
+
+    content: bytearray
+    tag: str = ""
+
+
+def download(url: str, patience: Patience) -> bytes:
+    """Return the bytes behind a URL; DataError, in one line, where they cannot be had."""
+    part = _Part(bytearray())
+    reason, pause = "", patience.pause_s
+    for attempt in range(patience.attempts):
+        if attempt:
+            time.sleep(min(pause, LONGEST_WAIT_S))
+            pause *= 2
+        try:
+            reason, asked = _ask(url, part, patience.timeout_s)
+        except requests.RequestException as error:
+            reason, asked = _reason(error), 0.0
+        if not reason:
+            return bytes(part.content)
+        pause = max(pause, asked)
+    raise DataError(f"{url}: cannot be fetched: {reason}; asked {patience.attempts} times, try again later")
+
+
+def _ask(url: str, part: _Part, timeout_s: float) -> tuple[str, float]:
+    """Ask once; return why it must be asked again, empty where all has come, and the wait that was asked for."""
+    resume = (
+        {"Range": f"bytes={len(part.content)}-", "If-Range": part.tag} if part.content and part.tag else {}
+    )
+    with requests.get(url, headers=resume, stream=True, timeout=timeout_s) as answer:
+        if answer.status_code in BUSY:
+            asked = answer.headers.get("Retry-After", "")
+            wait = float(asked) if re.fullmatch(r"\d+", asked) else 0.0
+            return f"the server answers {answer.status_code} {answer.reason}", wait
+        if answer.status_code >= 400:
+            raise DataError(
+                f"{url}: cannot be fetched: the server answers {answer.status_code} {answer.reason}"
+            )
+        if answer.status_code != 206:
+            part.content.clear()
+            part.tag = (
+                answer.headers.get("ETag", "") if answer.headers.get("Accept-Ranges") == "bytes" else ""
+            )
+        for block in answer.iter_content(BLOCK):
+            part.content += block
+    return "", 0.0
+
+
+def _reason(error: requests.RequestException) -> str:
+    text = " ".join(str(error).split())
+    return next((reason for sign, reason in NETWORK.items() if sign in text), text[:120])
