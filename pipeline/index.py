@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
-from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
+from pipeline.index_sources import (
+    ExperimentSource,
+    brain_check,
+    find_experiments,
+    labels_reference,
+    read_grid_file,
+)
 from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
 from pipeline.model import Bool, Float32, Float64, Int64
 from pipeline.ontology import Ontology
@@ -22,7 +29,7 @@ from pipeline.search.order import refuse_overlap, topmost
 from pipeline.search.result import SearchResult
 from pipeline.search.sums import Block, Scales, SetSums
 from pipeline.store.experiments import Experiment
-from pipeline.store.index import IndexSnapshot, IndexSubject, open_snapshot
+from pipeline.store.index import IndexSnapshot, IndexSubject, open_snapshot, read_subject
 
 __all__ = [
     "VOXEL_SETS",
@@ -57,7 +64,8 @@ def open_index(path: Path | str) -> SearchIndex:
 class SearchIndex:
     """An open index: thousands of experiments, memory-mapped; many threads may ask at once.
 
-    Structures are acronyms or ids and stand for all that is inside them. `voxels` is one of VOXEL_SETS:
+    Structures are acronyms or ids and stand for all that is inside them; "DG,CA1" is both. `voxels` is one of
+    VOXEL_SETS:
     "all", "coronal" (coronal experiments only) or "grid".
     """
 
@@ -115,7 +123,7 @@ class SearchIndex:
             Threshold.parse(target_threshold, "target threshold"),
             Threshold.parse(contrast_threshold, "contrast threshold"),
         )
-        wanted = [topmost(self.ontology, _names(names)) for names in (target, contrast)]
+        wanted = [topmost(self.ontology, self._names(names)) for names in (target, contrast)]
         refuse_overlap(self.ontology, *wanted)
         sums = self._set(voxels)
         places = [
@@ -149,7 +157,8 @@ class SearchIndex:
 
         Parameters
         ----------
-        seed : an id of the index; a .mhd, zip or run; or a (P, I, R) float32 grid with NaN = no data
+        seed : an id of the index; a .mhd, zip, run or folder with energy.mhd; or a (P, I, R) float32 grid
+            with NaN = no data
         domain : one or more structures           default the whole voxel set
         top : int                                 how many; None for all
 
@@ -159,7 +168,7 @@ class SearchIndex:
         experiment that shares fewer than two voxels or no variation with the seed is left out.
         """
         sums = self._set(voxels)
-        member, known = self._domain(_names(domain), sums, voxels)
+        member, known = self._domain(self._names(domain), sums, voxels)
         everywhere = voxels == "grid" and not domain
         brain, outside, notes = self._seed(seed, everywhere)
         probe = Probe.of(brain, member, outside)
@@ -177,6 +186,13 @@ class SearchIndex:
             within = float(drawn.bound[picks[rough]].max())
             notes = (*notes, ROUGH.format(int(rough.sum()), len(picks), within))
         return SearchResult(self._described(at[order]) | columns, notes)
+
+    def _names(self, structures: Structures) -> list[str]:
+        """Return structures one by one; a comma parts them unless it belongs to an acronym."""
+        given = [structures] if isinstance(structures, str | int) else structures
+        known = self.ontology.by_acronym
+        parted = ([text] if text.strip() in known else text.split(",") for text in map(str, given))
+        return [name for names in parted for name in names]
 
     def _set(self, voxels: str) -> SetSums:
         if voxels not in VOXEL_SETS:
@@ -346,27 +362,29 @@ def index_folders(
     Parameters
     ----------
     folders : each a run, a folder with energy.mhd, a zip, or holding such
-    reference : folder                labels a new index; default the one that the runs used
+    reference : folder                labels a new index; default the one that the runs used, and then runs
+                                      of another brain are left out
     declared : CSV                    section_data_set_id, gene, plane_of_section of served grids
     listener : (name, what)           called as each experiment is done
     """
     sources = find_experiments(folders, declared)
     new = not (output / "zarr.json").exists()
     space = labels_reference(reference, folders) if new or reference else None
-    subject = _subject(space, served_labels)
-    spacing = 200.0 if subject is None else subject.spacing_um
-    jobs = ((str(s.path), lambda s=s: s.read(spacing)) for s in sources)
-    return fill_index(output, subject, jobs, listener)
+    subject = _subject(space, served_labels) or read_subject(output)
+    check = brain_check(subject.labels)
+
+    def read(source: ExperimentSource) -> tuple[Experiment, Float32]:
+        if reference is None:
+            check(source.path)
+        return source.read(subject.spacing_um)
+
+    return fill_index(output, subject, ((str(s.path), partial(read, s)) for s in sources), listener)
 
 
 def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:
     if space is None:
         return None
     return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um)
-
-
-def _names(structures: Structures) -> Sequence[str | int]:
-    return [structures] if isinstance(structures, str | int) else structures
 
 
 def _count(top: int | None, everything: int) -> int:

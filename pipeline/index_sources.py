@@ -8,18 +8,19 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.metaimage import NO_DATA, read_metaimage
 from pipeline.formats.reference import available
 from pipeline.formats.tables import read_cells
 from pipeline.loading import GRID_LABELS_UM, open_reference
-from pipeline.model import Float32
+from pipeline.model import Float32, UInt32
 from pipeline.opening import run_reference
 from pipeline.reference import ReferenceSpace
 from pipeline.store.experiments import Experiment
@@ -69,10 +70,10 @@ def read_grid_file(path: Path, spacing_um: float) -> Float32:
 
     Parameters
     ----------
-    path : Path            a .mhd, a zip of the grid service, or a finished run
+    path : Path            a .mhd, a zip of the grid service, a finished run, or a folder with energy.mhd
     """
-    if (path / "receipts").is_dir():
-        path = path / "grid" / GRID
+    if path.is_dir():
+        path = _finished_grid(RunFolder(path)) if _is_run(path) else path / GRID
     volume, spacing, _ = read_metaimage(path)
     if set(spacing) != {spacing_um}:
         raise DataError(f"{path}: expected a grid of {spacing_um:g} um, got spacing {spacing}")
@@ -90,6 +91,36 @@ def labels_reference(directory: Path | None, folders: Iterable[Path]) -> Referen
         if not runs:
             raise ConfigError("index: expected --reference DIR: grids do not say which brain they lie in")
         directory = run_reference(runs[0])
+    return _open_labels(directory)
+
+
+def brain_check(labels: UInt32) -> Callable[[Path], None]:
+    """Return what raises a DataError for a run that lies in another brain than these labels.
+
+    A run whose reference is no longer where it was cannot be told and passes; so does what is no run.
+    """
+
+    @cache
+    def other(directory: Path | None) -> bool:
+        try:
+            space = _open_labels(directory)
+        except PipelineError:
+            return False
+        forms = [space.grid_labels()] + ([] if space.grid_annotation is None else [space.grid_annotation])
+        return not any(np.array_equal(labels, form) for form in forms)
+
+    def check(path: Path) -> None:
+        if _is_run(path) and (path / "provenance.json").exists() and other(run_reference(path)):
+            raise DataError(
+                f"{path}: its reference, {run_reference(path) or 'the phantom'}, has other labels than the"
+                " index; index it apart, or give --reference where both are one brain"
+            )
+
+    return check
+
+
+def _open_labels(directory: Path | None) -> ReferenceSpace:
+    """Open a reference at a resolution that is enough for the labels of the 200 um grid."""
     if directory is None:
         return open_reference(None, GRID_LABELS_UM)
     there = available(directory) if directory.is_dir() else []
@@ -105,18 +136,22 @@ def _source(path: Path, declared: dict[int, Experiment]) -> ExperimentSource:
 
 def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     run = RunFolder(path)
-    receipt = run.read_receipt("grid")
-    if receipt is None or not receipt.ok:
-        state = "not there yet" if receipt is None else f"{receipt.state} {receipt.message}".strip()
-        raise MissingResultError(
-            f"{path}: expected a finished run, its grid is {state}; finish it with `ish run`"
-        )
+    grid = _finished_grid(run)
     described = read_json(run.require("section_data_set.json"))
-    grid = run.require(f"grid/{GRID}")
     experiment = Experiment(
         int(described["id"]), described.get("gene"), described.get("plane_of_section"), str(grid.resolve())
     )
     return experiment, read_grid_file(grid, spacing_um)
+
+
+def _finished_grid(run: RunFolder) -> Path:
+    receipt = run.read_receipt("grid")
+    if receipt is None or not receipt.ok:
+        state = "not there yet" if receipt is None else f"{receipt.state} {receipt.message}".strip()
+        raise MissingResultError(
+            f"{run.path}: expected a finished run, its grid is {state}; finish it with `ish run`"
+        )
+    return run.require(f"grid/{GRID}")
 
 
 def _read_served(

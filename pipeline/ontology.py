@@ -86,9 +86,15 @@ class Ontology:
         folded = [s for s in self.structures if s.acronym.lower() == text.lower()]
         if len(folded) == 1:
             return folded[0]
-        near = difflib.get_close_matches(text, list(self.by_acronym), n=3, cutoff=0.4)
+        near = self._nearest(text)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise DataError(f"structure {text!r}: not an id or acronym of this ontology{hint}")
+
+    def _nearest(self, text: str, most: int = 3) -> list[str]:
+        """Return acronyms that look like a text, those first whose full name does."""
+        named = {s.name.lower(): f"{s.acronym} ({s.name})" for s in self.structures if s.name != s.acronym}
+        found = [named[n] for n in difflib.get_close_matches(text.lower(), named, n=most, cutoff=0.75)]
+        return [*found, *difflib.get_close_matches(text, list(self.by_acronym), n=most, cutoff=0.4)][:most]
 
     def unknown(self, ids: Iterable[int]) -> tuple[int, ...]:
         """Return which of these labels the ontology lacks, 0 (outside) aside, sorted."""

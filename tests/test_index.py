@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from search_cases import Case, experiments, mean, pearson, space
 
 from pipeline.errors import ConfigError, DataError, MissingResultError
 from pipeline.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
+from pipeline.store.run import Receipt, RunFolder
 
 SETS = list(VOXEL_SETS)
 
@@ -206,6 +208,34 @@ def test_one_structure_needs_no_list(tmp_path: Path) -> None:
     index = open_index(built(tmp_path, experiments(2, 5)))
     assert index.differential("CTX", 4).rows() == index.differential(["CTX"], ["TH"]).rows()
     assert index.correlation(101, domain="CTX").rows() == index.correlation("101", domain=[1]).rows()
+    assert index.differential("L1, 3", "TH").rows() == index.differential([2, "L2"], ["TH"]).rows()
+    with pytest.raises(DataError, match="structure 'L9'"):
+        index.differential("L1,L9", "TH")
+
+
+def test_runs_of_another_brain_are_left_out(tmp_path: Path) -> None:
+    case = experiments(2, 3)
+    here, there = (folder.mkdir() or folder for folder in (tmp_path / "here", tmp_path / "there"))
+    own, other = labels(case, here), labels(experiments(3, 0), there)
+    runs = [tmp_path / "runs" / str(number) for number in (100, 101, 102)]
+    for run, grid, reference in zip(runs, case.grids, (own, other, tmp_path / "gone"), strict=True):
+        finished_run(run, int(run.name), grid, reference)
+    report = index_folders([tmp_path / "runs"], tmp_path / "index")
+    assert report.added == 2  # what can no longer be told passes
+    assert f"101: its reference, {other}, has other labels than the index" in report.errors[0]
+    assert index_folders([tmp_path / "runs"], tmp_path / "index", own).added == 1  # told that both are one
+    (runs[0] / "receipts" / "grid.json").unlink()
+    with pytest.raises(DataError, match="its grid is not there yet"):
+        open_index(tmp_path / "index").correlation(runs[0])
+    assert open_index(tmp_path / "index").correlation(runs[1]).rows()[0]["section_data_set_id"] == 101
+
+
+def finished_run(folder: Path, number: int, grid: np.ndarray, reference: Path) -> None:  # type: ignore[type-arg]
+    _write(folder / "grid", grid)
+    described = {"id": number, "gene": "Abc", "plane_of_section": "coronal"}
+    (folder / "section_data_set.json").write_text(json.dumps(described))
+    (folder / "provenance.json").write_text(json.dumps({"reference_directory": str(reference)}))
+    RunFolder(folder).write_receipt(Receipt("grid", "done", "d"))
 
 
 def test_an_empty_index_opens_and_says_so(tmp_path: Path) -> None:
@@ -224,8 +254,6 @@ def test_other_labels_are_refused(tmp_path: Path) -> None:
 
 def labels(case: Case, folder: Path) -> Path:
     """Write the reference of a case as a folder."""
-    import json
-
     import SimpleITK
 
     where = folder / "reference"

@@ -107,6 +107,9 @@ def test_a_half_written_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingResultError, match="its grid is failed no section"):
         source.read(200.0)
     run.write_receipt(Receipt("grid", "done", "d"))
+    with pytest.raises(MissingResultError, match=r"energy\.mhd: no such output"):
+        source.read(200.0)
+    grid_folder(run.path / "grid")
     with pytest.raises(MissingResultError, match=r"section_data_set\.json: no such output"):
         source.read(200.0)
 

@@ -36,6 +36,8 @@ def test_the_tree() -> None:
     assert ONTOLOGY.unknown([0, 8, 12345]) == (12345,)
     with pytest.raises(DataError, match="'THA': not an id or acronym of this ontology; nearest: TH"):
         ONTOLOGY.find("THA")
+    with pytest.raises(DataError, match=r"nearest: TH \(Thalamus\)"):
+        ONTOLOGY.find("thalamus")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,17 @@ def test_correlation_by_id_and_by_file(index: Path) -> None:
     assert [row["voxels"] for row in by_file] == [row["voxels"] for row in by_id]
 
 
+def test_a_folder_is_a_seed_and_nothing_found_is_said(index: Path) -> None:
+    folder = index.parent / "grids" / "exp_103"
+    by_folder = json.loads(ask("correlation", str(index), "--seed", str(folder), "--json"))
+    by_id = json.loads(ask("correlation", str(index), "--seed", "103", "--json"))
+    assert [row["section_data_set_id"] for row in by_folder] == [row["section_data_set_id"] for row in by_id]
+    arguments = ["differential", str(index), "--target", "L1,L2", "--contrast", "VP"]
+    result = RUN.invoke(APP, ["search", *arguments, "--target-threshold", "1e9,"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no experiment: none lies within the thresholds and has data there\n"
+
+
 def test_errors_are_ours(index: Path) -> None:
     for arguments, kind in (
         (("correlation", str(index), "--seed", "1"), DataError),

@@ -39,7 +39,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="comma-separated output")]
 def differential(
     index: Index,
     target: Annotated[
-        list[str], typer.Option(help="acronym or id, what is inside it included; may be repeated")
+        list[str], typer.Option(help="acronyms or ids, what is inside them included: DG,CA1 or given twice")
     ],
     contrast: Annotated[list[str], typer.Option(help="likewise; shares no voxel with the target")],
     target_threshold: Annotated[str | None, typer.Option(help='"min,max" of the mean energy there')] = None,
@@ -64,9 +64,9 @@ def differential(
 @app.command()
 def correlation(
     index: Index,
-    seed: Annotated[str, typer.Option(help="an id of the index, or a grid: .mhd, zip or a finished run")],
+    seed: Annotated[str, typer.Option(help="an id of the index, or a grid: .mhd, zip, folder or run")],
     domain: Annotated[
-        list[str] | None, typer.Option(help="structures to compare in; may be repeated")
+        list[str] | None, typer.Option(help="structures to compare in; default the whole brain")
     ] = None,
     voxels: Voxels = "all",
     top: Top = 50,
@@ -124,6 +124,8 @@ def _answer(found: SearchResult, as_csv: bool, as_json: bool) -> None:
         writer.writerows(row.values() for row in rows)
     elif as_json:
         show([{name: _jsonable(value) for name, value in row.items()} for row in rows], True)
+    elif not rows:
+        say("no experiment: none lies within the thresholds and has data there")
     else:
         show([{SHORT.get(name, name): _cell(value) for name, value in row.items()} for row in rows], False)
 
