@@ -26,6 +26,7 @@ from pipeline.registration.stain import StainModel
 
 _NODE_UM = 200.0
 _BLOCK_UM = 300.0
+_MERGED_UM = 600.0
 _NORMAL_UM = 60.0
 _TURNS = 4
 _LARGEST_STEP_UM = 250.0
@@ -74,7 +75,7 @@ class Fit:
     def to_volume(self, k: int, image: LevelImage) -> Float64:
         return affine.compose(self.state.sections[k], image.to_thumbnail)
 
-    def bent(self, k: int, image: LevelImage) -> tuple[np.ndarray, float]:
+    def bent(self, k: int, image: LevelImage) -> tuple[Float32, float]:
         """Return the displacement of a section in the reference, on a lattice over its image."""
         step = max(1.0, float(round(_NODE_UM / image.pixel_um)))
         shape = tuple(int(n // step) + 2 for n in image.values.shape)
@@ -83,24 +84,40 @@ class Fit:
         return np.ascontiguousarray(turned, dtype=np.float32), step
 
 
-def labels(fit: Fit, images: Sequence[LevelImage]) -> list[np.ndarray]:
+Bent = tuple[Float32, float]
+
+
+def bends(fit: Fit, images: Sequence[LevelImage]) -> list[Bent]:
+    """Return the displacement of every section in the reference; see `Fit.bent`."""
+    return each(lambda k: fit.bent(k, images[k]), range(len(images)), fit.task.options.threads)
+
+
+def labels(fit: Fit, images: Sequence[LevelImage], bent: Sequence[Bent]) -> list[np.ndarray]:
     """Return the label index at every pixel of every section as it is bent, n x (h, w) uint16."""
     atlas = fit.task.atlas
 
     def one(k: int) -> np.ndarray:
         image = images[k]
-        bent = fit.bent(k, image)
-        return np.asarray(
-            labels_bent(atlas.index, 1.0 / atlas.voxel_um, fit.plane(k, image), bent, image.values.shape)
-        )
+        plane = fit.plane(k, image)
+        return np.asarray(labels_bent(atlas.index, 1.0 / atlas.voxel_um, plane, bent[k], image.values.shape))
 
     return each(one, range(len(images)), fit.task.options.threads)
 
 
-def section_blocks(fit: Fit, k: int, image: LevelImage, model: StainModel, level: Level) -> Blocks:
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one step looks at: the images of a level, how their sections are bent, the stain."""
+
+    images: Sequence[LevelImage]
+    bent: Sequence[Bent]
+    model: StainModel
+    level: Level
+
+
+def section_blocks(fit: Fit, k: int, view: View) -> Blocks:
     """Return how the blocks of section `k` want to move."""
+    image, bent, model, level = view.images[k], view.bent[k], view.model, view.level
     atlas, shape = fit.task.atlas, image.values.shape
-    bent = fit.bent(k, image)
     smooth = image.pixel_um < 1.6 * atlas.voxel_um or level.sigma_um > 1.8 * image.pixel_um
     normal_um = max(0.5 * level.sigma_um, _NORMAL_UM)
 
@@ -136,16 +153,16 @@ def _flattened(image: Float32, weights: Float32, sigma_px: float) -> Float32:
     return np.asarray(image - soft)
 
 
-def step(fit: Fit, images: Sequence[LevelImage], model: StainModel, level: Level) -> tuple[Fit, float, float]:
+def step(fit: Fit, view: View) -> tuple[Fit, float, float]:
     """Return the fit after one step, the noise before it, and the 90th percentile of the step, um."""
 
-    def one(k: int) -> tuple[Blocks, Float64]:
-        blocks = section_blocks(fit, k, images[k], model, level)
-        return blocks, affine.apply(fit.to_volume(k, images[k]), blocks.places_px)
+    def one(k: int) -> _Section:
+        blocks = section_blocks(fit, k, view)
+        places = affine.apply(fit.to_volume(k, view.images[k]), blocks.places_px)
+        return _Section(fit, k, blocks, places, view.level)
 
-    found = each(one, range(len(images)), fit.task.options.threads)
-    sections = [_Section(fit, k, blocks, places, level) for k, (blocks, places) in enumerate(found)]
-    whole = _Whole(fit, sections, level) if fit.moves_whole else None
+    sections = each(one, range(len(view.images)), fit.task.options.threads)
+    whole = _Whole(fit, sections, view.level) if fit.moves_whole else None
     for _ in range(_TURNS if whole is not None else 1):
         if whole is not None:
             whole.turn(sections)
@@ -154,8 +171,8 @@ def step(fit: Fit, images: Sequence[LevelImage], model: StainModel, level: Level
     own = np.array([section.step for section in sections])
     shape = np.zeros_like(fit.bend.shape) if whole is None else whole.step
     moved = np.concatenate([s.moved for s in sections]) if sections else np.zeros((1, 3))
-    left = np.concatenate([b.residuals for b, _ in found])
-    noise = max(1.4826 * float(np.median(np.abs(left))), 1e-4) if left.size else level.noise
+    left = np.concatenate([s.blocks.residuals for s in sections])
+    noise = max(1.4826 * float(np.median(np.abs(left))), 1e-4) if left.size else view.level.noise
     bend = replace(fit.bend, own=fit.bend.own + own, shape=fit.bend.shape + shape)
     size = float(np.percentile(np.linalg.norm(moved, axis=1), 90)) if moved.size else 0.0
     return replace(fit, bend=bend), noise, size
@@ -167,11 +184,11 @@ class _Section:
     def __init__(self, fit: Fit, k: int, blocks: Blocks, places: Float64, level: Level) -> None:
         self.blocks, self.places, self.information = blocks, places, level.information
         self.z_um = float(fit.bend.z_um[k])
-        self.basis = fit.bend.plane.matrix(places)
-        precision = fit.in_plane.precision(fit.bend.plane)
         index, weight = fit.bend.plane.basis(places)
-        full = _full(index, weight, level.information * blocks.normal[:, :2, :2], fit.bend.plane.size)
-        full += sparse.kron(precision, sparse.identity(2)).toarray()
+        self.basis = fit.bend.plane.assembled(index, weight)
+        precision = fit.in_plane.precision(fit.bend.plane)
+        full = sparse.kron(precision, sparse.identity(2)).toarray()
+        add_normal(full, index, weight, level.information * blocks.normal[:, :2, :2])
         self.factor = linalg.cho_factor(full, overwrite_a=True, check_finite=False)
         self.pull = precision @ fit.bend.own[k]
         self.step = np.zeros_like(fit.bend.own[k])
@@ -195,14 +212,13 @@ class _Whole:
 
     def __init__(self, fit: Fit, sections: Sequence[_Section], level: Level) -> None:
         lattice = fit.bend.whole
-        points = np.concatenate(
-            [np.column_stack([s.places, np.full(len(s.places), s.z_um)]) for s in sections]
-        )
-        normal = np.concatenate([s.blocks.normal for s in sections])
-        index, weight = lattice.basis(points)
-        full = _full(index, weight, level.information * normal, lattice.size)
+        z_um = [np.full(len(s.places), s.z_um) for s in sections]
+        points = np.column_stack([np.concatenate([s.places for s in sections]), np.concatenate(z_um)])
+        normal = level.information * np.concatenate([s.blocks.normal for s in sections])
         precision = fit.whole.precision(lattice)
-        full += sparse.kron(precision, sparse.identity(3)).toarray()
+        full = sparse.kron(precision, sparse.identity(3)).toarray()
+        middles, merged = _merged(points, normal)
+        add_normal(full, *lattice.basis(middles), merged)
         self.factor = linalg.cho_factor(full, overwrite_a=True, check_finite=False)
         self.basis, self.information = lattice.matrix(points), level.information
         self.ends = np.cumsum([len(s.places) for s in sections])[:-1]
@@ -221,8 +237,15 @@ class _Whole:
             section.by_whole = part
 
 
-def _full(index: np.ndarray, weight: Float64, normal: Float64, count: int) -> Float64:
-    components = normal.shape[1]
-    full = np.zeros((components * count, components * count))
-    add_normal(full, index, weight, np.ascontiguousarray(normal))
-    return np.triu(full) + np.triu(full, 1).T
+def _merged(points: Float64, normal: Float64) -> tuple[Float64, Float64]:
+    """Sum blocks over squares of their section: control points lie far apart, so the matrix hardly differs.
+
+    What is solved for does not differ at all: the right side is summed block by block.
+    """
+    cells = np.column_stack([np.floor(points[:, :2] / _MERGED_UM), points[:, 2]])
+    _, inverse = np.unique(cells, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    counts = np.bincount(inverse).astype(np.float64)
+    middles = [np.bincount(inverse, weights=column) / counts for column in points.T]
+    sums = [np.bincount(inverse, weights=column) for column in normal.reshape(-1, 9).T]
+    return np.stack(middles, axis=1), np.stack(sums, axis=1).astype(np.float64).reshape(-1, 3, 3)

@@ -11,7 +11,7 @@ from pipeline import affine
 from pipeline.deformation import least_jacobian
 from pipeline.model import Deformation, Float64, SectionAlignment, SeriesAlignment, Status
 from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of, straight
-from pipeline.registration.deformable.fit import Fit, Level, labels, step
+from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels, step
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.joint import Task
 from pipeline.registration.scene import LevelImage, State, each, level_image
@@ -20,7 +20,7 @@ from pipeline.registration.stain import StainModel, fit_stain_on
 DEFORMABLE = ("none", "in_plane", "volume")
 NODE_UM = 100.0
 _MARGIN_UM = 500.0
-_STEPS = 4
+_STEPS = 3
 _SETTLED_UM = 3.0
 PIXEL = 50.0  # finest of the fit, um
 # blur, flattening and correlation length of the levels, um
@@ -87,9 +87,10 @@ def fitted(task: Task, state: State) -> Fit:
         sharp, images = _images(task, pixel, 0.0), _images(task, pixel, sigma)
         noise = 0.0
         for _ in range(_STEPS):
-            model = fit_stain_on(task.atlas, sharp, labels(fit, sharp), model, options.threads)
+            bent = bends(fit, sharp)
+            model = fit_stain_on(task.atlas, sharp, labels(fit, sharp, bent), model, options.threads)
             level = Level(sigma, flatten, noise or model.noise, correlation)
-            fit, noise, moved = step(fit, images, model, level)
+            fit, noise, moved = step(fit, View(images, bent, model, level))
             fit = replace(fit, bend=fit.bend.unfolded())
             if moved < _SETTLED_UM:
                 break

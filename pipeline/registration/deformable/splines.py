@@ -40,13 +40,17 @@ class Lattice:
             cell = np.minimum(at.astype(np.int64), count - 4)
             own = _cubic(at - cell)
             here = cell[:, None] + np.arange(4)
-            index = (index[:, :, None] * count + here[:, None, :]).reshape(len(at), -1)
-            weight = (weight[:, :, None] * own[:, None, :]).reshape(len(at), -1)
+            terms = (len(at), 4 ** (axis + 1))
+            index = (index[:, :, None] * count + here[:, None, :]).reshape(terms)
+            weight = (weight[:, :, None] * own[:, None, :]).reshape(terms)
         return index, weight
 
     def matrix(self, points_um: Float64) -> sparse.csr_matrix:
         """Return the matrix (n, size) that takes coefficients to values at points (n, d)."""
-        index, weight = self.basis(points_um)
+        return self.assembled(*self.basis(points_um))
+
+    def assembled(self, index: Int64, weight: Float64) -> sparse.csr_matrix:
+        """Return the matrix of what `basis` returned."""
         starts = np.arange(0, index.size + 1, index.shape[1])
         return sparse.csr_matrix((weight.ravel(), index.ravel(), starts), shape=(len(index), self.size))
 
