@@ -20,10 +20,11 @@ from pipeline.opening import run_reference
 from pipeline.reference import ReferenceSpace
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
-from pipeline.schedule import STEPS, Engine, Event, check_engine, run_jobs, steps_from
+from pipeline.run_status import UNREAD, run_status
+from pipeline.schedule import Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages_align import check_alignment
-from pipeline.store.run import STATES, Receipt, RunFolder, read_json
+from pipeline.store.run import Receipt, RunFolder, read_json
 from pipeline.summary import series_messages
 
 
@@ -48,9 +49,6 @@ class RunOptions:
     def engine(self) -> Engine:
         """Where and how the tasks run."""
         return Engine(self.scheduler, self.workers, self.memory)
-
-
-UNREAD = "read"  # the receipt of a series whose manifest cannot be read
 
 
 @dataclass(frozen=True)
@@ -147,6 +145,7 @@ def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) 
     with hold([job.run.path for job in jobs], options.wait, listener.say):
         for job in jobs:
             sweep(job.run.path)
+            job.run.write_plan([section.section_number for section in job.sections])
         jobs = look_at_images(jobs, options.workers)
         listener.begin(jobs)
         receipts = run_jobs(jobs, options.engine, listener.hear)
@@ -165,7 +164,7 @@ def status(folder: Path) -> list[dict[str, object]]:
 
     `folder` is a run, or holds runs in its direct subfolders; DataError where it holds none.
     """
-    return [row for run in _runs(folder) for row in _status_of(run)]
+    return [row for run in _runs(folder) for row in run_status(run)]
 
 
 def report(folder: Path) -> list[Path]:
@@ -190,22 +189,6 @@ def _reference_of(run: RunFolder) -> ReferenceSpace | None:
         return nearest_reference(run_reference(run.path), configured.reference, OUTLINE_UM)
     except PipelineError:
         return None  # outlines and names are left out; the page says so
-
-
-def _status_of(run: RunFolder) -> list[dict[str, object]]:
-    by_stage: dict[str, list[Receipt]] = {}
-    for name, receipt in run.receipts().items():
-        by_stage.setdefault(name.rpartition("-")[0] or name, []).append(receipt)
-    return [
-        {
-            "series": run.path.name,
-            "stage": stage.name,
-            **{state: sum(r.state == state for r in by_stage[stage.name]) for state in STATES},
-            "wall_s": round(sum(r.wall_s for r in by_stage[stage.name]), 1),
-        }
-        for stage in STEPS
-        if stage.name in by_stage
-    ]
 
 
 def stages_to_redo(options: RunOptions) -> frozenset[str]:

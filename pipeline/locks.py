@@ -53,6 +53,16 @@ def hold(
             pulse.join()
 
 
+def is_held(folder: Path) -> bool:
+    """Tell whether a run is writing into a folder: it lives on this machine, or was seen alive on another."""
+    path = folder / NAME
+    try:
+        holder, age_s = json.loads(path.read_text(encoding="utf-8")), time.time() - path.stat().st_mtime
+    except (OSError, ValueError):
+        return False
+    return _alive_here(holder) if holder.get("host") == platform.node() else age_s < DEAD_S
+
+
 @contextmanager
 def _hold_one(folder: Path, wait: bool, say: Callable[[str], None]) -> Iterator[Path]:
     path = folder / NAME

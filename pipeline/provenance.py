@@ -35,7 +35,6 @@ CHECKOUT = Path(__file__).parent.parent
 
 def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Return the document of `provenance.json`."""
-    configuration = job.config.model_dump(mode="json")
     return {
         "pipeline": version("ish-pipeline"),
         "git": git_state(),
@@ -46,6 +45,16 @@ def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any
         "packages": _versions(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "digest": digest,
+        **what_was_read(job),
+        "stages": stage_costs(upstream),
+        "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
+    }
+
+
+def what_was_read(job: SeriesJob) -> dict[str, Any]:
+    """Return configuration, manifests, images and reference: where they lie, and their checksums."""
+    configuration = job.config.model_dump(mode="json")
+    return {
         "configuration": configuration,
         "configuration_digest": _digest(configuration),
         "source": str(job.source.absolute()),
@@ -53,8 +62,6 @@ def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any
         "inputs": {str(Path(text).absolute()): digest for text, digest in job.files.items()},
         "reference_directory": str(job.reference_directory.resolve()) if job.reference_directory else None,
         "reference": reference_origin(job.reference_directory),
-        "stages": stage_costs(upstream),
-        "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
     }
 
 

@@ -37,7 +37,7 @@ from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
 from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reduced, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
-from pipeline.provenance import reference_key
+from pipeline.provenance import reference_key, what_was_read
 from pipeline.reference import hemispheres
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
@@ -188,8 +188,10 @@ def _unionize_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     return [upstream["grid"].digest, reference_key(job), job.config.unionize.model_dump(), job.data_set.id]
 
 
-def _always(job: SeriesJob, section: None, upstream: Upstream) -> Any:
-    return [{n: [r.state, r.digest, r.message] for n, r in upstream.items()}, job.warnings]
+def _summarise_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    """All that the two documents tell: also what changes no number, as a gene's name or where files lie."""
+    became = {n: [r.state, r.digest, r.message] for n, r in upstream.items()}
+    return [became, job.warnings, what_was_read(job)]
 
 
 def _unusable(job: SeriesJob, section: SectionImage, upstream: Upstream) -> str:
@@ -240,7 +242,7 @@ STAGES: tuple[Stage, ...] = (
         _within("series", "structure_unionize.csv", "structure_unionize.parquet"), _needs_grid,
     ),
     Stage(
-        "summarise", "series", ("measure", "detect", "align", "grid", "unionize"), summarise, _always,
+        "summarise", "series", ("measure", "detect", "align", "grid", "unionize"), summarise, _summarise_key,
         _within("series", "section_data_set.json", "provenance.json"),
     ),
 )  # fmt: skip

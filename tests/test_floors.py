@@ -21,7 +21,10 @@ FLOORS = {
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
         "section_names", "references", "batch", "sweeps", "downloads", "fetching", "corrections",
     },
-    5: {"schedule", "report", "service", "facade", "experiments", "index", "index_sources", "indexing"},
+    5: {
+        "schedule", "report", "service", "facade", "experiments", "index", "index_sources", "indexing",
+        "run_status",
+    },
     6: {"cli"},
 }  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

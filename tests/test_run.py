@@ -141,6 +141,27 @@ def test_editing_one_row_redoes_that_section_and_what_hangs_on_it(
     assert status[numbers[0]] == "pass"
 
 
+def test_what_changes_no_number_is_told_anew(series: Path, tmp_path: Path, ish: Ish) -> None:
+    """The gene's name, and where the series lies."""
+    words = ("run", CONFIG, "--output", tmp_path / "out", *GIVEN, "--input")
+    assert ish(*words, series) == 0
+    run = tmp_path / "out" / ID
+    before = receipt_times(run)
+    manifest = series / "section_data_set.yaml"
+    described = yaml.safe_load(manifest.read_text()) | {"gene": "Another"}
+    manifest.write_text(yaml.safe_dump(described))
+    moved = series.rename(tmp_path / "moved")
+    assert ish(*words, moved) == 0
+    assert changed(run, before) == {"summarise", "report"}
+    assert json.loads((run / "section_data_set.json").read_text())["gene"] == "Another"
+    made = json.loads((run / "provenance.json").read_text())
+    assert made["source"] == str(moved)
+    assert all(Path(name).is_file() for name in (*made["inputs"], *made["manifests"]))
+    assert "Another" in (run / "report.html").read_text()
+    assert ish("run", "--config-from", run, "--output", tmp_path / "again") == 0
+    assert digests(tmp_path / "again" / ID) == digests(run)
+
+
 def _put_space(folder: Path, label: int) -> Path:
     """Write a reference folder of one structure that fills the middle of the box."""
     folder.mkdir(exist_ok=True)

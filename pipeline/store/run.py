@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.atomic import remove, replacing
-from pipeline.errors import DataError, MissingResultError
+from pipeline.errors import DataError, MissingResultError, PipelineError
 from pipeline.gridding import SectionCells
 from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.store.bundle import ensure_group, read_bundle, read_fields, write_bundle, write_fields
@@ -22,6 +22,7 @@ RATIOS = ("density", "intensity", "energy")
 STATES = ("done", "failed", "left out")
 NO_DATA = np.float32(-1)
 DEFORMATION = "deformation.zarr"
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,18 @@ class RunFolder:
     def write_volume(self, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Write `volume.zarr`: the specimen as reconstructed from its sections."""
         write_bundle(self.path / "volume.zarr", arrays, attributes)
+
+    def write_plan(self, section_numbers: Sequence[int]) -> None:
+        """Write which sections a run takes, before its first task."""
+        (self.path / "receipts").mkdir(parents=True, exist_ok=True)
+        write_json(self.path / PLAN, {"section_numbers": list(section_numbers)})
+
+    def read_plan(self) -> list[int] | None:
+        """Return the section numbers that the last run took; None where it did not say."""
+        try:
+            return [int(n) for n in read_json(self.path / PLAN)["section_numbers"]]
+        except (PipelineError, KeyError, TypeError, ValueError):
+            return None
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Write what a task says of itself, last of all its outputs."""

@@ -1,0 +1,69 @@
+"""How far a run is, told from its folder alone: from another terminal, while it goes on or after it died."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.jobs import Stage, task_name
+from pipeline.locks import is_held
+from pipeline.schedule import STEPS
+from pipeline.store.run import STATES, Receipt, RunFolder
+
+UNREAD = "read"  # the receipt of a series whose manifest cannot be read
+
+Row = dict[str, object]
+
+
+def run_status(run: RunFolder) -> list[Row]:
+    """Return one row a stage: its state, how many tasks it has, how many are done, failed, left out.
+
+    States: done, partly done, failed, skipped; of a stage that has tasks to do: running or waiting while
+    the run is alive, else unfinished.
+    """
+    receipts, alive = run.receipts(), is_held(run.path)
+    if UNREAD in receipts:
+        return [_row(run, UNREAD, [receipts[UNREAD]], 1, "failed")]
+    sections = run.read_plan()
+    rows, complete = [], set()
+    for stage in STEPS:
+        own = _own(receipts, stage, sections)
+        total = len(own) if sections is None else len(sections) if stage.scope == "section" else 1
+        if len(own) == total:
+            complete.add(stage.name)
+            state = _ended(own)
+        else:
+            state = "unfinished" if not alive else "running" if complete >= set(stage.after) else "waiting"
+        if own or sections is not None:
+            rows.append(_row(run, stage.name, own, total, state))
+    return rows
+
+
+def _own(receipts: Mapping[str, Receipt], stage: Stage, sections: list[int] | None) -> list[Receipt]:
+    """Return the receipts of a stage; those of sections that the run no longer takes do not count."""
+    if stage.scope == "series":
+        names = [stage.name]
+    elif sections is not None:
+        names = [task_name(stage, number) for number in sections]
+    else:
+        names = [name for name in receipts if name.rpartition("-")[0] == stage.name]
+    return [receipts[name] for name in names if name in receipts]
+
+
+def _ended(receipts: list[Receipt]) -> str:
+    kinds = {receipt.state for receipt in receipts}
+    if kinds <= {"done"}:
+        return "done"
+    if "done" in kinds:
+        return "partly done"
+    return "failed" if "failed" in kinds else "skipped"
+
+
+def _row(run: RunFolder, stage: str, receipts: list[Receipt], total: int, state: str) -> Row:
+    return {
+        "series": run.path.name,
+        "stage": stage,
+        "state": state,
+        "tasks": total,
+        **{name: sum(r.state == name for r in receipts) for name in STATES},
+        "wall_s": round(sum(r.wall_s for r in receipts), 1),
+    }
