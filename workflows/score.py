@@ -73,7 +73,7 @@ def gridded_truth(
         cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
         smooth = gridding.smooth(cells, GriddingConfig().smoothing_um)
         z_um = data_set.z_um(section.section_number)
-        placed.append(gridding.PlacedSection(smooth, z_um, aligned.alignment2d.volume_to_section))
+        placed.append(gridding.PlacedSection(smooth, z_um, aligned))
     z_smoothing = GriddingConfig().z_smoothing_um
     return gridding.assemble(placed, alignment.alignment3d, reference.grid, data_set.spacing_um, z_smoothing)
 
