@@ -74,6 +74,7 @@ class SearchIndex:
         self._order = voxel_order(snapshot.subject)
         stored = {name: snapshot.stored_sums(name) for name in VOXEL_SETS}
         self._sums = {name: sums for name, sums in stored.items() if sums is not None}
+        self._at: dict[str, Int64] = {}
 
     def __len__(self) -> int:
         return len(self._snapshot.table)
@@ -132,7 +133,7 @@ class SearchIndex:
         ]
         (here_n, here), (there_n, there) = (sums.over(place)[:2] for place in places)
         found = Contrast.of((here, here_n), (there, there_n))
-        at = np.searchsorted(self._snapshot.slots, sums.slots)
+        at = self._places_of(voxels)
         ids = self._snapshot.table.columns["section_data_set_id"][at]
         order = found.ranked(ids, *bounds)[: _count(top, len(ids))]
         columns = {
@@ -178,7 +179,7 @@ class SearchIndex:
         wanted = _count(top, len(sums.slots))
         picks = contenders(drawn, wanted)
         r, shared, rough = self._settle(sums, probe, picks)
-        at = np.searchsorted(self._snapshot.slots, sums.slots[picks])
+        at = self._places_of(voxels)[picks]
         ids = self._snapshot.table.columns["section_data_set_id"][at]
         order = np.lexsort((ids, -r))[: min(wanted, int((~np.isnan(r)).sum()))]
         columns = {"r": r[order], "voxels": shared[order].astype(np.int64)}
@@ -204,6 +205,12 @@ class SearchIndex:
             kind = "coronal experiment" if voxels == "coronal" else "experiment"
             raise MissingResultError(f"{self._snapshot.path}: holds no {kind} yet; add some with `ish index`")
         return found
+
+    def _places_of(self, voxels: str) -> Int64:
+        """Return where the experiments of a voxel set stand in the table."""
+        if voxels not in self._at:
+            self._at[voxels] = np.searchsorted(self._snapshot.slots, self._set(voxels).slots)
+        return self._at[voxels]
 
     def _places(self, side: str, ids: Sequence[int], sums: SetSums, voxels: str) -> Int64:
         """Return where structures stand among those with voxels; DataError where none is in the set."""

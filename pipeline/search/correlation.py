@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -80,10 +81,16 @@ class Probe:
         runs = _stretches(block_runs(~np.isnan(values)))
         return cls(values, weights, valid, runs, outer, outer_weights, outer_valid)
 
-    @property
+    @cached_property
     def voxels(self) -> int:
         """How many voxels of the domain have data in the seed."""
         return int(self.valid.sum(dtype=np.float64) + self.outside_valid.sum(dtype=np.float64))
+
+    @cached_property
+    def moments(self) -> tuple[float, float]:
+        """Sum and sum of squares of the weights inside the brain: near 0 and 1 where that is all."""
+        weights = self.weights.astype(np.float64)
+        return float(weights.sum()), float(np.square(weights).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +141,9 @@ def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64
 def _complete_sums(block: Block, rows: Int64, probe: Probe, known: Float64, one: Float64) -> Float64:
     sums = np.empty((len(rows), 6))
     products = _in_groups(_scan_products, 4, block.codes, rows, probe.runs, (probe.weights,))
-    weights = probe.weights.astype(np.float64)
     sums[:, _XY] = products[:, 0]
     sums[:, _N], sums[:, _Y], sums[:, _YY] = known[0], known[1] / one, known[2] / one**2
-    sums[:, _X], sums[:, _XX] = weights.sum(), np.square(weights).sum()
+    sums[:, _X], sums[:, _XX] = probe.moments
     return sums
 
 

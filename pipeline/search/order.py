@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -89,8 +90,11 @@ class VoxelOrder:
 
     def positions(self, structure_ids: Iterable[int]) -> Int64:
         """Return the places of structures in `structure_ids`; those without a voxel are left out."""
-        place = {int(s): i for i, s in enumerate(self.structure_ids)}
-        return np.array([place[s] for s in structure_ids if s in place], np.int64)
+        return np.array([self._place[s] for s in structure_ids if s in self._place], np.int64)
+
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        return {int(s): i for i, s in enumerate(self.structure_ids)}
 
     def slices(self, positions: Int64) -> list[tuple[int, int]]:
         """Return the slices of kept voxels that structures fill, one a structure and hemisphere."""

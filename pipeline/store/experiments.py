@@ -202,7 +202,15 @@ def _arrow(entries: Iterable[Entry]) -> pyarrow.Table:
 
 
 def _columns(table: pyarrow.Table) -> dict[str, npt.NDArray[Any]]:
-    return {name: table[name].to_numpy() for name in SCHEMA.names}
+    """Return columns as arrays; texts that are the same are one object, so that picking rows stays cheap."""
+    texts = {field.name for field in SCHEMA if field.type == pyarrow.string()}
+    return {n: _texts(table[n]) if n in texts else table[n].to_numpy() for n in SCHEMA.names}
+
+
+def _texts(column: pyarrow.ChunkedArray) -> npt.NDArray[Any]:
+    coded = column.combine_chunks().dictionary_encode()
+    known = np.array([*coded.dictionary.to_pylist(), None], object)
+    return np.asarray(known[coded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)])
 
 
 def _sync(path: Path) -> None:
