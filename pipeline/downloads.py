@@ -26,7 +26,7 @@ NETWORK = {
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a server is asked, how long it is waited for, and how long between: twice as long each time."""
+    """How often a server is asked, how long it is waited for, and how long between: doubling each time."""
 
     attempts: int = 5
     timeout_s: float = 60.0
@@ -60,7 +60,7 @@ def download(url: str, patience: Patience) -> bytes:
 
 
 def _ask(url: str, part: _Part, timeout_s: float) -> tuple[str, float]:
-    """Ask once; return why it must be asked again, empty where all has come, and the wait that was asked for."""
+    """Ask once; return why it must be asked again (empty: all has come) and the wait that was asked for."""
     resume = (
         {"Range": f"bytes={len(part.content)}-", "If-Range": part.tag} if part.content and part.tag else {}
     )
