@@ -63,3 +63,17 @@ def test_the_best_hundred_are_those_of_float64(tmp_path: Path) -> None:
         assert np.array_equal(found.columns["section_data_set_id"], best)
         assert found.notes == ()
         assert found.columns["r"] == pytest.approx(np.sort(r)[::-1][:100], abs=1e-7)
+
+
+@pytest.mark.slow
+def test_the_benchmark_says_that_answers_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(WORKFLOWS))
+    searching = importlib.import_module("bench.searching")
+    brain = open_reference(None, 100.0)
+    rows = searching.measure(tmp_path, brain, rounds=1, experiments=120, own=True)
+    assert all(row.holds for row in rows)
+    checked = [
+        searching.check_best(open_index(tmp_path / "index"), v, 10) for v in ("all", "coronal", "grid")
+    ]
+    assert all(row.ratio == 1 for row in checked)
+    assert not (tmp_path / "complete").exists()

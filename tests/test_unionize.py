@@ -165,6 +165,18 @@ def test_many_energy_grids_are_each_as_one(seed: int) -> None:
                     assert table.coverage[here[0], here[1], here[2]] == pytest.approx(row.coverage)
 
 
+@pytest.mark.parametrize("threads", [2, 7])
+def test_threads_change_no_number(threads: int) -> None:
+    labels, _, _ = _case(3)
+    rng = np.random.default_rng(3)
+    grids = rng.random((5, *SHAPE)).astype(np.float32)
+    grids[rng.random(grids.shape) < 0.3] = np.nan
+    index = LabelIndex.of(labels, ONTOLOGY)
+    one, many = (unionize_energy(grids, index, SIDE, n) for n in (1, threads))
+    assert np.array_equal(one.lanes, many.lanes)
+    assert len(unionize_energy(grids[:0], index, SIDE, threads).count) == 0
+
+
 def test_prox1_whole_brain_against_the_published_row(ish_data: Path) -> None:
     """Mean and cv of voxel energy over the served labels, against Allen's published figures."""
     energy = _raw(ish_data / "ish" / "prox1_69289763" / "energy.raw", "<f4")
