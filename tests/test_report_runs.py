@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,15 @@ def test_steps_say_done_skipped_and_failed_with_costs(finished: RunFolder) -> No
     assert measure.messages == ("no image file",)
     assert found["grid"].state == "done"
     assert steps({"align": Receipt("align", "failed", "", "boom")})[0].state == "not run"
+
+
+def test_what_most_sections_say_is_told_of_the_series(finished: RunFolder) -> None:
+    contents = read_contents(finished)
+    sections = [dict(d, flags=[*d["flags"], "too coarse"]) for d in contents.data_set["section_images"]]
+    coarse = replace(contents, data_set={**contents.data_set, "section_images": sections})
+    assert [s.flags for s in coarse.sections] == [s.flags for s in contents.sections]
+    assert [s.flagged for s in coarse.sections] == [s.flagged for s in contents.sections]
+    assert f"{len(sections)} sections: too coarse" in warnings(coarse)
 
 
 def test_flags_and_warnings_are_told_once(finished: RunFolder) -> None:

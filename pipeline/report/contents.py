@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from pipeline.store.run import Receipt, RunFolder, read_json
 
 OWN_TASK = "report"
 TROUBLES = ("fail", "check", "missing")
+SHARED_SHARE, LEAST_SHARED = 0.5, 3  # a flag of more sections than this is one of the series
 
 T = TypeVar("T")
 
@@ -87,16 +89,30 @@ class RunContents:
         numbers = documents or {n: {} for n in _numbers(self.receipts)}
         return tuple(self._section(n, numbers[n]) for n in sorted(numbers))
 
-    def _section(self, number: int, document: Mapping[str, Any]) -> Section:
-        measure, detect = (self.receipts.get(task_name(s, number)) for s in ("measure", "detect"))
-        messages = [r.message for r in (measure, detect) if r is not None and r.message]
+    @cached_property
+    def shared_flags(self) -> Mapping[str, int]:
+        """Flags that most sections carry, and how many do: they tell of the series, not of one section."""
+        documents = self.data_set.get("section_images") or ()
+        numbers = [int(d["section_number"]) for d in documents]
+        found = Counter(f for n, d in zip(numbers, documents, strict=True) for f in self._flags(n, d))
+        least = max(len(documents) * SHARED_SHARE, LEAST_SHARED)
+        return {flag: count for flag, count in found.items() if count > least}
+
+    def _flags(self, number: int, document: Mapping[str, Any]) -> dict[str, None]:
+        """Return what is said of a section, each once, in order."""
+        found = [self.receipts.get(task_name(stage, number)) for stage in ("measure", "detect")]
+        messages = [r.message for r in found if r is not None and r.message]
         context = (document.get("quality") or {}).get("context") or {}
         flags = [*(document.get("flags") or ()), *messages, *(context.get("flags") or ())]
+        return dict.fromkeys(str(flag) for flag in flags)
+
+    def _section(self, number: int, document: Mapping[str, Any]) -> Section:
+        measure, detect = (self.receipts.get(task_name(s, number)) for s in ("measure", "detect"))
         alignment = self.alignment.content
         return Section(
             number=number,
             status=str(document.get("status", "unknown")),
-            flags=tuple(dict.fromkeys(str(flag) for flag in flags)),
+            flags=tuple(flag for flag in self._flags(number, document) if flag not in self.shared_flags),
             document=document,
             measured=bool(measure and measure.ok),
             detected=bool(detect and detect.ok),

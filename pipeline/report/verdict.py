@@ -144,7 +144,8 @@ def _is_series_failure(receipt: Receipt) -> bool:
 def warnings(contents: RunContents) -> list[str]:
     """Return what a reader must know, each once."""
     notes = contents.alignment.content.notes if contents.alignment.content else ()
-    found = [*(contents.data_set.get("warnings") or ()), *notes, *contents.complaints]
+    shared = [f"{count} sections: {flag}" for flag, count in contents.shared_flags.items()]
+    found = [*(contents.data_set.get("warnings") or ()), *notes, *shared, *contents.complaints]
     if (contents.run.path / "deformation.zarr").exists():
         found.append("sections were deformed; the outlines and planes on this page show the affine part only")
     return list(dict.fromkeys(str(text) for text in found))
