@@ -197,10 +197,12 @@ def draft(found: Survey, answers: Answers) -> Draft:
     return Draft(data_set, files, by_number, tuple(_warnings(found, answers, data_set)))
 
 
-def refusal(question: Question) -> str:
-    """Return the one line for where nobody can be asked."""
-    choices = f": {' or '.join(question.choices)}" if question.choices else ""
-    return f"{question.option}: expected {question.text}{choices}, got nothing"
+def refusal(questions: Sequence[Question]) -> str:
+    """Return the one line for where nobody can be asked: the first question, and what else is open."""
+    first, *others = questions
+    choices = f": {' or '.join(first.choices)}" if first.choices else ""
+    rest = f"; {', '.join(q.option for q in others)} too" if others else ""
+    return f"{first.option}: expected {first.text}{choices}, got nothing{rest}"
 
 
 def made_id(folder: Path) -> int:

@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-OUT = Console(soft_wrap=True, highlight=False)
+WIDE = 240  # columns of a table that goes to a file or another program, where nothing folds lines
+
+OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -76,7 +76,8 @@ def init(
     if asking and not typer.confirm("write sections.csv and section_data_set.yaml?", default=True, err=True):
         raise typer.Exit(1)
     for line in write_series(folder, made):
-        say(f"warning: {line}")
+        if not any(seen.trouble and seen.trouble in line for seen in looks):  # told already
+            say(f"warning: {line}")
     say(f"wrote {folder / 'sections.csv'} and {folder / 'section_data_set.yaml'}")
 
 
@@ -99,7 +100,7 @@ def _complete(found: Survey, answers: Answers, asking: bool) -> Answers:
     check_answers(found, answers)
     while questions := open_questions(found, answers):
         if not asking:
-            raise ConfigError(refusal(questions[0]))
+            raise ConfigError(refusal(questions))
         answers = _ask(found, answers, questions[0])
     return answers
 
@@ -112,8 +113,10 @@ def _ask(found: Survey, answers: Answers, question: Question) -> Answers:
             reply_as: dict[str, Any] = {question.field: question.kind(reply)}
             answered = dataclasses.replace(answers, **reply_as)
             check_answers(found, answered)
-        except ValueError as error:  # a ConfigError too
+        except ConfigError as error:
             say(f"{error}")
+        except ValueError:  # of float and int
+            say(f"expected a {'whole ' * (question.kind is int)}number, got {reply!r}")
         else:
             return answered
 
@@ -138,5 +141,5 @@ def _tell(found: Survey, made: Draft, looks: list[Look]) -> None:
     say(f"id {data_set.id}, {data_set.plane_of_section}, {data_set.section_thickness_um:g} um thick")
     say(f"look at {found.folder / CONTACT_SHEET}: every image in its order")
     boxed = any(image.tissue_box_px for image in data_set.section_images)
-    for line in (*made.warnings, *doubts(looks, boxed=boxed)):
+    for line in dict.fromkeys((*made.warnings, *doubts(looks, boxed=boxed))):
         say(f"warning: {line}")
