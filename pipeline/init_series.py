@@ -178,7 +178,7 @@ def draft(found: Survey, answers: Answers) -> Draft:
     """Return the manifest that survey and answers make, with what a person should know of it."""
     plane, thickness_um = answers.plane, answers.thickness_um
     if plane is None or thickness_um is None or open_questions(found, answers):
-        raise ConfigError(refusal(open_questions(found, answers)[0]))
+        raise ConfigError(refusal(open_questions(found, answers)))
     factor = answers.spacing if answers.spacing and found.gap == 1 else 1
     by_number = {image.number * factor: image for image in found.images}
     data_set = SectionDataSet(
