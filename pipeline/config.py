@@ -42,6 +42,18 @@ class AlgorithmConfig(_Section):
     configuration: dict[str, Any] = Field(default_factory=dict)
 
 
+class DetectionConfig(AlgorithmConfig):
+    """The detector; parameters may be given without its name."""
+
+    name: str = "adaptive"
+
+
+class AlignmentConfig(AlgorithmConfig):
+    """The aligner; parameters may be given without its name."""
+
+    name: str = "joint"
+
+
 class GriddingConfig(_Section):
     """Gaussian sigmas of the smoothing of sums, in um."""
 
@@ -60,8 +72,8 @@ class Config(_Section):
 
     reference: ReferenceConfig = ReferenceConfig()
     series: SeriesConfig = SeriesConfig()
-    detection: AlgorithmConfig = AlgorithmConfig(name="adaptive")
-    alignment: AlgorithmConfig = AlgorithmConfig(name="joint")
+    detection: DetectionConfig = DetectionConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
     gridding: GriddingConfig = GriddingConfig()
     unionize: UnionizeConfig = UnionizeConfig()
 

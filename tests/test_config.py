@@ -50,3 +50,10 @@ def test_mistakes_get_one_line(tmp_path: Path, text: str, overrides: list[str], 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such configuration"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_parameters_may_be_given_without_the_name_of_the_default() -> None:
+    config = load_config(None, ["alignment.configuration.deformable=volume"])
+    assert config.alignment.name == "joint"
+    assert config.alignment.configuration == {"deformable": "volume"}
+    assert config.detection == load_config(None).detection

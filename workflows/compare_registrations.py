@@ -4,10 +4,10 @@
 
 The granule layer of the dentate gyrus (632) is a thin band of packed cells, far darker in Nissl than the
 layers on its two sides (10703, 10704). The better an alignment, the darker is what it says is that layer
-against what it says are its neighbours. `held out` is fitted to an annotation in which the layer is painted
-over. elastix (`itk-elastix`, where it is installed) registers the reference's template to the volume that the
-affine alignment reconstructs: affine, then B-splines, with mutual information, from the affine alignment as
-its start.
+against what it says are its neighbours. `held out` never saw the layer: it is painted over in the annotation
+and cut out of the sections with its surroundings. elastix (`itk-elastix`, where installed) registers the
+reference's template to the volume that the affine alignment reconstructs: affine, then B-splines, with mutual
+information, from the affine alignment as its start.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ except ImportError:  # optional: the line of elastix is skipped and says why
 
 LAYER, SIDES = 632, (10703, 10704)
 ELASTIX_GRID_UM = 1000.0
+HELD_OUT_UM = 150.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,10 @@ def main() -> int:
     specimen = reconstruct(brain.thumbnails, straight)
     for way in ("in_plane", "volume"):
         _ours(brain, f"deformable {way}", way)
-    _ours(brain, "volume, layer held out", "volume", without=True)
+    blind = _without_layer(brain, straight)
+    _ours(brain, "affine, layer held out", "none", blind)
+    _ours(brain, "in_plane, layer held out", "in_plane", blind)
+    _ours(brain, "volume, layer held out", "volume", blind)
     _elastix(brain, straight, specimen)
     return 0
 
@@ -96,15 +100,18 @@ def _read(chosen: argparse.Namespace) -> Brain:
     return Brain(thumbnails, data_set.section_thickness_um, options, reference)
 
 
-def _ours(brain: Brain, name: str, deformable: str, *, without: bool = False) -> SeriesAlignment:
-    reference = brain.reference
-    if without:
-        painted = np.where(reference.annotation == LAYER, SIDES[0], reference.annotation).astype(np.uint32)
-        reference = replace(reference, annotation=painted)
+def _ours(brain: Brain, name: str, deformable: str, seen: Brain | None = None) -> SeriesAlignment:
+    """Align what is `seen` of a brain and score it on the whole of it."""
+    seen = seen or brain
     started = time.perf_counter()
     options = replace(brain.options, deformable=deformable)  # type: ignore[arg-type]
-    alignment = align_series(brain.thumbnails, reference, options)
+    alignment = align_series(seen.thumbnails, seen.reference, options)
     seconds = time.perf_counter() - started
+    _score(brain, alignment, name, seconds, _places(brain, alignment))
+    return alignment
+
+
+def _places(brain: Brain, alignment: SeriesAlignment) -> Callable[[SectionThumbnail], Float64]:
     geometry = geometry_of(0, brain.thickness_um, alignment)
 
     def places(thumbnail: SectionThumbnail) -> Float64:
@@ -112,8 +119,23 @@ def _ours(brain: Brain, name: str, deformable: str, *, without: bool = False) ->
         x, y = np.meshgrid(np.arange(w), np.arange(h))
         return image_to_reference(geometry, thumbnail.section_number, np.stack([x, y], -1).reshape(-1, 2))
 
-    _score(brain, alignment, name, seconds, places)
-    return alignment
+    return places
+
+
+def _without_layer(brain: Brain, alignment: SeriesAlignment) -> Brain:
+    """Return the brain without the layer: painted over in the annotation, cut out of the sections.
+
+    What is cut out is where the affine alignment puts the layer, and HELD_OUT_UM around it.
+    """
+    reference, places = brain.reference, _places(brain, alignment)
+    painted = np.where(reference.annotation == LAYER, SIDES[0], reference.annotation).astype(np.uint32)
+    thumbnails = []
+    for thumbnail in brain.thumbnails:
+        shape = thumbnail.pixels.shape[:2]
+        layer = (_labels(reference, places(thumbnail)) == LAYER).reshape(shape)
+        away = ndimage.distance_transform_edt(~layer) if layer.any() else np.full(shape, np.inf)
+        thumbnails.append(replace(thumbnail, valid=away * thumbnail.pixel_um > HELD_OUT_UM))
+    return replace(brain, thumbnails=thumbnails, reference=replace(reference, annotation=painted))
 
 
 def _score(
