@@ -13,7 +13,9 @@ information, from the affine alignment as its start.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -196,8 +198,9 @@ def _elastix(brain: Brain, alignment: SeriesAlignment, specimen: SpecimenVolume)
     bend = parameters.GetDefaultParameterMap("bspline", 3, ELASTIX_GRID_UM)
     bend["FinalGridSpacingInPhysicalUnits"] = [str(ELASTIX_GRID_UM)]
     parameters.AddParameterMap(bend)
-    _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters)
-    field = itk.array_from_image(itk.transformix_deformation_field(fixed, found))
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # elastix leaves files behind
+        _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters)
+        field = itk.array_from_image(itk.transformix_deformation_field(fixed, found))
     seconds = time.perf_counter() - started
     origin, spacing = (np.array(v) for v in (specimen.origin_um, specimen.spacing_um))
 
