@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.atomic import sweep
 from pipeline.batch import Broken, Plan, find_sources, look_at_images, plan_jobs
-from pipeline.config import Config, parse_config, reference_directory
+from pipeline.config import ClusterConfig, Config, parse_config, reference_directory
 from pipeline.detection import make_detector
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.jobs import SeriesJob
@@ -44,11 +44,13 @@ class RunOptions:
     shard: tuple[int, int] = (1, 1)
     wait: bool = False
     memory: str | None = None
+    address: str | None = None
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     @property
     def engine(self) -> Engine:
         """Where and how the tasks run."""
-        return Engine(self.scheduler, self.workers, self.memory)
+        return Engine(self.scheduler, self.workers, self.memory, self.address, self.cluster)
 
 
 @dataclass(frozen=True)

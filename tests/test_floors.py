@@ -31,7 +31,7 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 STRANGERS = {"detection", "registration", "gridding", "unionize", "search"}
 OUTSIDE = {"formats", "store", "config"}
 SHARED = {"atomic"}  # what both formats and store write through
-OWNERS = {"zarr": "store", "dask": "schedule", "distributed": "schedule"}
+OWNERS = {"zarr": "store", "dask": "schedule", "distributed": "schedule", "dask_jobqueue": "schedule"}
 FLOOR_2_LIBRARIES = {"numpy", "scipy", "skimage", "SimpleITK", "numba", "cv2"}
 FLOOR_2_STANDARD = {
     "__future__", "collections", "dataclasses", "difflib", "functools", "itertools", "math", "typing", "enum",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from pipeline.facade import RunOptions, SeriesResult
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 from pipeline.provenance import Repeat, repeat
 from pipeline.scenes import data_set_scene, phantom_scene, render_options
+from pipeline.schedule import ENGINES
 from pipeline.sweeps import count_variants
 
 app = typer.Typer(
@@ -61,7 +63,7 @@ def run(
     output: Annotated[Path, typer.Option("--output", help="results go to OUTPUT/<id>")] = Path("ish-output"),
     reference: Annotated[Path | None, typer.Option("--reference", help="a reference folder")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value")] = None,
-    scheduler: Annotated[str, typer.Option(help="threads or processes")] = "threads",
+    scheduler: Annotated[str, typer.Option(help=", ".join(ENGINES))] = "threads",
     workers: Annotated[int, typer.Option(min=1, help="default: the machine's cores")] = os.cpu_count() or 1,
     force: Annotated[bool, typer.Option(help="recompute everything")] = False,
     from_stage: Annotated[str | None, typer.Option("--from", help="recompute this stage and after")] = None,
@@ -76,6 +78,9 @@ def run(
     memory: Annotated[
         str | None, typer.Option(help="what tasks may take together, such as 6GB; default: 80 %")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="with --scheduler distributed: a scheduler that runs already")
+    ] = None,
     yes: Annotated[bool, typer.Option(help="do not ask before a large sweep")] = False,
     json: Json = False,
 ) -> None:
@@ -84,6 +89,7 @@ def run(
     for difference in plan.differences:
         say(f"warning: not as in {config_from}: {difference}")
     options = RunOptions(scheduler, workers, force, from_stage, parse_shard(shard), wait, memory)
+    options = replace(options, address=address, cluster=experiment.cluster)
     compared: list[Path] = []
     with ending_well(output), Progress(quiet=json) as progress:
         if experiment.sweep:

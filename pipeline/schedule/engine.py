@@ -7,20 +7,24 @@ engines give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dask
 from dask.callbacks import Callback
 
+from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError
 from pipeline.jobs import SeriesJob
+from pipeline.schedule.cluster import check_slurm, connected, run_on_cluster
 from pipeline.schedule.graph import build_graphs, describe, split_key, stage_of
 from pipeline.schedule.memory import budget_mb, needs
 from pipeline.schedule.pool import Pool
 from pipeline.store.run import Receipt
 
-ENGINES = ("threads", "processes")
+LOCAL = ("threads", "processes")
+CLUSTERS = ("distributed", "slurm")
+ENGINES = LOCAL + CLUSTERS
 GRACE_S = 5.0  # that running tasks get to end well when the run is told to stop
 
 
@@ -29,11 +33,14 @@ class Engine:
     """Where and how a batch runs; nothing here changes a number.
 
     `memory` bounds what the tasks of this machine take together, such as 6GB; None: 80 % of what there is.
+    `address` is that of a running Dask scheduler; `cluster` how SLURM is asked for jobs.
     """
 
     name: str = "threads"
     workers: int = 2
     memory: str | None = None
+    address: str | None = None
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,22 @@ def run_jobs(
     the receipts of each job, by task
     """
     check_engine(engine)
-    return _run_here(jobs, engine, listener)
+    if engine.name in LOCAL:
+        return _run_here(jobs, engine, listener)
+    if not jobs:
+        return []
+    with connected(engine.name, engine.workers, engine.address, engine.cluster) as client:
+        return run_on_cluster(client, jobs, lambda *what: listener(Event(*what)))
 
 
 def check_engine(engine: Engine) -> None:
     """Raise ConfigError where an engine cannot be."""
     if engine.name not in ENGINES:
         raise ConfigError(f"--scheduler {engine.name}: expected one of {', '.join(ENGINES)}")
+    if engine.address is not None and engine.name != "distributed":
+        raise ConfigError(f"--address {engine.address}: goes with --scheduler distributed, got {engine.name}")
+    if engine.name == "slurm":
+        check_slurm()
     budget_mb(engine.memory)
 
 

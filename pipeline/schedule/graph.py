@@ -22,34 +22,35 @@ SEPARATOR = "@"  # between the task and the number of its series in a key
 Graphs = list[dict[str, Delayed]]
 
 
-def build_graphs(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None) -> Graphs:
+def build_graphs(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None, run: str = "") -> Graphs:
     """Return one lazy receipt a task, by task name, for every series.
 
     Parameters
     ----------
     lost : why tasks, by key, are given up instead of run
+    run : keeps the keys of runs apart that share a scheduler
     """
     graphs: Graphs = []
     numbers = {job.run.path: number for number, job in enumerate(jobs)}
     for number, job in enumerate(jobs):
         leaders = {stage: graphs[numbers[run.path]] for stage, run in job.shared.items()}
-        graphs.append(_graph(job, number, leaders, lost or {}))
+        graphs.append(_graph(job, f"{number}{SEPARATOR}{run}" if run else str(number), leaders, lost or {}))
     return graphs
 
 
 def _graph(
-    job: SeriesJob, number: int, leaders: Mapping[str, dict[str, Delayed]], lost: Mapping[str, str]
+    job: SeriesJob, ending: str, leaders: Mapping[str, dict[str, Delayed]], lost: Mapping[str, str]
 ) -> dict[str, Delayed]:
     """Return the tasks of a series; a task that it shares waits for that of the series it shares with."""
-    lazy_job = delayed(job, name=f"job{SEPARATOR}{number}", traverse=False)
+    lazy_job = delayed(job, name=f"job{SEPARATOR}{ending}", traverse=False)
     code = code_digest()
     tasks: dict[str, Delayed] = {}
     for step in STEPS:
         for section in job.sections if step.scope == "section" else (None,):
             name = task_name(step, section)
             before = {n: task for n, task in tasks.items() if stage_of(n) in step.after}
-            key = f"{name}{SEPARATOR}{number}"
-            why = lost.get(key, "")
+            key = f"{name}{SEPARATOR}{ending}"
+            why = lost.get(key_without_run(key), "")
             first = leaders[step.name].get(name) if step.name in leaders else None
             where = (step.name, None if section is None else section.section_number, code, why)
             tasks[name] = delayed(_run, pure=False, traverse=False)(
@@ -100,8 +101,18 @@ def split_key(key: str) -> tuple[str, int]:
     >>> split_key("detect-00070@3"), split_key("job@3")
     (('detect-00070', 3), ('', 3))
     """
-    task, _, number = str(key).rpartition(SEPARATOR)
+    task, _, rest = str(key).partition(SEPARATOR)
+    number = rest.partition(SEPARATOR)[0]
     return ("", int(number)) if task == "job" else (task, int(number) if number.isdigit() else -1)
+
+
+def key_without_run(key: str) -> str:
+    """Return a key as it is in every run.
+
+    >>> key_without_run("grid@3@1f2e"), key_without_run("grid@3")
+    ('grid@3', 'grid@3')
+    """
+    return SEPARATOR.join(key.split(SEPARATOR)[:2])
 
 
 def steps_from(name: str) -> frozenset[str]:

@@ -1,0 +1,211 @@
+"""The graph of a batch on a cluster: a local one of processes, one at an address, or jobs of SLURM."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import dask
+from distributed import Client, KilledWorker, LocalCluster, as_completed, futures_of
+
+from pipeline.config import ClusterConfig
+from pipeline.errors import ConfigError, DataError
+from pipeline.jobs import SeriesJob
+from pipeline.schedule.graph import build_graphs, describe, key_without_run
+from pipeline.store.run import Receipt
+from pipeline.tasks import code_digest
+
+try:
+    from dask_jobqueue import SLURMCluster
+except ImportError:  # an optional extra
+    SLURMCluster = None
+
+CONNECT_S = 10.0
+CLOSE_S = 3.0
+LOOK_S = 2.0  # from one look at what runs where to the next
+SETTINGS = {
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.scheduler.allowed-failures": 3,  # workers that a task may lose before it is given up
+    "distributed.worker.memory.target": False,  # receipts are small: there is nothing to spill
+    "distributed.worker.memory.spill": False,
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+}
+LOST = "its worker died again and again: too little memory for this section?"
+
+Hear = Callable[[str, str, Receipt | None, str], None]
+
+
+def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> list[dict[str, Receipt]]:
+    """Run the graph of all jobs on a cluster; what its workers die of is recorded and the rest goes on.
+
+    Parameters
+    ----------
+    hear : (series, task, receipt or None, where)    called as tasks start and end
+    """
+    lost: dict[str, str] = {}
+    while True:
+        receipts, killers = _round(client, jobs, lost, hear)
+        if not killers:
+            return [{name: receipts[n, name] for name in graph} for n, graph in enumerate(build_graphs(jobs))]
+        lost |= dict.fromkeys(killers, LOST)
+
+
+def _round(
+    client: Client, jobs: Sequence[SeriesJob], lost: dict[str, str], hear: Hear
+) -> tuple[dict[tuple[int, str], Receipt], set[str]]:
+    """Submit the graph once; return the receipts by series and task, and the tasks that killed workers."""
+    graphs = build_graphs(jobs, lost, run=uuid.uuid4().hex[:8])
+    lazy = {task.key: (n, name) for n, graph in enumerate(graphs) for name, task in graph.items()}
+    futures = futures_of(client.persist([t for g in graphs for t in g.values()], optimize_graph=False))
+    receipts: dict[tuple[int, str], Receipt] = {}
+    killers: set[str] = set()
+    watch = _Watch(client, jobs, hear)
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            if future.status == "finished":
+                receipt = receipts[lazy[future.key]] = future.result()
+                hear(*describe(jobs, future.key), receipt, receipt.where)
+            else:
+                killers.add(_killer(future))
+            watch.look()
+    except BaseException:
+        with suppress(Exception):
+            client.cancel(futures)
+        raise
+    return receipts, killers
+
+
+def _killer(future: Any) -> str:
+    """Return the key of the task that a future was lost to; raise where something else has failed."""
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, KilledWorker):
+        return key_without_run(str(error.args[0]))
+    why = f"{type(error).__name__}: {error}" if error else "the scheduler has gone"
+    raise DataError(f"{future.key}: {why}; what is finished is kept: the same command again goes on")
+
+
+class _Watch:
+    """Asks the scheduler now and then what runs where, and tells what is new."""
+
+    def __init__(self, client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> None:
+        self.client, self.jobs, self.hear = client, jobs, hear
+        self.known: set[str] = set()
+        self.last = 0.0
+
+    def look(self) -> None:
+        """Ask, where it is time to."""
+        if time.monotonic() - self.last < LOOK_S:
+            return
+        self.last = time.monotonic()
+        for worker, keys in self.client.processing().items():
+            for key in set(map(str, keys)) - self.known:
+                self.known.add(key)
+                series, task = describe(self.jobs, key)
+                if task:
+                    self.hear(series, task, None, worker)
+
+
+@contextmanager
+def connected(name: str, workers: int, address: str | None, site: ClusterConfig) -> Iterator[Client]:
+    """Yield a client of the cluster that is meant; what was started for it ends with the block.
+
+    Raises
+    ------
+    ConfigError
+        a scheduler that does not answer, a SLURM that is not there, workers with another code.
+    """
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with dask.config.set(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="distributed|dask_jobqueue")
+        cluster = _cluster(name, workers, address, site)
+        client = None
+        try:
+            client = _client(address if cluster is None else cluster)
+            with suppress(TimeoutError):  # those that come later are asked by their tasks
+                client.wait_for_workers(1, timeout=CONNECT_S)
+            _check_workers(client)
+            yield client
+        finally:
+            if client is not None:
+                with suppress(Exception):
+                    client.close(timeout=CLOSE_S)
+            if cluster is not None:
+                with suppress(Exception):
+                    cluster.close(timeout=CLOSE_S)
+
+
+def _client(where: Any) -> Client:
+    try:
+        return Client(where, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise ConfigError(
+            f"--address {where}: expected a Dask scheduler such as tcp://host:8786, got no answer ({text})"
+        ) from None
+
+
+def _cluster(name: str, workers: int, address: str | None, site: ClusterConfig) -> Any:
+    if address is not None:
+        return None
+    if name == "slurm":
+        return _slurm(workers, site)
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    )
+
+
+def _slurm(workers: int, site: ClusterConfig) -> Any:
+    check_slurm()
+    host = {key: value for key, value in (("host", site.host), ("interface", site.interface)) if value}
+    cluster = SLURMCluster(
+        queue=site.queue,
+        account=site.account,
+        cores=site.cores,
+        memory=site.memory,
+        processes=site.processes,
+        walltime=site.walltime,
+        interface=site.interface,
+        local_directory=str(site.local_directory) if site.local_directory else None,
+        log_directory=str(site.log_directory) if site.log_directory else None,
+        job_extra_directives=list(site.job_extra),
+        job_script_prologue=list(site.prologue),
+        python=site.python or sys.executable,
+        scheduler_options={**host, "dashboard_address": None},
+    )
+    jobs = math.ceil(workers / site.processes)
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="5s")  # a job that ends is asked for anew
+    return cluster
+
+
+def check_slurm() -> None:
+    """Raise ConfigError where no jobs can be submitted from here."""
+    if SLURMCluster is None:
+        raise ConfigError("--scheduler slurm: needs dask-jobqueue: pip install 'ish-pipeline[slurm]'")
+    if shutil.which("sbatch") is None:
+        raise ConfigError(
+            "--scheduler slurm: found no sbatch here; run where jobs can be submitted, or choose processes"
+        )
+
+
+def _check_workers(client: Client) -> None:
+    """Refuse workers that cannot run this code."""
+    try:
+        codes = client.run(code_digest)
+    except Exception as error:
+        raise ConfigError(
+            f"a worker cannot run ish-pipeline: {type(error).__name__}: {error}; install it there"
+        ) from None
+    for worker, code in codes.items():
+        if code != code_digest():
+            raise ConfigError(
+                f"worker {worker}: expected the ish-pipeline of this run (code {code_digest()}), got another"
+                f" (code {code}); install one version on all"
+            )

@@ -1,0 +1,217 @@
+"""The same batch on clusters: a real Dask scheduler with real workers, and a real SLURM."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import CONFIG, GIVEN, ID, Ish, digests
+
+from pipeline.schedule import cluster
+
+COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
+START_SLURM = Path(__file__).parent / "start_slurm.sh"
+
+
+def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def start(*words: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environment or {}),
+    )
+
+
+def worker(scheduler_file: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """Start a worker of a scheduler."""
+    words = ("--scheduler-file", str(scheduler_file), "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", "worker", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=scheduler_file.parent,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """Address of a Dask scheduler, and its two workers."""
+    found = tmp_path / "scheduler.json"
+    dask = (sys.executable, "-m", "dask")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    head = subprocess.Popen(
+        [
+            *dask,
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(found),
+        ],
+        **quiet,  # type: ignore[call-overload]
+    )
+    wait_for(lambda: found.exists() and found.read_text().rstrip().endswith("}"))
+    workers = [worker(found) for _ in range(2)]
+    address = found.read_text().partition('"address": "')[2].partition('"')[0]
+    yield address, workers
+    for process in (*workers, head):
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(
+    scheduler: tuple[str, list[subprocess.Popen[bytes]]], rendered: Path, finished: Path, tmp_path: Path
+) -> None:
+    address, workers = scheduler
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    process = start(*words, "--scheduler", "distributed", "--address", address)
+    wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
+    workers[0].send_signal(signal.SIGKILL)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    assert digests(tmp_path / "out" / ID) == digests(finished)
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine(rendered: Path, finished: Path, tmp_path: Path) -> None:
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN)
+    process = start(*words, "--scheduler", "distributed", "--workers", 2)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert digests(tmp_path / ID) == digests(finished)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("distributed", "--address", "tcp://127.0.0.1:9"),
+            "expected a Dask scheduler such as tcp://host:8786",
+        ),
+        (("distributed", "--address", "nonsense://x"), "expected a Dask scheduler"),
+        (("threads", "--address", "tcp://127.0.0.1:9"), "goes with --scheduler distributed"),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_said(
+    rendered: Path, tmp_path: Path, words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch,
+    ish: Ish, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cluster, "CONNECT_S", 1.0)
+    run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN, "--scheduler", *words)
+    assert ish(*run) == 2
+    said = capfd.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [("sbatch", "found no sbatch"), ("extra", r"ish-pipeline[slurm]")]
+)
+def test_where_slurm_is_not_there_it_is_said(
+    rendered: Path, tmp_path: Path, missing: str, message: str, monkeypatch: pytest.MonkeyPatch, ish: Ish,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if missing == "extra":
+        monkeypatch.setattr(cluster, "SLURMCluster", None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    run = (
+        "run",
+        CONFIG,
+        "--input",
+        rendered / "series",
+        "--output",
+        tmp_path,
+        *GIVEN,
+        "--scheduler",
+        "slurm",
+    )
+    assert ish(*run) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_workers_of_another_version_are_refused(
+    scheduler: tuple[str, list[subprocess.Popen[bytes]]], rendered: Path, tmp_path: Path, ish: Ish,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for process in scheduler[1]:
+        process.kill()
+    other = Path(shutil.copytree(Path(cluster.__file__).parents[1], tmp_path / "other" / "pipeline"))
+    with (other / "errors.py").open("a") as file:
+        file.write("# another version\n")
+    scheduler[1].append(worker(tmp_path / "scheduler.json", PYTHONPATH=str(other.parent)))
+    run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    assert ish(*run, "--scheduler", "distributed", "--address", scheduler[0]) == 2
+    assert "install one version on all" in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which SLURM's commands reach a SLURM of this one machine."""
+    for name in ("slurmctld", "slurmd", "munged", "sbatch"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed here: apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("a SLURM of one's own is started as root")
+    folder = Path("/tmp") / f"ish-slurm-{os.getpid()}"  # short: a socket's path has 108 characters
+    started = subprocess.run([START_SLURM, folder], capture_output=True, text=True, check=False, timeout=120)
+    if started.returncode:
+        pytest.skip(f"SLURM cannot be started here: {started.stderr.strip().splitlines()[-1:]}")
+    yield {"SLURM_CONF": str(folder / "slurm.conf")}
+    subprocess.run([START_SLURM, folder, "stop"], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def jobs_of(environment: dict[str, str]) -> list[str]:
+    """Return the ids of the jobs that run."""
+    words = ["squeue", "-h", "-t", "RUNNING", "-o", "%i"]
+    return subprocess.run(
+        words, env=os.environ | environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
+    slurm: dict[str, str], rendered: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "cluster: {cores: 1, memory: 700MB, walltime: '00:10:00', host: 127.0.0.1,"
+        f" log_directory: {tmp_path}, local_directory: {tmp_path}}}\n"
+    )
+    words = (
+        "run",
+        tmp_path / "site.yaml",
+        "--input",
+        rendered / "series",
+        "--output",
+        tmp_path / "out",
+        *GIVEN,
+    )
+    process = start(*words, "--scheduler", "slurm", "--workers", 2, environment=slurm)
+    wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
+    running = jobs_of(slurm)
+    assert running, process.communicate()[1]
+    subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    assert digests(tmp_path / "out" / ID) == digests(finished)
+    wait_for(lambda: not jobs_of(slurm))  # nothing is left behind
