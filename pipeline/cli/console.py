@@ -23,9 +23,8 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
-        table.add_column(
-            str(name), justify="right" if isinstance(rows[0][name], int | float) else "left", overflow="fold"
-        )
+        number = isinstance(rows[0][name], int | float)  # never broken over two lines
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     OUT.print(table)

@@ -22,7 +22,7 @@ SHORT = {
     "target_mean": "target",
     "contrast_mean": "contrast",
     "target_voxels": "target n",
-    "contrast_voxels": "contrast n",
+    "contrast_voxels": "contr. n",
     "contrast_zero": "zero",
 }  # a table has 80 characters to a line
 
@@ -127,12 +127,15 @@ def _answer(found: SearchResult, as_csv: bool, as_json: bool) -> None:
     elif not rows:
         say("no experiment: none lies within the thresholds and has data there")
     else:
-        show([{SHORT.get(name, name): _cell(value) for name, value in row.items()} for row in rows], False)
+        told = [name for name in found.columns if name != "contrast_zero" or found.columns[name].any()]
+        show([{SHORT.get(name, name): _cell(row[name]) for name in told} for row in rows], False)
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else ""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")  # --csv and --json have all digits
     return "" if value is None else value
 
 
