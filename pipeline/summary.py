@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -43,11 +44,17 @@ def section_summary(
         "status": status,
         "flags": list(messages),
         "quality": {
-            **{k: measure.facts[k] for k in ("factor", "stored_px", "rectangle_px", "context") if measure.ok},
+            **(_measured(measure.facts) if measure.ok else {}),
             **(detect.facts if detect.ok else {}),
             **aligned.get("measures", {}),
         },
     }
+
+
+def _measured(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured of a section, without the outlines that only the detector needs."""
+    context = {k: v for k, v in facts["context"].items() if k != "tissue_outlines_um"}
+    return {**{k: facts[k] for k in ("factor", "stored_px", "rectangle_px")}, "context": context}
 
 
 def series_messages(upstream: Upstream) -> list[str]:
