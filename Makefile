@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 EXPERIMENTS ?= 25000
 
-.PHONY: help setup demo demo-given test test-slow bench bench-align bench-search lint types lock clean
+.PHONY: help setup demo demo-given test test-slow faults bench-batch bench bench-align bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -36,6 +36,12 @@ test-slow: $(READY)  ## the slow families
 
 bench: $(READY)  ## ratios against what most people write, and against merely reading the files
 	$(BIN)/python workflows/benchmark.py
+
+faults: $(READY)  ## runs that are killed, starved and lied to, again and again
+	$(BIN)/python -m pytest -m "faults" tests/test_faults.py
+
+bench-batch: $(READY)  ## 40 small series: two workers against one, overhead, memory
+	$(BIN)/python workflows/bench_batch.py bench-output
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
 	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, digests
+from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
@@ -58,7 +60,8 @@ def test_killed_in_the_middle(rendered: Path, finished: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(20))
 def test_killed_at_random_moments(moment: int, rendered: Path, finished: Path, tmp_path: Path) -> None:
     """From before the first task to while the last ones run."""
     drawn = random.Random(moment)
@@ -66,6 +69,107 @@ def test_killed_at_random_moments(moment: int, rendered: Path, finished: Path, t
     _killed_then_run_again(rendered, finished, tmp_path / "out", tasks, drawn.uniform(0.0, 0.4))
 
 
+def _workers_of(process: int) -> list[int]:
+    """Return the worker processes of a run; its resource tracker is none."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def _receipts(run: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (run / "receipts").glob("*.json")}
+
+
+def _worker_killed(rendered: Path, finished: Path, output: Path, moment: random.Random) -> None:
+    """Kill a worker at a moment: the run itself ends well, and leaves nothing to do."""
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", output, *GIVEN)
+    process = _start(*words, "--scheduler", "processes", "--workers", "2")
+    deadline = time.monotonic() + 60
+    while len(_workers_of(process.pid)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(moment.uniform(0.0, 6.0))
+    workers = _workers_of(process.pid)
+    if workers:  # else the run was faster
+        os.kill(moment.choice(workers), signal.SIGKILL)
+    said = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, said
+    assert digests(output / ID) == digests(finished)
+    before = _receipts(output / ID)
+    again = _start(*words)
+    said = again.communicate(timeout=240)[1]
+    assert again.returncode == 0, said
+    assert _receipts(output / ID) == before
+    assert not list(output.rglob(".unfinished-*"))
+
+
+def test_a_worker_killed_costs_nothing_but_time(rendered: Path, finished: Path, tmp_path: Path) -> None:
+    _worker_killed(rendered, finished, tmp_path / "out", random.Random(2))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(20))
+def test_a_worker_killed_at_random_moments(
+    moment: int, rendered: Path, finished: Path, tmp_path: Path
+) -> None:
+    _worker_killed(rendered, finished, tmp_path / "out", random.Random(100 + moment))
+
+
+@pytest.mark.faults
+def test_a_file_replaced_in_the_middle(rendered: Path, finished: Path, tmp_path: Path) -> None:
+    """The section is left out, never taken for what it was; with the file back, all is as ever."""
+    series = Path(shutil.copytree(rendered / "series", tmp_path / "series"))
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN, "--workers", "1")
+    process = _start(*words)
+    run = tmp_path / "out" / ID
+    deadline = time.monotonic() + 60
+    while not list(run.glob("receipts/measure-*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    for image in series.glob("*.jpg"):
+        (tmp_path / "garbage").write_bytes(b"garbage")
+        os.replace(tmp_path / "garbage", image)
+    said = process.communicate(timeout=240)[1]
+    assert "Traceback" not in said
+    assert "failed" in said
+    for image in series.glob("*.jpg"):
+        shutil.copy2(rendered / "series" / image.name, image)
+    again = _start(*words)
+    said = again.communicate(timeout=240)[1]
+    assert again.returncode == 0, said
+    assert digests(run) == digests(finished)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("after", [1, 9])
+def test_rights_lost_in_the_middle(
+    after: int, rendered: Path, finished: Path, tmp_path: Path, ish: Ish, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Root may write anywhere, so that the lost right is played: nothing more can be put in place."""
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN)
+    true, calls = os.replace, iter(range(10**9))
+
+    def refused(source: object, target: object) -> None:
+        if next(calls) >= after:
+            raise PermissionError(13, "Permission denied", str(target))
+        true(source, target)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.atomic.os.replace", refused)
+        assert ish(*words) == 1
+    said = capfd.readouterr().err
+    assert "cannot be written: Permission denied" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob(".unfinished-*"))
+    assert ish(*words) == 0
+    assert digests(tmp_path / ID) == digests(finished)
+
+
+@pytest.mark.faults
 def test_a_full_disk_is_said_and_the_next_run_ends_well(
     rendered: Path, finished: Path, tmp_path: Path
 ) -> None:

@@ -112,7 +112,8 @@ class _Ears(Callback):  # type: ignore[misc]
 
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
     graphs = [list(graph.values()) for graph in build_graphs(jobs)]
-    pool = Pool(engine.name, engine.workers, budget_mb(engine.memory), needs(jobs))
+    budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
+    pool = Pool(engine.name, engine.workers, budget, needs(jobs))
     options: dict[str, Any] = {"scheduler": engine.name, "pool": pool, "num_workers": engine.workers}
     try:
         with _Ears(jobs, listener):

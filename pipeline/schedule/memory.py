@@ -11,21 +11,23 @@ from pipeline.jobs import SeriesJob
 from pipeline.schedule.graph import split_key, stage_of
 
 SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take
-BYTES_PER_PIXEL = {"measure": 8.0, "detect": 24.0}  # stored pixels; see workflows/bench_batch.py
-SERIES_MB = 400.0  # a task of a whole series works on reduced images and 200 um grids
+# Measured on a section of 170 million values: 1 and 2.9 bytes a value; what a codec holds comes on top.
+BYTES_PER_VALUE = {"measure": 2.0, "detect": 5.0}
+SERIES_MB = 1000.0  # a reference of 25 um has 300 MB, and a task keeps two resolutions
 BASE_MB = 60.0
+WORKER_MB = 370.0  # of a process that has done nothing yet but import its libraries
 MB = 1024.0**2
 UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}
 
 
-def budget_mb(asked: str | None) -> float:
-    """Return how many MB the tasks of this machine may take together.
+def budget_mb(asked: str | None, processes: int = 0) -> float:
+    """Return how many MB the tasks of this machine may take together, beside worker processes.
 
     >>> budget_mb("6GB")
     6144.0
     """
     if asked is None:
-        return SHARE * float(distributed.system.memory_limit()) / MB
+        return SHARE * float(distributed.system.memory_limit()) / MB - WORKER_MB * processes
     text = asked.strip().upper()
     number = text.rstrip("BGMT")
     try:
@@ -34,12 +36,12 @@ def budget_mb(asked: str | None) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise ConfigError(f"--memory {asked}: expected an amount such as 6GB or 800MB")
-    return value
+    return value - WORKER_MB * processes
 
 
 def need_mb(job: SeriesJob, task: str) -> float:
     """Return about how many MB a task needs at its peak."""
-    factor = BYTES_PER_PIXEL.get(stage_of(task))
+    factor = BYTES_PER_VALUE.get(stage_of(task))
     if factor is None:
         return SERIES_MB
     return BASE_MB + factor * job.pixels.get(int(task.rpartition("-")[2]), 0) / MB
