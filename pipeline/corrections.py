@@ -61,7 +61,7 @@ def read_corrections(
     if not kept:
         raise ConfigError(
             f"alignment.configuration.corrections: {path} places none of the {len(images)} sections of the"
-            " series; section numbers come from `_sN` in a slice's filename, else from its nr"
+            " series; a slice belongs to the image of its filename, else to the section of its nr"
         )
     return kept
 
@@ -69,13 +69,16 @@ def read_corrections(
 def _read(path: Path, images: dict[int, SectionImage], data_set: SectionDataSet) -> dict[int, Correction]:
     document = {} if path.suffix == ".xml" else _json(path)
     if is_quicknii(document):
-        pieces = [p for p in parse_quicknii(document, str(path)) if p.section_number in images]
+        by_name = {i.path.stem.lower(): n for n, i in images.items() if i.path is not None}
         found = {}
-        for piece in pieces:
-            image = images[piece.section_number]
+        for piece in parse_quicknii(document, str(path)):
+            number = by_name.get(Path(piece.filename).stem.lower(), piece.section_number)
+            if number not in images:
+                continue
+            image = images[number]
             scale = np.array([image.width_px / piece.size[0], image.height_px / piece.size[1]])
             plane = piece.to_reference @ np.diag([*(1.0 / scale), 1.0])
-            found[piece.section_number] = _correction(image, plane, piece.markers * np.tile(scale, 2))
+            found[number] = _correction(image, plane, piece.markers * np.tile(scale, 2))
         return found
     alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else parse_alignment(document)
     if alignment is None:
@@ -116,13 +119,13 @@ def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
 
 
 def quicknii_slice(
-    section: SectionAlignment, image: SectionImage, space: Alignment3d, data_set: SectionDataSet
+    section: SectionAlignment, image: SectionImage, space: Alignment3d, z_um: float, filename: str
 ) -> Slice:
     """Return a section as QuickNII has it: its plane, and its bend within the plane as markers."""
-    number = image.section_number
-    plane = plane_of(section, space, data_set.z_um(number))
+    plane = plane_of(section, space, z_um)
     size = (float(image.width_px), float(image.height_px))
-    return Slice(number, size, plane, markers_of(section, size, image.resolution_um))
+    markers = markers_of(section, size, image.resolution_um)
+    return Slice(image.section_number, size, plane, markers, filename)
 
 
 def plane_of(section: SectionAlignment, space: Alignment3d, z_um: float) -> Float64:

@@ -136,10 +136,13 @@ def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
     alignment = read_placement(run)
     data_set = read_data_set(run)
     images = {image.section_number: image for image in data_set.section_images}
-    slices = [
-        quicknii_slice(section, images[section.alignment2d.section_number], alignment.alignment3d, data_set)
-        for section in alignment.sections
-    ]
+    documents = read_json(run.require("section_data_set.json"))["section_images"]
+    files = {int(d["section_number"]): str(d.get("file") or "") for d in documents}
+    slices = []
+    for section in alignment.sections:
+        number = section.alignment2d.section_number
+        z_um = data_set.z_um(number)
+        slices.append(quicknii_slice(section, images[number], alignment.alignment3d, z_um, files[number]))
     path = folder / "quicknii.json"
     write_quicknii(path, run.path.name, slices)
     return [path]

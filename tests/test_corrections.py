@@ -17,6 +17,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.exports import export, read_data_set
 from pipeline.formats.alignment_json import read_alignment, write_alignment
 from pipeline.formats.quicknii import TARGET_VOXELS, Slice, anchoring_of, parse_quicknii, to_reference_of
+from pipeline.formats.series import read_series
+from pipeline.loading import probe_any
 from pipeline.model import Deformation, SectionAlignment, SeriesAlignment
 from pipeline.opening import read_placement
 from pipeline.registration.corrections import Correction, marker_shift, placed
@@ -66,8 +68,7 @@ def test_reduced_pictures_and_their_numbers_are_understood(run: Path, tmp_path: 
     path = export(run, "quicknii", tmp_path / "out").files[0]
     document = json.loads(path.read_text())
     for piece in document["slices"]:
-        piece["filename"] = f"pic_s{piece['nr']:03d}_x.jpg"
-        piece["nr"] = 999
+        piece["filename"] = f"pic_s{piece.pop('nr'):03d}_x.jpg"
         piece["width"], piece["height"] = piece["width"] / 4, piece["height"] / 4
     small = tmp_path / "small.json"
     small.write_text(json.dumps(document))
@@ -77,6 +78,22 @@ def test_reduced_pictures_and_their_numbers_are_understood(run: Path, tmp_path: 
     assert len(found) == 6
     for number in found:
         np.testing.assert_allclose(found[number].to_reference, expected[number].to_reference, atol=1e-6)
+
+
+def test_the_image_of_a_slice_decides_before_its_number(rendered: Path, run: Path, tmp_path: Path) -> None:
+    """DeepSlice counts pictures where their names hold no number."""
+    path = export(run, "quicknii", tmp_path / "out").files[0]
+    data_set = read_series(rendered / "series", probe_any).data_set
+    expected = read_corrections(path, data_set)
+    document = json.loads(path.read_text())
+    for count, piece in enumerate(document["slices"]):
+        piece["filename"] = str(Path(piece["filename"]).with_suffix(".png"))
+        piece["nr"] = count + 1
+    path.write_text(json.dumps(document))
+    found = read_corrections(path, data_set)
+    assert found.keys() == expected.keys() == {i.section_number for i in data_set.section_images}
+    for number in found:
+        np.testing.assert_allclose(found[number].to_reference, expected[number].to_reference)
 
 
 def test_bends_leave_as_markers_and_come_back(run: Path, tmp_path: Path) -> None:

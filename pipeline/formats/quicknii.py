@@ -95,7 +95,7 @@ def write_quicknii(path: Path, name: str, slices: Sequence[Slice]) -> None:
 def _document(piece: Slice) -> dict[str, Any]:
     w, h = piece.size
     document: dict[str, Any] = {
-        "filename": piece.filename or f"section_s{piece.section_number:04d}",
+        "filename": piece.filename or f"section_s{piece.section_number:04d}.png",
         "nr": piece.section_number,
         "width": round(w),
         "height": round(h),
@@ -132,7 +132,7 @@ def parse_quicknii(document: Mapping[str, Any], where: str) -> tuple[Slice, ...]
 def _slice(item: Mapping[str, Any], where: str) -> Slice:
     name = str(item.get("filename") or "")
     found = NUMBER.search(Path(name).stem)
-    number = int(found.group(1)) if found else item.get("nr")
+    number = int(found.group(1)) if item.get("nr") is None and found else item.get("nr")
     try:
         section_number = int(number)  # type: ignore[arg-type]
         anchoring = [float(n) for n in item["anchoring"]]
