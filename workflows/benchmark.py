@@ -22,13 +22,15 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-from bench import gridding, searching, unionizing  # noqa: E402
+from bench import detector, gridding, job, searching, unionizing  # noqa: E402
 from bench.timing import Row, machine_facts, table  # noqa: E402
 
 FAMILIES: dict[str, Callable[[int], list[Row]]] = {
+    "detector": detector.rows,
     "gridding": gridding.rows,
     "unionize": unionizing.rows,
     "search": searching.rows,
+    "job": job.rows,
 }
 
 

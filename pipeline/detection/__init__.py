@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
+from pipeline.detection.chromogen import Chromogen
 from pipeline.detection.context import Artifact, SectionContext, pool_contexts
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.detection.region import scan_rectangle, valid_region
@@ -58,7 +59,7 @@ class Detector(Protocol):
         """Return the expressing pixels, (H, W) bool, of pixels (H, W[, 3]) uint8."""
 
 
-DETECTORS: dict[str, Any] = {detector.name: detector for detector in (Adaptive, Global, Otsu)}
+DETECTORS: dict[str, Any] = {detector.name: detector for detector in (Adaptive, Chromogen, Global, Otsu)}
 
 
 def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,20 +67,16 @@ def duel(
     return median(a for a, _ in times), median(b for _, b in times), median(b / a for a, b in times)
 
 
-def fresh_peak_mb(function: Callable[..., object], *arguments: Any) -> float:
-    """Return by how much a call raises the peak memory of a fresh process, MB.
-
-    `function` runs once on nothing before, as ``function()``, where it takes no argument to do so: what
-    a first call loads is not what the call needs.
-    """
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return float(pool.apply(_peak, (function, arguments)))
+def fresh(function: Callable[[], float]) -> float:
+    """Return what a function of a module gives in a process of its own, where nothing was loaded before."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return float(pool.apply(function))
 
 
-def _peak(function: Callable[..., object], arguments: Sequence[Any]) -> float:
-    function(*arguments)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mb() -> float:
+    """Return the peak memory of this process, MB; what getrusage says begins with that of its parent."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def machine_facts() -> dict[str, Any]:
