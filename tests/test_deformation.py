@@ -13,6 +13,7 @@ from pipeline.errors import AlignmentError, MissingResultError
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.model import Alignment2d, Alignment3d, Deformation, SectionAlignment, SeriesAlignment
 from pipeline.opening import open_alignment, read_placement
+from pipeline.report.frames import Thumbnail, reference_points
 from pipeline.store.run import RunFolder, write_json
 
 TO_VOLUME = affine.compose(affine.rigid2d(20.0, (-300.0, 900.0)), affine.scaling((2.0, 2.0)))
@@ -123,6 +124,16 @@ def test_a_run_finds_its_deformations_by_itself(tmp_path: Path) -> None:
     found = sync.image_to_reference(open_alignment(tmp_path), 16, points)
     expected = sync.image_to_reference(sync.geometry_of(1, 25.0, series()), 16, points)
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_the_pages_outlines_lie_where_sync_puts_them() -> None:
+    section = series().sections[1]
+    pixels = np.zeros((12, 16), np.uint8)
+    thumbnail = Thumbnail(pixels, pixels == 0, reduce=25, factor=4, resolution_um=1.0)
+    drawn = reference_points(thumbnail, section, series().alignment3d, 400.0)
+    at = affine.apply(thumbnail.to_section, [[7.0, 5.0]])
+    geometry = sync.geometry_of(1, 25.0, series())
+    np.testing.assert_allclose(drawn[5, 7], sync.image_to_reference(geometry, 16, at)[0], atol=1e-9)
 
 
 def test_what_is_no_deformation_is_refused() -> None:
