@@ -27,6 +27,8 @@ def test_expression_is_valid_ome_zarr_and_comes_back(tmp_path: Path, shape: tupl
     run, expression = RunFolder(tmp_path), _expression(shape)
     run.write_expression(70, expression, 4.196, "abc")
     np.testing.assert_array_equal(run.read_expression(70), expression)
+    part = np.s_[600:1900, 5:20]
+    np.testing.assert_array_equal(run.read_expression(70, part=part), expression[part])
     group = zarr.open_group(tmp_path / "expression.zarr" / "70", mode="r")
     image = Image.from_zarr(group)
     scale = image.ome_attributes.multiscales[0].datasets[0].coordinateTransformations[0]

@@ -104,7 +104,7 @@ def _stored_px(section: Section) -> tuple[int, int]:
 
 def crop(contents: RunContents, section: Section, window: Window, budget: int, *, with_source: bool) -> Crop:
     """Cut mask and source of a section at one place; the two pictures take about `budget` bytes."""
-    mask = _cut(contents.run.read_expression(section.number), window)
+    mask = contents.run.read_expression(section.number, part=_part(window))
     source: Panel[str] = Panel(
         None,
         f"a page reads {SOURCE_PIXELS // 1_000_000} megapixels of sources, flagged sections and strongest"
@@ -118,7 +118,11 @@ def crop(contents: RunContents, section: Section, window: Window, budget: int, *
 
 
 def _cut(pixels: UInt8, window: Window) -> UInt8:
-    return pixels[window.y : window.y + window.height, window.x : window.x + window.width]
+    return pixels[_part(window)]
+
+
+def _part(window: Window) -> tuple[slice, slice]:
+    return slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
 
 
 def _source(contents: RunContents, section: Section) -> UInt8:

@@ -13,6 +13,7 @@ from zarr.codecs import ZstdCodec
 from pipeline.errors import DataError, MissingResultError
 from pipeline.model import UInt8
 
+Part = tuple[slice, slice]  # rows, columns
 OME_VERSION = "0.5"
 SMALLEST_PX = 256
 CHUNK_PX = 1024
@@ -87,15 +88,18 @@ def multiscale_metadata(levels: int, resolution_um: float, name: str = "expressi
     }
 
 
-def read_level(folder: Path, level: int = 0) -> UInt8:
-    """Read one level of an image that `write_image` wrote; MissingResultError where it is not."""
+def read_level(folder: Path, level: int = 0, part: Part = (slice(None), slice(None))) -> UInt8:
+    """Read one level of an image that `write_image` wrote, or the rows and columns asked for.
+
+    MissingResultError where it is not there; only the chunks that hold `part` are decoded.
+    """
     try:
         array = zarr.open_group(folder, mode="r")[str(level)]
     except (FileNotFoundError, KeyError):
         raise MissingResultError(f"{folder}: no OME-Zarr image with level {level}") from None
     if not isinstance(array, zarr.Array):
         raise DataError(f"{folder}: level {level} is a group, expected an array")
-    return np.asarray(array[...], dtype=np.uint8)
+    return np.asarray(array[part], dtype=np.uint8)
 
 
 def level_count(folder: Path) -> int:

@@ -16,7 +16,7 @@ from pipeline.errors import DataError, MissingResultError, PipelineError
 from pipeline.gridding import SectionCells
 from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.store.bundle import ensure_group, read_bundle, read_fields, write_bundle, write_fields
-from pipeline.store.ome import read_level, write_image
+from pipeline.store.ome import Part, read_level, write_image
 
 RATIOS = ("density", "intensity", "energy")
 STATES = ("done", "failed", "left out")
@@ -76,9 +76,11 @@ class RunFolder:
         with replacing(self.path / "expression.zarr" / str(section_number)) as fresh:
             write_image(fresh, expression, resolution_um, {"ish_pipeline": {"digest": digest}})
 
-    def read_expression(self, section_number: int, level: int = 0) -> UInt8:
-        """Read one level of a section's mask, (H, W) uint8."""
-        return read_level(self.path / "expression.zarr" / str(section_number), level)
+    def read_expression(
+        self, section_number: int, level: int = 0, part: Part = (slice(None), slice(None))
+    ) -> UInt8:
+        """Read one level of a section's mask, or a part of it, (H, W) uint8."""
+        return read_level(self.path / "expression.zarr" / str(section_number), level, part)
 
     def write_thumbnail(
         self, section_number: int, pixels: UInt8, valid: Bool, attributes: Mapping[str, Any]
