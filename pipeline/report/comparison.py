@@ -181,9 +181,9 @@ def _uniform(values: Sequence[Any]) -> bool:
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        name.removeprefix(ENERGY) if name.startswith(ENERGY) else name.replace("_", " ") for name in rows[0]
-    ]
+    """Return the heads of the columns; a dotted key stays as it is written in a configuration."""
+    plain = (name.removeprefix(ENERGY) if name.startswith(ENERGY) else name for name in rows[0])
+    return [name if "." in name else name.replace("_", " ") for name in plain]
 
 
 def _row_of(

@@ -158,7 +158,12 @@ def _cluster(name: str, workers: int, address: str | None, site: ClusterConfig) 
     if name == "slurm":
         return _slurm(workers, site)
     return LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        memory_limit=0,
+        silence_logs=logging.ERROR,
     )
 
 
