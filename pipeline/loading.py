@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config import ReferenceConfig
 from pipeline.errors import DataError
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.parts import read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.jobs import SeriesJob
@@ -37,6 +38,12 @@ def load_pixels(section: SectionImage) -> UInt8:
     """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
     path = _path(section)
     return read_pixels(path)[0] if path.is_dir() else read_image(path)
+
+
+def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
+    """Return some rows and columns of a section's pixels, as stored; of a tiled TIFF no more is decoded."""
+    path = _path(section)
+    return read_pixels(path)[0][rows, columns] if path.is_dir() else read_part(path, rows, columns)
 
 
 def load_reduced(section: SectionImage, factor: int) -> UInt8:

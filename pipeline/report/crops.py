@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pipeline.errors import DataError, MissingResultError
 from pipeline.gridding import SectionCells
-from pipeline.loading import load_pixels
+from pipeline.loading import load_info, load_part
 from pipeline.model import SectionImage, UInt8
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.pictures import intensity_rgba, jpeg_uri, sharp_uri
@@ -111,29 +111,26 @@ def crop(contents: RunContents, section: Section, window: Window, budget: int, *
         " expression first",
     )
     if with_source:
-        source = attempt(lambda: jpeg_uri(_cut(_source(contents, section), window), 2 * budget // 3))
+        source = attempt(lambda: jpeg_uri(_source(contents, section, window), 2 * budget // 3))
     factor = float(section.quality.get("factor") or 1)
     mask_uri = sharp_uri(intensity_rgba(mask)[..., :3], budget // 3)
     return Crop(window, section.resolution_um * factor, mask_uri, source)
-
-
-def _cut(pixels: UInt8, window: Window) -> UInt8:
-    return pixels[_part(window)]
 
 
 def _part(window: Window) -> tuple[slice, slice]:
     return slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
 
 
-def _source(contents: RunContents, section: Section) -> UInt8:
+def _source(contents: RunContents, section: Section, window: Window) -> UInt8:
     path = source_path(contents.provenance.get("inputs") or {}, str(section.document.get("file")))
     width, height = _stored_px(section)
-    pixels = load_pixels(SectionImage(0, section.number, path, width, height, section.resolution_um))
-    if pixels.shape[:2] != (height, width):
+    image = SectionImage(0, section.number, path, width, height, section.resolution_um)
+    info = load_info(image)
+    if (info.height_px, info.width_px) != (height, width):
         raise DataError(
-            f"{path}: expected {width} x {height} px as in the run, got {pixels.shape[1]} x {pixels.shape[0]}"
+            f"{path}: expected {width} x {height} px as in the run, got {info.width_px} x {info.height_px}"
         )
-    return pixels
+    return load_part(image, *_part(window))
 
 
 def source_path(inputs: Iterable[str], name: str) -> Path:

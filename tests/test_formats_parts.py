@@ -1,0 +1,44 @@
+"""A part of an image is what the whole image shows there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from pipeline.formats import parts
+from pipeline.formats.images import read_image
+from pipeline.formats.parts import read_part
+
+RGB = np.random.default_rng(3).integers(0, 256, (300, 421, 3)).astype(np.uint8)
+TILED = {
+    "raw": {},
+    "deflate": {"compression": "zlib", "predictor": True},
+    "jpeg": {"compression": "jpeg", "subsampling": (2, 2)},
+    "grey": {},
+}
+
+
+@pytest.mark.parametrize("form", TILED)
+@pytest.mark.parametrize(
+    "part", [(0, 300, 0, 421), (70, 133, 200, 421), (299, 300, 0, 1), (64, 128, 64, 128)]
+)
+def test_tiles_are_read_alone(
+    form: str, part: tuple[int, int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    pixels = RGB[..., 0] if form == "grey" else RGB
+    tifffile.imwrite(path, pixels, tile=(64, 64), **TILED[form])
+    rows, columns = slice(*part[:2]), slice(*part[2:])
+    expected = read_image(path)[rows, columns]
+    monkeypatch.setattr(parts, "read_image", lambda path: pytest.fail("read whole"))
+    np.testing.assert_array_equal(read_part(path, rows, columns), expected)
+
+
+def test_other_forms_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(imagecodecs.png_encode(RGB))
+    np.testing.assert_array_equal(read_part(path, slice(3, 9), slice(5, 8)), RGB[3:9, 5:8])
