@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.model import Bool, Float32, Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.corrections import held
+from pipeline.registration.evidence import Evidence, evidence
 from pipeline.registration.inputs import AlignmentOptions
 from pipeline.registration.scene import LevelImage, State, each, level_image
 from pipeline.registration.smoothness import neighbour_prior
@@ -91,6 +92,21 @@ def stain_now(task: Task, state: State) -> StainModel:
     pixel = 2.0 * task.options.stain_pixel_um
     images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
     return fit_stain(task.atlas, state, images, None, task.options.threads)
+
+
+def left_over(task: Task, state: State, model: StainModel | None) -> list[Evidence]:
+    """Return what the images say of the error that is left, by stain, or by outline where there is none."""
+    sigma = 2.0 * task.options.stain_pixel_um
+    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in task.tissues]
+    images = _images(task, pictures, _pixel_um(sigma, task.options), sigma)
+    if model is None:
+        painting = Painting(task.atlas, task.atlas.outline_table(), np.ones(len(images)))
+        stage = Stage(sigma, 0.5 * sigma, _OUTLINE_SCALE, RIGID, move_volume=True)
+    else:
+        painting = Painting(task.atlas, model.table, model.gains)
+        scale = _STAIN_SCALE * model.noise
+        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
+    return evidence(painting, state, images, stage, task.options.threads)
 
 
 def fit_stains(task: Task, state: State) -> Solution:

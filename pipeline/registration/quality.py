@@ -11,18 +11,13 @@ from scipy import ndimage
 from pipeline import affine
 from pipeline.model import Bool, Float64, Status
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, label_plane
-from pipeline.registration.inputs import AlignmentOptions
+from pipeline.registration.calibration import estimated_error_um, status_of
+from pipeline.registration.joint import Task, left_over
 from pipeline.registration.scene import State, each
 from pipeline.registration.smoothness import rigid_parts, smooth_parts
 from pipeline.registration.stain import StainModel
 from pipeline.registration.tissue import TissueImage
 
-_CHECK_DICE = 0.85
-_CHECK_BOUNDARY_UM = 200.0
-_CHECK_STAIN = 1.6
-_CHECK_COVERED = 0.75
-_DEVIATIONS = 5.0
-_DEVIATION_FLOOR_UM = 300.0
 _IDENTITY = np.eye(2, 3)
 
 
@@ -109,40 +104,30 @@ class Verdict:
     status: Status
 
 
-def verdicts(
-    atlas: Atlas,
-    state: State,
-    nominal: Float64,
-    tissues: Sequence[TissueImage],
-    model: StainModel | None,
-    options: AlignmentOptions,
-) -> list[Verdict]:
-    """Judge every section by outline, boundary, stain and its distance from the smooth series."""
+def verdicts(task: Task, state: State, model: StainModel | None) -> list[Verdict]:
+    """Judge every section by the error that its measures let expect; see `calibration`."""
+    atlas, tissues, options = task.atlas, task.tissues, task.options
     found = overlaps(atlas, state, tissues, options.threads)
     good = np.array([o.dice >= options.minimum_dice for o in found])
-    parts = np.column_stack([centres_um(state, tissues), rigid_parts(state, nominal)[:, 2]])
+    parts = np.column_stack([centres_um(state, tissues), rigid_parts(state, task.nominal)[:, 2]])
     away = np.linalg.norm(parts - smooth_parts(state.z_um, parts, good), axis=1)
     usual = float(np.median(away[good])) if good.any() else 0.0
-    limit = max(_DEVIATIONS * usual, _DEVIATION_FLOOR_UM)
     judged = []
-    for k, (one, tissue) in enumerate(zip(found, tissues, strict=True)):
+    for k, left in enumerate(left_over(task, state, model)):
+        one = found[k]
         measures = {
             "dice": one.dice,
             "boundary_um": one.boundary_um,
             "covered": one.covered,
             "pose_deviation_um": float(away[k]),
+            "pose_deviation_usual_um": usual,
+            "local_shift_um": left.local_um,
+            "uncertainty_um": left.unsure_um,
+            "plane_shift_um": left.plane_um,
         }
         if model is not None:
-            measures["stain_residual"] = stain_residual(atlas, state, k, tissue, model)
+            measures["stain_residual"] = stain_residual(atlas, state, k, tissues[k], model)
         measures = {name: round(value, 4) for name, value in measures.items() if np.isfinite(value)}
-        judged.append(Verdict(measures, _status(one, away[k] > limit, measures, options)))
+        measures["estimated_error_um"] = round(estimated_error_um(measures), 1)
+        judged.append(Verdict(measures, status_of(measures, options.minimum_dice)))
     return judged
-
-
-def _status(one: Overlap, strays: bool, measures: dict[str, float], options: AlignmentOptions) -> Status:
-    if one.dice < options.minimum_dice:
-        return Status.FAIL
-    outline = one.dice < _CHECK_DICE or one.boundary_um > _CHECK_BOUNDARY_UM or one.covered < _CHECK_COVERED
-    if outline or strays or measures.get("stain_residual", 0.0) > _CHECK_STAIN:
-        return Status.CHECK
-    return Status.PASS

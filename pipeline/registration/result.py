@@ -29,7 +29,7 @@ def series_alignment(
 ) -> SeriesAlignment:
     options = task.options
     state = canonical(solution.state, task.atlas)
-    judged = verdicts(task.atlas, state, task.nominal, task.tissues, solution.model, options)
+    judged = verdicts(task, state, solution.model)
     by_index = dict(zip(usable, judged, strict=True))
     matrices = dict(zip(usable, state.sections, strict=True))
     good = np.array([verdict.status is not Status.FAIL for verdict in judged])
@@ -94,6 +94,9 @@ def _series_measures(
         "scale_y": float(scales[1]),
         "scale_z": float(scales[2]),
     }
+    errors = [s.measures["estimated_error_um"] for s in sections if "estimated_error_um" in s.measures]
+    if errors:
+        measures["median_estimated_error_um"] = float(np.median(errors))
     if solution.model is not None:
         measures["stain_noise"] = solution.model.noise
     return {name: round(value, 4) for name, value in measures.items()}

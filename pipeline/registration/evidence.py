@@ -1,0 +1,117 @@
+"""What the images say of the error that is left, once a series is fitted.
+
+Every section is cut into blocks of 1.5 mm. In each, one Gauss-Newton step tells how far its stain would
+still move, and how well that is known; one step along the normal tells how far its plane is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from pipeline.model import Float64
+from pipeline.registration.scene import LevelImage, State, each
+from pipeline.registration.solver import Painting, Stage, painted_plane, section_system
+
+_BLOCK_UM = 1500.0
+_SPREAD_UM = 300.0
+_Z = 3  # the shift along the normal among the volume's parameters
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is left to move, in um.
+
+    Parameters
+    ----------
+    local_um : r.m.s. over the blocks, how far each would still move within the plane
+    unsure_um : r.m.s. over the blocks, how uncertain that is; 300 um where nothing is seen
+    plane_um : how far the section would move along the normal
+    """
+
+    local_um: float
+    unsure_um: float
+    plane_um: float
+
+
+@numba.njit(cache=True, nogil=True)
+def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untyped-def]
+    """Return per block the sums of J'WJ (xx, xy, yy), of J'Wr (x, y) and of the weight on tissue.
+
+    Parameters
+    ----------
+    values, weights, painted : (h, w) float32
+    scale : float       residual at which a weight is down to a quarter
+    size : int, px      of a block
+
+    Returns
+    -------
+    (rows, columns, 6) float64
+    """
+    h, w = values.shape
+    sums = np.zeros(((h + size - 1) // size, (w + size - 1) // size, 6))
+    for y in range(1, h - 1):
+        for x in range(1, w - 1):
+            weight = weights[y, x]
+            if weight <= 0.0:
+                continue
+            gx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])
+            gy = 0.5 * (painted[y + 1, x] - painted[y - 1, x])
+            residual = values[y, x] - painted[y, x]
+            robust = weight / (1.0 + (residual / scale) ** 2) ** 2
+            cell = sums[y // size, x // size]
+            cell[0] += robust * gx * gx
+            cell[1] += robust * gx * gy
+            cell[2] += robust * gy * gy
+            cell[3] += robust * gx * residual
+            cell[4] += robust * gy * residual
+            if painted[y, x] > 0.0 or values[y, x] > scale:
+                cell[5] += weight
+    return sums
+
+
+def evidence(
+    painting: Painting, state: State, images: Sequence[LevelImage], stage: Stage, threads: int
+) -> list[Evidence]:
+    """Return what the images say of every section."""
+
+    def one(k: int) -> Evidence:
+        image, gain = images[k], np.float32(painting.gains[k])
+        painted = painted_plane(painting, state, k, image, stage)
+        size = max(3, round(_BLOCK_UM / image.pixel_um))
+        sums = block_sums(image.values / gain, image.weights * gain**2, painted, stage.scale, size)
+        local, unsure = _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
+        return Evidence(local, unsure, _along_normal(painting, state, k, image, stage))
+
+    return each(one, range(len(images)), threads)
+
+
+def _blocks(sums: Float64, information: float, pixel_um: float) -> tuple[float, float]:
+    """Return the r.m.s. step and its r.m.s. uncertainty over blocks with tissue, in um."""
+    sums = sums[sums[:, 5] > 0]
+    if len(sums) == 0:
+        return 0.0, _SPREAD_UM
+    normal = np.empty((len(sums), 2, 2))
+    normal[:, 0, 0], normal[:, 1, 1] = sums[:, 0], sums[:, 2]
+    normal[:, 0, 1] = normal[:, 1, 0] = sums[:, 1]
+    normal = information / pixel_um**2 * normal + np.eye(2) / _SPREAD_UM**2
+    inverse = np.linalg.inv(normal)
+    steps = np.einsum("nij,nj->ni", inverse, information / pixel_um * sums[:, 3:5])
+    spread = 0.5 * np.trace(inverse, axis1=1, axis2=2)
+    share = sums[:, 5] / sums[:, 5].sum()
+    return float(np.sqrt(share @ (steps**2).sum(axis=1))), float(np.sqrt(share @ spread))
+
+
+def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, stage: Stage) -> float:
+    """Return how far a section would move along the normal, its own pose free, in um."""
+    system = section_system(painting, state, k, image, stage)
+    size = stage.freedom + 1
+    normal, right = np.empty((size, size)), np.empty(size)
+    normal[:-1, :-1], normal[:-1, -1] = system.own, system.cross[:, _Z]
+    normal[-1, :-1], normal[-1, -1] = system.cross[:, _Z], system.volume[_Z, _Z]
+    right[:-1], right[-1] = system.own_right, system.volume_right[_Z]
+    prior = np.eye(size) / _SPREAD_UM**2
+    return abs(float(np.linalg.solve(stage.information * normal + prior, stage.information * right)[-1]))
