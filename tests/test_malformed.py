@@ -153,7 +153,7 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "aligner key": ("alignment: {name: joint, configuration: {strian: 1}}", "did you mean strain?"),
     "aligner value": (
         "alignment: {name: joint, configuration: {stain_sigma_um: wide}}",
-        "alignment.configuration: ",
+        "alignment.configuration.stain_sigma_um: expected a list of numbers from 1 to 5000",
     ),
     "given key": ("alignment: {name: given, configuration: {file: x}}", "unknown key file; known: path"),
     "labels": ("unionize: {grid_annotation: old}", "unionize.grid_annotation: .*got 'old'"),

@@ -1,5 +1,9 @@
 """Tissue against glass: padding, pale parts, colour, blank slides."""
 
+import math
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -87,8 +91,26 @@ def test_bad_thumbnails_and_options_are_named() -> None:
         AlignmentOptions(section_order="lateral_to_medial")
     with pytest.raises(ConfigError, match="expected plane"):
         AlignmentOptions(plane_of_section="oblique")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="above 0"):
-        AlignmentOptions(stain_pixel_um=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("stain_pixel_um", 0.0, "a number from 1 to 1000, got 0.0"),
+        ("minimum_dice", "high", "a number from 0 to 1, got 'high'"),
+        ("minimum_sections", 2.5, "a whole number from 2 to 1e+06, got 2.5"),
+        ("threads", True, "a whole number from 1 to 1024, got True"),
+        ("strain", math.nan, "got nan"),
+        ("rotation_range_deg", -1, "a number from 0 to 180, got -1"),
+        ("outline_sigma_um", (), "a list of numbers from 1 to 5000, got []"),
+        ("outline_sigma_um", 5.0, "a list of numbers from 1 to 5000, got 5.0"),
+        ("stain_sigma_um", (100.0, "x"), "got [100.0, 'x']"),
+    ],
+)
+def test_options_out_of_their_range_are_refused(name: str, value: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"alignment.configuration.{name}: expected ")) as told:
+        AlignmentOptions(**{name: value})
+    assert said in str(told.value)
 
 
 def test_hints_turn_and_mirror_about_the_centre() -> None:

@@ -103,6 +103,33 @@ def _shift(centre: tuple[float, float]) -> Float64:
 
 
 @dataclass(frozen=True)
+class _Range:
+    """What an option may be: `low` to `high`; `several` numbers, or one."""
+
+    low: float
+    high: float
+    whole: bool = False
+    several: bool = False
+
+
+_RANGES = {
+    "minimum_sections": _Range(2, 1e6, whole=True),
+    "rotation_range_deg": _Range(0.0, 180.0),
+    "strain": _Range(1e-6, 1.0),
+    "stain_pixel_um": _Range(1.0, 1000.0),
+    "outline_sigma_um": _Range(1.0, 5000.0, several=True),
+    "stain_sigma_um": _Range(1.0, 5000.0, several=True),
+    "minimum_dice": _Range(0.0, 1.0),
+    "node_um": _Range(300.0, 1e5),
+    "shape_node_um": _Range(300.0, 1e5),
+    "warp_um": _Range(1e-3, 1e4),
+    "shape_um": _Range(1e-3, 1e4),
+    "bending": _Range(1e-9, 1e6),
+    "threads": _Range(1, 1024, whole=True),
+}
+
+
+@dataclass(frozen=True)
 class AlignmentOptions:
     """How to align; lengths in um. None for a hint means: find out from the images.
 
@@ -156,20 +183,29 @@ class AlignmentOptions:
                 f"alignment: section_order {self.section_order!r} does not fit the {self.plane_of_section}"
                 f" plane; expected one of {', '.join(known)}"
             )
-        if not (self.outline_sigma_um and self.stain_sigma_um):
-            raise ConfigError("alignment: outline_sigma_um and stain_sigma_um need at least one length each")
         if self.deformable not in ("none", "in_plane", "volume"):
             raise ConfigError(
                 f"alignment: expected deformable none, in_plane or volume, got {self.deformable!r}"
             )
-        if (
-            min(self.node_um, self.shape_node_um) < 300.0
-            or min(self.warp_um, self.shape_um, self.bending) <= 0
-        ):
-            raise ConfigError(
-                "alignment: expected node_um and shape_node_um of 300 um or more, and warp_um, shape_um and"
-                " bending above 0"
-            )
-        lengths = (self.stain_pixel_um, *self.outline_sigma_um, *self.stain_sigma_um)
-        if min(lengths) <= 0 or self.minimum_sections < 2 or self.threads < 1:
-            raise ConfigError("alignment: lengths must be above 0 um, minimum_sections >= 2, threads >= 1")
+        for name, allowed in _RANGES.items():
+            _check_range(name, getattr(self, name), allowed)
+
+
+def _check_range(name: str, value: object, allowed: _Range) -> None:
+    """Raise ConfigError where an option, or one of several, is no number of its range."""
+    values = (value,)
+    if allowed.several:
+        values = value if isinstance(value, tuple) else ()
+    right = all(
+        isinstance(v, int if allowed.whole else int | float)
+        and not isinstance(v, bool)
+        and allowed.low <= v <= allowed.high
+        for v in values
+    )
+    if not (right and values):
+        kind = "whole number" if allowed.whole else "number"
+        what = f"a list of {kind}s" if allowed.several else f"a {kind}"
+        raise ConfigError(
+            f"alignment.configuration.{name}: expected {what} from {allowed.low:g} to {allowed.high:g},"
+            f" got {list(value) if isinstance(value, tuple) else value!r}"
+        )
