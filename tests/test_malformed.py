@@ -175,7 +175,7 @@ WORDS: dict[str, tuple[tuple[object, ...], int, str]] = {
     "series a file": (
         ("run", CONFIG, "--input", "{series}/sections.csv"),
         2,
-        "expected a folder with a series",
+        "expected a column series",
     ),
     "scheduler": (options("--scheduler", "slrm"), 2, "--scheduler slrm: expected one of threads"),
     "stage": (options("--from", "detection"), 2, "--from detection: expected one of measure"),
@@ -276,7 +276,7 @@ IMAGES: dict[str, tuple[Harm, str]] = {
 }
 ALIGNMENTS: dict[str, tuple[Harm, str]] = {
     "gone": (gone("series/alignment.json"), "alignment.name is 'given', but"),
-    "torn": (put("series/alignment.json", "{"), "alignment.json: expected an alignment in JSON"),
+    "torn": (put("series/alignment.json", "{"), "alignment.json: expected JSON"),
     "a list": (put("series/alignment.json", "[]"), "alignment.json: expected an alignment as `ish run`"),
     "no 3d": (aligned(alignment3d={}), "expected an alignment .* got no 'tvr'"),
     "of five": (aligned(alignment2d=[placed(tsv=[1, 0, 0, 1, 0])]), "expected 6 numbers in ITK order, got 5"),
