@@ -58,7 +58,24 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
         return Exported(tuple(TABLES[form](table, target)), left_out)
     files, left_out = _each(runs, form, target, apart=runs[0].path != folder)
     bent = [run.path.name for run in runs if form in DROPS and run.file(DEFORMATION).exists()]
-    return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in bent)))
+    masked = _masked(runs) if form == "data-set-xml" else []
+    return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in bent), *masked))
+
+
+def _masked(runs: Sequence[RunFolder]) -> list[str]:
+    """Say which runs leave out parts of their images, which data_set.xml cannot tell."""
+    said = []
+    for run in runs:
+        if not run.file("section_data_set.json").exists():
+            continue
+        images = read_data_set(run).section_images
+        numbers = [i.section_number for i in images if i.tissue_box_px or i.dark_polygons_px]
+        if numbers:
+            said.append(
+                f"{run.path.name}: data_set.xml has no place for tissue boxes and dark polygons, those of"
+                f" sections {', '.join(map(str, numbers))} are dropped"
+            )
+    return said
 
 
 def find_runs(folder: Path) -> list[RunFolder]:

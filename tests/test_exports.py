@@ -150,6 +150,16 @@ def test_masks_open_as_image_and_labels_with_physical_units(finished: Path) -> N
     assert group["labels/expressing/0"].dtype.kind == "u"
 
 
+def test_data_set_xml_says_which_masks_it_drops(runs: Path) -> None:
+    path = runs / ID / "section_data_set.json"
+    described = json.loads(path.read_text())
+    described["section_images"][1]["dark_polygons_px"] = [[[0, 0], [9, 0], [9, 9]]]
+    write_json(path, described)
+    (said,) = export(runs, "data-set-xml").left_out
+    assert f"{ID}: data_set.xml has no place" in said
+    assert str(described["section_images"][1]["section_number"]) in said
+
+
 def test_metaimage_and_data_set_xml_of_one_and_of_many(runs: Path, tmp_path: Path) -> None:
     one = export(runs / ID, "metaimage", tmp_path / "one").files
     assert {path.parent for path in one} == {tmp_path / "one"}
