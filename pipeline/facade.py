@@ -151,6 +151,8 @@ def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) 
         jobs = look_at_images(jobs, options.workers)
         listener.begin(jobs)
         receipts = run_jobs(jobs, options.engine, listener.hear)
+        for job in jobs:
+            sweep(job.run.path)  # what workers that died on the way left behind
     return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
 
 
