@@ -35,6 +35,10 @@ HALF_FULL_UM = 10.5
 HIGHEST = 0.9
 
 
+# Tissue of little texture may still hold whole structures far darker than the rest; only cells are small.
+SOLID_TEXTURE = 0.12
+
+
 @dataclass(frozen=True)
 class Adaptive:
     """Local threshold in optical density.
@@ -102,7 +106,8 @@ class Adaptive:
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
         local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
         above = self.contrast * context.noise
-        background = np.minimum(local, context.tissue_level + self.solid * context.noise - above)
+        broad = self.solid * max(context.noise, SOLID_TEXTURE * context.tissue_level)
+        background = np.minimum(local, context.tissue_level + broad - above)
         return _nodes(_darkness_of(glass, background + above)), _nodes(_darkness_of(glass, background))
 
     def _smoothed(self, dark: UInt8, resolution_um: float) -> UInt8:
