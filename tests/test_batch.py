@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -173,6 +174,26 @@ def test_what_a_dead_worker_ran_runs_again_and_a_killer_is_given_up(tmp_path: Pa
     assert killer.result(timeout=120) == ["given up"]
     assert innocent.result(timeout=120) == ["good"]
     pool.shutdown()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_idle_worker_that_dies_leaves_none_behind_that_waits(which: int) -> None:
+    """One of two idle workers holds the lock that gives tasks out, and dies with it."""
+    pool = Pool("processes", 2, 1000.0, lambda key: 1.0)
+    try:
+        first = [pool.submit(call, batch(len, word)) for word in ("a", "few", "words")]
+        assert [future.result(timeout=120) for future in first] == [[1], [3], [5]]
+        time.sleep(1.0)  # until both wait
+        old = sorted(multiprocessing.active_children(), key=lambda child: child.pid or 0)
+        assert len(old) == 2
+        old[which].kill()
+        assert pool.submit(call, batch(len, "second")).result(timeout=120) == [6]
+        for child in old:
+            child.join(timeout=30)
+        assert not any(child.is_alive() for child in old)
+        pool.shutdown()
+    finally:
+        pool.stop(0.0)
 
 
 @pytest.mark.parametrize(

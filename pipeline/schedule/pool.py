@@ -109,6 +109,9 @@ class Pool(Executor):
 
     def _replace(self, broken: Executor) -> None:
         if self._inner is broken:
+            # The others stop as well: the dead one may hold the lock by which they are given tasks, and
+            # theirs are run again elsewhere.
+            _kill_workers()
             broken.shutdown(wait=False)
             self._inner = self._make()
 
@@ -120,8 +123,7 @@ class Pool(Executor):
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         if self._engine == "processes":
-            for child in multiprocessing.active_children():
-                child.kill()
+            _kill_workers()
         self._inner.shutdown(wait=False, cancel_futures=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -137,6 +139,12 @@ def _settle(future: Future[Any], result: Callable[[], Any], error: BaseException
         future.set_result(result())
     except BaseException as fault:
         future.set_exception(fault)
+
+
+def _kill_workers() -> None:
+    """End the worker processes; SIGTERM they ignore, see `_begin_worker`."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _begin_worker(parent: int) -> None:
