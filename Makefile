@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 EXPERIMENTS ?= 25000
 
-.PHONY: help setup demo demo-given test test-slow faults bench-batch bench bench-align bench-search lint types lock clean
+.PHONY: help setup demo demo-given test test-slow faults bench-batch bench bench-align bench-detection bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -45,6 +45,9 @@ bench-batch: $(READY)  ## 40 small series: two workers against one, overhead, me
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
 	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
+
+bench-detection: $(READY)  ## the detector on newly rendered sections, light, stain and pixel size (needs ISH_DATA)
+	$(BIN)/python workflows/benchmark_detection.py
 
 bench-search: $(READY)  ## search at the size of the atlas: 25,000 experiments, 9 GB, some minutes (EXPERIMENTS=n)
 	$(BIN)/python workflows/bench/searching.py --experiments $(EXPERIMENTS)

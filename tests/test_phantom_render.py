@@ -279,7 +279,9 @@ def test_missing_sections_are_named_and_counted() -> None:
     assert scene().missing == frozenset()
 
 
-@pytest.mark.parametrize(("option", "code"), [("losses", 1), ("tears", 1), ("bubbles", 2), ("dust", 3)])
+@pytest.mark.parametrize(
+    ("option", "code"), [("losses", 1), ("tears", 1), ("bubbles", 2), ("dust", 3), ("folds", 4)]
+)
 def test_artefacts_are_seen_and_marked(option: str, code: int) -> None:
     plain = section(sense=True)
     spoilt = next(
@@ -294,6 +296,28 @@ def test_artefacts_are_seen_and_marked(option: str, code: int) -> None:
     assert difference[spoilt.truth.artefacts == 0].max() < 1.0, "nothing changes where nothing is marked"
     assert np.median(difference[marked & plain.truth.tissue]) > 5
     assert np.array_equal(plain.truth.tissue & (spoilt.truth.artefacts != 1), spoilt.truth.tissue)
+
+
+def test_in_folds_the_densities_of_two_or_three_layers_add_up() -> None:
+    plain, folded = section(sense=True), section(sense=True, folds=6.0)
+    where = folded.truth.artefacts == 4
+    glass = np.median((255 - darkness(plain))[~plain.truth.tissue])
+    once, through = (np.log10(glass / (255 - darkness(s)[where])) for s in (plain, folded))
+    assert where.sum() > 100
+    assert 1.5 < np.median(through / np.maximum(once, 0.01)) < 3.5
+    assert np.array_equal(folded.truth.expressing, plain.truth.expressing)
+
+
+def test_bands_express_solidly_and_are_part_of_the_truth() -> None:
+    plain, banded = section(), section(bands=3.0)
+    where = banded.truth.expressing & (darkness(banded) - darkness(section(sense=True)) > 1)
+    where &= ~plain.truth.expressing
+    added = (darkness(banded) - darkness(section(sense=True)))[where]
+    assert where.sum() > 500
+    assert np.median(added) > 58
+    assert added.max() < 152
+    assert not (where & ~plain.truth.tissue).any()
+    assert banded.truth.structures.sum_expressing_pixels.sum() == banded.truth.expressing.sum()
 
 
 def test_lost_tissue_holds_no_cells() -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong on a slide: lost pieces, tears, bubbles, dust; uneven light."""
+"""What goes wrong on a slide: lost pieces, tears, folds, bubbles, dust; uneven light."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from scipy import ndimage
 from pipeline.model import Bool, Float32, Float64, UInt8
 from pipeline.phantom.options import RenderOptions
 
-CLEAN, GONE, BUBBLE, DUST = 0, 1, 2, 3
+CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4
+TEAR_UM, FOLD_UM = (40.0, 130.0), (40.0, 160.0)
+BAND_UM, BAND_DARKNESS = 150.0, (60.0, 120.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +68,73 @@ def _blob(
 
 
 def _tear(raster: UInt8, slide: Slide, start: Float64, rng: np.random.Generator) -> None:
+    course, width = _course(slide, start, TEAR_UM, rng)
+    steps = len(course) - 1
+    for k in range(steps):
+        _line(raster, course[k : k + 2], 1, slide.px(width) * (1 - k / steps))
+
+
+def _course(
+    slide: Slide, start: Float64, widths_um: tuple[float, float], rng: np.random.Generator
+) -> tuple[Float64, float]:
+    """Draw a wandering line from the border of the tissue inward, (n, 2) px, and a width, um."""
     inward = slide.step_px * np.argwhere(slide.tissue).mean(axis=0)[::-1] - start
     heading = np.arctan2(inward[1], inward[0]) + rng.uniform(-0.5, 0.5)
-    steps, width = int(rng.integers(6, 18)), slide.px(rng.uniform(40.0, 130.0))
-    here = start - slide.px(150.0) * np.array([np.cos(heading), np.sin(heading)])
-    for k in range(steps):
+    steps, width = int(rng.integers(6, 18)), rng.uniform(*widths_um)
+    course = [start - slide.px(150.0) * np.array([np.cos(heading), np.sin(heading)])]
+    for _ in range(steps):
         heading += rng.normal(0, 0.25)
-        there = here + slide.px(140.0) * np.array([np.cos(heading), np.sin(heading)])
-        thick = max(round(width * (1 - k / steps)), 1)
-        a, b = (tuple(int(v) for v in np.rint(point)) for point in (here, there))
-        cv2.line(raster, a, b, 1, thick)
-        here = there
+        course.append(course[-1] + slide.px(140.0) * np.array([np.cos(heading), np.sin(heading)]))
+    return np.array(course), float(width)
+
+
+def _line(raster: UInt8, course: Float64, value: int, width_px: float) -> None:
+    points = np.rint(course).astype(np.int32)
+    cv2.polylines(raster, [points], False, value, max(round(width_px), 1))
+
+
+def fold(
+    darkness: Float32, tissue: Bool, slide: Slide, options: RenderOptions, rng: np.random.Generator
+) -> Bool:
+    """Lay tissue over itself, two or three layers, along lines from its border; (h, w) bool, where it does.
+
+    Light passes the layers one after the other: their optical densities add up.
+
+    Parameters
+    ----------
+    darkness : (h, w) float32           changed in place
+    tissue : (h, w) bool
+    """
+    layers = np.ones(darkness.shape, np.uint8)
+    for _ in range(rng.poisson(options.folds)):
+        start = slide.pick(rng, border=True)
+        if start is not None:
+            course, width = _course(slide, start, FOLD_UM, rng)
+            _line(layers, course, int(rng.integers(2, 4)), slide.px(width))
+    folded = np.asarray((layers > 1) & tissue)
+    if folded.any():
+        light = np.float32(255) - darkness
+        through = light[folded]
+        for layer in (2, 3):
+            other = np.roll(light, round(layer * slide.px(FOLD_UM[1])), axis=1)[folded] / light.max()
+            through *= np.where(layers[folded] >= layer, other, np.float32(1))
+        darkness[folded] = np.minimum(np.float32(255) - through, np.float32(252))
+    return folded
+
+
+def bands(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Float32 | None:
+    """Draw bands of solid expression, 150 um wide; (h, w) float32, the darkness that they add, or None."""
+    count = rng.poisson(options.bands)
+    if count == 0:
+        return None
+    added = np.zeros((slide.height_px, slide.width_px), np.float32)
+    for _ in range(count):
+        start = slide.pick(rng, border=True)
+        if start is not None:
+            band = np.zeros(added.shape, np.uint8)
+            _line(band, _course(slide, start, (BAND_UM, BAND_UM), rng)[0], 1, slide.px(BAND_UM))
+            added[band > 0] = rng.uniform(*BAND_DARKNESS)
+    return added
 
 
 def soil(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> tuple[Float32 | None, UInt8]:

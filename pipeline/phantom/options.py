@@ -29,7 +29,9 @@ class RenderOptions:
     missing : float             fraction of the sections without an image
     uneven_light : float        the light varies by +- this fraction over the image
     light_gain, gamma : float   luma = 255 (gain luma / 255) ** gamma
-    bubbles, tears, dust, losses : float   number a section: bubbles, white gaps, specks, lost pieces
+    bubbles, tears, dust, losses, folds : float   number a section: bubbles, white gaps, specks, lost pieces,
+                                tissue that lies over itself
+    bands : float               number a section of bands of solid expression, 150 um wide
     sense : bool                control probe: no cell expresses
     """
 
@@ -53,6 +55,8 @@ class RenderOptions:
     tears: float = 0.0
     dust: float = 0.0
     losses: float = 0.0
+    folds: float = 0.0
+    bands: float = 0.0
     sense: bool = False
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ from pipeline.reference import ReferenceSpace
 FAINT_PER_MM2 = (500.0, 2200.0)
 # One stream of random numbers a purpose, so that no option changes what another one draws.
 STAIN, SHAPE, MISSING, POSE, WARP, GAIN, TEXTURE, GONE, CELLS, FAINT, SOIL, LIGHT, NOISE = range(13)
+FOLDS, BANDS = 13, 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +78,12 @@ class SectionTruth:
     pixel_map : PixelMap                where every pixel lies in the reference
     expressing : (h, w) bool            at least half covered by expressing cells
     tissue : (h, w) bool                inside the brain, ventricles included, and not lost
-    artefacts : (h, w) uint8            0 clean, 1 lost or torn (glass beside it too), 2 bubble, 3 dust
+    artefacts : (h, w) uint8            0 clean, 1 lost or torn (glass beside it too), 2 bubble, 3 dust,
+                                    4 fold
     structures : (2, n) ExpressionSums  by hemisphere (left, right) and compact label (`Scene.ids`)
     voxels : (67, 41, 58) ExpressionSums    by the nearest 200 um voxel
 
-    Sums are in drawn pixels and show the tissue before light, noise, bubbles and dust.
+    Sums are in drawn pixels and show the tissue before folds, light, noise, bubbles and dust.
     """
 
     pixel_map: PixelMap
@@ -227,15 +229,19 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
     lost = artefacts.gone(slide, options, scene.rng(GONE, number))
     gain = 1 + options.stain_gain * scene.rng(GAIN, number).uniform(-1, 1)
     labels, tissue, energy = kernels.look_up(scene.volume, lattice, lost, gain)
-    darkness, expressing = _cells(scene, image, labels * (lost == 0), tissue, energy)
+    banded = artefacts.bands(slide, options, scene.rng(BANDS, number))
+    darkness, expressing = _cells(scene, image, labels * (lost == 0), (tissue, energy), banded)
     truth = _tally(scene, lattice, labels, darkness, expressing)
+    there = (labels > 0) & (lost == 0)
+    folded = artefacts.fold(darkness, there, slide, options, scene.rng(FOLDS, number))
     added, kinds = artefacts.soil(slide, options, scene.rng(SOIL, number))
+    kinds[folded & (kinds == artefacts.CLEAN)] = artefacts.FOLD
     kinds[(lost > 0) & (kinds == artefacts.CLEAN)] = artefacts.GONE
     seen = darkness if added is None else np.clip(darkness + added, 0, 255)
     pixels = kernels.develop(
         seen, lattice, stain.colour_table(), _noise(scene, number), (options.light_gain, options.gamma)
     )
-    known = SectionTruth(place, frozen(expressing), frozen((labels > 0) & (lost == 0)), frozen(kinds), *truth)
+    known = SectionTruth(place, frozen(expressing), frozen(there), frozen(kinds), *truth)
     return RenderedSection(number, pixels, known)
 
 
@@ -263,9 +269,17 @@ def _noise(scene: Scene, number: int) -> Float32:
 
 
 def _cells(
-    scene: Scene, image: SectionImage, labels: npt.NDArray[np.uint16], tissue: Float32, energy: Float32
+    scene: Scene,
+    image: SectionImage,
+    labels: npt.NDArray[np.uint16],
+    wanted: tuple[Float32, Float32],
+    banded: Float32 | None,
 ) -> tuple[Float32, Bool]:
-    """Draw faint cells, then expressing ones over them; returns darkness and the mask of expression."""
+    """Draw faint cells, then expressing ones over them; returns darkness and the mask of expression.
+
+    `wanted` is darkness of the tissue and energy, `banded` the darkness that solid bands add.
+    """
+    tissue, energy = wanted
     resolution, number = scene.geometry.resolution_um(image), image.section_number
     height, width = labels.shape
     thrown = cells.throw_cells(
@@ -275,6 +289,9 @@ def _cells(
         cells.throw_faint(scene.rng(FAINT, number), labels, scene.faint, resolution), height, width
     )
     share, added = cells.draw_cells(thrown, height, width)
+    if banded is not None:
+        solid = (banded > 0) & scene.volume.solid[labels]
+        share[solid], added[solid] = 1.0, np.maximum(added, banded)[solid]
     darkness = np.minimum(tissue + faint * (1 - share) + added, np.float32(252))
     return darkness, share >= 0.5
 
