@@ -51,7 +51,7 @@ def _atlas() -> Atlas:
 def _left(shift_um: tuple[float, float], along_um: float = 0.0) -> Evidence:
     """Return the evidence of a section that was drawn elsewhere than it is thought to be."""
     table = np.array([0.0, 0.6, 1.2], np.float32)
-    painting = Painting(_atlas(), table, np.ones(1))
+    painting = Painting(_atlas(), table[None], np.ones(1))
     stage = Stage(150.0, 100.0, 5.0, RIGID, move_volume=True, noise=0.02)
     pose = affine.compose(affine.rigid2d(3.0, (700.0, 300.0)), affine.scaling((60.0, 60.0)))
     volume = np.array([[0.05, 0.02, -0.98, 5900.0], [0.0, 1.0, 0.03, 0.0], [1.0, 0.0, 0.06, 100.0]])

@@ -51,7 +51,7 @@ def stage(freedom: int) -> Stage:
 
 
 def painting(atlas: Atlas, table: np.ndarray, gain: float = 1.0) -> Painting:
-    return Painting(atlas, table, np.array([gain]))
+    return Painting(atlas, table[None], np.array([gain]))
 
 
 def level(atlas: Atlas, state: State, table: np.ndarray) -> LevelImage:

@@ -60,7 +60,7 @@ def test_table_and_gains_of_sections_stained_unlike(stripes: tuple[Atlas, State]
     assert first_gains(images) == pytest.approx([0.5, 1.0, 1.6], rel=0.02)
     model = fit_stain(atlas, state, images, None, 1)
     assert model.gains == pytest.approx([0.5, 1.0, 1.6], rel=0.02)
-    assert model.table == pytest.approx(truth, abs=0.03)
+    assert model.table(0) == pytest.approx(truth, abs=0.03)
     assert explained(atlas, state, images, 1) > 0.95
     wrong = state.replaced(state.sections[:, ::-1])  # turned: the stripes lie across
     assert explained(atlas, wrong, images, 1) < 0.5

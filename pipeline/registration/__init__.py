@@ -1,6 +1,7 @@
 """Registration: a series of sections finds its place in the reference, from nothing.
 
     alignment = align_series(thumbnails, reference, AlignmentOptions(plane_of_section="coronal"))
+    outcomes = align_specimen([Series.of(thumbnails, options, number=k) for k, thumbnails in ...], reference)
     specimen = reconstruct(thumbnails, alignment)
 
 `thumbnails` are `SectionThumbnail`: block means of the section images at 25-60 um a pixel, as the files show
@@ -9,7 +10,7 @@ them, with the map from thumbnail to manifest pixels; hints (`rotate_deg`, `flip
 `fail` where it is flagged, blank, or does not fit; its place is then its neighbours' guess.
 `SeriesAlignment.measures` holds the series' figures, `notes` what a reader must know (what was taken from
 the images, unusual scales, sections that could not be placed). A series that fits nowhere is refused with
-AlignmentError.
+AlignmentError. Series of one specimen are aligned together, see `specimen`.
 
 The way: tissue masks (`tissue`), area profile and pose search (`pose`), Gauss-Newton on blurred outlines for
 all sections and the 3-D affine (`joint`, `solver`), the same on a stain table that the series itself gives
@@ -20,7 +21,8 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 from pipeline.registration.corrections import Correction
 from pipeline.registration.deformable import DEFORMABLE
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
-from pipeline.registration.series import ALIGNERS, align_series
+from pipeline.registration.series import ALIGNERS, Series, align_series
+from pipeline.registration.specimen import align_specimen
 from pipeline.registration.volume import SpecimenVolume, reconstruct
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "AlignmentOptions",
     "Correction",
     "SectionThumbnail",
+    "Series",
     "SpecimenVolume",
     "align_series",
+    "align_specimen",
     "reconstruct",
 ]

@@ -82,7 +82,9 @@ def evidence(
         image, gain = images[k], np.float32(painting.gains[k])
         painted = painted_plane(painting, state, k, image, stage)
         size = max(3, round(_BLOCK_UM / image.pixel_um))
-        sums = block_sums(image.values / gain, image.weights * gain**2, painted, stage.scale, size)
+        sums = block_sums(
+            image.values / painting.strength(k), image.weights * gain**2, painted, stage.scale, size
+        )
         local, unsure = _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
         return Evidence(local, unsure, _along_normal(painting, state, k, image, stage))
 

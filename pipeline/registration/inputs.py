@@ -31,6 +31,7 @@ class SectionThumbnail:
     thumbnail_to_section : (2, 3) float64, px -> px     thumbnail to manifest pixels
     valid : (h, w) bool                 False where a pixel says nothing (padding, dark polygon), or None
     rotate_deg : float, degree          clockwise as displayed, about the centre, after `flip`
+    series : int                        its series among those of a specimen: each has a stain of its own
     """
 
     section_number: int
@@ -42,6 +43,7 @@ class SectionThumbnail:
     rotate_deg: float = 0.0
     flip: Literal["horizontal", "vertical"] | None = None
     failed: bool = False
+    series: int = 0
 
     def __post_init__(self) -> None:
         where = f"thumbnail of section {self.section_number}"

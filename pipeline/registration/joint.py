@@ -36,7 +36,7 @@ class Task:
     ----------
     nominal : (n, 2, 3) float64     thumbnail px to um about the image centre, hints and common turn applied
     known : where each section says something, see `known_with_margin`
-    turn_deg, mirrored : what `nominal` holds of all sections beside the hints
+    laid : turn in degrees and whether mirrored, that `nominal` holds beside the hints, by series
     held : planes of the sections that a person has placed, see `corrections.held`
     """
 
@@ -45,8 +45,7 @@ class Task:
     nominal: Float64
     known: tuple[Bool, ...]
     options: AlignmentOptions
-    turn_deg: float = 0.0
-    mirrored: bool = False
+    laid: Mapping[int, tuple[float, bool]] = field(default_factory=dict)
     held: Mapping[int, Float64] = field(default_factory=dict)
 
 
@@ -63,7 +62,7 @@ def fit_outlines(task: Task, state: State, sigmas_um: Sequence[float]) -> Soluti
     """Fit blurred tissue masks to the annotated area, coarse to fine, sections rigid."""
     options = task.options
     solution = Solution(state, None, np.inf)
-    painting = Painting(task.atlas, task.atlas.outline_table(), np.ones(len(task.tissues)))
+    painting = _outlined(task)
     for sigma in sigmas_um:
         masks = [tissue.mask.astype(np.float32) for tissue in task.tissues]
         images = _images(task, masks, _pixel_um(sigma, options), sigma)
@@ -100,10 +99,10 @@ def left_over(task: Task, state: State, model: StainModel | None) -> list[Eviden
     pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in task.tissues]
     images = _images(task, pictures, _pixel_um(sigma, task.options), sigma)
     if model is None:
-        painting = Painting(task.atlas, task.atlas.outline_table(), np.ones(len(images)))
+        painting = _outlined(task)
         stage = Stage(sigma, 0.5 * sigma, _OUTLINE_SCALE, RIGID, move_volume=True)
     else:
-        painting = Painting(task.atlas, model.table, model.gains)
+        painting = _stained(task, model)
         scale = _STAIN_SCALE * model.noise
         stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
     return evidence(painting, state, images, stage, task.options.threads)
@@ -138,8 +137,18 @@ def _stain_stage(
         move_volume=freedom == RIGID,
         noise=model.noise,
     )
-    painting = Painting(task.atlas, model.table, model.gains)
+    painting = _stained(task, model)
     return replace(_settle(task, painting, images, state, stage, _STAIN_STEPS), model=model)
+
+
+def _outlined(task: Task) -> Painting:
+    return Painting(task.atlas, task.atlas.outline_table()[None], np.ones(len(task.tissues)))
+
+
+def _stained(task: Task, model: StainModel) -> Painting:
+    """Paint with the stain, each series in units in which all have the same noise."""
+    tables = np.asarray(model.tables / model.units[:, None], dtype=np.float32)
+    return Painting(task.atlas, tables, model.gains, model.series, model.units)
 
 
 def _settle(

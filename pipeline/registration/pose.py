@@ -123,7 +123,9 @@ class Landscape:
     scores: Float64
     shifts_um: Float64
 
-    def poses(self, near_deg: Float64 | None = None, reach_deg: float = 180.0) -> tuple[Float64, Float64]:
+    def poses(
+        self, near_deg: Float64 | None = None, reach_deg: Float64 | float = 180.0
+    ) -> tuple[Float64, Float64]:
         """Return the best rigid pose of every section, (n, 2, 3), and its score, (n,).
 
         Parameters

@@ -92,8 +92,8 @@ def stain_residual(atlas: Atlas, state: State, k: int, tissue: TissueImage, mode
     inside = (labels > 0) & tissue.mask
     if inside.sum() < 10:
         return float("nan")
-    residual = tissue.stain[inside] / model.gains[k] - model.table[labels[inside]]
-    return float(1.4826 * np.median(np.abs(residual)) / model.noise)
+    residual = tissue.stain[inside] / model.gains[k] - model.table(k)[labels[inside]]
+    return float(1.4826 * np.median(np.abs(residual)) / model.noises[model.series[k]])
 
 
 @dataclass(frozen=True, eq=False)

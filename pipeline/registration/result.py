@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -20,13 +20,10 @@ from pipeline.registration.solver import LENGTH_UM
 _USUAL_SCALE = (0.75, 1.30)
 
 
-def series_alignment(
-    ordered: Sequence[SectionThumbnail],
-    usable: Sequence[int],
-    task: Task,
-    solution: Solution,
-    notes: tuple[str, ...],
+def aligned_sections(
+    ordered: Sequence[SectionThumbnail], usable: Sequence[int], task: Task, solution: Solution
 ) -> SeriesAlignment:
+    """Return all sections in one Alignment3d, those that were fitted and those that nothing is seen in."""
     options = task.options
     state = canonical(solution.state, task.atlas)
     judged = verdicts(task, state, solution.model)
@@ -47,15 +44,26 @@ def series_alignment(
             )
         )
     space = Alignment3d(reference_space_id(options.plane_of_section), state.volume)
-    measures = _series_measures(sections, state, solution)
-    return SeriesAlignment(space, tuple(sections), measures, (*notes, *_series_notes(sections, state)))
+    return SeriesAlignment(space, tuple(sections))
+
+
+def part_of(
+    whole: SeriesAlignment, numbers: Set[int], solution: Solution, series: int, notes: tuple[str, ...]
+) -> SeriesAlignment:
+    """Return the sections of one series with the figures of their own."""
+    sections = tuple(s for s in whole.sections if s.alignment2d.section_number in numbers)
+    scales = np.linalg.norm(whole.alignment3d.volume_to_reference[:, :3], axis=0)
+    measures = _series_measures(sections, scales)
+    if solution.model is not None:
+        measures["stain_noise"] = round(float(solution.model.noises[series]), 4)
+    return SeriesAlignment(whole.alignment3d, sections, measures, (*notes, *_series_notes(sections, scales)))
 
 
 def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good: Bool) -> Float64:
     """Place a section nothing is seen in where its neighbours' line puts its image centre."""
     x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)
     pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
-    return affine.compose(pose, thumbnail.hinted(task.turn_deg, task.mirrored))
+    return affine.compose(pose, thumbnail.hinted(*task.laid.get(thumbnail.series, (0.0, False))))
 
 
 def canonical(state: State, atlas: Atlas) -> State:
@@ -81,11 +89,8 @@ def canonical(state: State, atlas: Atlas) -> State:
     return state.replaced(turned, affine.compose(upright, back))
 
 
-def _series_measures(
-    sections: Sequence[SectionAlignment], state: State, solution: Solution
-) -> dict[str, float]:
+def _series_measures(sections: Sequence[SectionAlignment], scales: Float64) -> dict[str, float]:
     dice = [s.measures["dice"] for s in sections if "dice" in s.measures]
-    scales = np.linalg.norm(state.volume[:, :3], axis=0)
     measures = {
         "sections": float(len(sections)),
         "sections_placed": float(sum(s.status is not Status.FAIL for s in sections)),
@@ -97,14 +102,11 @@ def _series_measures(
     errors = [s.measures["estimated_error_um"] for s in sections if "estimated_error_um" in s.measures]
     if errors:
         measures["median_estimated_error_um"] = float(np.median(errors))
-    if solution.model is not None:
-        measures["stain_noise"] = solution.model.noise
     return {name: round(value, 4) for name, value in measures.items()}
 
 
-def _series_notes(sections: Sequence[SectionAlignment], state: State) -> tuple[str, ...]:
+def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tuple[str, ...]:
     notes = []
-    scales = np.linalg.norm(state.volume[:, :3], axis=0)
     if (scales < _USUAL_SCALE[0]).any() or (scales > _USUAL_SCALE[1]).any():
         text = " x ".join(f"{s:.2f}" for s in scales)
         notes.append(f"scales {text} of the volume lie outside the usual {_USUAL_SCALE[0]}-{_USUAL_SCALE[1]}")

@@ -61,12 +61,14 @@ class LevelImage:
     values : (h, w) float32
     weights : (h, w) float32        0 where nothing is known, else the area of the pixel in mm2
     to_thumbnail : (2, 3) float64   level px to thumbnail px
+    series : int                    whose stain it shows, see `SectionThumbnail`
     """
 
     values: Float32
     weights: Float32
     to_thumbnail: Float64
     pixel_um: float
+    series: int = 0
 
 
 def known_with_margin(tissue: TissueImage) -> Bool:
@@ -99,7 +101,8 @@ def level_image(
     offset = 0.5 * (factor - 1) - pad
     to_thumbnail = np.array([[factor, 0.0, offset], [0.0, factor, offset]])
     area = (size_um * 1e-3) ** 2
-    return LevelImage(soft.astype(np.float32), (weights * area).astype(np.float32), to_thumbnail, size_um)
+    known_mm2 = (weights * area).astype(np.float32)
+    return LevelImage(soft.astype(np.float32), known_mm2, to_thumbnail, size_um, tissue.series)
 
 
 def _padding_px(tissue: TissueImage) -> int:

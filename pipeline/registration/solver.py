@@ -10,14 +10,14 @@ the plane is the sections'. So the system is arrow-shaped and is solved by elimi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Float32, Float64
+from pipeline.model import Float32, Float64, Int64
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, blur, paint
 from pipeline.registration.scene import LevelImage, State, each
 
@@ -65,13 +65,26 @@ class Painting:
 
     Parameters
     ----------
-    table : (labels,) float32       value of each label
-    gains : (n,) float64            strength of each section
+    tables : (s, labels) float32    value of each label in each series, all series of one noise
+    gains : (n,) float64            strength of each section in its series
+    series : (n,) int64             whose table a section has; empty: all have the first
+    units : (s,) float64            what else the images of a series are divided by; empty: nothing
     """
 
     atlas: Atlas
-    table: Float32
+    tables: Float32
     gains: Float64
+    series: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    units: Float64 = field(default_factory=lambda: np.zeros(0))
+
+    def table(self, k: int) -> Float32:
+        """Return the table of section `k`, (labels,)."""
+        return np.asarray(self.tables[self.series[k] if self.series.size else 0])
+
+    def strength(self, k: int) -> np.float32:
+        """Return what the image of section `k` is divided by."""
+        unit = self.units[self.series[k]] if self.units.size else 1.0
+        return np.float32(self.gains[k] * unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +202,7 @@ def painted_plane(
     matrix = state.plane(k, image.to_thumbnail, shift_um)
     smooth = image.pixel_um < 1.6 * atlas.voxel_um or stage.sigma_um > 1.8 * image.pixel_um
     shape, samples = image.values.shape, 1 if smooth else 2
-    raw = paint(atlas.index, 1.0 / atlas.voxel_um, painting.table, matrix, shape, samples)
+    raw = paint(atlas.index, 1.0 / atlas.voxel_um, painting.table(k), matrix, shape, samples)
     return blur(raw, stage.sigma_um / image.pixel_um)
 
 
@@ -203,7 +216,7 @@ def section_system(painting: Painting, state: State, k: int, image: LevelImage, 
         normal = (ahead - behind) / np.float32(2.0 * stage.normal_um)
     gain = np.float32(painting.gains[k])  # outliers are judged at the section's own strength,
     weights = image.weights * gain**2  # but the noise of a pale one is larger against its stain
-    pixels = np.stack([image.values / gain, weights, middle, normal])
+    pixels = np.stack([image.values / painting.strength(k), weights, middle, normal])
     geometry = _geometry(painting.atlas, state, k, image, stage)
     upper, right, cost, weight = accumulate(pixels, geometry, stage.scale, stage.freedom)
     full = np.triu(upper) + np.triu(upper, 1).T

@@ -2,7 +2,8 @@
 
 The template's contrast says nothing about a gene. The series itself does: the mean stain of every label
 over all sections, painted back into the annotation, is the second reference image. Labels seen in few
-pixels borrow from the structure above them.
+pixels borrow from the structure above them. Each series of a specimen has table, gains and noise of its
+own.
 """
 
 from __future__ import annotations
@@ -27,18 +28,34 @@ _GAIN_RANGE = 2.5
 
 @dataclass(frozen=True, eq=False)
 class StainModel:
-    """What the series' stain is thought to be.
+    """What the stain of every series is thought to be.
 
     Parameters
     ----------
-    table : (labels,) float32       stain of each label, the section of median gain being 1
+    tables : (s, labels) float32    stain of each label, the section of median gain of its series being 1
     gains : (n,) float64            strength of each section
-    noise : float                   robust standard deviation of image - gain x table, at gain 1
+    noises : (s,) float64           robust standard deviation of image - gain x table, at gain 1
+    series : (n,) int64             whose table a section has
     """
 
-    table: Float32
+    tables: Float32
     gains: Float64
-    noise: float
+    noises: Float64
+    series: Int64
+
+    def table(self, k: int) -> Float32:
+        """Return the table of section `k`, (labels,)."""
+        return np.asarray(self.tables[self.series[k]])
+
+    @property
+    def noise(self) -> float:
+        """The noise to which all series are scaled where they are fitted together."""
+        return float(np.median(self.noises))
+
+    @property
+    def units(self) -> Float64:
+        """What each series is divided by so that all have the same noise, (s,)."""
+        return self.noises / self.noise
 
 
 @numba.njit(cache=True, nogil=True)
@@ -110,16 +127,17 @@ def fit_stain_on(
     model: StainModel | None,
     threads: int,
 ) -> StainModel:
-    """Estimate the table and the gains where the label of every pixel is known; see `fit_stain`."""
-    seen = _Seen(atlas, images, labels, threads)
-    gains = first_gains(images) if model is None else model.gains
-    table = np.zeros(atlas.ids.size, np.float32) if model is None else model.table
-    noise = np.inf if model is None else model.noise
-    for _ in range(_ROUNDS):
-        table = seen.table(gains, table, noise)
-        noise = seen.noise(gains, table)
-        gains = seen.gains(gains, table, noise)
-    return StainModel(table, gains, noise)
+    """Estimate the tables and the gains where the label of every pixel is known; see `fit_stain`."""
+    series = np.array([image.series for image in images])
+    count = int(series.max()) + 1
+    tables, noises = np.zeros((count, atlas.ids.size), np.float32), np.ones(count)
+    gains = np.ones(len(images))
+    for s in np.unique(series):
+        own = [int(k) for k in np.flatnonzero(series == s)]
+        seen = _Seen(atlas, [images[k] for k in own], [labels[k] for k in own], threads)
+        start = None if model is None else (model.gains[own], model.tables[s], float(model.noises[s]))
+        gains[own], tables[s], noises[s] = seen.fitted(start)
+    return StainModel(tables, gains, noises, series)
 
 
 def plane_labels(
@@ -136,12 +154,23 @@ def plane_labels(
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The sections and the labels under them."""
+    """The sections of a series and the labels under them."""
 
     atlas: Atlas
     images: Sequence[LevelImage]
     labels: Sequence[npt.NDArray[np.uint16]]
     threads: int
+
+    def fitted(self, start: tuple[Float64, Float32, float] | None) -> tuple[Float64, Float32, float]:
+        """Return gains, table and noise, from those of an earlier fit where there is one."""
+        if start is None:
+            start = first_gains(self.images), np.zeros(self.atlas.ids.size, np.float32), float("inf")
+        gains, table, noise = start
+        for _ in range(_ROUNDS):
+            table = self.table(gains, table, noise)
+            noise = self.noise(gains, table)
+            gains = self.gains(gains, table, noise)
+        return gains, table, noise
 
     def table(self, gains: Float64, table: Float32, noise: float) -> Float32:
         def one(k: int) -> Float64:
@@ -165,16 +194,16 @@ class _Seen:
         return np.asarray(fitted / np.median(fitted))
 
     def noise(self, gains: Float64, table: Float32) -> float:
-        residuals = [values - table[labels] for values, labels in self.inside(gains)]
+        residuals = [values - table[labels] for _, (values, labels) in self.inside(gains)]
         pooled = np.concatenate([r[::7] for r in residuals]) if residuals else np.zeros(0)
         return max(1.4826 * float(np.median(np.abs(pooled))), 1e-4) if pooled.size else 1.0
 
-    def inside(self, gains: Float64) -> Iterator[tuple[Float32, npt.NDArray[np.uint16]]]:
-        """Yield values over gain and labels of the pixels of each section that lie on annotation."""
+    def inside(self, gains: Float64) -> Iterator[tuple[int, tuple[Float32, npt.NDArray[np.uint16]]]]:
+        """Yield each section with values over gain and labels of its pixels that lie on annotation."""
         for k, image in enumerate(self.images):
             here = (self.labels[k] > 0) & (image.weights > 0)
             if here.any():
-                yield (image.values[here] / gains[k]).astype(np.float32), self.labels[k][here]
+                yield k, ((image.values[here] / gains[k]).astype(np.float32), self.labels[k][here])
 
 
 def regularised(sums: Float64, parent: Int64) -> Float32:
@@ -221,7 +250,7 @@ def explained(atlas: Atlas, state: State, images: Sequence[LevelImage], threads:
     model = fit_stain(atlas, state, images, None, threads)
     seen = _Seen(atlas, images, plane_labels(atlas, state, images, threads), threads)
     residual, total = 0.0, 0.0
-    for values, labels in seen.inside(model.gains):
-        residual += float(((values - model.table[labels]) ** 2).sum())
+    for k, (values, labels) in seen.inside(model.gains):
+        residual += float(((values - model.table(k)[labels]) ** 2).sum())
         total += float(((values - values.mean()) ** 2).sum())
     return 1.0 - residual / max(total, 1e-12)

@@ -28,12 +28,14 @@ class TissueImage:
     stain : (h, w) float32      optical density along the section's stain colour, 0 on glass
     mask : (h, w) bool          tissue, holes filled
     valid : (h, w) bool         False in padding and where the caller said so
+    series : int                whose stain it shows, see `SectionThumbnail`
     """
 
     stain: Float32
     mask: Bool
     valid: Bool
     pixel_um: float
+    series: int = 0
 
     @property
     def area_um2(self) -> float:
@@ -56,7 +58,7 @@ def tissue_image(thumbnail: SectionThumbnail) -> TissueImage:
     stain = _stain(density, valid)
     stain = _flat(stain, valid)
     pixel_um = thumbnail.pixel_um
-    return TissueImage(stain, _mask(stain, valid, pixel_um), valid, pixel_um)
+    return TissueImage(stain, _mask(stain, valid, pixel_um), valid, pixel_um, thumbnail.series)
 
 
 def _padding(pixels: np.ndarray) -> Bool:

@@ -58,11 +58,23 @@ class Seen:
         """Return thumbnail px to um about the image centre, (n, 2, 3), hints and `turn_deg` applied."""
         return np.array([t.hinted(turn_deg, mirrored) for t in self.thumbnails])
 
+    def laid(self, ways: Mapping[int, tuple[float, bool]]) -> Float64:
+        """Return the same with turn and mirror of its series for each section."""
+        return np.array([t.hinted(*ways[t.series]) for t in self.thumbnails])
+
+    def only(self, series: int) -> Seen:
+        """Return the sections of one series."""
+        return self.at([k for k, t in enumerate(self.thumbnails) if t.series == series])
+
     def some(self, count: int) -> Seen:
         """Return `count` of the larger sections, spread over the series."""
         areas = np.array([t.area_um2 for t in self.tissues])
         large = np.flatnonzero(areas >= _LARGE_SHARE * np.percentile(areas, 80))
         chosen = large[np.unique(np.linspace(0, large.size - 1, min(count, large.size)).round().astype(int))]
+        return self.at([int(k) for k in chosen])
+
+    def at(self, chosen: Sequence[int]) -> Seen:
+        """Return the sections of these places."""
         held = {i: self.held[k] for i, k in enumerate(chosen) if k in self.held}
         return Seen(
             tuple(self.thumbnails[k] for k in chosen),

@@ -118,23 +118,23 @@ def section_blocks(fit: Fit, k: int, view: View) -> Blocks:
     """Return how the blocks of section `k` want to move."""
     image, bent, model, level = view.images[k], view.bent[k], view.model, view.level
     atlas, shape = fit.task.atlas, image.values.shape
+    unit = np.float32(model.units[model.series[k]])
+    table = model.table(k) / unit
     smooth = image.pixel_um < 1.6 * atlas.voxel_um or level.sigma_um > 1.8 * image.pixel_um
     normal_um = max(0.5 * level.sigma_um, _NORMAL_UM)
 
     def painted(shift_um: float) -> np.ndarray:
         matrix = fit.plane(k, image, shift_um)
-        raw = paint_bent(
-            atlas.index, 1.0 / atlas.voxel_um, model.table, matrix, bent, shape, 1 if smooth else 2
-        )
+        raw = paint_bent(atlas.index, 1.0 / atlas.voxel_um, table, matrix, bent, shape, 1 if smooth else 2)
         return blur(raw, level.sigma_um / image.pixel_um)
 
     middle = painted(0.0)
-    inside = (middle > _INSIDE * model.table.max()) & (image.weights > 0)
+    inside = (middle > _INSIDE * table.max()) & (image.weights > 0)
     normal = np.zeros_like(middle)
     if fit.moves_whole:
         normal = (painted(normal_um) - painted(-normal_um)) / np.float32(2.0 * normal_um)
     gain = np.float32(model.gains[k])
-    values = image.values / gain
+    values = image.values / (gain * unit)
     if np.isfinite(level.flatten_um):
         values, middle, normal = (
             _flattened(v, image.weights, level.flatten_um / image.pixel_um) for v in (values, middle, normal)
