@@ -17,6 +17,7 @@ from pipeline.jobs import SeriesJob
 from pipeline.loading import load_info, probe_any
 from pipeline.model import SectionDataSet, SectionImage
 from pipeline.provenance import checksum
+from pipeline.siblings import with_siblings
 from pipeline.store.run import RunFolder
 from pipeline.tasks import stamp
 
@@ -118,21 +119,28 @@ def plan_jobs(
 ) -> tuple[list[SeriesJob], list[Broken]]:
     """Read every manifest and return the jobs of this shard, and what cannot start.
 
-    The split goes by the place in the list alone, so that all shards of one command agree on it.
+    The split goes by the place in the list, so that all shards of one command agree on it; series that are
+    aligned together go with the first of them.
     """
     jobs: list[SeriesJob] = []
-    mine: list[SeriesJob] = []
+    places: dict[Path, int] = {}
     broken: list[Broken] = []
-    for number, source in enumerate(sources):
-        ours = number % shard[1] == shard[0] - 1
+    for place, source in enumerate(sources):
         try:
             job = _job(source, plan)
             _check_not_twice(job, jobs)
             jobs.append(job)
-            mine += [job] if ours else []
+            places[job.run.path] = place
         except DataError as error:
-            broken += [Broken(source, str(error))] if ours else []
+            broken += [Broken(source, str(error))] if _ours(place, shard) else []
+    told = with_siblings(jobs)
+    first = [job.siblings[0] if job.siblings else job for job in told]
+    mine = [job for job, lead in zip(told, first, strict=True) if _ours(places[lead.run.path], shard)]
     return mine, broken
+
+
+def _ours(place: int, shard: tuple[int, int]) -> bool:
+    return place % shard[1] == shard[0] - 1
 
 
 def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:

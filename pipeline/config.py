@@ -49,9 +49,10 @@ class DetectionConfig(AlgorithmConfig):
 
 
 class AlignmentConfig(AlgorithmConfig):
-    """The aligner; parameters may be given without its name."""
+    """The aligner, and whether series of one specimen share an alignment."""
 
     name: str = "joint"
+    together: bool = True
 
 
 class GriddingConfig(_Section):

@@ -20,7 +20,8 @@ class SeriesJob:
 
     `files` holds the checksum of every input file, `stamps` its size and time of change when that was
     taken, `pixels` how many values it stores; `redo` names stages that run again though done; `shared`
-    names the run whose outputs of a stage serve here too, where both come to the same digest.
+    names the run whose outputs of a stage serve here too, where both come to the same digest; `siblings`
+    are the series of its specimen that it is aligned with, itself among them.
     """
 
     source: Path
@@ -35,6 +36,7 @@ class SeriesJob:
     stamps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pixels: Mapping[int, int] = field(default_factory=dict)
     shared: Mapping[str, RunFolder] = field(default_factory=dict)
+    siblings: tuple[SeriesJob, ...] = ()
     label: str = ""
 
     @property

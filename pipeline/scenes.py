@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series
 from pipeline.phantom import (
+    PHANTOM_GENE,
+    Cut,
     GridExpression,
     RenderOptions,
     Scene,
+    StructureExpression,
     build_scene,
     coronal_geometry,
     geometry_from,
@@ -47,6 +52,41 @@ def phantom_scene(plane: str, sections: int, resolution_um: float, options: Rend
     reference = phantom_reference(PHANTOM_UM)
     cut = sagittal_geometry if plane == "sagittal" else coronal_geometry
     return build_scene(reference, cut(reference, sections, resolution_um, seed=options.seed), options=options)
+
+
+def specimen_scenes(
+    plane: str, series: int, sections: int, resolution_um: float, options: RenderOptions
+) -> list[Scene]:
+    """Return one phantom brain cut in turns into several series, each with a stain and a gene of its own.
+
+    Parameters
+    ----------
+    sections : of each series; series k has the numbers that lie k steps behind those of the first
+    """
+    if plane not in ("sagittal", "coronal"):
+        raise ConfigError(f"--plane {plane}: expected sagittal or coronal")
+    reference = phantom_reference(PHANTOM_UM)
+    lay = sagittal_geometry if plane == "sagittal" else coronal_geometry
+    brain = options.shape_seed
+    first = lay(reference, sections, resolution_um, options.seed, Cut(brain_seed=brain))
+    numbers = [image.section_number for image in first.data_set.section_images]
+    step = (numbers[1] - numbers[0] if sections > 1 else series) // series
+    if step < 1:
+        raise ConfigError(f"phantom: {series} series of {sections} sections do not fit between one another")
+    scenes = []
+    for k in range(series):
+        own = replace(options, seed=options.seed + k, specimen_seed=brain)
+        cut = Cut(brain_seed=brain, first_number=numbers[0] + k * step)
+        geometry = lay(reference, sections, resolution_um, own.seed, cut)
+        scenes.append(build_scene(reference, geometry, _gene(own.seed) if k else None, own))
+    return scenes
+
+
+def _gene(seed: int) -> StructureExpression:
+    """Return another gene: the phantom's energies dealt anew to its structures."""
+    names, energies = list(PHANTOM_GENE), list(PHANTOM_GENE.values())
+    dealt = np.random.default_rng([seed, 40]).permutation(energies)
+    return StructureExpression(dict(zip(names, map(float, dealt), strict=True)))
 
 
 def data_set_scene(

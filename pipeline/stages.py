@@ -39,6 +39,7 @@ from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Statu
 from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
 from pipeline.reference import hemispheres
+from pipeline.siblings import SIBLINGS
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
 from pipeline.summary import summarise
@@ -230,7 +231,7 @@ STAGES: tuple[Stage, ...] = (
         _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
     ),
     Stage(
-        "align", "series", ("measure",), align, align_key, align_outputs, also=("volume.zarr",),
+        "align", "series", ("measure",), align, align_key, align_outputs, also=("volume.zarr", SIBLINGS),
     ),
     Stage(
         "grid", "series", ("detect", "align"), grid, _grid_key,

@@ -17,7 +17,16 @@ from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
 from pipeline.provenance import reference_key
-from pipeline.registration import AlignmentOptions, Correction, SectionThumbnail, align_series, reconstruct
+from pipeline.registration import (
+    AlignmentOptions,
+    Correction,
+    SectionThumbnail,
+    Series,
+    align_series,
+    align_specimen,
+    reconstruct,
+)
+from pipeline.siblings import Outcome, forget_parts, keep_parts, kept_part, measured_of
 from pipeline.store.run import DEFORMATION
 
 REFERENCE_UM = 25.0
@@ -30,7 +39,9 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
     """Place every measured section in the reference space and write `alignment.json`."""
     name = job.config.alignment.name
     measured = [s for s in job.sections if upstream[task_name("measure", s)].ok]
-    alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream)
+    if not job.siblings:
+        forget_parts(job.run)
+    alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream, digest)
     notes = (*alignment.notes, *check_scales(alignment))
     job.run.remove_deformations()
     if alignment.deformable != "none":
@@ -55,22 +66,37 @@ def align_outputs(job: SeriesJob, section: None) -> list[Path]:
 def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     """Everything that decides an alignment."""
     configuration = job.config.alignment.model_dump()
-    series = [
-        [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
-        [getattr(job.data_set, name) for name in (
-            "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
-            "reference_space_id",
-        )],
-    ]  # fmt: skip
+    series = [_manifest(one) for one in _family(job)]
     if job.config.alignment.name == "given":
         path = _given_path(job)
         source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
         measured = {n: r.state for n, r in upstream.items()}
         return [configuration, series, source, measured]
-    path = _corrections_path(job)
-    mended = path.read_text(encoding="utf-8") if path is not None and path.is_file() else None
-    states = {n: [r.state, r.digest] for n, r in upstream.items()}
+    paths = [_corrections_path(one) for one in _family(job)]
+    mended = [p.read_text(encoding="utf-8") if p is not None and p.is_file() else None for p in paths]
+    states = [
+        {n: [r.state, r.digest] for n, r in measured_of(job, one, upstream).items()} for one in _family(job)
+    ]
+    # The same for all siblings: what one of them computes is known by it.
     return [configuration, series, reference_key(job), mended, states]
+
+
+def _family(job: SeriesJob) -> list[SeriesJob]:
+    """Return the series that are aligned together, by id: in whichever order they were given."""
+    return sorted(job.siblings, key=lambda one: one.data_set.id) or [job]
+
+
+def _manifest(job: SeriesJob) -> list[Any]:
+    """Return what the manifest says that an alignment goes by."""
+    names = (
+        "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
+        "reference_space_id",
+    )  # fmt: skip
+    return [
+        [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
+        [getattr(job.data_set, name) for name in names],
+        job.run.path.name if job.siblings else "",
+    ]
 
 
 def _tsv(alignment: SeriesAlignment | None) -> Any:
@@ -101,11 +127,13 @@ def _corrections_path(job: SeriesJob) -> Path | None:
 
 
 def _corrections(job: SeriesJob) -> dict[int, Correction]:
-    """Return where a person put sections of the series, by section number."""
+    """Return where a person put sections of the series, or of its siblings, by section number."""
     path = _corrections_path(job)
     if path is None:
         return {}
-    return read_corrections(path, job.data_set, job.config.alignment.configuration.get("corrected_sections"))
+    images = tuple(image for one in _family(job) for image in one.sections)
+    specimen = replace(job.data_set, section_images=images)
+    return read_corrections(path, specimen, job.config.alignment.configuration.get("corrected_sections"))
 
 
 def _given_path(job: SeriesJob) -> Path | None:
@@ -152,12 +180,16 @@ def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
     return ()
 
 
-def _from_nothing(job: SeriesJob, measured: list[SectionImage], upstream: Upstream) -> SeriesAlignment:
+def _from_nothing(
+    job: SeriesJob, measured: list[SectionImage], upstream: Upstream, digest: str
+) -> SeriesAlignment:
     """Align the series by its images alone, and keep the reconstructed specimen."""
-    options = alignment_options(job)
-    reference = load_reference(job, REFERENCE_UM)
     thumbnails = [_thumbnail(job, section) for section in measured]
-    alignment = align_series(thumbnails, reference, options, _corrections(job))
+    if len(_family(job)) > 1 and measured:
+        alignment = _with_siblings(job, upstream, digest)
+    else:
+        reference = load_reference(job, REFERENCE_UM)
+        alignment = align_series(thumbnails, reference, alignment_options(job), _corrections(job))
     space = replace(alignment.alignment3d, reference_space_id=job.data_set.reference_space_id)
     alignment = replace(alignment, alignment3d=space)
     specimen = reconstruct(thumbnails, alignment)
@@ -168,6 +200,50 @@ def _from_nothing(job: SeriesJob, measured: list[SectionImage], upstream: Upstre
     }
     job.run.write_volume({"stain": specimen.stain}, attributes)
     return alignment
+
+
+def _with_siblings(job: SeriesJob, upstream: Upstream, digest: str) -> SeriesAlignment:
+    """Take the series' part of the alignment of its specimen, or compute it for all."""
+    outcome = kept_part(job, digest)
+    if outcome is None:
+        outcomes = _together(job, upstream)
+        keep_parts(job.run, outcomes, digest)
+        outcome = outcomes[job.run.path.name]
+    if isinstance(outcome, AlignmentError):
+        raise outcome
+    return outcome
+
+
+def _together(job: SeriesJob, upstream: Upstream) -> dict[str, Outcome]:
+    """Align all series of the specimen of which a section was read; by the names of their run folders."""
+    series: list[Series] = []
+    names = []
+    corrections = _corrections(job)
+    for one in _family(job):
+        done = measured_of(job, one, upstream)
+        thumbnails = [_thumbnail(one, s) for s in one.sections if done[task_name("measure", s)].ok]
+        if thumbnails:
+            numbers = {t.section_number for t in thumbnails}
+            own = {n: c for n, c in corrections.items() if n in numbers}
+            series.append(Series.of(thumbnails, alignment_options(one), own, len(series)))
+            names.append(one.run.path.name)
+    outcomes = align_specimen(series, load_reference(job, REFERENCE_UM))
+    return _told(job, dict(zip(names, outcomes, strict=True)))
+
+
+def _told(job: SeriesJob, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    """Return the outcomes, each with a note of the series that it shares its Alignment3d with."""
+    found = {n: a for n, a in outcomes.items() if not isinstance(a, AlignmentError)}
+    spaces = {n: a.alignment3d.volume_to_reference.tobytes() for n, a in found.items()}
+    for name, alignment in found.items():
+        others = [n for n in found if n != name and spaces[n] == spaces[name]]
+        if others:
+            said = (
+                f"{ASSUMED}series {', '.join(others)} {'is' if len(others) == 1 else 'are'} of the same brain"
+                f" (specimen {job.data_set.specimen}): aligned together"
+            )
+            outcomes[name] = replace(alignment, notes=(*alignment.notes, said))
+    return outcomes
 
 
 def alignment_options(job: SeriesJob) -> AlignmentOptions:

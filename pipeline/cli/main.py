@@ -28,7 +28,7 @@ from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 from pipeline.provenance import Repeat, repeat
-from pipeline.scenes import data_set_scene, phantom_scene, render_options
+from pipeline.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.schedule import ENGINES
 from pipeline.sweeps import count_variants
 
@@ -152,7 +152,8 @@ def report(folder: Annotated[Path, typer.Argument(help="a run, or a folder of ru
 def phantom(
     folder: Annotated[Path, typer.Argument(help="the series goes to FOLDER/series, the truth beside it")],
     plane: Annotated[str, typer.Option(help="sagittal (left hemisphere) or coronal")] = "sagittal",
-    sections: Annotated[int, typer.Option(min=1)] = 20,
+    sections: Annotated[int, typer.Option(min=1, help="of each series")] = 20,
+    series: Annotated[int, typer.Option(min=1, help="of one brain, to FOLDER/ID/series each")] = 1,
     resolution_um: Annotated[float, typer.Option(min=0.5, help="um a pixel")] = 8.0,
     geometry: Annotated[Path | None, typer.Option(help="draw through this series' data_set.xml")] = None,
     reference: Annotated[Path | None, typer.Option(help="with --geometry: the brain that is cut")] = None,
@@ -162,6 +163,14 @@ def phantom(
 ) -> None:
     """Render an ISH series of the phantom brain, or of a real one, with its truth beside it."""
     options = render_options(parse_overrides(set_ or ()))
+    if series > 1 and geometry is not None:
+        raise ConfigError("--series: expected one with --geometry, which gives the sections of one series")
+    if series > 1:
+        for scene in specimen_scenes(plane, series, sections, resolution_um, options):
+            own = folder / str(scene.geometry.data_set.id)
+            write_phantom_series(own, scene, SeriesForm(give_alignment=give_alignment))
+        say(f"wrote {series} series of one brain to {folder}; each with its truth beside it")
+        return
     if geometry is None:
         scene = phantom_scene(plane, sections, resolution_um, options)
     elif reference is None:

@@ -17,7 +17,7 @@
 
 from pipeline.phantom.brain import phantom_reference
 from pipeline.phantom.cut import Cut, coronal_geometry, sagittal_geometry
-from pipeline.phantom.expression import GridExpression, StructureExpression
+from pipeline.phantom.expression import PHANTOM_GENE, GridExpression, StructureExpression
 from pipeline.phantom.geometry import (
     SeriesGeometry,
     drawn,
@@ -39,6 +39,7 @@ from pipeline.phantom.render import (
 )
 
 __all__ = [
+    "PHANTOM_GENE",
     "Cut",
     "GridExpression",
     "PixelMap",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dask.delayed import Delayed, delayed
 
 from pipeline.errors import ConfigError
-from pipeline.jobs import SeriesJob, task_name
+from pipeline.jobs import SeriesJob, Stage, task_name
 from pipeline.model import SectionImage
 from pipeline.schedule.closing import REPORT
 from pipeline.schedule.giving_up import given_up
+from pipeline.siblings import measured_name
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt
 from pipeline.tasks import code_digest, lost_task, run_task
@@ -30,33 +32,61 @@ def build_graphs(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = Non
     lost : why tasks, by key, are given up instead of run
     run : keeps the keys of runs apart that share a scheduler
     """
-    graphs: Graphs = []
-    numbers = {job.run.path: number for number, job in enumerate(jobs)}
-    for number, job in enumerate(jobs):
-        leaders = {stage: graphs[numbers[run.path]] for stage, run in job.shared.items()}
-        graphs.append(_graph(job, f"{number}{SEPARATOR}{run}" if run else str(number), leaders, lost or {}))
+    endings = [f"{number}{SEPARATOR}{run}" if run else str(number) for number in range(len(jobs))]
+    lazy = [
+        delayed(job, name=f"job{SEPARATOR}{ending}", traverse=False)
+        for job, ending in zip(jobs, endings, strict=True)
+    ]
+    graphs: Graphs = [{} for _ in jobs]
+    by_run = {job.run.path: graph for job, graph in zip(jobs, graphs, strict=True)}
+    for step in STEPS:  # step by step: an alignment builds on what was measured of other series too
+        for number, job in enumerate(jobs):
+            _add(step, job, (lazy[number], endings[number]), by_run, lost or {})
     return graphs
 
 
-def _graph(
-    job: SeriesJob, ending: str, leaders: Mapping[str, dict[str, Delayed]], lost: Mapping[str, str]
-) -> dict[str, Delayed]:
-    """Return the tasks of a series; a task that it shares waits for that of the series it shares with."""
-    lazy_job = delayed(job, name=f"job{SEPARATOR}{ending}", traverse=False)
-    code = code_digest()
-    tasks: dict[str, Delayed] = {}
-    for step in STEPS:
-        for section in job.sections if step.scope == "section" else (None,):
-            name = task_name(step, section)
-            before = {n: task for n, task in tasks.items() if stage_of(n) in step.after}
-            key = f"{name}{SEPARATOR}{ending}"
-            why = lost.get(key_without_run(key), "")
-            first = leaders[step.name].get(name) if step.name in leaders else None
-            where = (step.name, None if section is None else section.section_number, code, why)
-            tasks[name] = delayed(_run, pure=False, traverse=False)(
-                where, lazy_job, list(before), list(before.values()), first, dask_key_name=key
-            )
-    return tasks
+def _add(
+    step: Stage,
+    job: SeriesJob,
+    lazy: tuple[Delayed, str],
+    graphs: Mapping[Path, dict[str, Delayed]],
+    lost: Mapping[str, str],
+) -> None:
+    """Add the tasks of a step to the graph of a series; what it shares waits for what it is shared with."""
+    lazy_job, ending = lazy
+    tasks, code = graphs[job.run.path], code_digest()
+    leader = graphs[job.shared[step.name].path] if step.name in job.shared else {}
+    from_siblings, earlier = _of_siblings(job, graphs) if step.name == "align" else ({}, [])
+    for section in job.sections if step.scope == "section" else (None,):
+        name = task_name(step, section)
+        before = {n: task for n, task in tasks.items() if stage_of(n) in step.after} | from_siblings
+        key = f"{name}{SEPARATOR}{ending}"
+        why = lost.get(key_without_run(key), "")
+        first = [leader[name], *earlier] if name in leader else earlier
+        where = (step.name, None if section is None else section.section_number, code, why)
+        tasks[name] = delayed(_run, pure=False, traverse=False)(
+            where, lazy_job, list(before), list(before.values()), first, dask_key_name=key
+        )
+
+
+def _of_siblings(
+    job: SeriesJob, graphs: Mapping[Path, dict[str, Delayed]]
+) -> tuple[dict[str, Delayed], list[Delayed]]:
+    """Return what was measured of a series' siblings, and the alignments that may hold its own already."""
+    measured: dict[str, Delayed] = {}
+    earlier: list[Delayed] = []
+    before = True
+    for sibling in job.siblings:
+        if sibling.run == job.run:
+            before = False
+            continue
+        tasks = graphs[sibling.run.path]
+        measured |= {
+            measured_name(sibling, section.section_number): tasks[task_name("measure", section)]
+            for section in sibling.sections
+        }
+        earlier += [tasks["align"]] if before else []
+    return measured, earlier
 
 
 def _run(
@@ -64,7 +94,7 @@ def _run(
     job: SeriesJob,
     names: Sequence[str],
     receipts: Sequence[Receipt],
-    leader: Receipt | None,
+    first: Sequence[Receipt],
 ) -> Receipt:
     """Run one task where the scheduler has put it."""
     step_name, number, code, why = where

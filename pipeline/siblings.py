@@ -1,0 +1,143 @@
+"""Series of one specimen that were cut in turns from one brain, and are aligned together.
+
+Which they are follows from what is given to one run. The first of them computes the alignment of all and
+keeps the parts in its run folder, under the digest of all that decided it; each of the others takes its own
+from there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import remove, replacing
+from pipeline.errors import AlignmentError, PipelineError
+from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.jobs import SeriesJob, Upstream, task_name
+from pipeline.model import SeriesAlignment
+from pipeline.store.run import Receipt, RunFolder, read_json, write_json
+
+SIBLINGS = "siblings"
+FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")
+Outcome = SeriesAlignment | AlignmentError
+
+
+def with_siblings(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
+    """Return the jobs of a batch, each with those that it is aligned with, itself among them, in their order.
+
+    Series of one specimen that cannot share an alignment are told so in a warning.
+    """
+    specimens: dict[str, list[int]] = defaultdict(list)
+    for place, job in enumerate(jobs):
+        alignment = job.config.alignment
+        if job.data_set.specimen and alignment.together and alignment.name == "joint":
+            specimens[job.data_set.specimen].append(place)
+    told = list(jobs)
+    for places in specimens.values():
+        members = [jobs[place] for place in places]
+        doubts = [_doubt(job, members) for job in members]
+        fit = [n for n, doubt in enumerate(doubts) if not doubt]
+        family = tuple(replace(members[n], siblings=()) for n in fit) if len(fit) > 1 else ()
+        for n, place in enumerate(places):
+            if doubts[n]:
+                told[place] = replace(jobs[place], warnings=(*jobs[place].warnings, doubts[n]))
+            else:
+                told[place] = replace(jobs[place], siblings=family)
+    return told
+
+
+def _doubt(job: SeriesJob, members: Sequence[SeriesJob]) -> str:
+    """Return why a series cannot be aligned with the others of its specimen; empty where it can."""
+    frames = [_frame(one) for one in members]
+    usual = max(frames, key=lambda frame: (frames.count(frame), -frames.index(frame)))
+    what = f"specimen {job.data_set.specimen!r} is also that of series"
+    if _frame(job) != usual:
+        other = next(one for one, frame in zip(members, frames, strict=True) if frame == usual)
+        name, mine, theirs = next(
+            (n, a, b) for n, a, b in zip(FRAME, _frame(job), usual, strict=True) if a != b
+        )
+        return f"{what} {other.data_set.id}, but {name} is {mine}, not {theirs}: aligned apart"
+    for other in members:
+        both = _numbers(job) & _numbers(other)
+        if other is not job and _frame(other) == usual and both:
+            return (
+                f"{what} {other.data_set.id}, but both have a section {min(both)}: aligned apart; sections of"
+                " one brain need numbers of their own"
+            )
+    return ""
+
+
+def _frame(job: SeriesJob) -> tuple[Any, ...]:
+    return tuple(getattr(job.data_set, name) for name in FRAME)
+
+
+def _numbers(job: SeriesJob) -> set[int]:
+    return {section.section_number for section in job.sections}
+
+
+def measured_name(sibling: SeriesJob, section_number: int) -> str:
+    """Return the name under which a series is told of the measure task of a sibling."""
+    return f"{task_name('measure', section_number)} of {sibling.run.path.name}"
+
+
+def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[str, Receipt]:
+    """Return the receipts of the measure tasks of a sibling, or of the series itself, by task."""
+    numbers = [section.section_number for section in sibling.sections]
+    if sibling.run == job.run:
+        return {task_name("measure", n): upstream[task_name("measure", n)] for n in numbers}
+    return {task_name("measure", n): upstream[measured_name(sibling, n)] for n in numbers}
+
+
+def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> None:
+    """Keep what became of every sibling, by name, in the run folder of one of them."""
+    with replacing(run.file(SIBLINGS)) as fresh:
+        refused = {}
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, AlignmentError):
+                refused[name] = str(outcome)
+                continue
+            part = RunFolder(fresh / name)
+            write_alignment(part.file("alignment.json"), outcome)
+            fields = {s.alignment2d.section_number: s.deformation for s in outcome.sections if s.deformation}
+            if fields:
+                part.write_deformations(fields, digest)
+        fresh.mkdir(exist_ok=True)
+        write_json(fresh / "refused.json", refused)
+        write_json(fresh / "digest.json", {"digest": digest})
+
+
+def forget_parts(run: RunFolder) -> None:
+    """Remove what an earlier alignment kept for siblings."""
+    remove(run.file(SIBLINGS))
+
+
+def kept_part(job: SeriesJob, digest: str) -> Outcome | None:
+    """Return what became of a series where a sibling before it has computed it; None where none has."""
+    for sibling in job.siblings:
+        if sibling.run == job.run:
+            return None
+        folder = sibling.run.file(SIBLINGS)
+        try:
+            if read_json(folder / "digest.json")["digest"] == digest:
+                return _part(folder, job.run.path.name)
+        except (PipelineError, KeyError):
+            continue
+    return None
+
+
+def _part(folder: Path, name: str) -> Outcome:
+    refused = read_json(folder / "refused.json")
+    if name in refused:
+        return AlignmentError(refused[name])
+    part = RunFolder(folder / name)
+    alignment = read_alignment(part.file("alignment.json"))
+    if alignment.deformable == "none":
+        return alignment
+    fields = part.read_deformations()
+    sections = tuple(
+        replace(s, deformation=fields.get(s.alignment2d.section_number)) for s in alignment.sections
+    )
+    return replace(alignment, sections=sections)
