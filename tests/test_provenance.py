@@ -40,7 +40,7 @@ def test_everything_that_made_a_run_is_told(finished: Path, rendered: Path) -> N
     for path, digest in {**told["inputs"], **told["manifests"]}.items():
         assert checksum(Path(path)) == digest
     assert told["configuration"]["reference"]["resolution_um"] == 100
-    assert told["configuration"]["alignment"] == {"name": "given", "configuration": {}}
+    assert told["configuration"]["alignment"]["name"] == "given"
     assert len(told["configuration_digest"]) == 64
     assert told["host"]["processors"] > 0
     assert told["packages"].keys() >= {"numpy", "zarr", "SimpleITK"}
