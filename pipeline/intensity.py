@@ -83,6 +83,10 @@ def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> U
     return np.floor(table.clip(0, 255) + 0.5).astype(np.uint8)[pixels]
 
 
+LOG_GREY = np.log10(np.maximum(np.arange(256.0), 1.0))  # of luma, or of one colour; 0 counts as 1
+LOG_LUMA = LOG_GREY[::-1].copy()  # the same by darkness
+
+
 def optical_density(glass_luma: npt.ArrayLike, pixel_darkness: npt.ArrayLike) -> Float64:
     """Return log10(glass / luma): how much stain lies over the glass, whatever the light.
 

@@ -52,11 +52,14 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
     edges, where it is not.
     """
-    mean = density.mean(axis=2)
+    red, green, blue = (density[..., k] for k in range(3))
+    mean = (red + green + blue) / 3  # over the last axis numpy is ten times slower
     dark = (mean > DARK_SHARE * typical).astype(np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    told = (density.max(axis=2) < SATURATED_OD).ravel()
-    sums = [np.bincount(labels.ravel()[told], density[..., k].ravel()[told], count) for k in range(3)]
+    objects = np.nonzero(dark)
+    colours = density[objects]
+    told = (colours < SATURATED_OD).all(axis=1)
+    sums = [np.bincount(labels[objects][told], colours[told, k], count) for k in range(3)]
     areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
     kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
     depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)

@@ -82,10 +82,13 @@ class SectionContext:
 
     def glass_luma(self, x_um: npt.ArrayLike, y_um: npt.ArrayLike) -> Float64:
         """Return the luma of empty glass at places of the section, 0-255."""
+        return np.asarray(10.0 ** self.log_glass(x_um, y_um))
+
+    def log_glass(self, x_um: npt.ArrayLike, y_um: npt.ArrayLike) -> Float64:
+        """Return log10 of the luma of empty glass at places of the section."""
         u, v = _relative(self.extent_um, x_um, y_um)
         c = self.background
-        log_luma = c[0] + c[1] * u + c[2] * v + c[3] * u * u + c[4] * u * v + c[5] * v * v
-        return np.asarray(10.0**log_luma)
+        return np.asarray(c[0] + c[1] * u + c[2] * v + c[3] * u * u + c[4] * u * v + c[5] * v * v)
 
 
 def _freeze(context: SectionContext, name: str, value: object) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.detection.context import field_terms
-from pipeline.model import Bool, Float64
+from pipeline.detection.kernels import middle_halves
+from pipeline.intensity import LOG_LUMA
+from pipeline.model import Bool, Float64, UInt8
 
 BLOCKS = 48  # along the longer side: enough for a quadratic, few enough to be quick
 # Round by round: what lies so far below the fit (OD) loses most of its weight; and how stiff the fit is,
@@ -19,7 +21,7 @@ _SLOPES = np.array([0.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 _CURVATURES = np.array([3, 5])  # of u² and v²
 
 
-def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[float, ...]:
+def fit_glass(dark: UInt8, valid: Bool, extent_um: tuple[float, float]) -> tuple[float, ...]:
     """Fit the glass of a section.
 
     Everything on a section is darker than its glass. So the quadratic is drawn to the bright side: what
@@ -27,7 +29,7 @@ def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) ->
 
     Parameters
     ----------
-    log_luma : (h, w) float64               log10 of luma, at a reduced level
+    dark : (h, w) uint8                     darkness, at a reduced level
     valid : (h, w) bool                     pixels that belong to the scan
     extent_um : tuple = (width, height)     of the section
 
@@ -35,7 +37,7 @@ def fit_glass(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) ->
     -------
     6 float                                 coefficients as `SectionContext.background`
     """
-    values, places = _block_levels(log_luma, valid, extent_um)
+    values, places = _block_levels(dark, valid, extent_um)
     if values.size == 0:
         return (float(np.log10(255.0)), 0.0, 0.0, 0.0, 0.0, 0.0)
     terms = field_terms(extent_um, places[:, 0], places[:, 1])
@@ -66,21 +68,15 @@ def _ridge_fit(terms: Float64, values: Float64, weights: Float64, ridge: float) 
     return np.asarray(np.linalg.solve(normal + np.diag(stiffness * weights.sum()), right))
 
 
-def _block_levels(log_luma: Float64, valid: Bool, extent_um: tuple[float, float]) -> tuple[Float64, Float64]:
-    """Return the mean of the middle half of every block that is mostly valid, (n,), and its centre, um.
+def _block_levels(dark: UInt8, valid: Bool, extent_um: tuple[float, float]) -> tuple[Float64, Float64]:
+    """Return log10 of luma of every block that is mostly valid, (n,), and its centre, um.
 
-    A median would keep the steps of grey levels.
+    It is the mean of the middle half of the block's pixels: a median would keep the steps of grey levels.
     """
-    height, width = log_luma.shape
-    side = max(1, -(-max(height, width) // BLOCKS))
-    values, places = [], []
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            part = np.s_[top : top + side, left : left + side]
-            inside = log_luma[part][valid[part]]
-            if 2 * inside.size > valid[part].size:
-                middle = np.sort(inside)[inside.size // 4 : inside.size - inside.size // 4]
-                values.append(middle.mean())
-                centre = left + valid[part].shape[1] / 2, top + valid[part].shape[0] / 2
-                places.append((centre[0] / width * extent_um[0], centre[1] / height * extent_um[1]))
-    return np.asarray(values, dtype=np.float64), np.asarray(places, dtype=np.float64)
+    side = max(1, -(-max(dark.shape) // BLOCKS))
+    levels = middle_halves(dark, valid.view(np.uint8), side, LOG_LUMA)
+    rows, columns = np.nonzero(np.isfinite(levels))
+    ends = [np.minimum((at + 1) * side, n) for at, n in ((columns, dark.shape[1]), (rows, dark.shape[0]))]
+    centres = [(at * side + end) / 2 for at, end in zip((columns, rows), ends, strict=True)]
+    scale = extent_um[0] / dark.shape[1], extent_um[1] / dark.shape[0]
+    return levels[rows, columns], np.stack([c * s for c, s in zip(centres, scale, strict=True)], axis=1)

@@ -6,28 +6,51 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Int64, UInt8
+from pipeline.model import Float64, Int64, UInt8
 
 Int32 = npt.NDArray[np.int32]
 RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def block_mean(values: UInt8, factor: int) -> UInt8:
-    """Return the mean of every whole factor x factor block, rounded half up: (h // factor, w // factor)."""
-    rows, columns = values.shape[0] // factor, values.shape[1] // factor
-    out = np.empty((rows, columns), np.uint8)
-    sums = np.empty(columns, np.int32)
-    area = factor * factor
+    """Return the mean of every whole factor x factor block, rounded half up.
+
+    Parameters
+    ----------
+    values : (h, w) or (h, w, c) uint8
+    factor : int, px                        at most 257: a column of a block fits 16 bits
+
+    Returns
+    -------
+    (h // factor, w // factor[, c]) uint8
+    """
+    if values.ndim == 2:
+        return np.asarray(_block_means(np.ascontiguousarray(values), 1, factor)[..., 0])
+    flat = np.ascontiguousarray(values).reshape(values.shape[0], -1)
+    return np.asarray(_block_means(flat, values.shape[2], factor))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _block_means(values: UInt8, channels: int, factor: int) -> UInt8:
+    """Add up the rows of a block, many columns a register; then its columns."""
+    rows, columns = values.shape[0] // factor, values.shape[1] // channels // factor
+    out = np.empty((rows, columns, channels), np.uint8)
+    line = np.empty(columns * factor * channels, np.uint16)
+    area = np.uint32(factor * factor)
     for i in range(rows):
-        sums[:] = area // 2
-        for y in range(i * factor, (i + 1) * factor):
-            for j in range(columns):
-                for x in range(j * factor, (j + 1) * factor):
-                    sums[j] += values[y, x]
+        line[:] = values[i * factor, : line.size]
+        for y in range(i * factor + 1, (i + 1) * factor):
+            row = values[y]
+            for x in range(line.size):
+                line[x] = np.uint16(line[x] + np.uint16(row[x]))
         for j in range(columns):
-            out[i, j] = sums[j] // area
+            for c in range(channels):
+                total = np.uint32(area // np.uint32(2))
+                start = j * factor * channels + c
+                for k in range(factor):
+                    total = np.uint32(total + np.uint32(line[start + k * channels]))
+                out[i, j, c] = total // area
     return out
 
 
@@ -77,6 +100,45 @@ def _rank_above(part: UInt8, floor: int, full: int, percent: int) -> int:
         value += 1
     inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
     return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Float64:
+    """Return the mean of table[values] over the middle half, by rank, of every block.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+    valid : (h, w) uint8                    1 where a pixel counts, else 0
+    side : int, px                          of a block; the last of a row or column may be narrower
+    table : (256,) float64                  rising or falling
+
+    Returns
+    -------
+    (ceil(h / side), ceil(w / side)) float64    NaN where no more than half of a block counts
+    """
+    height, width = values.shape
+    out = np.full(((height + side - 1) // side, (width + side - 1) // side), np.nan)
+    counts = np.empty(256, np.int64)
+    for i in range(out.shape[0]):
+        bottom = min((i + 1) * side, height)
+        for j in range(out.shape[1]):
+            right = min((j + 1) * side, width)
+            counts[:] = 0
+            for y in range(i * side, bottom):
+                for x in range(j * side, right):
+                    counts[values[y, x]] += valid[y, x]
+            total = counts.sum()
+            if 2 * total <= (bottom - i * side) * (right - j * side):
+                continue
+            first, last = total // 4, total - total // 4
+            before, mean = 0, 0.0
+            for value in range(256):
+                inside = min(before + counts[value], last) - max(before, first)
+                mean += max(inside, 0) * table[value]
+                before += counts[value]
+            out[i, j] = mean / (last - first)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

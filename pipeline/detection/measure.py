@@ -8,20 +8,19 @@ tissue, what lies between the cells: its level and its texture.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
 from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank
 from pipeline.errors import DataError
-from pipeline.intensity import darkness, optical_density
+from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
@@ -42,6 +41,7 @@ TEXTURE_SMOOTHING_UM = 4.2  # makes texture comparable between sharp and soft im
 LOW_PERCENT, MIDDLE_PERCENT = 10, 50
 CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254
+BAND_PX = 256  # rows that are looked at together
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
 BLACK_FACTOR = 4.0
 LEAST_LEVEL = 0.005
@@ -69,8 +69,11 @@ class _Level:
 
     def reduced(self, step: int) -> _Level:
         step = max(1, min(step, *self.dark.shape))
-        share = block_mean(self.valid.astype(np.uint8) * np.uint8(255), step)
-        return _Level(block_mean(self.dark, step), share > 127, self.um * step)
+        dark = block_mean(self.dark, step)
+        if self.valid.all():
+            return _Level(dark, np.ones(dark.shape, np.bool_), self.um * step)
+        share = block_mean(self.valid.view(np.uint8) * np.uint8(255), step)
+        return _Level(dark, share > 127, self.um * step)
 
     @property
     def extent_um(self) -> tuple[float, float]:
@@ -94,10 +97,11 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
         raise DataError(f"section statistics: expected valid of {pixels.shape[:2]}, got {valid.shape}")
     fine = _Level(darkness(pixels), valid, resolution_um)
     level = fine.reduced(round(OUTLINE_UM / resolution_um))
-    background = fit_glass(np.log10(np.maximum(255.0 - level.dark, 1.0)), level.valid, level.extent_um)
+    background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
-    density = density_map(context, level.dark, level.um)
-    foreign, artifacts = _foreign(context, pixels, level, density)
+    log_glass = log_glass_map(context, level.dark.shape, level.um)
+    density = log_glass - LOG_LUMA[level.dark]
+    foreign, artifacts = _foreign(context, pixels, level, log_glass)
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
         return replace(context, flags=(NO_TISSUE,))
@@ -116,26 +120,29 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     )
 
 
-def density_map(context: SectionContext, dark: npt.NDArray[Any], um: float) -> Float64:
-    """Return optical density over the section's glass; `dark` (h, w) begins at the section's corner."""
-    x = (np.arange(dark.shape[1]) + 0.5) * um
-    y = (np.arange(dark.shape[0]) + 0.5) * um
-    return optical_density(context.glass_luma(x[None, :], y[:, None]), dark)
+def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
+    """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
+    y, x = ((np.arange(n) + 0.5) * um for n in shape)
+    return context.log_glass(x[None, :], y[:, None])
 
 
 def _foreign(
-    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, density: Float64
+    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, log_glass: Float64
 ) -> tuple[Bool, list[Artifact]]:
     """Return what has not the colour of the stain; nothing where the image has none or shows no tissue."""
+    density = log_glass - LOG_LUMA[level.dark]
     stained = density[level.valid & (density > LEAST_OD)]
     glass = level.valid & (np.abs(density) < LEAST_OD / 2)
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    channels = [block_mean(np.ascontiguousarray(pixels[..., k]), step) for k in range(3)]
-    light = np.maximum(255.0 - level.dark, 1.0) * 10.0**density / np.mean(255.0 - level.dark[glass])
-    split = [optical_density(light * np.mean(c[glass]), 255.0 - c) for c in channels]
-    coloured = np.where(level.valid[..., None], np.stack(split, axis=2), 0.0)
+    log_light = log_glass - np.log10(np.mean(255.0 - level.dark[glass]))
+    colours = block_mean(pixels, step)
+    coloured = np.empty(colours.shape)
+    for k in range(3):
+        colour = colours[..., k]
+        coloured[..., k] = log_light + np.log10(colour[glass].mean()) - LOG_GREY[colour]
+    coloured[~level.valid] = 0.0
     return foreign_objects(coloured, float(np.median(stained)), level.um)
 
 
@@ -160,14 +167,21 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     for _ in range(3):
         threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
-    labels, _ = ndimage.label(closed & (smooth > PALE_SHARE * threshold))
-    pieces = np.asarray(labels, np.int32)
-    areas = np.asarray(np.bincount(pieces.ravel()) * (um * um), np.float64)
+    kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
+    _, pieces, boxes, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
+    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
     areas[0] = 0.0
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
     if large.any():
         large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
-    return np.asarray(ndimage.binary_fill_holes(large[pieces]))
+    return _filled(large[pieces])
+
+
+def _filled(region: Bool) -> Bool:
+    """Fill the holes of a region: what is joined to the border along rows and columns is none."""
+    around = np.pad(region.view(np.uint8), 1)
+    cv2.floodFill(around, None, (0, 0), 2, flags=4)
+    return np.asarray(around[1:-1, 1:-1] != 2)
 
 
 def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], areas: Float64) -> Bool:
@@ -222,10 +236,13 @@ def _between_cells(
     none = np.zeros((fine.dark.shape[0] // side, fine.dark.shape[1] // side), np.uint8)
     inside = _windows_inside(tissue, tissue_um, none.shape, side * fine.um)
     darkness_low = window_rank(fine.dark, none, side, side, LOW_PERCENT) / NODE_SCALE
-    first = _middle_mean(density_map(context, darkness_low, side * fine.um)[inside])
+    glass = 10.0 ** log_glass_map(context, none.shape, side * fine.um)
+    first = _middle_mean(optical_density(glass, darkness_low)[inside])
     if first < LEAST_LEVEL:
         return 0.0, 0.0
-    quiet = _quiet(context, fine, CLEARLY_STAINED * first)
+    quiet = np.zeros(fine.dark.shape, np.uint8)
+    for part in _bands(inside, side):
+        quiet[part] = _quiet(context, fine, CLEARLY_STAINED * first, part)
     low = window_rank(quiet, none, side, side, LOW_PERCENT)
     middle = window_rank(quiet, none, side, side, MIDDLE_PERCENT)
     seen = inside & (low >= 0)
@@ -235,21 +252,38 @@ def _between_cells(
     return _middle_mean(low[seen] * unit), _middle_mean((middle - low)[seen] * unit)
 
 
-def _quiet(context: SectionContext, fine: _Level, least_od: float) -> UInt8:
+def _bands(inside: Bool, side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the parts (px) that hold all windows to look at, each small enough for a cache."""
+    height = -(-BAND_PX // GLASS_PITCH) * GLASS_PITCH
+    for top in range(0, inside.shape[0] * side, height):
+        rows = inside[top // side : -(-(top + height) // side)]
+        columns = np.flatnonzero(rows.any(axis=0))
+        if columns.size:
+            left = columns[0] * side // GLASS_PITCH * GLASS_PITCH
+            yield slice(top, top + height), slice(left, (columns[-1] + 1) * side)
+
+
+def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[slice, slice]) -> UInt8:
     """Return softened OD in steps of least_od / QUIET_STEPS; 0 where it reaches that, and next to it."""
-    height, width = fine.dark.shape
-    y, x = ((np.arange(-(-n // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um for n in (height, width))
+    sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
+    halo = -(-round(4 * sigma + 2 + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
+    y0, x0 = (max(s.start - halo, 0) for s in part)
+    dark = fine.dark[y0 : part[0].stop + halo, x0 : part[1].stop + halo]
+    y, x = (
+        (first // GLASS_PITCH + np.arange(-(-n // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
+        for first, n in zip((y0, x0), dark.shape, strict=True)
+    )
     glass = context.glass_luma(x[None, :], y[:, None])
     nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = cv2.dilate(above_surface(fine.dark, nodes, GLASS_PITCH, (0, 0)), np.ones((3, 3), np.uint8))
+    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (0, 0)), np.ones((3, 3), np.uint8))
     share = (stained == 0).astype(np.float32)
-    sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
-    luma = cv2.GaussianBlur((255 - fine.dark) * share, (0, 0), sigma)
+    luma = cv2.GaussianBlur((255 - dark) * share, (0, 0), sigma)
     luma /= np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-3)
     log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
-    density = log_glass[:height, :width] - np.log10(np.maximum(luma, 1.0))
+    density = log_glass[: dark.shape[0], : dark.shape[1]] - np.log10(np.maximum(luma, 1.0))
     steps = np.rint(density * np.float32(QUIET_STEPS / least_od)).clip(1, 255)
-    return np.where(stained, 0, steps).astype(np.uint8)
+    within = slice(part[0].start - y0, part[0].stop - y0), slice(part[1].start - x0, part[1].stop - x0)
+    return np.where(stained, 0, steps).astype(np.uint8)[within]
 
 
 def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], window_um: float) -> Bool:

@@ -114,19 +114,23 @@ def block_mean(pixels: UInt8, factor: int) -> UInt8:
 def _block_mean(pixels: UInt8, factor: int) -> UInt8:
     height, width, channels = pixels.shape
     rows, columns = (height + factor - 1) // factor, (width + factor - 1) // factor
+    flat = pixels.reshape(height, width * channels)
     out = np.empty((rows, columns, channels), np.uint8)
-    sums = np.empty((columns, channels), np.int64)
+    line = np.empty(width * channels, np.uint32)
     for row in range(rows):
-        sums[:] = 0
         bottom = min((row + 1) * factor, height)
+        line[:] = 0
         for y in range(row * factor, bottom):
-            for x in range(width):
-                for c in range(channels):
-                    sums[x // factor, c] += pixels[y, x, c]
+            for x in range(line.size):
+                line[x] = np.uint32(line[x] + np.uint32(flat[y, x]))
         for column in range(columns):
-            inside = (bottom - row * factor) * (min((column + 1) * factor, width) - column * factor)
+            right = min((column + 1) * factor, width)
+            inside = (bottom - row * factor) * (right - column * factor)
             for c in range(channels):
-                out[row, column, c] = (2 * sums[column, c] + inside) // (2 * inside)
+                total = 0
+                for x in range(column * factor, right):
+                    total += line[x * channels + c]
+                out[row, column, c] = (2 * total + inside) // (2 * inside)
     return out
 
 

@@ -1,14 +1,18 @@
 """Render a sagittal series as large as real ones: JPEG-compressed tiles, 70 MP a section, given alignment.
 
-    python workflows/bench/full_size.py FOLDER --sections 20 --resolution-um 1.18
+    python workflows/bench/full_size.py FOLDER --sections 20 --distinct 5 --resolution-um 1.18
 
 Half a minute a section; sections that are there already are kept, so it may be stopped and started again.
-The phantom brain is cut at 1.18 um a pixel, with the stain texture, dust and bubbles of real slides.
+The phantom brain is cut at 1.18 um a pixel, with the stain texture, dust and bubbles of real slides. Where
+fewer are drawn than there are sections, neighbours share a picture: its numbers then mean nothing in their
+place, but it costs what their own would.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import tifffile
@@ -42,20 +46,27 @@ def write_tiles(path: Path, pixels: UInt8, resolution_um: float) -> None:
         )
 
 
-def make_series(folder: Path, sections: int, resolution_um: float, most: int | None = None) -> int:
-    """Draw what is missing, at most `most` sections; return how many are still missing."""
+def make_series(folder: Path, sections: int, resolution_um: float, distinct: int | None = None) -> None:
+    """Draw what is missing of a series, `distinct` of its sections; the others repeat the nearest of them."""
     scene = phantom_scene("sagittal", sections, resolution_um, OPTIONS)
     names = {image.section_number: f"section_{image.section_number:04d}.tif" for image in scene.images}
-    missing = [
-        k for k, image in enumerate(scene.images) if not (folder / names[image.section_number]).exists()
-    ]
+    images = scene.geometry.data_set.section_images
+    group = -(-sections // (distinct or sections))
     folder.mkdir(parents=True, exist_ok=True)
-    for index in missing[:most]:
-        rendered = render_section(scene, index)
-        write_tiles(folder / names[rendered.section_number], rendered.pixels, resolution_um)
-    write_manifest(folder, scene.geometry.data_set, files=names)
+    placed = []
+    for first in range(0, sections, group):
+        few = images[first : first + group]
+        index = first + len(few) // 2
+        drawn = scene.images[index]
+        source = folder / names[drawn.section_number]
+        if not source.exists():
+            write_tiles(source, render_section(scene, index).pixels, resolution_um)
+        for image in few:
+            if not (folder / names[image.section_number]).exists():
+                shutil.copyfile(source, folder / names[image.section_number])
+            placed.append(replace(image, width_px=drawn.width_px, height_px=drawn.height_px))
+    write_manifest(folder, replace(scene.geometry.data_set, section_images=tuple(placed)), files=names)
     write_alignment(folder / "alignment.json", true_alignment(scene))
-    return len(missing[most:]) if most is not None else 0
 
 
 def main() -> None:
@@ -64,10 +75,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sections", type=int, default=20)
     parser.add_argument("--resolution-um", type=float, default=1.18)
-    parser.add_argument("--most", type=int, default=None, help="draw so many now")
+    parser.add_argument("--distinct", type=int, default=None, help="draw so many; default: every section")
     given = parser.parse_args()
-    left = make_series(given.folder, given.sections, given.resolution_um, given.most)
-    print(f"{given.folder}: {given.sections - left} of {given.sections} sections")
+    make_series(given.folder, given.sections, given.resolution_um, given.distinct)
+    print(f"{given.folder}: {given.sections} sections")
 
 
 if __name__ == "__main__":
