@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.atomic import replacing, sweep
 from pipeline.errors import DataError, MissingResultError
 from pipeline.gridding import SectionCells, accumulate
 from pipeline.model import ExpressionSums
+from pipeline.store import ome
 from pipeline.store.ome import pyramid
 from pipeline.store.run import Receipt, RunFolder
 
@@ -39,6 +41,30 @@ def test_expression_is_valid_ome_zarr_and_comes_back(tmp_path: Path, shape: tupl
     assert full.shards is not None
     files = [path for path in (tmp_path / "expression.zarr" / "70" / "0" / "c").rglob("*") if path.is_file()]
     assert len(files) == 1
+
+
+def test_shards_side_by_side_come_back_by_any_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ome, "CHUNK_PX", 64)
+    monkeypatch.setattr(ome, "SHARD_PX", 128)
+    expression = _expression((300, 259))
+    expression[64:200, :130] = 0  # chunks and a shard that are not there
+    ome.write_image(tmp_path / "x", expression, 2.0, {})
+    group = zarr.open_group(tmp_path / "x", mode="r")
+    for level, array in enumerate(pyramid(expression)):
+        np.testing.assert_array_equal(group[str(level)][...], array)  # type: ignore[index]
+        mask = group[f"labels/expressing/{level}"]
+        np.testing.assert_array_equal(mask[...], array > 0)  # type: ignore[index]
+    again = zarr.create_array(tmp_path / "y", data=expression, chunks=(64, 64), shards=(128, 128))
+    assert group["0"].metadata.codecs[0].index_codecs == again.metadata.codecs[0].index_codecs  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 4), (300, 257), (257, 300)])
+def test_levels_are_maxima_of_two_by_two(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    for fine, coarse in pairwise(pyramid(pixels)):
+        even = np.pad(fine, [(0, n % 2) for n in fine.shape])
+        blocks = even.reshape(coarse.shape[0], 2, coarse.shape[1], 2)
+        np.testing.assert_array_equal(coarse, blocks.max(axis=(1, 3)))
 
 
 def test_a_lone_cell_stays_visible_on_every_level() -> None:
