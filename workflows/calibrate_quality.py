@@ -11,18 +11,19 @@ coefficients in use.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 from pipeline.errors import AlignmentError
-from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
-from pipeline.registration.calibration import TERMS, terms
+from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
+from pipeline.registration.calibration import TERMS, status_of, terms
 from pipeline.sync import pixel_to_reference
 
 OUTLINE_TERMS = ("constant", "boundary", "lost overlap", "stray")  # what an outline alone tells
@@ -67,10 +68,12 @@ def _torn(thumbnail: SectionThumbnail, share: float) -> SectionThumbnail:
     return replace(thumbnail, pixels=pixels)
 
 
-def rows_of(drawn: Drawn, reference: object) -> list[Row]:
+def rows_of(drawn: Drawn, reference: object, deformable: str) -> list[Row]:
     """Align a series; return its sections that hold tissue."""
     data_set = drawn.scene.geometry.data_set
-    options = AlignmentOptions(plane_of_section=data_set.plane_of_section, hemisphere=data_set.hemisphere)
+    options = AlignmentOptions(
+        plane_of_section=data_set.plane_of_section, hemisphere=data_set.hemisphere, deformable=deformable
+    )
     try:
         found = align_series(drawn.thumbnails, reference, options)  # type: ignore[arg-type]
     except AlignmentError as error:
@@ -82,7 +85,7 @@ def rows_of(drawn: Drawn, reference: object) -> list[Row]:
         if section is None or "dice" not in section.measures or len(points) < 4:
             continue
         z = data_set.z_um(number)
-        reached = pixel_to_reference(points, section.alignment2d, found.alignment3d, z)
+        reached = pixel_to_reference(points, section, found.alignment3d, z)
         away = float(np.median(np.linalg.norm(reached - places, axis=1)))
         rows.append(Row(section.measures, str(section.status), away))
     return rows
@@ -125,8 +128,7 @@ def report(name: str, rows: Sequence[Row]) -> None:
     )
 
 
-def main() -> int:
-    """Align, fit, and print."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -134,27 +136,70 @@ def main() -> int:
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3, 4], help="to fit on")
     parser.add_argument("--held-out", nargs="*", type=int, default=[5, 6], help="to judge on")
-    chosen = parser.parse_args()
+    parser.add_argument("--deformable", default="none", choices=DEFORMABLE)
+    parser.add_argument("--save", type=Path, help="append what was measured to this file")
+    parser.add_argument(
+        "--measured", nargs="*", type=Path, default=[], help="such files, instead of aligning"
+    )
+    return parser
+
+
+def measured_rows(chosen: argparse.Namespace) -> Iterator[tuple[str, int, list[Row]]]:
+    """Yield family, seed and sections of every series, aligned now or read from earlier calls."""
+    for path in chosen.measured:
+        for text in path.read_text().splitlines():
+            name, seed, rows = json.loads(text)
+            yield name, seed, [Row(**row) for row in rows]
+    if chosen.measured:
+        return
+    for name in chosen.families:
+        for seed in (*chosen.seeds, *chosen.held_out):
+            reference, scene = _scene(FAMILIES[name], seed, chosen.data)
+            drawn = draw(scene)
+            for shown in (drawn, damaged(drawn, seed)):
+                rows = rows_of(shown, reference, chosen.deformable)
+                if chosen.save:
+                    with chosen.save.open("a") as file:
+                        print(json.dumps([name, seed, [asdict(row) for row in rows]]), file=file)
+                yield name, seed, rows
+
+
+def main() -> int:
+    """Align, fit, and print."""
+    chosen = _parser().parse_args()
     if chosen.data is None:
         print("no data: give --data DIR or set ISH_DATA", file=sys.stderr)
         return 2
     learnt: list[Row] = []
-    judged: list[Row] = []
-    for name in chosen.families:
-        for seeds, into in ((chosen.seeds, learnt), (chosen.held_out, judged)):
-            own: list[Row] = []
-            for seed in seeds:
-                reference, scene = _scene(FAMILIES[name], seed, chosen.data)
-                drawn = draw(scene)
-                own += rows_of(drawn, reference) + rows_of(damaged(drawn, seed), reference)
-            into += own
-            report(name, own if into is judged else [])
+    judged: dict[str, list[Row]] = {}
+    for name, seed, rows in measured_rows(chosen):
+        if seed in chosen.held_out:
+            judged.setdefault(name, []).extend(rows)
+        elif seed in chosen.seeds:
+            learnt += rows
     if learnt:
         stained = [row for row in learnt if "stain_residual" in row.measures]
-        print("STAINED =", tuple(fitted(stained)))
-        print("OUTLINE =", tuple(fitted(learnt, OUTLINE_TERMS)))
-    report("held out, all", judged)
+        weights = fitted(stained), fitted(learnt, OUTLINE_TERMS)
+        print("STAINED =", tuple(weights[0]))
+        print("OUTLINE =", tuple(weights[1]))
+        report("fitted on", learnt)
+    for name, rows in judged.items():
+        report(name, rows)
+    report("held out, all", [row for rows in judged.values() for row in rows])
+    if learnt:
+        refitted = {name: [anew(row, *weights) for row in rows] for name, rows in judged.items()}
+        for name, rows in refitted.items():
+            report(f"{name}, refitted", rows)
+        report("all, refitted", [row for rows in refitted.values() for row in rows])
     return 0
+
+
+def anew(row: Row, stained: Sequence[float], outline: Sequence[float]) -> Row:
+    """Judge a section by other coefficients, as `pipeline.registration.calibration` would."""
+    weights = stained if "stain_residual" in row.measures else outline
+    guess = float(np.clip(np.exp(terms(row.measures) @ np.array(weights)), 1.0, FARTHEST_UM))
+    measures = row.measures | {"estimated_error_um": guess}
+    return replace(row, measures=measures, status=str(status_of(measures, AlignmentOptions().minimum_dice)))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ class Pool(Executor):
     """An executor in the form that Dask's local schedulers expect."""
 
     def __init__(self, engine: str, workers: int, budget_mb: float, need: Need) -> None:
-        self._max_workers = workers
+        # Dask sends so many at once: one more than there are processes, so that none of them idles until
+        # it is told what is next.
+        self._max_workers = workers + (engine == "processes")
+        self._workers = workers
         self._engine, self._budget_mb, self._need = engine, budget_mb, need
         self._lock = threading.RLock()
         self._waiting: deque[_Item] = deque()
@@ -54,11 +57,11 @@ class Pool(Executor):
 
     def _make(self) -> Executor:
         if self._engine == "threads":
-            return ThreadPoolExecutor(self._max_workers, thread_name_prefix="ish")
+            return ThreadPoolExecutor(self._workers, thread_name_prefix="ish")
         # Forked children would inherit the threads of OpenMP and zarr in an unknown state.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(
-            self._max_workers, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)
+            self._workers, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),)
         )
 
     def submit(self, run: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
