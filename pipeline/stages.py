@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline import gridding
 from pipeline.detection import (
+    OUTLINES,
     STATISTICS_UM,
     SectionContext,
     make_detector,
@@ -59,7 +60,10 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
     valid = _valid(section, pixels.shape, factor * step, rectangle)
     context = measure_section(pixels, valid, stored_um * step)
     more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
-    attributes = {"reduce": step * more, "factor": factor, "digest": digest}
+    # Outlines are long, and every section's receipt goes to all of its series: they stay in the store.
+    numbers = asdict(context)
+    outlines = {name: numbers.pop(name) for name in OUTLINES}
+    attributes = {"reduce": step * more, "factor": factor, "digest": digest, "outlines": outlines}
     job.run.write_thumbnail(
         section.section_number, block_mean(pixels, more), _reduce(valid, more), attributes
     )
@@ -68,7 +72,7 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
         "factor": factor,
         "rectangle_px": [min(step * n, side) for n, side in zip(rectangle, stored * 2, strict=True)],
         "stored_px": list(stored),
-        "context": asdict(context),
+        "context": numbers,
     }
 
 
@@ -96,7 +100,9 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     pixels = load_pixels(section)
     rectangle = scan_rectangle(pixels)
     stored_um = section.resolution_um * factor
-    context = replace(_pooled(job, upstream)[section.section_number], resolution_um=stored_um)
+    outlines = job.run.read_thumbnail(section.section_number)[2]["outlines"]
+    pooled = _pooled(job, upstream)[section.section_number]
+    context = replace(pooled, resolution_um=stored_um, **outlines)
     detector = make_detector(job.config.detection.name, job.config.detection.configuration)
     mask = detector(pixels, context)
     valid = _valid(section, pixels.shape, factor, rectangle)
@@ -112,7 +118,7 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
 
 
 def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:
-    """Return every measured section's context after pooling over the series."""
+    """Return every measured section's context after pooling over the series, without its outlines."""
     numbers = [s.section_number for s in job.sections if upstream[task_name("measure", s)].ok]
     contexts = [SectionContext(**upstream[task_name("measure", n)].facts["context"]) for n in numbers]
     return dict(zip(numbers, pool_contexts(contexts), strict=True))

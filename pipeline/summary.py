@@ -44,16 +44,17 @@ def section_summary(
         "status": status,
         "flags": list(messages),
         "quality": {
-            **(_measured(measure.facts) if measure.ok else {}),
+            **(_measured(job, section, measure.facts) if measure.ok else {}),
             **(detect.facts if detect.ok else {}),
             **aligned.get("measures", {}),
         },
     }
 
 
-def _measured(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured of a section, without the outlines that only the detector needs."""
-    context = {k: v for k, v in facts["context"].items() if k != "tissue_outlines_um"}
+def _measured(job: SeriesJob, section: SectionImage, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured of a section; of outlines, those of what is not stain."""
+    outlines = job.run.read_thumbnail(section.section_number)[2]["outlines"]
+    context = {**facts["context"], "artifacts": outlines["artifacts"]}
     return {**{k: facts[k] for k in ("factor", "stored_px", "rectangle_px")}, "context": context}
 
 

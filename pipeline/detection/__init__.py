@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
-from pipeline.detection.context import Artifact, SectionContext, pool_contexts
+from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_contexts
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.detection.region import scan_rectangle, valid_region
 from pipeline.errors import ConfigError
@@ -31,6 +31,7 @@ from pipeline.model import Bool
 
 __all__ = [
     "DETECTORS",
+    "OUTLINES",
     "STATISTICS_UM",
     "Artifact",
     "Detector",

@@ -20,6 +20,8 @@ TEXTURE_RANGE = (0.08, 0.16)
 LEVEL_FACTOR = 1.5
 # What a series says of its sections is rounded to steps of a tenth.
 POOL_STEP = 1.1
+# The fields of a context that only the detector of that section needs.
+OUTLINES = ("tissue_outlines_um", "artifacts")
 
 
 @dataclass(frozen=True)
