@@ -163,42 +163,46 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
-    """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`."""
-    scale = 2 * pitch
-    ramp = np.empty(nodes.shape[1], np.int32)
+    """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`.
+
+    Between two rows of nodes the surface changes by the same from row to row: it is carried along.
+    """
+    width, scale = values.shape[1], 2 * pitch
+    one = np.int32(NODE_SCALE * scale * scale)
+    upper, lower = np.empty(width, np.int32), np.empty(width, np.int32)
+    level, step = np.empty(width, np.int32), np.empty(width, np.int32)
+    stretch = -2
     for y in range(values.shape[0]):
         halves = 2 * (y + first[0]) + 1 - pitch
-        row = min(max(halves // scale, 0), nodes.shape[0] - 1)
-        below = min(row + 1, nodes.shape[0] - 1)
-        down = np.int32(min(max(halves - row * scale, 0), scale))
-        for j in range(ramp.size):
-            ramp[j] = nodes[row, j] * (np.int32(scale) - down) + nodes[below, j] * down
-        _above_ramp(values[y], ramp, pitch, first[1], mask[y])
+        row = min(max(halves // scale, -1), nodes.shape[0] - 1)
+        if row != stretch:  # beyond the outer nodes they hold
+            stretch = row
+            _along_row(nodes[max(row, 0)], pitch, first[1], upper)
+            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], lower)
+            down = np.int32(halves - row * scale)
+            for x in range(width):
+                level[x] = upper[x] * (np.int32(scale) - down) + lower[x] * down
+                step[x] = np.int32(2) * (lower[x] - upper[x])
+        _above_line(values[y], one, level, step, mask[y])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _above_ramp(values: UInt8, ramp: Int32, pitch: int, first: int, out: UInt8) -> None:
-    """Do one row, one stretch between two nodes after the other; beyond the outer nodes they hold."""
+def _along_row(nodes: Int32, pitch: int, first: int, out: Int32) -> None:
+    """Interpolate a row of nodes at every pixel, times 2 x pitch; beyond the outer nodes they hold."""
     scale = 2 * pitch
-    one = np.int32(NODE_SCALE * scale * scale)
-    x = 0
-    node = max((2 * first + 1 - pitch) // scale, -1)
-    while x < values.size:
-        last = node >= ramp.size - 1
-        end = values.size if last else min(values.size, ((node + 1) * scale + pitch) // 2 - first)
-        here, there = ramp[max(node, 0)], ramp[min(node + 1, ramp.size - 1)]
-        slope = there - here
-        # counted from the start of the stretch, so that nothing leaves 32 bits
-        offset = here * scale + slope * (2 * (first + x) + 1 - pitch - node * scale)
-        _above_line(values[x:end], one, np.int32(offset), np.int32(2 * slope), out[x:end])
-        x, node = max(x, end), node + 1
+    for x in range(out.size):
+        halves = 2 * (first + x) + 1 - pitch
+        node = min(max(halves // scale, -1), nodes.size - 1)
+        here, there = nodes[max(node, 0)], nodes[min(node + 1, nodes.size - 1)]
+        out[x] = here * scale + (there - here) * (halves - node * scale)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _above_line(values: UInt8, one: int, offset: int, slope: int, out: UInt8) -> None:
-    """Compare a stretch with a straight line; casts keep it at 32 bits, so that it fills registers."""
-    for k in range(values.size):
-        out[k] &= np.int32(np.int32(values[k]) * one) > np.int32(offset + np.int32(slope * np.int32(k)))
+def _above_line(values: UInt8, one: int, level: Int32, step: Int32, out: UInt8) -> None:
+    """Compare a row, then go to the next; casts keep it at 32 bits, so that it fills registers."""
+    for x in range(values.size):
+        out[x] &= np.int32(np.int32(values[x]) * one) > level[x]
+        level[x] = np.int32(level[x] + step[x])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -211,12 +215,17 @@ def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int
     first : tuple = (y, x), px              where on the blocks the mask begins
     """
     height, width = mask.shape
+    last = (width - 1 + first[1]) // factor
     for y in range(height):
         row = inside[(y + first[0]) // factor]
-        for column in range(first[1] // factor, (width - 1 + first[1]) // factor + 1):
-            if row[column] == 0:
-                start = column * factor - first[1]
-                mask[y, max(0, start) : min(width, start + factor)] = 0
+        column = first[1] // factor
+        while column <= last:
+            start = column
+            while column <= last and row[column] == 0:
+                column += 1
+            if column > start:
+                mask[y, max(0, start * factor - first[1]) : min(width, column * factor - first[1])] = 0
+            column += 1
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -242,14 +251,15 @@ def remove_small(mask: UInt8, value: int, least: int, diagonal: bool) -> None:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of `value`, in reading order."""
-    count, width = 0, mask.shape[1]
-    for y in range(mask.shape[0]):
-        ends = np.int64(mask[y, 0] == value) + np.int64(mask[y, width - 1] == value)
-        count += (_changes(mask[y]) + ends) // 2
-    row, start, stop = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    n = 0
+    width, n = mask.shape[1], 0
+    row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
     for y in range(mask.shape[0]):
         inside = mask[y, 0] == value
+        changes = _changes(mask[y])
+        if changes == 0 and not inside:
+            continue
+        if n + changes // 2 + 1 > row.size:
+            row, start, stop = _longer(row), _longer(start), _longer(stop)
         if inside:
             row[n], start[n] = y, 0
         for left in range(1, width, RUN_STRIDE):
@@ -267,7 +277,14 @@ def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
         if inside:
             stop[n] = width
             n += 1
-    return row, start, stop
+    return row[:n], start[:n], stop[:n]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longer(values: Int32) -> Int32:
+    longer = np.empty(values.size * 4, np.int32)
+    longer[: values.size] = values
+    return longer
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
