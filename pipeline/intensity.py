@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DataError
-from pipeline.model import Float64, UInt8
+from pipeline.model import Bool, Float64, UInt8
 
 # Luma weights in 1/2**23; the bias is half plus less than the smallest step of luma (1/1000), so that
 # exact halves round up whatever the last bit of a weight.
@@ -54,6 +54,29 @@ def _inverted_luma(rgb: UInt8, out: UInt8) -> None:
             + np.uint32(_BIAS)
         )
         out[i] = np.uint8(255 - (luma >> np.uint32(_BITS)))
+
+
+def expression(dark: UInt8, mask: Bool, valid: Bool) -> UInt8:
+    """Return the intensity of what expresses.
+
+    Parameters
+    ----------
+    dark : (H, W) uint8         darkness
+    mask, valid : (H, W) bool   what a detector marked, and what of the section counts
+
+    Returns
+    -------
+    (H, W) uint8                0 where not both, else darkness, at least 1
+    """
+    out = np.empty_like(dark)
+    _expression(dark.ravel(), mask.ravel().view(np.uint8), valid.ravel().view(np.uint8), out.ravel())
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _expression(dark: UInt8, mask: UInt8, valid: UInt8, out: UInt8) -> None:
+    for i in range(dark.size):
+        out[i] = max(dark[i], np.uint8(1)) * np.uint8(mask[i] & valid[i])
 
 
 def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> UInt8:

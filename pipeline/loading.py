@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.config import ReferenceConfig
+from pipeline.detection import has_white_side, scan_rectangle
+from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
-from pipeline.formats.parts import read_part
+from pipeline.formats.parts import read_bands, read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
+from pipeline.intensity import darkness
 from pipeline.jobs import SeriesJob
 from pipeline.model import SectionImage, UInt8
 from pipeline.phantom import phantom_reference
@@ -38,6 +43,25 @@ def load_pixels(section: SectionImage) -> UInt8:
     """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
     path = _path(section)
     return read_pixels(path)[0] if path.is_dir() else read_image(path)
+
+
+def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
+    """Return a section's darkness as stored, (H, W) uint8, and the rectangle of its scan.
+
+    Colour is dropped band by band: of a tiled TIFF it is never all in memory.
+    """
+    path, info = _path(section), load_info(section)
+    dark = np.empty((info.height_px, info.width_px), np.uint8)
+    ends: list[UInt8] = []
+    left, right = [], []
+    for top, pixels in ((0, load_pixels(section)),) if path.is_dir() else read_bands(path):
+        dark[top : top + len(pixels)] = darkness(pixels)
+        ends = [*ends[:1], pixels[0].copy(), pixels[-1].copy()]
+        left.append(pixels[:, 0].copy())
+        right.append(pixels[:, -1].copy())
+    if has_white_side([ends[0], ends[-1], np.concatenate(left), np.concatenate(right)]):
+        return dark, scan_rectangle(load_pixels(section))
+    return dark, (0, 0, info.width_px, info.height_px)
 
 
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import gridding
+from pipeline import gridding, intensity
 from pipeline.detection import (
     OUTLINES,
     STATISTICS_UM,
+    Detector,
     SectionContext,
     make_detector,
     measure_section,
@@ -28,6 +29,7 @@ from pipeline.detection import (
     statistics_step,
     valid_region,
 )
+from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import write_grid
@@ -35,7 +37,7 @@ from pipeline.formats.series import frame_factor
 from pipeline.formats.tables import columns_of, write_table
 from pipeline.intensity import darkness
 from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
-from pipeline.loading import GRID_LABELS_UM, load_info, load_pixels, load_reduced, load_reference
+from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
@@ -76,9 +78,7 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
     }
 
 
-def _valid(
-    section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: tuple[int, int, int, int]
-) -> Bool:
+def _valid(section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: Rectangle) -> Bool:
     """Return which pixels of an image count, (H, W); `factor` pixels of the manifest's frame make one."""
     box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
     polygons = [
@@ -97,24 +97,33 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     """Find expressing pixels, write them with their intensity, and sum the section over fine cells."""
     facts = upstream[task_name("measure", section)].facts
     factor = facts["factor"]
-    pixels = load_pixels(section)
-    rectangle = scan_rectangle(pixels)
     stored_um = section.resolution_um * factor
     outlines = job.run.read_thumbnail(section.section_number)[2]["outlines"]
     pooled = _pooled(job, upstream)[section.section_number]
     context = replace(pooled, resolution_um=stored_um, **outlines)
     detector = make_detector(job.config.detection.name, job.config.detection.configuration)
-    mask = detector(pixels, context)
-    valid = _valid(section, pixels.shape, factor, rectangle)
-    dark = darkness(pixels)
-    expression: UInt8 = np.maximum(dark, 1)
-    expression *= mask & valid
+    dark, rectangle, mask = _marked(section, detector, context)
+    valid = _valid(section, dark.shape, factor, rectangle)
+    expression = intensity.expression(dark, mask, valid)
+    del mask
     job.run.write_expression(section.section_number, expression, stored_um, digest)
     pitch = gridding.fine_pitch_px(stored_um)
     sums = gridding.accumulate(dark, expression, valid, pitch)
     cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
     job.run.write_cells(section.section_number, cells, digest)
     return {name: int(array.sum()) for name, array in sums.arrays().items()}
+
+
+def _marked(
+    section: SectionImage, detector: Detector, context: SectionContext
+) -> tuple[UInt8, Rectangle, Bool]:
+    """Return a section's darkness, the rectangle of its scan, and what a detector marks."""
+    if detector.reads_colour:
+        pixels = load_pixels(section)
+        return darkness(pixels), scan_rectangle(pixels), detector(pixels, context)
+    dark, rectangle = load_dark(section)
+    mask = detector(np.invert(dark, out=dark), context)  # luma, and back: no second image
+    return np.invert(dark, out=dark), rectangle, mask
 
 
 def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:

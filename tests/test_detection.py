@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.detection import DETECTORS, SectionContext, make_detector
 from pipeline.errors import ConfigError, DataError
+from pipeline.intensity import darkness
 
 NAMES = sorted(DETECTORS)
 
@@ -44,6 +45,15 @@ def test_mask_is_boolean_of_the_images_shape_for_rgb_and_grey(
         assert mask.any()
     assert (scene.pixels == before).all()
     assert (detector(scene.pixels, context) == detector(scene.pixels, context)).all()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not DETECTORS[n].reads_colour])
+def test_luma_is_as_good_as_colour_to_who_reads_none(
+    name: str, scene: Scene, context: SectionContext
+) -> None:
+    detector = make_detector(name, {})
+    luma = 255 - darkness(scene.pixels)
+    np.testing.assert_array_equal(detector(luma, context), detector(scene.pixels, context))
 
 
 @pytest.mark.parametrize("name", NAMES)

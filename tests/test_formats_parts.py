@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from pipeline.detection import scan_rectangle
 from pipeline.formats import parts
 from pipeline.formats.images import read_image
-from pipeline.formats.parts import read_part
+from pipeline.formats.parts import read_bands, read_part
+from pipeline.intensity import darkness
+from pipeline.loading import load_dark
+from pipeline.model import SectionImage
 
 RGB = np.random.default_rng(3).integers(0, 256, (300, 421, 3)).astype(np.uint8)
 TILED = {
@@ -42,3 +46,34 @@ def test_other_forms_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(imagecodecs.png_encode(RGB))
     np.testing.assert_array_equal(read_part(path, slice(3, 9), slice(5, 8)), RGB[3:9, 5:8])
+
+
+@pytest.mark.parametrize("form", TILED)
+def test_bands_make_up_the_image(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RGB[..., 0] if form == "grey" else RGB, tile=(64, 64), **TILED[form])
+    expected = read_image(path)
+    monkeypatch.setattr(parts, "read_image", lambda path: pytest.fail("read whole"))
+    bands = list(read_bands(path))
+    assert [top for top, _ in bands] == [0, 64, 128, 192, 256]
+    np.testing.assert_array_equal(np.concatenate([band for _, band in bands]), expected)
+
+
+def test_another_form_is_one_band(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RGB)
+    ((top, band),) = read_bands(path)
+    assert top == 0
+    np.testing.assert_array_equal(band, RGB)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_darkness_comes_with_the_rectangle_of_the_scan(padded: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.minimum(RGB, 250)
+    if padded:
+        pixels[:, 400:] = 255
+    tifffile.imwrite(path, pixels, tile=(64, 64))
+    dark, rectangle = load_dark(SectionImage(1, 1, path, 421, 300, 1.0))
+    np.testing.assert_array_equal(dark, darkness(pixels))
+    assert rectangle == scan_rectangle(pixels) == (0, 0, 400 if padded else 421, 300)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.intensity import darkness, optical_density, to_uint8
+from pipeline.intensity import darkness, expression, optical_density, to_uint8
 
 
 def exact(pixels: np.ndarray) -> np.ndarray:
@@ -62,3 +62,12 @@ def test_optical_density_cancels_the_light() -> None:
     assert optical_density(250.0, 230) == pytest.approx(1.0)
     assert optical_density(125.0, 242.5) == pytest.approx(1.0)
     assert np.isfinite(optical_density(250.0, 255))
+
+
+def test_expression_is_darkness_where_marked_and_valid() -> None:
+    rng = np.random.default_rng(5)
+    dark = rng.integers(0, 256, (37, 41), np.uint8)
+    mask, valid = rng.random((2, 37, 41)) < 0.5
+    np.testing.assert_array_equal(
+        expression(dark, mask, valid), np.where(mask & valid, np.maximum(dark, 1), 0)
+    )

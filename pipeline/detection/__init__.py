@@ -25,7 +25,7 @@ from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
 from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_contexts
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
-from pipeline.detection.region import scan_rectangle, valid_region
+from pipeline.detection.region import has_white_side, scan_rectangle, valid_region
 from pipeline.errors import ConfigError
 from pipeline.model import Bool
 
@@ -36,6 +36,7 @@ __all__ = [
     "Artifact",
     "Detector",
     "SectionContext",
+    "has_white_side",
     "make_detector",
     "measure_section",
     "pool_contexts",
@@ -55,6 +56,10 @@ class Detector(Protocol):
     @property
     def halo_um(self) -> float:
         """How much of its surroundings a tile needs on every side."""
+
+    @property
+    def reads_colour(self) -> bool:
+        """Whether it sees more in RGB than in its luma; else luma may be given instead, for the same mask."""
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels, (H, W) bool, of pixels (H, W[, 3]) uint8."""

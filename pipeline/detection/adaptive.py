@@ -22,14 +22,15 @@ import numpy.typing as npt
 
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, keep_above, window_rank
-from pipeline.detection.lattice import Lattice, keep_objects
+from pipeline.detection.kernels import NODE_SCALE, Int32, keep_above, window_rank
+from pipeline.detection.lattice import Lattice, keep_objects, strips
 from pipeline.intensity import darkness, optical_density
 from pipeline.model import Bool, Float64, UInt8
 
 RANK_PERCENT = 40
 GLASS_SHARE = 0.3  # of the tissue level: what is paler is a ventricle or a tear, no surroundings of a cell
 LEAST_SIGMA_PX = 0.4
+STRIP_PX = 128  # rows that are filtered together, so that what lies between two filters stays in a cache
 # The fullest pixel of a cell of 8-15 um is covered to 1 / (1 + (um / 10.5)^4): to a half at 10.5 um.
 HALF_FULL_UM = 10.5
 HIGHEST = 0.9
@@ -58,6 +59,7 @@ class Adaptive:
 
     name: ClassVar[str] = "adaptive"
     halo_um: ClassVar[float] = 256.0
+    reads_colour: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "contrast": (1.0, 100.0),
         "solid": (1.0, 200.0),
@@ -89,11 +91,15 @@ class Adaptive:
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
-        threshold, background = self._surfaces(lattice, context)
-        dark = self._smoothed(dark, context.resolution_um)
-        mask = above_surface(dark, threshold, lattice.pitch, lattice.first)
-        dark = self._upper_part(dark, context.resolution_um)
-        keep_above(mask, dark, background, lattice.pitch, lattice.first)
+        surfaces = self._surfaces(lattice, context)
+        mask = np.ones(dark.shape, np.uint8)
+        halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
+        for grown, inner, rows in strips(len(dark), STRIP_PX, halo):
+            part = self._smoothed(dark[grown], context.resolution_um)
+            first = lattice.first[0] + rows.start, lattice.first[1]
+            keep_above(mask[rows], part[inner], surfaces[0], lattice.pitch, first)
+            part = self._upper_part(part, context)
+            keep_above(mask[rows], part[inner], surfaces[1], lattice.pitch, first)
         lattice.clear_outside_tissue(mask, context, self.edge_um)
         keep_objects(mask, context.resolution_um, self.min_area_um2, self.max_hole_um2)
         return np.asarray(mask.view(np.bool_))
@@ -116,13 +122,16 @@ class Adaptive:
             return dark
         return np.asarray(cv2.GaussianBlur(dark, (0, 0), sigma), np.uint8)
 
-    def _upper_part(self, dark: UInt8, resolution_um: float) -> UInt8:
+    def _reach_px(self, context: SectionContext) -> int:
+        return round(self.reach_um / context.resolution_um)
+
+    def _upper_part(self, dark: UInt8, context: SectionContext) -> UInt8:
         """Return what exceeds the background exactly where darkness exceeds `height` of the local peak."""
-        side = 2 * round(self.reach_um / resolution_um) + 1
+        side = 2 * self._reach_px(context) + 1
         if side == 1 or self.height == 0:
             return dark
         peak = np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
-        height = min(self.height * (1.0 + (resolution_um / HALF_FULL_UM) ** 4), HIGHEST)
+        height = min(self.height * (1.0 + (context.resolution_um / HALF_FULL_UM) ** 4), HIGHEST)
         rest = 1.0 - height
         return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -height / rest, 0.0, peak), np.uint8)
 

@@ -25,6 +25,7 @@ class Global:
 
     name: ClassVar[str] = "global"
     halo_um: ClassVar[float] = 256.0
+    reads_colour: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {"threshold": (1.0, 254.0), **_AREAS}
 
     threshold: float = 130.0
@@ -46,6 +47,7 @@ class Otsu:
 
     name: ClassVar[str] = "otsu"
     halo_um: ClassVar[float] = 256.0
+    reads_colour: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = _AREAS
 
     min_area_um2: float = 22.0

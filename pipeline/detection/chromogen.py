@@ -38,6 +38,7 @@ class Chromogen:
 
     name: ClassVar[str] = "chromogen"
     halo_um: ClassVar[float] = 256.0
+    reads_colour: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {
         "contrast": (1.0, 200.0),
         "grey": (0.0, 1.0),

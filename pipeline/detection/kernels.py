@@ -141,7 +141,6 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> UInt8:
     """Compare pixels with a surface that is interpolated between nodes.
 
@@ -251,33 +250,42 @@ def remove_small(mask: UInt8, value: int, least: int, diagonal: bool) -> None:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of `value`, in reading order."""
-    width, n = mask.shape[1], 0
     row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
+    n = 0
     for y in range(mask.shape[0]):
-        inside = mask[y, 0] == value
         changes = _changes(mask[y])
-        if changes == 0 and not inside:
+        if changes == 0 and mask[y, 0] != value:
             continue
-        if n + changes // 2 + 1 > row.size:
+        while n + changes // 2 + 1 > row.size:
             row, start, stop = _longer(row), _longer(start), _longer(stop)
-        if inside:
-            row[n], start[n] = y, 0
-        for left in range(1, width, RUN_STRIDE):
-            right = min(left + RUN_STRIDE, width)
-            if _changes(mask[y, left - 1 : right]) == 0:
-                continue
-            for x in range(left, right):
-                if (mask[y, x] == value) != inside:
-                    if inside:
-                        stop[n] = x
-                        n += 1
-                    else:
-                        row[n], start[n] = y, x
-                    inside = not inside
-        if inside:
-            stop[n] = width
-            n += 1
+        end = _add_runs(mask[y], value, start, stop, n)
+        row[n:end] = y
+        n = end
     return row[:n], start[:n], stop[:n]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_runs(line: UInt8, value: int, start: Int32, stop: Int32, n: int) -> int:
+    """Enter start and stop of every run of a row from place `n` on; return the place after the last."""
+    inside = line[0] == value
+    if inside:
+        start[n] = 0
+    for left in range(1, line.size, RUN_STRIDE):
+        right = min(left + RUN_STRIDE, line.size)
+        if _changes(line[left - 1 : right]) == 0:
+            continue
+        for x in range(left, right):
+            if (line[x] == value) != inside:
+                if inside:
+                    stop[n] = x
+                    n += 1
+                else:
+                    start[n] = x
+                inside = not inside
+    if inside:
+        stop[n] = line.size
+        n += 1
+    return n
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -81,6 +82,18 @@ class Lattice:
     def _local(self, ring: Polygon) -> Polygon:
         y0, x0 = self.corner
         return tuple((x / self.reduced_um - 0.5 - x0, y / self.reduced_um - 0.5 - y0) for x, y in ring)
+
+
+def strips(height: int, rows: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield strips of an image: its rows with a halo, those of the strip within them, and in the image.
+
+    >>> [(s.start, s.stop) for s in next(iter(strips(100, 40, 3)))]
+    [(0, 43), (0, 40), (0, 40)]
+    """
+    for top in range(0, height, rows):
+        bottom, above = min(top + rows, height), max(top - halo, 0)
+        grown = slice(above, min(bottom + halo, height))
+        yield grown, slice(top - above, bottom - above), slice(top, bottom)
 
 
 def keep_objects(mask: UInt8, resolution_um: float, min_area_um2: float, max_hole_um2: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -50,6 +50,11 @@ def scan_rectangle(pixels: npt.NDArray[np.uint8]) -> Rectangle:
 
 def _white_border(pixels: npt.NDArray[np.uint8]) -> bool:
     sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return has_white_side(sides)
+
+
+def has_white_side(sides: Iterable[npt.NDArray[np.uint8]]) -> bool:
+    """Tell whether any outermost row or column, (n[, 3]) uint8, is white all along: padding, it may be."""
     return any(bool((side == 255).all()) for side in sides)
 
 
@@ -72,8 +77,6 @@ def valid_region(
     -------
     (H, W) bool
     """
-    dark = np.zeros(shape, np.uint8)
-    fill_polygons(dark, polygons, 1)
     valid = np.zeros(shape, np.bool_)
     x0, y0, x1, y1 = padding or (0, 0, shape[1], shape[0])
     if tissue_box is not None:
@@ -81,7 +84,11 @@ def valid_region(
         x0, x1 = max(x0, round(left)), min(x1, round(left + width))
         y0, y1 = max(y0, round(top)), min(y1, round(top + height))
     inside = (slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1)))
-    valid[inside] = dark[inside] == 0
+    valid[inside] = True
+    if polygons:
+        dark = np.zeros(shape, np.uint8)
+        fill_polygons(dark, polygons, 1)
+        valid[dark > 0] = False
     return valid
 
 
