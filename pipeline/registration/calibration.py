@@ -23,12 +23,13 @@ TERMS = (
     "stain",
     "stray",
 )
-# From 9 series, whole and damaged, of the sagittal, shape and caudal families (seeds 11, 12, 14): 186
-# sections, 15 of them more than 300 um off.
-STAINED = (-4.883, 0.834, 0.926, 0.060, 0.475, 0.432, 0.646, 0.0)
-OUTLINE = (1.527, 0.0, 0.0, 0.0, 0.843, 0.319, 0.0, 0.0)
+# From 54 series, whole and damaged, of 16 families (seeds 101, 102): 1,678 sections, 120 of them more than
+# 300 um off. What judges a family was held to account by fits that had not seen it: of 1,550 sections called
+# pass 5 were wrong by more than 300 um, and 99.4 % of those within 150 um were called pass.
+STAINED = (-0.051, 0.880, 0.0, 0.325, 0.303, 0.693, 0.865, 0.0)
+OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)
 # Beyond a millimetre a section is nowhere; between the two it counts in the grid, and asks to be looked at.
-PASS_UM, FAIL_UM = 175.0, 1000.0
+PASS_UM, FAIL_UM = 150.0, 1000.0
 _FAR_UM = 3000.0
 
 
