@@ -188,6 +188,13 @@ def test_pooling_caps_the_level_of_a_section_and_the_texture_of_a_series(scene: 
     assert all(c.noise == pytest.approx(0.16 * c.tissue_level) for c in pooled)
 
 
+def test_pooling_lifts_the_level_of_a_section_of_pale_structures(scene: Scene) -> None:
+    base = measured(scene.pixels)
+    pooled = pool_contexts([replace(base, tissue_level=v, noise=0.1 * v) for v in (0.06, 0.06, 0.06, 0.02)])
+    assert pooled[3].tissue_level == pytest.approx(0.75 * 0.06, rel=0.05)
+    assert [c.series_level for c in pooled] == pytest.approx([0.06] * 4, rel=0.05)
+
+
 def test_pooling_passes_sections_without_tissue(scene: Scene) -> None:
     blank = measured(np.full((50, 50), 244, np.uint8))
     assert pool_contexts([blank]) == [blank]

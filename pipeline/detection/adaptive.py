@@ -2,13 +2,15 @@
 
 In optical density over the section's own glass a pixel expresses where it exceeds
 
-    min(background + contrast x noise, tissue_level + solid x noise)
+    min(background + contrast x noise, solid_level + YIELD x max(solid_level - background, 0))
 
 and lies in the upper part of its cell: above `height` of the way from the background to the darkest pixel
 next to it. `background` is a low rank of the surroundings, so that it lies between the cells also where
-cells are dense; the second term keeps bands solid that are wider than any surroundings. Both surfaces are
-computed on a coarse lattice anchored at the section's corner and compared pixel by pixel; then objects
-smaller than a cell's core go and pinholes are filled.
+cells are dense. Where it reaches the solid level itself, all around expresses: bands wider than any
+surroundings stay solid, while faint cells in a dark structure do not add up to expression. The solid level
+lies above tissue and texture of section and series, and above the darkest structures that do not express.
+Both surfaces are computed on a coarse lattice anchored at the section's corner and compared pixel by pixel;
+then objects smaller than a cell's core go and pinholes are filled.
 """
 
 from __future__ import annotations
@@ -35,9 +37,10 @@ STRIP_PX = 128  # rows that are filtered together, so that what lies between two
 HALF_FULL_UM = 10.5
 HIGHEST = 0.9
 
-
-# Tissue of little texture may still hold whole structures far darker than the rest; only cells are small.
-SOLID_TEXTURE = 0.12
+# Solid expression is at least so many times as dense as typical tissue; the darkest structures are hardly.
+SOLID_LEVEL = 3.2
+# Below the solid level the threshold rises so steeply, until the local one is lower.
+YIELD = 2.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Adaptive:
     Parameters
     ----------
     contrast : float        over the background, in units of the tissue's texture
-    solid : float           over the tissue level, likewise: from here on a pixel expresses anywhere
+    solid : float           over the tissue level, likewise: surroundings so dense are solid expression
     height : float          share of a cell's own height at which it ends, 0-1
     window_um : float       side of the surroundings
     reach_um : float        how far the darkest pixel of a cell is looked for
@@ -73,7 +76,7 @@ class Adaptive:
     }
 
     contrast: float = 19.0
-    solid: float = 36.0
+    solid: float = 26.0
     height: float = 0.45
     window_um: float = 67.0
     reach_um: float = 4.5
@@ -112,9 +115,14 @@ class Adaptive:
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
         local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
         above = self.contrast * context.noise
-        broad = self.solid * max(context.noise, SOLID_TEXTURE * context.tissue_level)
-        background = np.minimum(local, context.tissue_level + broad - above)
+        solid = self.solid_level(context)
+        background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
         return _nodes(_darkness_of(glass, background + above)), _nodes(_darkness_of(glass, background))
+
+    def solid_level(self, context: SectionContext) -> float:
+        """Return the OD from which on surroundings are solid expression and no structure of the tissue."""
+        level = max(context.tissue_level, context.series_level)
+        return max(level + self.solid * context.noise, SOLID_LEVEL * level)
 
     def _smoothed(self, dark: UInt8, resolution_um: float) -> UInt8:
         sigma = self.smoothing_um / resolution_um

@@ -1,7 +1,9 @@
-"""What lies on a section and is no stain: dust and pen by their colour, rims of bubbles by their shape.
+"""What lies on a section and is no stain: dust, pen, folds by their colour, rims of bubbles by their shape.
 
 Both work at the level of the outlines (about 8 um). A stain has one colour, whatever its strength: the
-ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own.
+ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own. Tissue is
+redder to the eye than what is stained: the stronger the stain, the larger the share of red that it takes out.
+Folded tissue is dark and has kept the colour of pale tissue.
 """
 
 from __future__ import annotations
@@ -25,8 +27,13 @@ WIDE_UM = 60.0  # from the edge: no speck of dust, no cells side by side
 LEAST_INK_UM2 = 2000.0
 INK_ANGLE_DEG = 15.0
 
-STAIN, GREY, INK = 0, 1, 2
-NAMES = ("stain", "dust", "ink")
+LEAST_FOLD_UM2, FOLDED = 8000.0, 1.7  # and how many times as dense as most tissue
+FOLD_RED, TREND_RED = 0.5, 0.008  # of the way from the red share of tissue to that of stain; its least rise
+PALE, STAINED = (0.6, 1.2), (1.5, 3.0)  # times the OD of most tissue
+FILLED = 1.6  # times its own area: more has a fold not inside its outline
+
+STAIN, GREY, INK, FOLD = 0, 1, 2, 3
+NAMES = ("stain", "dust", "ink", "fold")
 
 BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
 BUBBLE_SURROUNDINGS_UM = 75.0
@@ -47,7 +54,7 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     Returns
     -------
     (h, w) bool                             where they are
-    list of Artifact                        "dust" where grey, "ink" where coloured or grey and wide
+    list of Artifact                        "dust" where grey, "ink" where coloured or grey and wide, "fold"
 
     Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
     edges, where it is not.
@@ -73,7 +80,39 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     for index in np.flatnonzero(kinds):
         outline = _outline(labels, boxes[index], int(index), um)
         found.append(Artifact(NAMES[kinds[index]], float(areas[index]), outline))
-    return np.asarray((kinds > 0)[labels]), found
+    foreign = np.asarray((kinds > 0)[labels])
+    return foreign, found + _folds(density, mean / typical, ~foreign, um)
+
+
+def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Artifact]:
+    """Find what is dark in the colour of pale tissue; nothing where stain changes no colour.
+
+    Parameters
+    ----------
+    density : (h, w, 3) float64, OD
+    times : (h, w) float64              mean OD over that of most tissue
+    where : (h, w) bool                 pixels to look at
+    """
+    smooth = cv2.blur(np.maximum(density, 0.0), (3, 3))
+    red = smooth[..., 0] / np.maximum(smooth.sum(axis=2), 1e-3)
+    shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
+    if min(share.size for share in shares) == 0:
+        return []
+    pale, stained = (float(np.median(share)) for share in shares)
+    if stained - pale < TREND_RED:
+        return []
+    dark = where & (times > FOLDED) & (red < pale + FOLD_RED * (stained - pale))
+    dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
+    areas = boxes[:, cv2.CC_STAT_AREA] * (um * um)
+    large = [index for index in range(1, count) if areas[index] >= LEAST_FOLD_UM2]
+    outlines = {index: _outline(labels, boxes[index], index, um) for index in large}
+    return [
+        Artifact(NAMES[FOLD], float(areas[index]), outline)
+        for index, outline in outlines.items()
+        if cv2.contourArea(np.asarray(outline, np.float32)) <= FILLED * areas[index]
+    ]
 
 
 def _stain_colour(density: Float64, typical: float) -> Float64:

@@ -16,8 +16,9 @@ from pipeline.model import Float64, Polygon
 # Texture over tissue level lies near 0.15 in real ISH. Flat tissue must not make every speck significant,
 # and a gene that is expressed everywhere must not pass for texture.
 TEXTURE_RANGE = (0.08, 0.16)
-# A section may differ from its series by its stain, up to this factor; beyond it the level is expression.
-LEVEL_FACTOR = 1.5
+# A section may differ from its series by its stain: beyond the one factor its level is expression, below the
+# other it shows little but pale structures.
+LEVEL_FACTOR, LEAST_FACTOR = 1.5, 0.75
 # What a series says of its sections is rounded to steps of a tenth.
 POOL_STEP = 1.1
 # The fields of a context that only the detector of that section needs.
@@ -48,6 +49,7 @@ class SectionContext:
     tissue_level : float, OD               typical tissue that does not express
     noise : float, OD                      texture of such tissue
     tissue_fraction : float, 0-1           tissue over valid pixels; 0 where no tissue was found
+    series_level : float, OD               the tissue level of most sections, after pooling; 0 before
     otsu_level : float, OD                 Otsu's threshold between the pixels of the tissue
     tissue_outlines_um : polygons          outlines of the tissue, holes filled
     origin_px : tuple = (x, y)             where the given image begins inside the section
@@ -59,6 +61,7 @@ class SectionContext:
     tissue_level: float
     noise: float
     tissue_fraction: float
+    series_level: float = 0.0
     otsu_level: float = 0.0
     tissue_outlines_um: tuple[Polygon, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
@@ -126,10 +129,10 @@ def pool_contexts(contexts: Sequence[SectionContext]) -> list[SectionContext]:
     """Settle tissue level and texture of every section with the help of its series.
 
     A widely expressed gene darkens what counts as background and would hide itself. So texture, as a
-    share of the level, is the median of the series inside `TEXTURE_RANGE`; and a section's level may
-    exceed the median of the series by `LEVEL_FACTOR` at most. Both are ratios of optical densities:
-    light, gamma and stain strength of a section cancel. Both are rounded to steps of `POOL_STEP`, far
-    below what a threshold feels, so that a section left out or cropped anew seldom moves the others.
+    share of the level, is the median of the series inside `TEXTURE_RANGE`; and a section's level keeps
+    within `LEAST_FACTOR` and `LEVEL_FACTOR` of the median of the series. Both are ratios of optical
+    densities: light, gamma and stain strength of a section cancel. Both are rounded to steps of `POOL_STEP`,
+    far below what a threshold feels, so that a section left out or cropped anew seldom moves the others.
 
     Parameters
     ----------
@@ -144,10 +147,10 @@ def pool_contexts(contexts: Sequence[SectionContext]) -> list[SectionContext]:
         return list(contexts)
     lowest, highest = TEXTURE_RANGE
     texture = min(max(_rounded(median(c.noise / c.tissue_level for c in stained)), lowest), highest)
-    ceiling = LEVEL_FACTOR * _rounded(median(c.tissue_level for c in stained))
-    levels = (min(c.tissue_level, ceiling) for c in contexts)
+    usual = _rounded(median(c.tissue_level for c in stained))
+    levels = (min(max(c.tissue_level, LEAST_FACTOR * usual), LEVEL_FACTOR * usual) for c in contexts)
     return [
-        replace(c, tissue_level=level, noise=texture * level)
+        replace(c, tissue_level=level, noise=texture * level, series_level=usual)
         for c, level in zip(contexts, levels, strict=True)
     ]
 

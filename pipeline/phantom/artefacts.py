@@ -93,19 +93,17 @@ def _line(raster: UInt8, course: Float64, value: int, width_px: float) -> None:
     cv2.polylines(raster, [points], False, value, max(round(width_px), 1))
 
 
-def fold(
-    darkness: Float32, tissue: Bool, slide: Slide, options: RenderOptions, rng: np.random.Generator
-) -> Bool:
+def fold(pixels: UInt8, tissue: Bool, slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Bool:
     """Lay tissue over itself, two or three layers, along lines from its border; (h, w) bool, where it does.
 
-    Light passes the layers one after the other: their optical densities add up.
+    Light passes the layers one after the other: their optical densities add up, colour by colour.
 
     Parameters
     ----------
-    darkness : (h, w) float32           changed in place
+    pixels : (h, w, 3) uint8            changed in place
     tissue : (h, w) bool
     """
-    layers = np.ones(darkness.shape, np.uint8)
+    layers = np.ones(tissue.shape, np.uint8)
     for _ in range(rng.poisson(options.folds)):
         start = slide.pick(rng, border=True)
         if start is not None:
@@ -113,12 +111,12 @@ def fold(
             _line(layers, course, int(rng.integers(2, 4)), slide.px(width))
     folded = np.asarray((layers > 1) & tissue)
     if folded.any():
-        light = np.float32(255) - darkness
-        through = light[folded]
+        glass = np.median(pixels[~tissue], axis=0) if not tissue.all() else np.full(3, 255.0)
+        through = pixels[folded].astype(np.float64)
         for layer in (2, 3):
-            other = np.roll(light, round(layer * slide.px(FOLD_UM[1])), axis=1)[folded] / light.max()
-            through *= np.where(layers[folded] >= layer, other, np.float32(1))
-        darkness[folded] = np.minimum(np.float32(255) - through, np.float32(252))
+            other = np.roll(pixels, round(layer * slide.px(FOLD_UM[1])), axis=1)[folded] / glass
+            through *= np.where(layers[folded] >= layer, np.minimum(other.T, 1.0), 1.0).T
+        pixels[folded] = np.rint(through).astype(np.uint8)
     return folded
 
 

@@ -232,15 +232,15 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
     banded = artefacts.bands(slide, options, scene.rng(BANDS, number))
     darkness, expressing = _cells(scene, image, labels * (lost == 0), (tissue, energy), banded)
     truth = _tally(scene, lattice, labels, darkness, expressing)
-    there = (labels > 0) & (lost == 0)
-    folded = artefacts.fold(darkness, there, slide, options, scene.rng(FOLDS, number))
     added, kinds = artefacts.soil(slide, options, scene.rng(SOIL, number))
-    kinds[folded & (kinds == artefacts.CLEAN)] = artefacts.FOLD
     kinds[(lost > 0) & (kinds == artefacts.CLEAN)] = artefacts.GONE
     seen = darkness if added is None else np.clip(darkness + added, 0, 255)
     pixels = kernels.develop(
         seen, lattice, stain.colour_table(), _noise(scene, number), (options.light_gain, options.gamma)
     )
+    there = (labels > 0) & (lost == 0)
+    folded = artefacts.fold(pixels, there, slide, options, scene.rng(FOLDS, number))
+    kinds[folded & (kinds == artefacts.CLEAN)] = artefacts.FOLD
     known = SectionTruth(place, frozen(expressing), frozen(there), frozen(kinds), *truth)
     return RenderedSection(number, pixels, known)
 

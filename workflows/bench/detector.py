@@ -19,7 +19,7 @@ from skimage import draw, filters, morphology
 
 from bench.timing import Row, duel, fresh, peak_mb
 from pipeline.detection import SectionContext, make_detector, measure_section, pool_contexts, statistics_step
-from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, Adaptive
+from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adaptive
 from pipeline.detection.lattice import least_pixels
 from pipeline.formats.images import block_mean
 from pipeline.model import Bool, Float64, UInt8
@@ -155,7 +155,8 @@ def _without_small(mask: UInt8, least: int, connectivity: int) -> UInt8:
 def _surfaces(local: Float64, context: SectionContext, detector: Adaptive) -> tuple[Float64, Float64]:
     """Return background and threshold, OD."""
     above = detector.contrast * context.noise
-    low = np.minimum(local, context.tissue_level + detector.solid * context.noise - above)
+    solid = detector.solid_level(context)
+    low = np.minimum(local + above, solid + YIELD * np.maximum(solid - local, 0.0)) - above
     return low, low + above
 
 
