@@ -68,7 +68,7 @@ def what_was_read(job: SeriesJob) -> dict[str, Any]:
 def stage_costs(receipts: Mapping[str, Receipt]) -> dict[str, dict[str, Any]]:
     """Return per stage: tasks, summed wall and CPU seconds, and the highest peak memory in MB.
 
-    A peak is that of the whole process up to the end of a task.
+    A peak is that of the whole process while a task ran; where workers are threads, with the tasks beside it.
     """
     stages: dict[str, list[Receipt]] = {}
     for name, receipt in receipts.items():

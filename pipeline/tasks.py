@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from typing import Any
 from pipeline.errors import DataError, PipelineError
 from pipeline.jobs import SeriesJob, Stage, task_name
 from pipeline.model import SectionImage
+from pipeline.peak import Peak, watched
 from pipeline.store.run import Receipt
 from pipeline.store.sharing import take_over
 
@@ -40,6 +40,7 @@ def run_task(
         return _keep(job, Receipt(name, "left out", "", message=blocked))
     digest = ""
     wall, cpu = time.perf_counter(), time.thread_time()
+    peak = Peak()
     try:
         digest = _digest([code_digest(), stage.name, stage.key(job, section, upstream)])
         earlier = job.run.read_receipt(name)
@@ -48,7 +49,8 @@ def run_task(
         taken = _taken_over(stage, job, section, digest)
         if taken:
             return _keep(job, taken)
-        facts = stage.run(job, section, upstream, digest)
+        with watched() as peak:
+            facts = stage.run(job, section, upstream, digest)
         _check_unchanged(job, section)
         state, message = "done", ""
     except PipelineError as error:
@@ -56,8 +58,7 @@ def run_task(
     except Exception as error:  # the border: a fault of ours must not stop the other series
         facts, state, message = {}, "failed", f"internal error: {type(error).__name__}: {error}"
     wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    numbers = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak, 1)}
+    numbers = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak.mb, 1)}
     receipt = Receipt(name, state, digest, message, facts, **numbers, where=_here())  # type: ignore[arg-type]
     return _keep(job, receipt)
 

@@ -19,7 +19,7 @@ FLOORS = {
     4: {
         "jobs", "loading", "stages", "stages_align", "tasks", "summary", "provenance", "exports",
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
-        "section_names", "references", "batch", "sweeps", "downloads", "fetching", "corrections",
+        "section_names", "references", "batch", "sweeps", "peak", "downloads", "fetching", "corrections",
         "siblings",
     },
     5: {

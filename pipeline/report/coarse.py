@@ -64,12 +64,13 @@ class CoarseAtlas:
         -------
         (...) uint8
         """
-        index = np.rint(points_um / self.reference.annotation_um).astype(np.int64)
-        shape = np.array(self.reference.annotation.shape)
-        inside = ((index >= 0) & (index < shape)).all(axis=-1)
-        p, i, r = np.moveaxis(np.clip(index, 0, shape - 1), -1, 0)
-        labels = np.where(inside, self.reference.annotation[p, i, r], np.uint32(0))
-        return self.codes_of(labels)
+        annotation = self.reference.annotation
+        inside, index = np.ones(points_um.shape[:-1], np.bool_), []
+        for axis, length in enumerate(annotation.shape):
+            at = np.rint(points_um[..., axis] / self.reference.annotation_um)
+            inside &= (at >= 0) & (at < length)
+            index.append(at.clip(0, length - 1).astype(np.intp))
+        return self.codes_of(np.where(inside, annotation[tuple(index)], np.uint32(0)))
 
 
 def coarse_atlas(reference: ReferenceSpace) -> CoarseAtlas:

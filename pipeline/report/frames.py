@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline import affine
 from pipeline.model import Alignment3d, Bool, Float64, SectionAlignment, UInt8
 from pipeline.report.contents import RunContents, Section
 from pipeline.sync import pixel_to_reference
@@ -63,7 +64,15 @@ def reference_points(
 ) -> Float64:
     """Return where every thumbnail pixel lies in the reference space, (h, w, 3) float64, um."""
     h, w = thumbnail.pixels.shape[:2]
-    x, y = np.meshgrid(np.arange(w), np.arange(h))
     to_section = thumbnail.to_section
+    if section.deformation is None:  # three corners tell an affine map
+        corners = affine.apply(to_section, [[0, 0], [w, 0], [0, h]])
+        origin, right, down = pixel_to_reference(corners, section, alignment3d, z_um)
+        points = np.empty((h, w, 3))
+        for k in range(3):
+            along = origin[k] + np.arange(w) * ((right - origin)[k] / w)
+            points[..., k] = along + (np.arange(h) * ((down - origin)[k] / h))[:, None]
+        return points
+    x, y = np.meshgrid(np.arange(w), np.arange(h))
     pixels = np.stack([x, y], axis=-1).reshape(-1, 2) @ to_section[:, :2].T + to_section[:, 2]
     return pixel_to_reference(pixels, section, alignment3d, z_um).reshape(h, w, 3)

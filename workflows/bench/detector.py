@@ -17,12 +17,13 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import draw, filters, morphology
 
-from bench.timing import Row, duel, fresh, peak_mb
+from bench.timing import Row, duel, fresh
 from pipeline.detection import SectionContext, make_detector, measure_section, pool_contexts, statistics_step
 from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adaptive
 from pipeline.detection.lattice import least_pixels
 from pipeline.formats.images import block_mean
 from pipeline.model import Bool, Float64, UInt8
+from pipeline.peak import process_peak_mb
 from pipeline.phantom import RenderOptions, render_section
 from pipeline.scenes import phantom_scene
 
@@ -87,9 +88,9 @@ def detector_bytes() -> float:
     context = SectionContext(UM, (width, height), (2.35, 0, 0, 0, 0, 0), 0.06, 0.006, 1.0, 0.2, (ring,))
     detector = make_detector("adaptive", {})
     detector(pixels[:400, :400], context)
-    before = peak_mb()
+    before = process_peak_mb()
     detector(pixels, context)
-    return (peak_mb() - before) * 2**20 / (6000 * 8000)
+    return (process_peak_mb() - before) * 2**20 / (6000 * 8000)
 
 
 def with_skimage(pixels: npt.NDArray[np.uint8], context: SectionContext, detector: Adaptive) -> Bool:

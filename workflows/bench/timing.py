@@ -73,12 +73,6 @@ def fresh(function: Callable[[], float]) -> float:
         return float(pool.apply(function))
 
 
-def peak_mb() -> float:
-    """Return the peak memory of this process, MB; what getrusage says begins with that of its parent."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-
-
 def machine_facts() -> dict[str, Any]:
     """Return what the times depend on."""
     cpuinfo = Path("/proc/cpuinfo")
