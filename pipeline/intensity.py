@@ -57,7 +57,7 @@ def _inverted_luma(rgb: UInt8, out: UInt8) -> None:
 
 
 def expression(dark: UInt8, mask: Bool, valid: Bool) -> UInt8:
-    """Return the intensity of what expresses.
+    """Turn a mask into the intensity of what expresses, in its own memory.
 
     Parameters
     ----------
@@ -68,15 +68,16 @@ def expression(dark: UInt8, mask: Bool, valid: Bool) -> UInt8:
     -------
     (H, W) uint8                0 where not both, else darkness, at least 1
     """
-    out = np.empty_like(dark)
-    _expression(dark.ravel(), mask.ravel().view(np.uint8), valid.ravel().view(np.uint8), out.ravel())
+    out = mask.view(np.uint8)
+    _expression(dark.reshape(-1), valid.view(np.uint8).reshape(-1), out.reshape(-1))
     return out
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _expression(dark: UInt8, mask: UInt8, valid: UInt8, out: UInt8) -> None:
+def _expression(dark: UInt8, valid: UInt8, out: UInt8) -> None:
     for i in range(dark.size):
-        out[i] = max(dark[i], np.uint8(1)) * np.uint8(mask[i] & valid[i])
+        level = np.uint8(dark[i] | np.uint8(dark[i] == 0))
+        out[i] = np.uint8(level & np.uint8(-np.uint8(out[i] & valid[i])))  # eight bits all the way
 
 
 def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> UInt8:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import ReferenceConfig
-from pipeline.detection import has_white_side, scan_rectangle
+from pipeline.detection import scan_rectangle
 from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
-from pipeline.formats.parts import read_bands, read_part
+from pipeline.formats.parts import read_part, read_tiles
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.intensity import darkness
@@ -48,20 +48,19 @@ def load_pixels(section: SectionImage) -> UInt8:
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
     """Return a section's darkness as stored, (H, W) uint8, and the rectangle of its scan.
 
-    Colour is dropped band by band: of a tiled TIFF it is never all in memory.
+    Colour is dropped tile by tile: of a tiled TIFF it is never all in memory.
     """
     path, info = _path(section), load_info(section)
-    dark = np.empty((info.height_px, info.width_px), np.uint8)
-    ends: list[UInt8] = []
-    left, right = [], []
-    for top, pixels in ((0, load_pixels(section)),) if path.is_dir() else read_bands(path):
-        dark[top : top + len(pixels)] = darkness(pixels)
-        ends = [*ends[:1], pixels[0].copy(), pixels[-1].copy()]
-        left.append(pixels[:, 0].copy())
-        right.append(pixels[:, -1].copy())
-    if has_white_side([ends[0], ends[-1], np.concatenate(left), np.concatenate(right)]):
-        return dark, scan_rectangle(load_pixels(section))
-    return dark, (0, 0, info.width_px, info.height_px)
+    height, width = info.height_px, info.width_px
+    dark = np.empty((height, width), np.uint8)
+    white = [True] * 4  # top, bottom, left, right: as far as seen
+    for y, x, pixels in ((0, 0, load_pixels(section)),) if path.is_dir() else read_tiles(path):
+        bottom, right = y + pixels.shape[0], x + pixels.shape[1]
+        dark[y:bottom, x:right] = darkness(pixels)
+        sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+        outer = y == 0, bottom == height, x == 0, right == width
+        white = [w and not (o and (s != 255).any()) for w, o, s in zip(white, outer, sides, strict=True)]
+    return dark, scan_rectangle(load_pixels(section)) if any(white) else (0, 0, width, height)
 
 
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:

@@ -105,7 +105,6 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     dark, rectangle, mask = _marked(section, detector, context)
     valid = _valid(section, dark.shape, factor, rectangle)
     expression = intensity.expression(dark, mask, valid)
-    del mask
     job.run.write_expression(section.section_number, expression, stored_um, digest)
     pitch = gridding.fine_pitch_px(stored_um)
     sums = gridding.accumulate(dark, expression, valid, pitch)

@@ -12,7 +12,7 @@ import tifffile
 from pipeline.detection import scan_rectangle
 from pipeline.formats import parts
 from pipeline.formats.images import read_image
-from pipeline.formats.parts import read_bands, read_part
+from pipeline.formats.parts import read_part, read_tiles
 from pipeline.intensity import darkness
 from pipeline.loading import load_dark
 from pipeline.model import SectionImage
@@ -49,31 +49,35 @@ def test_other_forms_are_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", TILED)
-def test_bands_make_up_the_image(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_make_up_the_image(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB[..., 0] if form == "grey" else RGB, tile=(64, 64), **TILED[form])
     expected = read_image(path)
     monkeypatch.setattr(parts, "read_image", lambda path: pytest.fail("read whole"))
-    bands = list(read_bands(path))
-    assert [top for top, _ in bands] == [0, 64, 128, 192, 256]
-    np.testing.assert_array_equal(np.concatenate([band for _, band in bands]), expected)
+    found = np.zeros_like(expected)
+    count = 0
+    for y, x, tile in read_tiles(path):
+        found[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+        count += 1
+    np.testing.assert_array_equal(found, expected)
+    assert count == 5 * 7
 
 
-def test_another_form_is_one_band(tmp_path: Path) -> None:
+def test_another_form_is_one_part(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB)
-    ((top, band),) = read_bands(path)
-    assert top == 0
-    np.testing.assert_array_equal(band, RGB)
+    ((y, x, part),) = read_tiles(path)
+    assert (y, x) == (0, 0)
+    np.testing.assert_array_equal(part, RGB)
 
 
-@pytest.mark.parametrize("padded", [False, True])
-def test_darkness_comes_with_the_rectangle_of_the_scan(padded: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scan", [(0, 0, 421, 300), (0, 0, 400, 300), (2, 0, 421, 300), (0, 1, 421, 290)])
+def test_darkness_comes_with_the_rectangle_of_the_scan(scan: tuple[int, ...], tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    pixels = np.minimum(RGB, 250)
-    if padded:
-        pixels[:, 400:] = 255
+    inside = np.s_[scan[1] : scan[3], scan[0] : scan[2]]
+    pixels = np.full_like(RGB, 255)
+    pixels[inside] = np.minimum(RGB, 250)[inside]
     tifffile.imwrite(path, pixels, tile=(64, 64))
     dark, rectangle = load_dark(SectionImage(1, 1, path, 421, 300, 1.0))
     np.testing.assert_array_equal(dark, darkness(pixels))
-    assert rectangle == scan_rectangle(pixels) == (0, 0, 400 if padded else 421, 300)
+    assert rectangle == scan_rectangle(pixels) == scan

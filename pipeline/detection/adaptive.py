@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, Int32, keep_above, window_rank
-from pipeline.detection.lattice import Lattice, keep_objects, strips
+from pipeline.detection.kernels import NODE_SCALE, Int32, clear_outside, keep_above, window_rank
+from pipeline.detection.lattice import Lattice, grown, keep_objects
 from pipeline.intensity import darkness, optical_density
 from pipeline.model import Bool, Float64, UInt8
 
@@ -95,17 +95,34 @@ class Adaptive:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
         surfaces = self._surfaces(lattice, context)
-        mask = np.ones(dark.shape, np.uint8)
-        halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
-        for grown, inner, rows in strips(len(dark), STRIP_PX, halo):
-            part = self._smoothed(dark[grown], context.resolution_um)
-            first = lattice.first[0] + rows.start, lattice.first[1]
-            keep_above(mask[rows], part[inner], surfaces[0], lattice.pitch, first)
-            part = self._upper_part(part, context)
-            keep_above(mask[rows], part[inner], surfaces[1], lattice.pitch, first)
-        lattice.clear_outside_tissue(mask, context, self.edge_um)
+        inside = lattice.inside_tissue(dark.shape, context, self.edge_um)
+        mask = np.zeros(dark.shape, np.uint8)
+        for top in range(0, len(dark), STRIP_PX):
+            rows = slice(top, min(top + STRIP_PX, len(dark)))
+            columns = lattice.columns(inside, rows, dark.shape[1])
+            if columns is not None:
+                mask[rows, columns] = self._part(dark, (rows, columns), context, lattice, surfaces)
+        clear_outside(mask, inside, lattice.factor, lattice.first)
         keep_objects(mask, context.resolution_um, self.min_area_um2, self.max_hole_um2)
         return np.asarray(mask.view(np.bool_))
+
+    def _part(
+        self,
+        dark: UInt8,
+        part: tuple[slice, slice],
+        context: SectionContext,
+        lattice: Lattice,
+        surfaces: tuple[Int32, Int32],
+    ) -> UInt8:
+        """Return what exceeds both surfaces on some rows and columns."""
+        halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
+        (rows, inner), (columns, middle) = (grown(s, halo, n) for s, n in zip(part, dark.shape, strict=True))
+        smooth = self._smoothed(dark[rows, columns], context.resolution_um)
+        mask = np.ones((part[0].stop - part[0].start, smooth.shape[1]), np.uint8)
+        first = lattice.first[0] + part[0].start, lattice.first[1] + columns.start
+        for values, surface in zip((smooth, self._upper_part(smooth, context)), surfaces, strict=True):
+            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.pitch, first)
+        return mask[:, middle]
 
     def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32]:
         """Return threshold and background at every node, darkness x NODE_SCALE."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -71,29 +70,40 @@ class Lattice:
 
     def clear_outside_tissue(self, mask: UInt8, context: SectionContext, edge_um: float) -> None:
         """Clear a mask (H, W) in place in the rim of the tissue, beyond it and on artifacts."""
-        rows, columns = (-(-(n + f) // self.factor) for n, f in zip(mask.shape, self.first, strict=True))
+        clear_outside(mask, self.inside_tissue(mask.shape, context, edge_um), self.factor, self.first)
+
+    def inside_tissue(self, shape: tuple[int, ...], context: SectionContext, edge_um: float) -> UInt8:
+        """Return which blocks of an image (H, W) lie in the tissue, but for its rim and artifacts: 0 or 1."""
+        rows, columns = (-(-(n + f) // self.factor) for n, f in zip(shape, self.first, strict=True))
         canvas = np.zeros((rows, columns), np.uint8)
         fill_polygons(canvas, [self._local(ring) for ring in context.tissue_outlines_um], 1)
         depth = cv2.distanceTransform(canvas, cv2.DIST_L2, cv2.DIST_MASK_5)
         inside = ((depth > edge_um / self.reduced_um) & (canvas > 0)).astype(np.uint8)
         fill_polygons(inside, [self._local(found.outline_um) for found in context.artifacts], 0)
-        clear_outside(mask, inside, self.factor, self.first)
+        return np.asarray(inside, np.uint8)
+
+    def columns(self, inside: UInt8, rows: slice, width: int) -> slice | None:
+        """Return the columns of an image that hold all blocks of some rows, px, that lie inside; or None."""
+        first, last = ((row + self.first[0]) // self.factor for row in (rows.start, rows.stop - 1))
+        found = np.flatnonzero(inside[first : last + 1].any(axis=0))
+        if not found.size:
+            return None
+        start, stop = (int(n) * self.factor - self.first[1] for n in (found[0], found[-1] + 1))
+        return slice(max(0, start), min(width, stop))
 
     def _local(self, ring: Polygon) -> Polygon:
         y0, x0 = self.corner
         return tuple((x / self.reduced_um - 0.5 - x0, y / self.reduced_um - 0.5 - y0) for x, y in ring)
 
 
-def strips(height: int, rows: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield strips of an image: its rows with a halo, those of the strip within them, and in the image.
+def grown(part: slice, halo: int, length: int) -> tuple[slice, slice]:
+    """Return a part of an axis with a halo, and where the part lies within that.
 
-    >>> [(s.start, s.stop) for s in next(iter(strips(100, 40, 3)))]
-    [(0, 43), (0, 40), (0, 40)]
+    >>> grown(slice(40, 80), 3, 82)
+    (slice(37, 82, None), slice(3, 43, None))
     """
-    for top in range(0, height, rows):
-        bottom, above = min(top + rows, height), max(top - halo, 0)
-        grown = slice(above, min(bottom + halo, height))
-        yield grown, slice(top - above, bottom - above), slice(top, bottom)
+    start = max(part.start - halo, 0)
+    return slice(start, min(part.stop + halo, length)), slice(part.start - start, part.stop - start)
 
 
 def keep_objects(mask: UInt8, resolution_um: float, min_area_um2: float, max_hole_um2: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -50,11 +50,6 @@ def scan_rectangle(pixels: npt.NDArray[np.uint8]) -> Rectangle:
 
 def _white_border(pixels: npt.NDArray[np.uint8]) -> bool:
     sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return has_white_side(sides)
-
-
-def has_white_side(sides: Iterable[npt.NDArray[np.uint8]]) -> bool:
-    """Tell whether any outermost row or column, (n[, 3]) uint8, is white all along: padding, it may be."""
     return any(bool((side == 255).all()) for side in sides)
 
 

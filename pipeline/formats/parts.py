@@ -34,23 +34,24 @@ def read_part(path: Path, rows: slice, columns: slice) -> UInt8:
     return np.ascontiguousarray(read_image(path)[rows, columns])
 
 
-def read_bands(path: Path) -> Iterator[tuple[int, UInt8]]:
-    """Read an image from top to bottom: a band of tiles at a time of a tiled TIFF, else all at once.
+def read_tiles(path: Path) -> Iterator[tuple[int, int, UInt8]]:
+    """Read an image in parts that cover it: the tiles of a tiled TIFF, else all at once.
 
     Yields
     ------
-    int, px                                     where the band begins
-    (rows, W) or (rows, W, 3) uint8             as `read_image` gives them
+    int, int, px                                row and column where the part begins
+    (rows, columns[, 3]) uint8                  as `read_image` gives them
     """
     kind = image_format(path)
     with blaming(path, kind), _plain_tiles(path, kind) as found:
         if found is not None:
-            page = found[1]
-            for top in range(0, page.imagelength, page.chunks[0]):
-                rows = slice(top, min(top + page.chunks[0], page.imagelength))
-                yield top, _tiles(*found, rows, slice(0, page.imagewidth))
+            file, page = found
+            rows, columns = page.chunked[:2]
+            for row in range(rows):
+                for column in range(columns):
+                    yield _tile(file, page, row, column)
             return
-    yield 0, read_image(path)
+    yield 0, 0, read_image(path)
 
 
 @contextmanager
@@ -72,24 +73,28 @@ def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
 
 
 def _tiles(file: Any, page: Any, rows: slice, columns: slice) -> UInt8:
-    """Decode the tiles that a part touches; what is not there is glass."""
+    """Decode the tiles that a part touches."""
+    canvas = np.empty((rows.stop - rows.start, columns.stop - columns.start, *page.shape[2:]), np.uint8)
     height, width = page.chunks[:2]
-    top, left = rows.start // height, columns.start // width
-    bottom, right = -(-rows.stop // height), -(-columns.stop // width)
-    samples = page.shape[2:]
-    canvas = np.full(((bottom - top) * height, (right - left) * width, *samples), 255, np.uint8)
-    for row in range(top, bottom):
-        for column in range(left, right):
-            index = row * page.chunked[1] + column
-            if not page.databytecounts[index]:
-                continue
-            file.filehandle.seek(page.dataoffsets[index])
-            data = file.filehandle.read(page.databytecounts[index])
-            tile = page.decode(data, index, jpegtables=page.jpegtables)[0]
-            y, x = (row - top) * height, (column - left) * width
-            canvas[y : y + tile.shape[1], x : x + tile.shape[2]] = tile[0].reshape(*tile.shape[1:3], *samples)
-    within = np.s_[
-        rows.start - top * height : rows.stop - top * height,
-        columns.start - left * width : columns.stop - left * width,
-    ]
-    return np.ascontiguousarray(canvas[within])
+    for row in range(rows.start // height, -(-rows.stop // height)):
+        for column in range(columns.start // width, -(-columns.stop // width)):
+            y, x, tile = _tile(file, page, row, column)
+            top, left = max(y, rows.start), max(x, columns.start)
+            part = canvas[
+                top - rows.start : y + height - rows.start, left - columns.start : x + width - columns.start
+            ]
+            part[:] = tile[top - y :, left - x :][: part.shape[0], : part.shape[1]]
+    return canvas
+
+
+def _tile(file: Any, page: Any, row: int, column: int) -> tuple[int, int, UInt8]:
+    """Decode one tile, cut where the image ends, with its place; what is not there is glass."""
+    y, x = row * page.chunks[0], column * page.chunks[1]
+    shape = min(page.chunks[0], page.imagelength - y), min(page.chunks[1], page.imagewidth - x)
+    index = row * page.chunked[1] + column
+    if not page.databytecounts[index]:
+        return y, x, np.full((*shape, *page.shape[2:]), 255, np.uint8)
+    file.filehandle.seek(page.dataoffsets[index])
+    data = file.filehandle.read(page.databytecounts[index])
+    tile = page.decode(data, index, jpegtables=page.jpegtables)[0][0]
+    return y, x, tile.reshape(*tile.shape[:2], *page.shape[2:])[: shape[0], : shape[1]]
