@@ -216,6 +216,7 @@ def test_prox1_density_solid_band_and_agreement_of_resolutions(ish_data: Path) -
     folder = ish_data / "ish" / "prox1_69289763"
     quarter = cv2.imread(str(folder / "prox1_s0070.jpg"))[..., ::-1]
     context = pool_contexts([measured(np.ascontiguousarray(quarter), 4.196)])[0]
+    assert {found.kind for found in context.artifacts} <= {"dust"}, "nothing of it is folded"
     detector = make_detector("adaptive", {})
     mask = detector(quarter, context)
     assert 0.004 < mask.mean() < 0.007

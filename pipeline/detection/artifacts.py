@@ -27,8 +27,8 @@ WIDE_UM = 60.0  # from the edge: no speck of dust, no cells side by side
 LEAST_INK_UM2 = 2000.0
 INK_ANGLE_DEG = 15.0
 
-LEAST_FOLD_UM2, FOLDED = 8000.0, 1.7  # and how many times as dense as most tissue
-FOLD_RED, TREND_RED = 0.5, 0.008  # of the way from the red share of tissue to that of stain; its least rise
+LEAST_FOLD_UM2, FOLDED = 8000.0, 2.0  # and how many times as dense as most tissue
+FOLD_RED, TREND_RED = 0.45, 0.008  # of the way from the red share of tissue to that of stain; its least rise
 PALE, STAINED = (0.6, 1.2), (1.5, 3.0)  # times the OD of most tissue
 FILLED = 1.6  # times its own area: more has a fold not inside its outline
 
@@ -93,7 +93,7 @@ def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Art
     times : (h, w) float64              mean OD over that of most tissue
     where : (h, w) bool                 pixels to look at
     """
-    smooth = cv2.blur(np.maximum(density, 0.0), (3, 3))
+    smooth, dense = (cv2.blur(np.maximum(values, 0.0), (3, 3)) for values in (density, times))
     red = smooth[..., 0] / np.maximum(smooth.sum(axis=2), 1e-3)
     shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
     if min(share.size for share in shares) == 0:
@@ -101,9 +101,8 @@ def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Art
     pale, stained = (float(np.median(share)) for share in shares)
     if stained - pale < TREND_RED:
         return []
-    dark = where & (times > FOLDED) & (red < pale + FOLD_RED * (stained - pale))
-    dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    dark = where & (dense > FOLDED) & (red < pale + FOLD_RED * (stained - pale))
+    dark = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
     areas = boxes[:, cv2.CC_STAT_AREA] * (um * um)
     large = [index for index in range(1, count) if areas[index] >= LEAST_FOLD_UM2]
