@@ -184,6 +184,7 @@ class SectionAlignment:
     status: Status = Status.PASS
     measures: dict[str, float] = field(default_factory=dict)
     deformation: Deformation | None = None
+    reason: str = ""  # why it was left out of the fit, in words
 
 
 @dataclass(frozen=True)

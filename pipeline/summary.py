@@ -37,7 +37,9 @@ def section_summary(
         status = aligned.get("status", "fail")
     own = {k: v for k, v in asdict(section).items() if k != "path"}
     doubts = measure.facts["context"]["flags"] if measure.ok else ()
-    messages = dict.fromkeys(m for m in (measure.message, detect.message, *doubts) if m)
+    messages = dict.fromkeys(
+        m for m in (measure.message, detect.message, aligned.get("reason"), *doubts) if m
+    )
     return {
         **own,
         "file": section.path.name if section.path else None,

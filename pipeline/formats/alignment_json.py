@@ -90,6 +90,8 @@ def _section(section: SectionAlignment) -> dict[str, Any]:
     }
     if section.measures:
         document["measures"] = _measures(section.measures)
+    if section.reason:
+        document["reason"] = section.reason
     return document
 
 
@@ -99,7 +101,8 @@ def _parse_section(item: Mapping[str, Any]) -> SectionAlignment:
         from_itk(item["tsv"], 2),
         _optional(item.get("tvs"), lambda values: from_itk(values, 2)),
     )
-    return SectionAlignment(placed, Status(item.get("status", "pass")), _numbers(item.get("measures") or {}))
+    measures, reason = _numbers(item.get("measures") or {}), str(item.get("reason") or "")
+    return SectionAlignment(placed, Status(item.get("status", "pass")), measures, reason=reason)
 
 
 def _measures(measures: Mapping[str, float]) -> dict[str, float | None]:

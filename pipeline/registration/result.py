@@ -110,6 +110,7 @@ def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tupl
     if (scales < _USUAL_SCALE[0]).any() or (scales > _USUAL_SCALE[1]).any():
         text = " x ".join(f"{s:.2f}" for s in scales)
         notes.append(f"scales {text} of the volume lie outside the usual {_USUAL_SCALE[0]}-{_USUAL_SCALE[1]}")
+    notes += [f"section {s.alignment2d.section_number} left out: {s.reason}" for s in sections if s.reason]
     failed = [s.alignment2d.section_number for s in sections if s.status is Status.FAIL]
     if failed:
         notes.append(f"{len(failed)} of {len(sections)} sections could not be placed: {failed}")

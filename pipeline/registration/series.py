@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.errors import ConfigError
+from pipeline.errors import AlignmentError, ConfigError
 from pipeline.model import SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import atlas_of
@@ -19,11 +19,13 @@ from pipeline.registration.quality import overlaps
 from pipeline.registration.result import aligned_sections, part_of
 from pipeline.registration.scene import State, each, known_with_margin
 from pipeline.registration.seating import placed, relocated, reseated
+from pipeline.registration.strangers import strangers
 from pipeline.registration.template import fit_template
 from pipeline.registration.tissue import TissueImage, tissue_image
 from pipeline.registration.ways import Attempt, Seen, assumed
 
 _WORKING_UM = 36.0
+_MOST_STRANGERS = 0.4
 
 Aligner = Callable[[Task, State, ReferenceSpace], Solution]
 
@@ -153,18 +155,17 @@ def fit_together(
     AlignmentError
         where the outlines do not fit.
     """
-    attempts = {number: one.attempt for number, one in chosen.items()}
-    task, state = placed(attempts, seen)
-    state = relocated(task, reseated(task, state))
-    state = fit_outlines(task, state, task.options.outline_sigma_um).state
-    state = relocated(task, state)
-    check_fit(task.atlas, _dice(task, state), state.volume, reference.name)
-    solution = ALIGNERS[task.options.aligner](task, state, reference)
-    check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
+    seen, (task, solution), foreign = _without_strangers(chosen, seen, reference)
     ordered = sorted((t for one in series.values() for t in one.thumbnails), key=lambda t: t.z_um)
     places = {t.section_number: k for k, t in enumerate(ordered)}
     usable = [places[t.section_number] for t in seen.thumbnails]
     whole = aligned_sections(ordered, usable, task, solution)
+    whole = replace(
+        whole,
+        sections=tuple(
+            replace(s, reason=foreign.get(s.alignment2d.section_number, "")) for s in whole.sections
+        ),
+    )
     parts = {}
     for number, one in chosen.items():
         notes = (*one.notes, *assumed(one.attempt.way, one.attempt.options))
@@ -174,6 +175,41 @@ def fit_together(
     mended = {n: c for one in series.values() for n, c in one.corrections.items()}
     final = with_corrections(bent, mended, {t.section_number: t.z_um for t in ordered})
     return {number: _finished(part, final) for number, part in parts.items()}
+
+
+def _without_strangers(
+    chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace
+) -> tuple[Seen, tuple[Task, Solution], dict[int, str]]:
+    """Fit, leave out what does not belong, and fit the rest anew, until nothing strange is found.
+
+    Returns
+    -------
+    the sections that were fitted; the fit; why others were left out, by section number
+    """
+    count, foreign = len(seen.thumbnails), dict[int, str]()
+    while True:
+        fit = _fitted(chosen, seen, reference)
+        found = strangers(*fit)
+        foreign |= {seen.thumbnails[k].section_number: why for k, why in found.items()}
+        if len(foreign) > _MOST_STRANGERS * count:
+            raise AlignmentError(
+                f"alignment: {len(foreign)} of {count} sections do not look like the others' brain:"
+                f" {sorted(foreign)[:8]}; a series must be cut from one brain, in one plane"
+            )
+        if not found:
+            return seen, fit, foreign
+        seen = seen.at([k for k in range(len(seen.thumbnails)) if k not in found])
+
+
+def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace) -> tuple[Task, Solution]:
+    task, state = placed({number: one.attempt for number, one in chosen.items()}, seen)
+    state = relocated(task, reseated(task, state))
+    state = fit_outlines(task, state, task.options.outline_sigma_um).state
+    state = relocated(task, state)
+    check_fit(task.atlas, _dice(task, state), state.volume, reference.name)
+    solution = ALIGNERS[task.options.aligner](task, state, reference)
+    check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
+    return task, solution
 
 
 def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:

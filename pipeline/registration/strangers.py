@@ -1,0 +1,111 @@
+"""Sections that do not belong: of another plane, another organ, another place than their number says.
+
+The stain of a section that lies where it should follows the series' own stain table on its plane about as
+well as that of the others does. How well it can is known from how much the table varies on the plane. What
+follows it far less is no section of this brain at this place; it would pull the others, so it is left out of
+the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model import Float64, Status
+from pipeline.registration.joint import Solution, Task
+from pipeline.registration.quality import overlaps, verdicts
+from pipeline.registration.scene import LevelImage, State, each, level_image
+from pipeline.registration.stain import StainModel, plane_labels
+
+_PIXEL_UM = 100.0
+_LEAST_PIXELS = 400
+_TELLING = 0.30  # the least correlation that a plane must let expect, and that the others must reach
+_STRANGE, _DOUBTFUL = 0.55, 0.70
+_LOST_DICE = 0.05
+_LEAST_OTHERS = 4
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How well a section's stain follows the series' table on its plane.
+
+    Parameters
+    ----------
+    found : correlation of stain and painted table; nan where too little is seen
+    expected : what it would be if only the noise of the series stood between them
+    """
+
+    found: float
+    expected: float
+
+    @property
+    def share(self) -> float:
+        """Found over expected, nan where the plane tells nothing."""
+        return self.found / self.expected if self.expected >= _TELLING else float("nan")
+
+
+def likenesses(task: Task, state: State, model: StainModel) -> list[Likeness]:
+    """Return how well every section follows the table."""
+
+    def image_of(k: int) -> LevelImage:
+        return level_image(task.tissues[k], task.known[k], task.tissues[k].stain, _PIXEL_UM, _PIXEL_UM)
+
+    images = each(image_of, range(len(task.tissues)), task.options.threads)
+    labels = plane_labels(task.atlas, state, images, task.options.threads)
+    found = []
+    for k, image in enumerate(images):
+        inside = (image.weights > 0) & (labels[k] > 0)
+        noise = float(model.noises[model.series[k]])
+        table = model.table(k)[labels[k][inside]]
+        found.append(_likeness(table.astype(np.float64), image.values[inside] / model.gains[k], noise))
+    return found
+
+
+def _likeness(table: Float64, values: Float64, noise: float) -> Likeness:
+    if table.size < _LEAST_PIXELS or table.std() == 0.0 or values.std() == 0.0:
+        return Likeness(float("nan"), 0.0)
+    spread = float(table.std())
+    return Likeness(float(np.corrcoef(table, values)[0, 1]), spread / float(np.hypot(spread, noise)))
+
+
+def strangers(task: Task, solution: Solution) -> dict[int, str]:
+    """Return the places of the sections that do not belong, with the reason in words.
+
+    None where there is no stain to go by. What may pass is no stranger, however little its plane tells.
+    """
+    model = solution.model
+    if model is None:
+        return {}
+    likes = likenesses(task, solution.state, model)
+    dice = [o.dice for o in overlaps(task.atlas, solution.state, task.tissues, task.options.threads)]
+    found: dict[int, str] = {}
+    for series in np.unique(model.series):
+        own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
+        found |= _unlike(own, likes, dice)
+    if not found:
+        return {}
+    judged = verdicts(task, solution.state, model)
+    return {k: why for k, why in found.items() if judged[k].status is not Status.PASS}
+
+
+def _unlike(own: Sequence[int], likes: Sequence[Likeness], dice: Sequence[float]) -> dict[int, str]:
+    """Return the sections of a series that are far less like the table than the others are."""
+    telling = [k for k in own if np.isfinite(likes[k].share)]
+    if len(telling) < _LEAST_OTHERS:
+        return {}
+    usual = float(np.median([likes[k].share for k in telling]))
+    usual_r = float(np.median([likes[k].found for k in telling]))
+    usual_dice = float(np.median([dice[k] for k in own]))
+    if usual_r < _TELLING:
+        return {}
+    found = {}
+    for k in telling:
+        limit = _DOUBTFUL if dice[k] < usual_dice - _LOST_DICE else _STRANGE
+        if likes[k].share < limit * usual:
+            found[k] = (
+                "does not look like this brain at this place: its stain follows the structures with r"
+                f" {likes[k].found:.2f} (the others {usual_r:.2f}), its outline with Dice {dice[k]:.2f}"
+            )
+    return found

@@ -1,0 +1,87 @@
+"""Sections that do not belong are named and left out, and do not move the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_registration import SAGITTAL, errors_um, rendered
+
+from pipeline.errors import AlignmentError
+from pipeline.model import Status
+from pipeline.phantom import Scene, phantom_reference
+from pipeline.reference import ReferenceSpace
+from pipeline.registration import SectionThumbnail, align_series
+from pipeline.registration.strangers import Likeness, _likeness, _unlike
+
+
+@pytest.fixture(scope="module")
+def reference() -> ReferenceSpace:
+    return phantom_reference(100.0)
+
+
+@pytest.fixture(scope="module")
+def sagittal(reference: ReferenceSpace) -> tuple[Scene, list[SectionThumbnail]]:
+    return rendered(reference, "sagittal", 9)
+
+
+def organ(like: SectionThumbnail, seed: int) -> SectionThumbnail:
+    """Something round and grainy, as large as a section of the brain."""
+    rng = np.random.default_rng(seed)
+    h, w = like.pixels.shape[:2]
+    y, x = np.mgrid[:h, :w]
+    inside = ((y - h / 2) / (0.40 * h)) ** 2 + ((x - w / 2) / (0.40 * w)) ** 2 < 1.0
+    grain = np.kron(rng.uniform(130, 220, (h // 8 + 1, w // 8 + 1)), np.ones((8, 8)))[:h, :w]
+    grey = np.where(inside, grain, 240.0) + rng.normal(0.0, 2.0, (h, w))
+    return replace(like, pixels=np.clip(grey, 0, 255).astype(np.uint8))
+
+
+def put(picture: SectionThumbnail, into: SectionThumbnail) -> SectionThumbnail:
+    return replace(picture, section_number=into.section_number, z_um=into.z_um)
+
+
+def test_likeness_is_what_table_and_noise_let_expect() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.choice([0.2, 0.5, 0.8], 4000)
+    one = _likeness(table, table + rng.normal(0.0, 0.3, 4000), 0.3)
+    assert one.found == pytest.approx(one.expected, abs=0.02)
+    assert one.share == pytest.approx(1.0, abs=0.03)
+    assert abs(_likeness(table, rng.permutation(table), 0.3).share) < 0.1
+    assert np.isnan(_likeness(table[:50], table[:50], 0.3).share)
+    assert np.isnan(_likeness(np.full(4000, 0.5), table, 0.3).share)  # a plane of one label tells nothing
+
+
+def test_what_is_less_like_the_table_must_lose_much_or_lose_outline_too() -> None:
+    likes = [Likeness(0.7, 0.7)] * 6 + [Likeness(0.45, 0.7), Likeness(0.45, 0.7), Likeness(0.2, 0.7)]
+    dice = [0.98] * 6 + [0.98, 0.90, 0.98]
+    assert set(_unlike(range(9), likes, dice)) == {7, 8}
+    assert _unlike(range(9), [Likeness(one.found / 3, one.expected) for one in likes], dice) == {}
+
+
+def test_other_organ_and_other_plane_are_named_and_move_nothing(
+    reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
+) -> None:
+    scene, drawn = sagittal
+    other = rendered(reference, "coronal", 5)[1]
+    mixed = list(drawn)
+    mixed[2], mixed[6] = organ(drawn[2], 1), put(other[2], drawn[6])
+    found = align_series(mixed, reference, SAGITTAL)
+    assert [s.status is Status.FAIL for s in found.sections] == [k in (2, 6) for k in range(9)]
+    for k in (2, 6):
+        assert found.sections[k].reason.startswith("does not look like this brain at this place")
+        named = f"section {drawn[k].section_number} left out: does not look"
+        assert any(note.startswith(named) for note in found.notes)
+    right = [k for k in range(9) if k not in (2, 6)]
+    pure = align_series([drawn[k] for k in right], reference, SAGITTAL)
+    filled = {s.alignment2d.section_number: s for s in found.sections}
+    filled |= {s.alignment2d.section_number: s for s in pure.sections}
+    pure = replace(pure, sections=tuple(filled.values()))
+    away, least = (errors_um(scene, a).reshape(9, -1)[right] for a in (found, pure))
+    assert np.median(away) < np.median(least) + 2.0
+
+
+def test_half_a_series_of_another_organ_is_refused(
+    reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
+) -> None:
+    mixed = [organ(t, k) if k in (0, 2, 4, 6) else t for k, t in enumerate(sagittal[1])]
+    with pytest.raises(AlignmentError, match=r"do not look like the others' brain|fit"):
+        align_series(mixed, reference, SAGITTAL)
