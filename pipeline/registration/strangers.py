@@ -49,14 +49,17 @@ class Likeness:
 def likenesses(task: Task, state: State, model: StainModel) -> list[Likeness]:
     """Return how well every section follows the table."""
 
-    def image_of(k: int) -> LevelImage:
-        return level_image(task.tissues[k], task.known[k], task.tissues[k].stain, _PIXEL_UM, _PIXEL_UM)
+    def image_of(k: int) -> tuple[LevelImage, LevelImage]:
+        tissue, known = task.tissues[k], task.known[k]
+        mask = tissue.mask.astype(np.float32)
+        return tuple(level_image(tissue, known, i, _PIXEL_UM, _PIXEL_UM) for i in (tissue.stain, mask))  # type: ignore[return-value]
 
-    images = each(image_of, range(len(task.tissues)), task.options.threads)
+    pairs = each(image_of, range(len(task.tissues)), task.options.threads)
+    images = [stain for stain, _ in pairs]
     labels = plane_labels(task.atlas, state, images, task.options.threads)
     found = []
-    for k, image in enumerate(images):
-        inside = (image.weights > 0) & (labels[k] > 0)
+    for k, (image, mask) in enumerate(pairs):
+        inside = (image.weights > 0) & (labels[k] > 0) & (mask.values > 0.5)  # a piece lost says nothing
         noise = float(model.noises[model.series[k]])
         table = model.table(k)[labels[k][inside]]
         found.append(_likeness(table.astype(np.float64), image.values[inside] / model.gains[k], noise))
