@@ -37,23 +37,35 @@ def darkness(pixels: npt.NDArray[np.uint8]) -> UInt8:
             f"image: expected uint8 of shape (H, W) or (H, W, 3), got {pixels.dtype} of shape {pixels.shape};"
             " scale 16-bit grey with to_uint8 and drop alpha first"
         )
+    dark = np.empty(pixels.shape[:2], np.uint8)
+    put_darkness(dark, 0, 0, pixels)
+    return dark
+
+
+def put_darkness(dark: UInt8, y: int, x: int, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write the darkness of a part, (h, w[, 3]) uint8, into that of the whole image, which is contiguous."""
+    height, width = pixels.shape[:2]
     if pixels.ndim == 2:
-        return np.subtract(np.uint8(255), pixels)
-    flat = np.empty(pixels.shape[0] * pixels.shape[1], np.uint8)
-    _inverted_luma(np.ascontiguousarray(pixels).reshape(-1), flat)
-    return flat.reshape(pixels.shape[:2])
+        np.subtract(np.uint8(255), pixels, out=dark[y : y + height, x : x + width])
+    else:
+        rows = np.ascontiguousarray(pixels).reshape(height, -1)
+        _inverted_luma(rows, dark.reshape(-1), y * dark.shape[1] + x, dark.shape[1])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _inverted_luma(rgb: UInt8, out: UInt8) -> None:
-    for i in range(out.size):
-        luma = (
-            np.uint32(_RED) * np.uint32(rgb[3 * i])
-            + np.uint32(_GREEN) * np.uint32(rgb[3 * i + 1])
-            + np.uint32(_BLUE) * np.uint32(rgb[3 * i + 2])
-            + np.uint32(_BIAS)
-        )
-        out[i] = np.uint8(255 - (luma >> np.uint32(_BITS)))
+def _inverted_luma(rgb: UInt8, flat: UInt8, start: int, stride: int) -> None:
+    """Do rows of RGB; row y goes to start + y x stride of an image that is given flat."""
+    for y in range(rgb.shape[0]):
+        line, first = rgb[y], start + y * stride
+        out = flat[first : first + line.size // 3]
+        for i in range(out.size):
+            luma = (
+                np.uint32(_RED) * np.uint32(line[3 * i])
+                + np.uint32(_GREEN) * np.uint32(line[3 * i + 1])
+                + np.uint32(_BLUE) * np.uint32(line[3 * i + 2])
+                + np.uint32(_BIAS)
+            )
+            out[i] = np.uint8(255 - (luma >> np.uint32(_BITS)))
 
 
 def expression(dark: UInt8, mask: Bool, valid: Bool) -> UInt8:

@@ -15,7 +15,7 @@ from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.parts import read_part, read_tiles
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
-from pipeline.intensity import darkness
+from pipeline.intensity import put_darkness
 from pipeline.jobs import SeriesJob
 from pipeline.model import SectionImage, UInt8
 from pipeline.phantom import phantom_reference
@@ -56,7 +56,7 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
     white = [True] * 4  # top, bottom, left, right: as far as seen
     for y, x, pixels in ((0, 0, load_pixels(section)),) if path.is_dir() else read_tiles(path):
         bottom, right = y + pixels.shape[0], x + pixels.shape[1]
-        dark[y:bottom, x:right] = darkness(pixels)
+        put_darkness(dark, y, x, pixels)
         sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
         outer = y == 0, bottom == height, x == 0, right == width
         white = [w and not (o and (s != 255).any()) for w, o, s in zip(white, outer, sides, strict=True)]

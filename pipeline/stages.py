@@ -10,7 +10,8 @@ summarise (a series)  everything -> section_data_set.json, provenance.json
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,23 @@ def _marked(
 def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:
     """Return every measured section's context after pooling over the series, without its outlines."""
     numbers = [s.section_number for s in job.sections if upstream[task_name("measure", s)].ok]
-    contexts = [SectionContext(**upstream[task_name("measure", n)].facts["context"]) for n in numbers]
-    return dict(zip(numbers, pool_contexts(contexts), strict=True))
+    receipts = [upstream[task_name("measure", number)] for number in numbers]
+    measured = _Measured(tuple(r.digest for r in receipts), tuple(r.facts["context"] for r in receipts))
+    return dict(zip(numbers, _pool(measured), strict=True))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The statistics of a series; digests tell them from others."""
+
+    digests: tuple[str, ...]
+    contexts: tuple[dict[str, Any], ...] = field(compare=False)
+
+
+@lru_cache(maxsize=2)
+def _pool(measured: _Measured) -> list[SectionContext]:
+    """Pool the statistics of a series: each of its sections asks for all of them, twice."""
+    return pool_contexts([SectionContext(**context) for context in measured.contexts])
 
 
 def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:

@@ -93,8 +93,10 @@ def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Art
     times : (h, w) float64              mean OD over that of most tissue
     where : (h, w) bool                 pixels to look at
     """
-    smooth, dense = (cv2.blur(np.maximum(values, 0.0), (3, 3)) for values in (density, times))
-    red = smooth[..., 0] / np.maximum(smooth.sum(axis=2), 1e-3)
+    planes = [np.maximum(density[..., k], 0.0) for k in range(3)]
+    every = planes[0] + planes[1] + planes[2]
+    red, every, dense = (cv2.blur(plane, (3, 3)) for plane in (planes[0], every, np.maximum(times, 0.0)))
+    red /= np.maximum(every, 1e-3)
     shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
     if min(share.size for share in shares) == 0:
         return []

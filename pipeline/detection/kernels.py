@@ -78,6 +78,8 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
         top = i * step - before
         rows = slice(max(0, top), min(height, top + window))
         for j in range(floor.shape[1]):
+            if floor[i, j] == 255:
+                continue
             left = j * step - before
             part = values[rows, max(0, left) : min(width, left + window)]
             out[i, j] = _rank_above(part, floor[i, j], window * window, percent)

@@ -233,18 +233,19 @@ def _between_cells(
     what was taken for tissue is hardly darker than glass.
     """
     side = min(max(3, round(WINDOW_UM / fine.um)), *fine.dark.shape)
-    none = np.zeros((fine.dark.shape[0] // side, fine.dark.shape[1] // side), np.uint8)
-    inside = _windows_inside(tissue, tissue_um, none.shape, side * fine.um)
-    darkness_low = window_rank(fine.dark, none, side, side, LOW_PERCENT) / NODE_SCALE
-    glass = 10.0 ** log_glass_map(context, none.shape, side * fine.um)
+    shape = fine.dark.shape[0] // side, fine.dark.shape[1] // side
+    inside = _windows_inside(tissue, tissue_um, shape, side * fine.um)
+    floor = np.where(inside, 0, 255).astype(np.uint8)  # nothing counts in the other windows
+    darkness_low = window_rank(fine.dark, floor, side, side, LOW_PERCENT) / NODE_SCALE
+    glass = 10.0 ** log_glass_map(context, shape, side * fine.um)
     first = _middle_mean(optical_density(glass, darkness_low)[inside])
     if first < LEAST_LEVEL:
         return 0.0, 0.0
     quiet = np.zeros(fine.dark.shape, np.uint8)
     for part in _bands(inside, side):
         quiet[part] = _quiet(context, fine, CLEARLY_STAINED * first, part)
-    low = window_rank(quiet, none, side, side, LOW_PERCENT)
-    middle = window_rank(quiet, none, side, side, MIDDLE_PERCENT)
+    low = window_rank(quiet, floor, side, side, LOW_PERCENT)
+    middle = window_rank(quiet, floor, side, side, MIDDLE_PERCENT)
     seen = inside & (low >= 0)
     if not seen.any():
         return first, 0.0
