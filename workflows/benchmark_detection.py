@@ -7,7 +7,10 @@ line a case, worst first:
 dice, recall, precision     of expressing pixels, artefacts left out
 r, ratio                    of energy in 200 um cells, smoothed by 2 cells as a grid is, against the true mask
 moved, moved90              change of density per 1 mm area against the plain section: median, 90th percentile
+filled                      share of the inside of solid bands that is marked
 marked                      share of what must not be marked (bubbles, tears, dust, folds), or nan
+
+Of pixels of 4 and 8 um, made of those of 2, many are covered by half to the last bit: their Dice ends near 0.9.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -45,6 +49,7 @@ GENES = {"prox1": "prox1_69289763", "nrp1": "nrp1_74272479", "pdyn": "pdyn_71717
 UM = 4.0
 CELL_UM, AREA_UM = 200.0, 1000.0
 SMOOTH_CELLS = 2.0
+SOLID_UM = 80.0
 FEWEST = 0.002  # density of an area whose change is asked for
 SECTIONS_FROM, SECTIONS_TO = 0.15, 0.85  # of a series: the first and last are slivers
 GLASS_LUMA = 240.0
@@ -162,6 +167,17 @@ def agreement(sections: list[Section], masks: list[Bool]) -> dict[str, float]:
     }
 
 
+def filled(sections: list[Section], masks: list[Bool]) -> dict[str, float]:
+    """Return the share of what expresses solidly, wider than `SOLID_UM`, that is marked."""
+    marked = solid = 0
+    for section, mask in zip(sections, masks, strict=True):
+        side = round(SOLID_UM / section.um)
+        wide = cv2.morphologyEx(section.expressing.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side)))
+        inside = (wide > 0) & ~section.artefact
+        marked, solid = marked + int((mask & inside).sum()), solid + int(inside.sum())
+    return {"filled": marked / solid if solid else np.nan}
+
+
 def moved(sections: list[Section], before: list[Bool], after: list[Bool]) -> dict[str, float]:
     """Return by how much the density of areas changes, of those that express."""
     changes = []
@@ -188,7 +204,8 @@ def cases(data: Path, gene: str, seed: int, count: int, detector: Detector) -> I
         yield Case(gene, seed, name, {**agreement(seen, masks), **moved(seen, first, masks)})
     for name, options in RENDERED.items():
         sections = drawn(UM, options)
-        yield Case(gene, seed, name, agreement(sections, detected(detector, sections)))
+        masks = detected(detector, sections)
+        yield Case(gene, seed, name, {**agreement(sections, masks), **filled(sections, masks)})
     yield from _resolutions(gene, seed, drawn(UM / 2, {})[:1], detector)
 
 
@@ -205,11 +222,15 @@ def _resolutions(gene: str, seed: int, fine: list[Section], detector: Detector) 
 
 
 def _reduced(section: Section, step: int) -> Section:
+    """Return a section seen by larger pixels; of those that express by half, every other one counts."""
+    pixels = block_mean(section.pixels, step)
+    y, x = np.indices(pixels.shape[:2])
+    least = 127 + (x + y) % 2
     expressing, artefact = (
-        block_mean(mask.astype(np.uint8) * np.uint8(255), step) > 127
+        block_mean(mask.astype(np.uint8) * np.uint8(255), step) > least
         for mask in (section.expressing, section.artefact)
     )
-    return Section(block_mean(section.pixels, step), expressing, artefact, section.um * step)
+    return Section(pixels, expressing, artefact, section.um * step)
 
 
 def _uint8(values: Float64) -> UInt8:
@@ -225,7 +246,7 @@ def chosen_sections(scene: Scene, seed: int, count: int) -> list[int]:
 
 def show(found: list[Case]) -> None:
     """Print a line a case, the worst first, then the worst and the median of every column."""
-    names = ("dice", "recall", "precision", "r", "ratio", "moved", "moved90", "marked")
+    names = ("dice", "recall", "precision", "r", "ratio", "moved", "moved90", "filled", "marked")
     print(f"{'gene':7}{'seed':>8} {'case':12}" + "".join(f"{name:>10}" for name in names))
     for case in sorted(found, key=lambda c: c.figures["dice"]):
         values = (case.figures.get(name, np.nan) for name in names)
