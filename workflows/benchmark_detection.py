@@ -10,7 +10,7 @@ moved, moved90              change of density per 1 mm area against the plain se
 filled                      share of the inside of solid bands that is marked
 marked                      share of what must not be marked (bubbles, tears, dust, folds), or nan
 
-Of pixels of 4 and 8 um, made of those of 2, many are covered by half to the last bit: their Dice ends near 0.9.
+Of pixels of 4 and 8 um, made of those of 2, many are covered by exactly half: their Dice ends near 0.9.
 """
 
 from __future__ import annotations
