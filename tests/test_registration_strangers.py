@@ -11,7 +11,7 @@ from pipeline.model import Status
 from pipeline.phantom import Scene, phantom_reference
 from pipeline.reference import ReferenceSpace
 from pipeline.registration import SectionThumbnail, align_series
-from pipeline.registration.strangers import Likeness, _likeness, _unlike
+from pipeline.registration.strangers import _DOUBTFUL, _STRANGE, Likeness, _likeness, _limit, _unlike
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,14 @@ def test_likeness_is_what_table_and_noise_let_expect() -> None:
     assert np.isnan(_likeness(np.full(4000, 0.5), table, 0.3).share)  # a plane of one label tells nothing
 
 
-def test_what_is_less_like_the_table_must_lose_much_or_lose_outline_too() -> None:
-    likes = [Likeness(0.7, 0.7)] * 6 + [Likeness(0.45, 0.7), Likeness(0.45, 0.7), Likeness(0.2, 0.7)]
-    dice = [0.98] * 6 + [0.98, 0.90, 0.98]
-    assert set(_unlike(range(9), likes, dice)) == {7, 8}
+def test_what_is_far_less_like_the_table_than_the_others_is_found_unless_all_are() -> None:
+    likes = [Likeness(0.7, 0.7)] * 6 + [Likeness(0.5, 0.7), Likeness(0.35, 0.7), Likeness(0.1, 0.7)]
+    dice = [0.98] * 9
+    found = _unlike(range(9), likes, dice)
+    assert {k: round(share, 2) for k, (share, _) in found.items()} == {7: 0.5, 8: 0.14}
     assert _unlike(range(9), [Likeness(one.found / 3, one.expected) for one in likes], dice) == {}
+    assert _limit(dice, 8) == _STRANGE
+    assert _limit([*dice[:8], 0.9], 8) == _DOUBTFUL
 
 
 def test_other_organ_and_other_plane_are_named_and_move_nothing(

@@ -22,7 +22,7 @@ from pipeline.registration.stain import StainModel, plane_labels
 _PIXEL_UM = 100.0
 _LEAST_PIXELS = 400
 _TELLING = 0.30  # the least correlation that a plane must let expect, and that the others must reach
-_STRANGE, _DOUBTFUL = 0.55, 0.70
+_STRANGE, _DOUBTFUL, _FAILED = 0.30, 0.45, 0.60
 _LOST_DICE = 0.05
 _LEAST_OTHERS = 4
 
@@ -83,32 +83,43 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
         return {}
     likes = likenesses(task, solution.state, model)
     dice = [o.dice for o in overlaps(task.atlas, solution.state, task.tissues, task.options.threads)]
-    found: dict[int, str] = {}
+    found: dict[int, tuple[float, str]] = {}
     for series in np.unique(model.series):
         own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
         found |= _unlike(own, likes, dice)
     if not found:
         return {}
     judged = verdicts(task, solution.state, model)
-    return {k: why for k, why in found.items() if judged[k].status is not Status.PASS}
+    return {
+        k: why
+        for k, (share, why) in found.items()
+        if judged[k].status is Status.FAIL or (share < _limit(dice, k) and judged[k].status is Status.CHECK)
+    }
 
 
-def _unlike(own: Sequence[int], likes: Sequence[Likeness], dice: Sequence[float]) -> dict[int, str]:
-    """Return the sections of a series that are far less like the table than the others are."""
+def _limit(dice: Sequence[float], k: int) -> float:
+    """Return the share of the usual likeness below which a section that need not fail is a stranger."""
+    return _DOUBTFUL if dice[k] < float(np.median(dice)) - _LOST_DICE else _STRANGE
+
+
+def _unlike(
+    own: Sequence[int], likes: Sequence[Likeness], dice: Sequence[float]
+) -> dict[int, tuple[float, str]]:
+    """Return the sections that are less like the table than the others are, with their share and in words."""
     telling = [k for k in own if np.isfinite(likes[k].share)]
     if len(telling) < _LEAST_OTHERS:
         return {}
     usual = float(np.median([likes[k].share for k in telling]))
     usual_r = float(np.median([likes[k].found for k in telling]))
-    usual_dice = float(np.median([dice[k] for k in own]))
     if usual_r < _TELLING:
         return {}
     found = {}
     for k in telling:
-        limit = _DOUBTFUL if dice[k] < usual_dice - _LOST_DICE else _STRANGE
-        if likes[k].share < limit * usual:
-            found[k] = (
+        share = likes[k].share / usual
+        if share < _FAILED:
+            words = (
                 "does not look like this brain at this place: its stain follows the structures with r"
                 f" {likes[k].found:.2f} (the others {usual_r:.2f}), its outline with Dice {dice[k]:.2f}"
             )
+            found[k] = (share, words)
     return found
