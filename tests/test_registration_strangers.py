@@ -74,14 +74,10 @@ def test_other_organ_and_other_plane_are_named_and_move_nothing(
         named = f"section {drawn[k].section_number} left out: does not look"
         assert any(note.startswith(named) for note in found.notes)
     right = [k for k in range(9) if k not in (2, 6)]
-    pure = align_series([drawn[k] for k in right], reference, SAGITTAL)
-    filled = {s.alignment2d.section_number: s for s in found.sections}
-    filled |= {s.alignment2d.section_number: s for s in pure.sections}
-    pure = replace(pure, sections=tuple(filled.values()))
-    away, least = (errors_um(scene, a).reshape(9, -1)[right] for a in (found, pure))
-    assert np.median(away) < np.median(least) + 2.0
+    assert np.median(errors_um(scene, found).reshape(9, -1)[right]) < 45.0  # as without strangers
 
 
+@pytest.mark.slow
 def test_half_a_series_of_another_organ_is_refused(
     reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
