@@ -195,10 +195,20 @@ Strangers = Callable[..., list[SectionThumbnail]]
 def _into(slots: list[int], shown: list[SectionThumbnail], drawn: Drawn) -> list[SectionThumbnail]:
     """Give pictures the numbers of some sections."""
     z_um = drawn.scene.geometry.data_set.z_um
-    return [
-        replace(t, section_number=n, z_um=z_um(n), thumbnail_to_section=t.thumbnail_to_section)
-        for n, t in zip(slots, shown, strict=True)
-    ]
+    return [replace(t, section_number=n, z_um=z_um(n)) for n, t in zip(slots, shown, strict=True)]
+
+
+def _painted(
+    drawn: Drawn, slots: list[int], paint: Callable[[int, int], np.ndarray]
+) -> list[SectionThumbnail]:
+    """Put what is painted in grey, of height and width, in place of the pictures of some sections."""
+    by_number = {t.section_number: t for t in drawn.thumbnails}
+    shown = []
+    for slot in slots:
+        grey = paint(*by_number[slot].pixels.shape[:2])
+        pixels = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        shown.append(replace(by_number[slot], pixels=pixels))
+    return shown
 
 
 def _of_plane(
@@ -220,10 +230,8 @@ def _of_organ(
 ) -> list[SectionThumbnail]:
     """Something round with lobes and tubules, as large as a section."""
     rng = np.random.default_rng([seed, 93])
-    shown = []
-    for slot in slots:
-        like = next(t for t in drawn.thumbnails if t.section_number == slot)
-        h, w = like.pixels.shape[:2]
+
+    def organ(h: int, w: int) -> np.ndarray:
         y, x = np.mgrid[:h, :w]
         angle = np.arctan2(y - h / 2, x - w / 2)
         edge = 1.0 + sum(
@@ -232,10 +240,9 @@ def _of_organ(
         inside = ((y - h / 2) / (0.42 * h)) ** 2 + ((x - w / 2) / (0.42 * w)) ** 2 < edge**2
         grain = cv2.GaussianBlur(rng.normal(size=(h, w)), (0, 0), float(rng.uniform(2.0, 8.0)))
         shade = 190.0 + 60.0 * grain / np.abs(grain).max()
-        grey = np.where(inside, shade, 240.0) + rng.normal(0.0, 2.0, (h, w))
-        pixels = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-        shown.append(replace(like, pixels=pixels))
-    return _into(slots, shown, drawn)
+        return np.asarray(np.where(inside, shade, 240.0) + rng.normal(0.0, 2.0, (h, w)))
+
+    return _painted(drawn, slots, organ)
 
 
 def _of_glass(
@@ -243,18 +250,16 @@ def _of_glass(
 ) -> list[SectionThumbnail]:
     """Slides without tissue: noise, uneven light, specks of dust."""
     rng = np.random.default_rng([seed, 94])
-    shown = []
-    for slot in slots:
-        like = next(t for t in drawn.thumbnails if t.section_number == slot)
-        h, w = like.pixels.shape[:2]
+
+    def glass(h: int, w: int) -> np.ndarray:
         y, x = np.mgrid[:h, :w]
         grey = 235.0 + 6.0 * x / w - 5.0 * y / h + rng.normal(0.0, 2.0, (h, w))
         for _ in range(12):
             cy, cx, r = rng.uniform(0, h), rng.uniform(0, w), rng.uniform(0.5, 2.5)
             grey[(y - cy) ** 2 + (x - cx) ** 2 < r * r] = 120.0
-        pixels = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-        shown.append(replace(like, pixels=pixels))
-    return _into(slots, shown, drawn)
+        return np.asarray(grey)
+
+    return _painted(drawn, slots, glass)
 
 
 def _of_place(
