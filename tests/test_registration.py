@@ -38,9 +38,12 @@ def reference() -> ReferenceSpace:
     return phantom_reference(100.0)
 
 
-def rendered(reference: ReferenceSpace, plane: str, sections: int) -> tuple[Scene, list[SectionThumbnail]]:
+def rendered(
+    reference: ReferenceSpace, plane: str, sections: int, seed: int = 3
+) -> tuple[Scene, list[SectionThumbnail]]:
     cut = sagittal_geometry if plane == "sagittal" else coronal_geometry
-    options = RenderOptions(seed=3, texture=0.2, stain_gain=0.3, extra_rotation_deg=4.0, extra_shift_um=150.0)
+    pose = {"extra_rotation_deg": 4.0, "extra_shift_um": 150.0}
+    options = RenderOptions(seed=seed, texture=0.2, stain_gain=0.3, **pose)
     geometry = cut(reference, sections, PIXEL_UM)
     scene = build_scene(reference, geometry, StructureExpression({}), options)
     drawn = [

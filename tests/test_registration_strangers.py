@@ -82,5 +82,5 @@ def test_half_a_series_of_another_organ_is_refused(
     reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
     mixed = [organ(t, k) if k in (0, 2, 4, 6) else t for k, t in enumerate(sagittal[1])]
-    with pytest.raises(AlignmentError, match=r"do not look like the others' brain|fit"):
+    with pytest.raises(AlignmentError, match=r"do not belong to the others' brain|fit"):
         align_series(mixed, reference, SAGITTAL)

@@ -192,13 +192,20 @@ def _without_strangers(
         found = strangers(*fit)
         foreign |= {seen.thumbnails[k].section_number: why for k, why in found.items()}
         if len(foreign) > _MOST_STRANGERS * count:
-            raise AlignmentError(
-                f"alignment: {len(foreign)} of {count} sections do not look like the others' brain:"
-                f" {sorted(foreign)[:8]}; a series must be cut from one brain, in one plane"
-            )
+            raise AlignmentError(_several_brains(foreign, count))
         if not found:
             return seen, fit, foreign
         seen = seen.at([k for k in range(len(seen.thumbnails)) if k not in found])
+
+
+def _several_brains(foreign: Mapping[int, str], count: int) -> str:
+    numbers = sorted(foreign)
+    words = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 8 else ", ".join(str(n) for n in numbers)
+    return (
+        f"alignment: {len(numbers)} of {count} sections ({words}) do not belong to the others' brain; section"
+        f" {numbers[0]}: {foreign[numbers[0]]}; a series must be cut from one brain, in one plane, with one"
+        " stain: give each part as a series of its own"
+    )
 
 
 def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace) -> tuple[Task, Solution]:

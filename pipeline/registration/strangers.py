@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.model import Float64, Status
 from pipeline.registration.joint import Solution, Task
+from pipeline.registration.parts import Look, parted
 from pipeline.registration.quality import overlaps, verdicts
 from pipeline.registration.scene import LevelImage, State, each, level_image
 from pipeline.registration.stain import StainModel, plane_labels
@@ -46,8 +47,8 @@ class Likeness:
         return self.found / self.expected if self.expected >= _TELLING else float("nan")
 
 
-def likenesses(task: Task, state: State, model: StainModel) -> list[Likeness]:
-    """Return how well every section follows the table."""
+def looks(task: Task, state: State, model: StainModel) -> list[Look]:
+    """Return what is seen of every section under the present alignment, at 100 um."""
 
     def image_of(k: int) -> tuple[LevelImage, LevelImage]:
         tissue, known = task.tissues[k], task.known[k]
@@ -60,9 +61,17 @@ def likenesses(task: Task, state: State, model: StainModel) -> list[Likeness]:
     found = []
     for k, (image, mask) in enumerate(pairs):
         inside = (image.weights > 0) & (labels[k] > 0) & (mask.values > 0.5)  # a piece lost says nothing
-        noise = float(model.noises[model.series[k]])
-        table = model.table(k)[labels[k][inside]]
-        found.append(_likeness(table.astype(np.float64), image.values[inside] / model.gains[k], noise))
+        values = (image.values[inside] / model.gains[k]).astype(np.float32)
+        found.append(Look(labels[k][inside], values))
+    return found
+
+
+def likenesses(model: StainModel, seen: Sequence[Look]) -> list[Likeness]:
+    """Return how well every section follows the table."""
+    found = []
+    for k, look in enumerate(seen):
+        table, noise = model.table(k)[look.labels], float(model.noises[model.series[k]])
+        found.append(_likeness(table.astype(np.float64), look.values.astype(np.float64), noise))
     return found
 
 
@@ -81,14 +90,17 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
     model = solution.model
     if model is None:
         return {}
-    likes = likenesses(task, solution.state, model)
+    seen = looks(task, solution.state, model)
+    likes = likenesses(model, seen)
     dice = [o.dice for o in overlaps(task.atlas, solution.state, task.tissues, task.options.threads)]
     found: dict[int, tuple[float, str]] = {}
+    foreign: dict[int, str] = {}
     for series in np.unique(model.series):
         own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
         found |= _unlike(own, likes, dice)
-    if not found:
-        return {}
+        foreign |= parted(task, solution.state, own, seen)
+    if foreign or not found:
+        return foreign
     judged = verdicts(task, solution.state, model)
     return {
         k: why
