@@ -12,7 +12,7 @@ from pipeline.detection import scan_rectangle
 from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
-from pipeline.formats.parts import read_part, read_tiles
+from pipeline.formats.parts import read_luma, read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.intensity import put_darkness
@@ -48,13 +48,14 @@ def load_pixels(section: SectionImage) -> UInt8:
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
     """Return a section's darkness as stored, (H, W) uint8, and the rectangle of its scan.
 
-    Colour is dropped tile by tile: of a tiled TIFF it is never all in memory.
+    Colour is dropped tile by tile: of a tiled TIFF it is never all in memory. White luma is where a white
+    border may be; whether it is one, colour tells.
     """
     path, info = _path(section), load_info(section)
     height, width = info.height_px, info.width_px
     dark = np.empty((height, width), np.uint8)
     white = [True] * 4  # top, bottom, left, right: as far as seen
-    for y, x, pixels in ((0, 0, load_pixels(section)),) if path.is_dir() else read_tiles(path):
+    for y, x, pixels in ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path):
         bottom, right = y + pixels.shape[0], x + pixels.shape[1]
         put_darkness(dark, y, x, pixels)
         sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]

@@ -99,7 +99,7 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     facts = upstream[task_name("measure", section)].facts
     factor = facts["factor"]
     stored_um = section.resolution_um * factor
-    outlines = job.run.read_thumbnail(section.section_number)[2]["outlines"]
+    outlines = job.run.read_outlines(section.section_number)
     pooled = _pooled(job, upstream)[section.section_number]
     context = replace(pooled, resolution_um=stored_um, **outlines)
     detector = make_detector(job.config.detection.name, job.config.detection.configuration)

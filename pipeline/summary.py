@@ -55,7 +55,7 @@ def section_summary(
 
 def _measured(job: SeriesJob, section: SectionImage, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was measured of a section; of outlines, those of what is not stain."""
-    outlines = job.run.read_thumbnail(section.section_number)[2]["outlines"]
+    outlines = job.run.read_outlines(section.section_number)
     context = {**facts["context"], "artifacts": outlines["artifacts"]}
     return {**{k: facts[k] for k in ("factor", "stored_px", "rectangle_px")}, "context": context}
 

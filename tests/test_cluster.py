@@ -133,7 +133,7 @@ def test_where_slurm_is_not_there_it_is_said(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     if missing == "extra":
-        monkeypatch.setattr(cluster, "SLURMCluster", None)
+        monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "/nowhere")
     run = (
         "run",

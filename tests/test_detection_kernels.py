@@ -18,6 +18,15 @@ def test_block_mean_rounds_half_up(shape: tuple[int, int], factor: int) -> None:
     assert (block_mean(values, factor) == (sums + factor**2 // 2) // factor**2).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (2, 2), (301, 418), (64, 257, 3)])
+def test_halving_rounds_half_up_too(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    rows, columns = shape[0] // 2, shape[1] // 2
+    cut = values[: rows * 2, : columns * 2].astype(np.int64)
+    sums = cut.reshape(rows, 2, columns, 2, *shape[2:]).sum(axis=(1, 3))
+    np.testing.assert_array_equal(block_mean(values, 2), (sums + 2) // 4)
+
+
 def rank_oracle(values: np.ndarray, floor: np.ndarray, step: int, window: int, percent: int) -> np.ndarray:
     out = np.full(floor.shape, -1.0)
     before = (window - step) // 2

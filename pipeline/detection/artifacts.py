@@ -69,9 +69,10 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     sums = [np.bincount(labels[objects][told], colours[told, k], count) for k in range(3)]
     areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
     kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
-    depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
-    wide = np.unique(labels[depth * um > WIDE_UM])
-    kinds[wide[kinds[wide] == GREY]] = INK
+    if (kinds == GREY).any():
+        depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
+        wide = np.unique(labels[depth * um > WIDE_UM])
+        kinds[wide[kinds[wide] == GREY]] = INK
     stained_um2 = float((mean > 0.5 * typical).sum()) * um * um
     if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN

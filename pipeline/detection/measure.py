@@ -101,7 +101,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
     log_glass = log_glass_map(context, level.dark.shape, level.um)
     density = log_glass - LOG_LUMA[level.dark]
-    foreign, artifacts = _foreign(context, pixels, level, log_glass)
+    foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
         return replace(context, flags=(NO_TISSUE,))
@@ -127,10 +127,13 @@ def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) ->
 
 
 def _foreign(
-    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, log_glass: Float64
+    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float64]
 ) -> tuple[Bool, list[Artifact]]:
-    """Return what has not the colour of the stain; nothing where the image has none or shows no tissue."""
-    density = log_glass - LOG_LUMA[level.dark]
+    """Return what has not the colour of the stain; nothing where the image has none or shows no tissue.
+
+    `optical`: log10 of the luma of glass, and OD over it, both (h, w).
+    """
+    log_glass, density = optical
     stained = density[level.valid & (density > LEAST_OD)]
     glass = level.valid & (np.abs(density) < LEAST_OD / 2)
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
@@ -138,11 +141,15 @@ def _foreign(
     step = round(level.um / context.resolution_um)
     log_light = log_glass - np.log10(np.mean(255.0 - level.dark[glass]))
     colours = block_mean(pixels, step)
-    coloured = np.empty(colours.shape)
+    coloured = np.moveaxis(
+        np.empty((3, *level.dark.shape)), 0, -1
+    )  # plane by plane: each is gone through alone
     for k in range(3):
-        colour = colours[..., k]
-        coloured[..., k] = log_light + np.log10(colour[glass].mean()) - LOG_GREY[colour]
-    coloured[~level.valid] = 0.0
+        colour = np.ascontiguousarray(colours[..., k])
+        np.add(log_light, np.log10(colour[glass].mean()), out=coloured[..., k])
+        coloured[..., k] -= LOG_GREY[colour]
+    if not level.valid.all():
+        coloured[~level.valid] = 0.0
     return foreign_objects(coloured, float(np.median(stained)), level.um)
 
 

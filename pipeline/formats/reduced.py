@@ -37,7 +37,6 @@ GREY = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-JPEG = 7  # compression of a TIFF whose tiles are whole JPEGs but for shared tables
 ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # no transform: the components are RGB
 START = b"\xff\xd8"
 SAME_PICTURE = 0.01  # by which the sides of a level may depart from the factor
@@ -140,7 +139,7 @@ def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
         page = file.series[0].levels[0].keyframe
         step = _step(factor)
         plain = page.photometric in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) and not page.extrasamples
-        if step == 1 or page.compression != JPEG or not plain or page.planarconfig != 1:
+        if step == 1 or page.compression != tiff.JPEG or not plain or page.planarconfig != 1:
             return None
         if page.chunks[0] % step or (page.is_tiled and page.chunks[1] % step):
             return None

@@ -6,18 +6,23 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK
 
 from pipeline.errors import DataError
 from pipeline.formats.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.metaimage import read_metaimage
+from pipeline.later import Later
 from pipeline.model import CORONAL_SPACE
 from pipeline.ontology import Ontology, from_structure_graph
 from pipeline.reference import ReferenceSpace
+
+if TYPE_CHECKING:
+    import SimpleITK
+else:
+    SimpleITK = Later("SimpleITK")
 
 ONTOLOGY = "structure_graph_1.json"
 ANNOTATIONS = ("annotation",)

@@ -17,6 +17,7 @@ from pipeline.errors import DataError
 from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables
 JPEG_COMPRESSIONS = (6, 7, 34892, 33007)
 ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 OME_UNIT_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}

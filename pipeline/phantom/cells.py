@@ -8,14 +8,19 @@ turns into expressing pixels depends on the pixel size; `calibrate` measures it 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import PchipInterpolator
 
+from pipeline.later import Later
 from pipeline.model import Float32, Float64
+
+if TYPE_CHECKING:
+    from scipy import interpolate
+else:
+    interpolate = Later("scipy.interpolate")
 
 RADIUS_UM = (4.0, 7.5)
 MEAN_AREA_UM2 = float(np.pi * (RADIUS_UM[1] ** 3 - RADIUS_UM[0] ** 3) / 3 / (RADIUS_UM[1] - RADIUS_UM[0]))
@@ -73,7 +78,11 @@ def calibrate(resolution_um: float) -> Calibration:
         mask = share >= 0.5
         density[k], weight[k] = mask.mean(), share[mask].sum() / mask.size
     fine = np.concatenate([[0.0], np.geomspace(0.01, LARGEST_MU, 80)])
-    return Calibration(fine, PchipInterpolator(mu, density)(fine), PchipInterpolator(mu, weight)(fine))
+    return Calibration(
+        fine,
+        interpolate.PchipInterpolator(mu, density)(fine),
+        interpolate.PchipInterpolator(mu, weight)(fine),
+    )
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
+from pipeline.later import Later
 from pipeline.model import Bool, Float32, Float64, UInt32
+
+if TYPE_CHECKING:
+    from scipy import interpolate
+else:
+    interpolate = Later("scipy.interpolate")
 
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
@@ -147,8 +153,10 @@ class Loft:
         """Return centre I, centre U, up, down, lateral, medial and slope factor at each plane (n, 1, 1)."""
         rows = np.asarray(self.stations)
         at = np.clip(p, rows[0, 0], rows[-1, 0])
-        curves = [PchipInterpolator(rows[:, 0], column) for column in rows[:, 1:].T]
-        size = PchipInterpolator(rows[:, 0], np.sqrt((rows[:, 3:5].sum(1)) * (rows[:, 5:7].sum(1))) / 2)
+        curves = [interpolate.PchipInterpolator(rows[:, 0], column) for column in rows[:, 1:].T]
+        size = interpolate.PchipInterpolator(
+            rows[:, 0], np.sqrt((rows[:, 3:5].sum(1)) * (rows[:, 5:7].sum(1))) / 2
+        )
         slope = 1 / np.sqrt(1 + size.derivative()(at) ** 2)
         values = [
             np.maximum(curve(at), floor)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import interpolate
 
 from pipeline import affine
 from pipeline.deformation import displacement_at
 from pipeline.errors import AlignmentError
+from pipeline.later import Later
 from pipeline.model import (
     Alignment2d,
     Alignment3d,
@@ -22,6 +23,11 @@ from pipeline.model import (
 )
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.scene import State
+
+if TYPE_CHECKING:
+    from scipy import interpolate
+else:
+    interpolate = Later("scipy.interpolate")
 
 BY_HAND = "by_hand"
 _NODE_UM = 100.0

@@ -7,17 +7,23 @@ transform to the template resliced at its plane, and so on in turns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK
 
 from pipeline import affine
 from pipeline.errors import ConfigError
+from pipeline.later import Later
 from pipeline.model import Float64
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.scene import State
 from pipeline.registration.volume import SpecimenVolume, stack
+
+if TYPE_CHECKING:
+    import SimpleITK
+else:
+    SimpleITK = Later("SimpleITK")
 
 _SPACING_UM = 100.0
 _TURNS = 2

@@ -11,22 +11,26 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed, futures_of
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError, DataError
 from pipeline.jobs import SeriesJob
+from pipeline.later import Later
 from pipeline.schedule.graph import build_graphs, describe, key_without_run
 from pipeline.store.run import Receipt
 from pipeline.tasks import code_digest
 
-try:
-    from dask_jobqueue import SLURMCluster
-except ImportError:  # an optional extra
-    SLURMCluster = None
+if TYPE_CHECKING:
+    import distributed
+    from distributed import Client
+else:
+    distributed = Later("distributed")
+dask_jobqueue = Later("dask_jobqueue")
 
 CONNECT_S = 10.0
 CLOSE_S = 3.0
@@ -64,12 +68,14 @@ def _round(
     """Submit the graph once; return the receipts by series and task, and the tasks that killed workers."""
     graphs = build_graphs(jobs, lost, run=uuid.uuid4().hex[:8])
     lazy = {task.key: (n, name) for n, graph in enumerate(graphs) for name, task in graph.items()}
-    futures = futures_of(client.persist([t for g in graphs for t in g.values()], optimize_graph=False))
+    futures = distributed.futures_of(
+        client.persist([t for g in graphs for t in g.values()], optimize_graph=False)
+    )
     receipts: dict[tuple[int, str], Receipt] = {}
     killers: set[str] = set()
     watch = _Watch(client, jobs, hear)
     try:
-        for future in as_completed(futures, loop=client.loop):
+        for future in distributed.as_completed(futures, loop=client.loop):
             if future.status == "finished":
                 receipt = receipts[lazy[future.key]] = future.result()
                 hear(*describe(jobs, future.key), receipt, receipt.where)
@@ -86,7 +92,7 @@ def _round(
 def _killer(future: Any) -> str:
     """Return the key of the task that a future was lost to; raise where something else has failed."""
     error = future.exception() if future.status == "error" else None
-    if isinstance(error, KilledWorker):
+    if isinstance(error, distributed.KilledWorker):
         return key_without_run(str(error.args[0]))
     why = f"{type(error).__name__}: {error}" if error else "the scheduler has gone"
     raise DataError(f"{future.key}: {why}; what is finished is kept: the same command again goes on")
@@ -122,6 +128,7 @@ def connected(name: str, workers: int, address: str | None, site: ClusterConfig)
     ConfigError
         a scheduler that does not answer, a SLURM that is not there, workers with another code.
     """
+    import_module("distributed")  # its defaults and loggers must be there before they are overruled
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with dask.config.set(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="distributed|dask_jobqueue")
@@ -144,7 +151,7 @@ def connected(name: str, workers: int, address: str | None, site: ClusterConfig)
 
 def _client(where: Any) -> Client:
     try:
-        return Client(where, timeout=CONNECT_S, set_as_default=False)
+        return distributed.Client(where, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         text = str(error).splitlines()[0]
         raise ConfigError(
@@ -157,7 +164,7 @@ def _cluster(name: str, workers: int, address: str | None, site: ClusterConfig) 
         return None
     if name == "slurm":
         return _slurm(workers, site)
-    return LocalCluster(
+    return distributed.LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
@@ -170,7 +177,7 @@ def _cluster(name: str, workers: int, address: str | None, site: ClusterConfig) 
 def _slurm(workers: int, site: ClusterConfig) -> Any:
     check_slurm()
     host = {key: value for key, value in (("host", site.host), ("interface", site.interface)) if value}
-    cluster = SLURMCluster(
+    cluster = dask_jobqueue.SLURMCluster(
         queue=site.queue,
         account=site.account,
         cores=site.cores,
@@ -192,7 +199,7 @@ def _slurm(workers: int, site: ClusterConfig) -> Any:
 
 def check_slurm() -> None:
     """Raise ConfigError where no jobs can be submitted from here."""
-    if SLURMCluster is None:
+    if find_spec("dask_jobqueue") is None:  # an optional extra
         raise ConfigError("--scheduler slurm: needs dask-jobqueue: pip install 'ish-pipeline[slurm]'")
     if shutil.which("sbatch") is None:
         raise ConfigError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Callable, Sequence
-
-import distributed.system
+from contextlib import suppress
+from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.jobs import SeriesJob
@@ -18,6 +20,7 @@ SECTION_MB = 5.0  # of an alignment of many series together
 BASE_MB = 60.0
 WORKER_MB = 370.0  # of a process that has done nothing yet but import its libraries
 MB = 1024.0**2
+CGROUPS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}
 
 
@@ -28,7 +31,7 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
     6144.0
     """
     if asked is None:
-        return SHARE * float(distributed.system.memory_limit()) / MB - WORKER_MB * processes
+        return SHARE * _limit_bytes() / MB - WORKER_MB * processes
     text = asked.strip().upper()
     number = text.rstrip("BGMT")
     try:
@@ -38,6 +41,16 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
     if not 0 < value < float("inf"):
         raise ConfigError(f"--memory {asked}: expected an amount such as 6GB or 800MB")
     return value - WORKER_MB * processes
+
+
+def _limit_bytes() -> float:
+    """Return the memory of the machine, or what a container or the shell leaves of it."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in CGROUPS:
+        with suppress(OSError, ValueError):  # no such group, or "max"
+            limits.append(int(path.read_text(encoding="ascii")))
+    limits.append(resource.getrlimit(resource.RLIMIT_RSS)[0])
+    return float(min(limit for limit in limits if limit > 0))
 
 
 def need_mb(job: SeriesJob, task: str) -> float:

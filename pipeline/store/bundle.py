@@ -6,39 +6,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import zarr
 
 from pipeline.atomic import replacing
 from pipeline.errors import MissingResultError
-from pipeline.store.ome import COMPRESSOR
+from pipeline.store.plain import DOCUMENT, read_array, read_group, write_array, write_group
 
 
 def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
     """Write arrays and attributes as one group, whole or not at all."""
-    with replacing(folder) as fresh:
-        group = zarr.create_group(fresh, zarr_format=3)
-        for name, array in arrays.items():
-            data = np.ascontiguousarray(array)
-            group.create_array(name, data=data, chunks=data.shape, compressors=[COMPRESSOR])
-        group.attrs.update(dict(attributes))
+    write_fields(folder, {name: (array, {}) for name, array in arrays.items()}, attributes)
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Read what `write_bundle` wrote; MissingResultError where it is not."""
+    names, attributes = _group(folder)
+    return {name: read_array(folder / name)[0] for name in names}, attributes
+
+
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Read the attributes of a bundle and none of its arrays; MissingResultError where it is not."""
+    return _group(folder)[1]
+
+
+def _group(folder: Path) -> tuple[list[str], dict[str, Any]]:
     try:
-        group = zarr.open_group(folder, mode="r")
+        return read_group(folder)
     except FileNotFoundError:
         raise MissingResultError(f"{folder}: not written yet; run `ish run` first") from None
-    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
-    return arrays, dict(group.attrs)
 
 
 def ensure_group(folder: Path) -> None:
     """Make `folder` a zarr group that sections are written into, one by one."""
-    if not (folder / "zarr.json").exists():
-        with replacing(folder / "zarr.json") as fresh:
+    if not (folder / DOCUMENT).exists():
+        with replacing(folder / DOCUMENT) as fresh:
             fresh.write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}', encoding="utf-8")
 
 
@@ -48,15 +49,11 @@ Field = tuple[npt.NDArray[Any], Mapping[str, Any]]
 def write_fields(folder: Path, fields: Mapping[str, Field], attributes: Mapping[str, Any]) -> None:
     """Write arrays that each have attributes of their own as one group, whole or not at all."""
     with replacing(folder) as fresh:
-        group = zarr.create_group(fresh, zarr_format=3, attributes=dict(attributes))
+        write_group(fresh, attributes)
         for name, (array, own) in fields.items():
-            data = np.ascontiguousarray(array)
-            group.create_array(
-                name, data=data, chunks=data.shape, compressors=[COMPRESSOR], attributes=dict(own)
-            )
+            write_array(fresh / name, array, own)
 
 
 def read_fields(folder: Path) -> dict[str, Field]:
     """Read what `write_fields` wrote."""
-    group = zarr.open_group(folder, mode="r")
-    return {name: (np.asarray(array[...]), dict(array.attrs)) for name, array in group.arrays()}
+    return {name: read_array(folder / name) for name in read_group(folder)[0]}

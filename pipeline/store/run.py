@@ -15,7 +15,14 @@ from pipeline.atomic import remove, replacing
 from pipeline.errors import DataError, MissingResultError, PipelineError
 from pipeline.gridding import SectionCells
 from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
-from pipeline.store.bundle import ensure_group, read_bundle, read_fields, write_bundle, write_fields
+from pipeline.store.bundle import (
+    ensure_group,
+    read_attributes,
+    read_bundle,
+    read_fields,
+    write_bundle,
+    write_fields,
+)
 from pipeline.store.ome import Part, read_level, write_image
 
 RATIOS = ("density", "intensity", "energy")
@@ -94,6 +101,10 @@ class RunFolder:
         """Read a section's reduced image, its valid pixels and attributes."""
         arrays, attributes = read_bundle(self.path / "thumbnails.zarr" / str(section_number))
         return arrays["pixels"], arrays["valid"].astype(bool), attributes
+
+    def read_outlines(self, section_number: int) -> dict[str, Any]:
+        """Read the outlines that lie with a section's reduced image, without the image."""
+        return dict(read_attributes(self.path / "thumbnails.zarr" / str(section_number))["outlines"])
 
     def write_cells(self, section_number: int, cells: SectionCells, digest: str) -> None:
         """Write a section's sums over fine cells."""
