@@ -48,7 +48,7 @@ def test_other_forms_are_cut(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_part(path, slice(3, 9), slice(5, 8)), RGB[3:9, 5:8])
 
 
-@pytest.mark.parametrize("form", TILED.keys() - {"jpeg"})
+@pytest.mark.parametrize("form", [form for form in TILED if form != "jpeg"])
 def test_tiles_make_up_the_image(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB[..., 0] if form == "grey" else RGB, tile=(64, 64), **TILED[form])

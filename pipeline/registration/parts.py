@@ -7,7 +7,7 @@ their scatter, their trend and every other jump, two brains meet.
 
 Measured on rendered series and a real Nissl brain: likeness between the parts over likeness within is
 0.94-1.06 in series of one brain, at most 0.5 where the stains differ; the jump is up to 5.7 times its
-uncertainty (Nissl: 7.5, but others reach 7.1) in one brain, 10 to 20 times with a brain of another size.
+uncertainty (Nissl: 7.5, but others reach 7.1) in one brain, 5 to 29 times with a brain of another size.
 """
 
 from __future__ import annotations
