@@ -25,7 +25,10 @@ def ending_well(output: Path) -> Iterator[None]:
     before = {number: signal.signal(number, _stop) for number in SIGNALS if here}
     try:
         yield
-    except Stopped as stopped:
+    except BaseException as error:
+        stopped = _behind(error)
+        if stopped is None:
+            raise
         name = signal.Signals(stopped.signal_number).name
         say(f"ish: stopped by {name}; what is finished in {output} is kept: the same command again goes on")
         sys.stdout.flush()
@@ -35,6 +38,13 @@ def ending_well(output: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _behind(error: BaseException | None) -> Stopped | None:
+    """Return the signal that led to an exception: one that comes while a lock is taken breaks its release."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
