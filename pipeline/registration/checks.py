@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pipeline.registration.tissue import TissueImage
 POOR_DICE = 0.80
 _HALF_BRAIN = 0.6  # a series of one hemisphere may run a little over the midline
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.6, 1.6
+_MOST_STRANGERS = 0.4
 
 
 def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
@@ -91,3 +92,15 @@ def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -
             f" median Dice {typical:.2f} (expected above {POOR_DICE:.2f}), scales {text}; check"
             " plane_of_section, section_order, image_up, resolution_um and section_thickness_um"
         )
+
+
+def check_one_brain(foreign: Mapping[int, str], count: int) -> None:
+    """Refuse a series too many of whose sections, given by number and why, are not of the others' brain."""
+    if len(foreign) <= _MOST_STRANGERS * count:
+        return
+    numbers = sorted(foreign)
+    raise AlignmentError(
+        f"alignment: {len(numbers)} of {count} sections ({_listed(numbers)}) do not belong to the others'"
+        f" brain; section {numbers[0]}: {foreign[numbers[0]]}; a series must be cut from one brain, in one"
+        " plane, with one stain: give each part as a series of its own"
+    )

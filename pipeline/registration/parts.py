@@ -31,10 +31,8 @@ _NEAR = 3  # what is said of two parts is said by pairs no further apart
 _LEAST_PIXELS, _LEAST_LABELS, _LEAST_SHARED = 8, 8, 0.3  # of a label; labels; of the smaller section
 _CUTS = 3  # ways to cut that are looked at
 _LEAST_PAIRS = 4
-_ALIKE, _UNLIKE = (
-    0.5,
-    0.6,
-)  # least likeness within a part; most of four fifths between two, as a share of that
+# Least likeness within a part; and as a share of it, what four fifths of the pairs between two do not exceed.
+_ALIKE, _UNLIKE = 0.5, 0.6
 _WINDOW = 10
 _JUMP, _JUMP_UM, _ABOVE_NEXT = 8.0, 80.0, 1.5
 _SCATTER_FLOOR_UM = 3.0
@@ -118,10 +116,8 @@ def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
     for part in _halves(alike):
         across = alike[near & (part[:, None] & ~part)]
         within = [alike[near & side[:, None] & side] for side in (part, ~part)]
-        if (
-            min(part.sum(), (~part).sum()) < _LEAST_PART
-            or min(map(np.size, (across, *within))) < _LEAST_PAIRS
-        ):
+        pairs = min(len(r) for r in (across, *within))
+        if min(part.sum(), (~part).sum()) < _LEAST_PART or pairs < _LEAST_PAIRS:
             continue
         first, second = (float(np.median(r)) for r in within)
         if min(first, second) >= _ALIKE and np.percentile(across, 80) <= _UNLIKE * min(first, second):

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.errors import AlignmentError, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.model import SeriesAlignment
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import atlas_of
-from pipeline.registration.checks import check_extent, check_fit, check_numbers, check_usable
+from pipeline.registration.checks import (
+    check_extent,
+    check_fit,
+    check_numbers,
+    check_one_brain,
+    check_usable,
+)
 from pipeline.registration.choosing import check_plane, choose_way
 from pipeline.registration.corrections import Correction, planes_of, with_corrections
 from pipeline.registration.deformable import refine
@@ -25,7 +31,6 @@ from pipeline.registration.tissue import TissueImage, tissue_image
 from pipeline.registration.ways import Attempt, Seen, assumed
 
 _WORKING_UM = 36.0
-_MOST_STRANGERS = 0.4
 
 Aligner = Callable[[Task, State, ReferenceSpace], Solution]
 
@@ -191,21 +196,10 @@ def _without_strangers(
         fit = _fitted(chosen, seen, reference)
         found = strangers(*fit)
         foreign |= {seen.thumbnails[k].section_number: why for k, why in found.items()}
-        if len(foreign) > _MOST_STRANGERS * count:
-            raise AlignmentError(_several_brains(foreign, count))
+        check_one_brain(foreign, count)
         if not found:
             return seen, fit, foreign
         seen = seen.at([k for k in range(len(seen.thumbnails)) if k not in found])
-
-
-def _several_brains(foreign: Mapping[int, str], count: int) -> str:
-    numbers = sorted(foreign)
-    words = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 8 else ", ".join(str(n) for n in numbers)
-    return (
-        f"alignment: {len(numbers)} of {count} sections ({words}) do not belong to the others' brain; section"
-        f" {numbers[0]}: {foreign[numbers[0]]}; a series must be cut from one brain, in one plane, with one"
-        " stain: give each part as a series of its own"
-    )
 
 
 def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace) -> tuple[Task, Solution]:

@@ -99,7 +99,7 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
         own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
         found |= _unlike(own, likes, dice)
         foreign |= parted(task, solution.state, own, seen)
-    if foreign or not found:
+    if foreign or not found:  # a table of two stains makes single sections strange: first the parts
         return foreign
     judged = verdicts(task, solution.state, model)
     return {
