@@ -15,7 +15,7 @@ from pipeline.gridding import SectionCells
 from pipeline.loading import load_info, load_part
 from pipeline.model import SectionImage, UInt8
 from pipeline.report.contents import Panel, RunContents, Section, attempt
-from pipeline.report.pictures import intensity_rgba, jpeg_uri, sharp_uri
+from pipeline.report.pictures import intensity_uri, jpeg_uri
 
 SIDE_UM = 800.0
 SIDE_PX = (96, 400)
@@ -113,8 +113,7 @@ def crop(contents: RunContents, section: Section, window: Window, budget: int, *
     if with_source:
         source = attempt(lambda: jpeg_uri(_source(contents, section, window), 2 * budget // 3))
     factor = float(section.quality.get("factor") or 1)
-    mask_uri = sharp_uri(intensity_rgba(mask)[..., :3], budget // 3)
-    return Crop(window, section.resolution_um * factor, mask_uri, source)
+    return Crop(window, section.resolution_um * factor, intensity_uri(mask, budget // 3), source)
 
 
 def _part(window: Window) -> tuple[slice, slice]:

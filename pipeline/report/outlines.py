@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
-from skimage import measure
+from contourpy import LineType, contour_generator
+from scipy import ndimage
 
 from pipeline.model import Bool, Float64, UInt8
 from pipeline.report.coarse import FIRST, OUTSIDE
@@ -36,16 +38,21 @@ def outlines(codes: UInt8, sigma_px: float = 0.7) -> tuple[Outline, ...]:
     sigma_px : float, px        Gaussian that rounds off the voxels before the line is drawn at one half
     """
     found = [Outline(OUTSIDE, mask_path(codes != OUTSIDE, sigma_px))]
-    present = np.flatnonzero(np.bincount(codes.ravel(), minlength=FIRST + 1))
-    found += [Outline(int(c), mask_path(codes == c, sigma_px)) for c in present if c >= FIRST]
+    for code, box in enumerate(ndimage.find_objects(codes), start=1):
+        if code >= FIRST and box is not None:
+            top, left = (max(side.start - MARGIN, 0) for side in box)
+            part = codes[top : box[0].stop + MARGIN, left : box[1].stop + MARGIN]
+            found.append(Outline(code, mask_path(part == code, sigma_px, (top, left))))
     return tuple(o for o in found if o.path)
 
 
-def mask_path(mask: Bool, sigma_px: float = 0.7) -> str:
+def mask_path(mask: Bool, sigma_px: float = 0.7, corner: tuple[int, int] = (0, 0)) -> str:
     """Return the boundary of a mask (H, W) as an SVG path in tenths of a pixel; empty where there is none.
 
+    `corner` is the row and column at which the mask begins: where the image goes on, by MARGIN pixels more.
+
     >>> mask_path(np.pad(np.ones((4, 4), bool), 3), sigma_px=0.0)
-    'M65 70l-30 0l-5 -5l0 -30l5 -5l30 0l5 5l0 30z'
+    'M30 35l5 -5l30 0l5 5l0 30l-5 5l-30 0l-5 -5z'
     """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
@@ -55,19 +62,20 @@ def mask_path(mask: Bool, sigma_px: float = 0.7) -> str:
     if sigma_px > 0:
         part = cv2.GaussianBlur(part, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
     # A rim of zeros closes what runs out of the image.
-    lines = measure.find_contours(np.pad(part, 1), 0.5)
-    offset = np.array([top - 1 + 0.5, left - 1 + 0.5])
+    drawn = contour_generator(z=np.pad(part, 1), name="serial", line_type=LineType.Separate)
+    lines = cast(list[Float64], drawn.lines(0.5))
+    offset = np.array([corner[1] + left - 0.5, corner[0] + top - 0.5])
     return "".join(_ring(line + offset) for line in lines if _area(line) >= LEAST_AREA_PX)
 
 
 def _area(line: Float64) -> float:
-    y, x = line.T
+    x, y = line.T
     return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
 
 
 def _ring(line: Float64) -> str:
     """Return a closed ring of relative steps in whole tenths of a pixel, which take the fewest letters."""
-    points = np.ascontiguousarray(line[:-1, ::-1], np.float32)[:, None]
+    points = np.ascontiguousarray(line[:-1], np.float32)[:, None]
     kept = np.rint(10 * cv2.approxPolyDP(points, TOLERANCE_PX, closed=True)[:, 0]).astype(int)
     x, y = kept[0]
     return f"M{x} {y}" + "".join(f"l{dx} {dy}" for dx, dy in np.diff(kept, axis=0).tolist()) + "z"

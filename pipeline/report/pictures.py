@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from functools import cache
+from io import BytesIO
 
 import cv2
 import imagecodecs
 import numpy as np
+from PIL import Image
 
 from pipeline.model import Bool, Float32, UInt8
 
@@ -52,37 +55,51 @@ def png_uri(pixels: UInt8) -> str:
     return data_uri(png_bytes(pixels), "png")
 
 
-def sharp_uri(pixels: UInt8, budget: int) -> str:
-    """Encode (H, W, 3) uint8 without loss where `budget` bytes allow, else as JPEG."""
-    data = png_bytes(pixels)
-    return data_uri(data, "png") if len(data) <= budget else jpeg_uri(pixels, budget)
-
-
-def intensity_rgba(expression: UInt8) -> UInt8:
-    """Colour a mask by intensity: blue low, green, red high; transparent where nothing expresses.
+def intensity_png(expression: UInt8, *, transparent: bool = True) -> bytes:
+    """Encode a mask coloured by intensity: blue low, green, red high; without loss, a byte a pixel.
 
     Parameters
     ----------
     expression : (H, W) uint8    0 not expressing, else intensity 1-255
-
-    Returns
-    -------
-    (H, W, 4) uint8
+    transparent : bool           where nothing expresses; else black
     """
-    return intensity_table()[expression]
+    steps, colors = intensity_steps()
+    picture = Image.fromarray(np.asarray(cv2.LUT(expression, steps), np.uint8))
+    picture.putpalette(colors.tobytes())
+    alpha = {"transparency": bytes([0]) + bytes([255]) * (len(colors) - 1)} if transparent else {}
+    target = BytesIO()
+    # Masks are runs: looking for nothing else takes less time, and fewer bytes.
+    picture.save(target, "PNG", compress_type=zlib.Z_RLE, **alpha)
+    return target.getvalue()
+
+
+def intensity_uri(expression: UInt8, budget: int) -> str:
+    """Encode a mask (H, W) as `intensity_png` does, on black; as JPEG where it takes more than `budget`."""
+    data = intensity_png(expression, transparent=False)
+    return data_uri(data, "png") if len(data) <= budget else jpeg_uri(intensity_table()[expression], budget)
+
+
+@cache
+def intensity_steps() -> tuple[UInt8, UInt8]:
+    """Return which step an intensity is of, (256,) uint8, and the colour of each, (n, 3) uint8.
+
+    Steps are few, so that pictures stay small; step 0 is where nothing expresses.
+    """
+    level = (np.arange(256.0) - LOW_INTENSITY) / (HIGH_INTENSITY - LOW_INTENSITY)
+    steps = 1 + np.rint(np.clip(level, 0, 1) * INTENSITY_STEPS).astype(np.uint8)
+    steps[0] = 0
+    anchors = [0.0, 0.25, 0.5, 0.75, 1.0]
+    ramp = np.array([(30, 60, 255), (0, 175, 235), (20, 200, 60), (250, 190, 0), (235, 20, 20)], float)
+    at = np.arange(INTENSITY_STEPS + 1) / INTENSITY_STEPS
+    colors = np.stack([np.interp(at, anchors, ramp[:, c]) for c in range(3)], axis=-1)
+    return steps, np.vstack([np.zeros(3), np.rint(colors)]).astype(np.uint8)
 
 
 @cache
 def intensity_table() -> UInt8:
-    """Return the colour of every intensity, (256, 4) uint8, in few steps so that pictures stay small."""
-    level = (np.arange(256.0) - LOW_INTENSITY) / (HIGH_INTENSITY - LOW_INTENSITY)
-    level = np.rint(np.clip(level, 0, 1) * INTENSITY_STEPS) / INTENSITY_STEPS
-    anchors = [0.0, 0.25, 0.5, 0.75, 1.0]
-    colors = np.array([(30, 60, 255), (0, 175, 235), (20, 200, 60), (250, 190, 0), (235, 20, 20)], float)
-    rgb = np.stack([np.interp(level, anchors, colors[:, c]) for c in range(3)], axis=-1)
-    table = np.column_stack([np.rint(rgb), np.full(256, 255.0)]).astype(np.uint8)
-    table[0] = 0
-    return table
+    """Return the colour of every intensity, (256, 3) uint8."""
+    steps, colors = intensity_steps()
+    return np.asarray(colors[steps])
 
 
 @cache

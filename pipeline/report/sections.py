@@ -15,7 +15,7 @@ from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
 from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
 from pipeline.report.outlines import Outline, outlines
-from pipeline.report.pictures import data_uri, intensity_rgba, jpeg_uri, png_bytes
+from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
 from pipeline.store.ome import level_count
 
@@ -159,7 +159,7 @@ def _overlay(contents: RunContents, section: Section, thumbnail: Thumbnail, budg
     levels = level_count(contents.run.path / "expression.zarr" / str(section.number))
     for level in range(min(int(np.log2(thumbnail.reduce)), levels - 1), levels):
         expression = contents.run.read_expression(section.number, level)
-        data = png_bytes(intensity_rgba(expression))
+        data = intensity_png(expression)
         if len(data) <= budget:
             break
     step = 2**level / thumbnail.reduce
