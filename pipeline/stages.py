@@ -122,8 +122,7 @@ def _marked(
         pixels = load_pixels(section)
         return darkness(pixels), scan_rectangle(pixels), detector(pixels, context)
     dark, rectangle = load_dark(section)
-    mask = detector(np.invert(dark, out=dark), context)  # luma, and back: no second image
-    return np.invert(dark, out=dark), rectangle, mask
+    return dark, rectangle, detector.of_darkness(dark, context)
 
 
 def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:

@@ -47,13 +47,18 @@ def test_mask_is_boolean_of_the_images_shape_for_rgb_and_grey(
     assert (detector(scene.pixels, context) == detector(scene.pixels, context)).all()
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not DETECTORS[n].reads_colour])
-def test_luma_is_as_good_as_colour_to_who_reads_none(
+@pytest.mark.parametrize("name", NAMES)
+def test_darkness_is_as_good_as_colour_to_who_reads_none(
     name: str, scene: Scene, context: SectionContext
 ) -> None:
     detector = make_detector(name, {})
-    luma = 255 - darkness(scene.pixels)
-    np.testing.assert_array_equal(detector(luma, context), detector(scene.pixels, context))
+    dark = darkness(scene.pixels)
+    before = dark.copy()
+    mask = detector.of_darkness(dark, context)
+    np.testing.assert_array_equal(mask, detector(255 - dark, context))
+    if not detector.reads_colour:
+        np.testing.assert_array_equal(mask, detector(scene.pixels, context))
+    assert (dark == before).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

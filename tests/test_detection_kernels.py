@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from skimage.measure import label
 
-from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, remove_small, window_rank
+from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, window_rank
 
 
 @pytest.mark.parametrize(("shape", "factor"), [((9, 13), 1), ((9, 13), 2), ((17, 8), 4), ((3, 3), 4)])
@@ -78,18 +77,3 @@ def test_above_surface_against_bilinear_interpolation(power: int, rows: int, col
     shape = rows * pitch - first[0] + 1, columns * pitch - first[1] + 2
     values = rng.integers(0, 256, shape, np.uint8)
     assert (above_surface(values, nodes, pitch, first) == surface_oracle(values, nodes, pitch, first)).all()
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(0, 12), st.integers(0, 2**31))
-def test_remove_small_against_labelling(height: int, width: int, share: float, least: int, seed: int) -> None:
-    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
-    for diagonal in (False, True):
-        for value in (0, 1):
-            labels = label(mask == value, connectivity=2 if diagonal else 1)
-            small = np.bincount(labels.ravel()) < least
-            small[0] = False
-            expected = np.where(small[labels], 1 - value, mask)
-            got = mask.copy()
-            remove_small(got, value, least, diagonal)
-            assert (got == expected).all()

@@ -1,7 +1,7 @@
 """Which pixels of a section express.
 
-A detector is one frozen dataclass with `name`, `halo_um` and ``detector(pixels, context) -> mask``, and one
-word in `DETECTORS`. The way of a section:
+A detector is one frozen dataclass with `name`, `halo_um` and ``detector(pixels, context) -> mask``, the
+same ``of_darkness``, and one word in `DETECTORS`. The way of a section:
 
 1. ``measure_section(reduced, valid, um)`` on the image reduced to about `STATISTICS_UM` gives its
    `SectionContext`: numbers and outlines only;
@@ -27,7 +27,7 @@ from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.detection.region import scan_rectangle, valid_region
 from pipeline.errors import ConfigError
-from pipeline.model import Bool
+from pipeline.model import Bool, UInt8
 
 __all__ = [
     "DETECTORS",
@@ -58,10 +58,13 @@ class Detector(Protocol):
 
     @property
     def reads_colour(self) -> bool:
-        """Whether it sees more in RGB than in its luma; else luma may be given instead, for the same mask."""
+        """Whether it sees more in RGB than in its darkness; else `of_darkness` gives the same mask."""
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels, (H, W) bool, of pixels (H, W[, 3]) uint8."""
+
+    def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
+        """Return the expressing pixels of a grey image given as 255 - luma, (H, W) uint8."""
 
 
 DETECTORS: dict[str, Any] = {detector.name: detector for detector in (Adaptive, Chromogen, Global, Otsu)}

@@ -90,7 +90,10 @@ class Adaptive:
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels of an image or tile, (H, W) bool."""
-        dark = darkness(pixels)
+        return self.of_darkness(darkness(pixels), context)
+
+    def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
+        """Return the same of an image (H, W) that is darkness already."""
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)

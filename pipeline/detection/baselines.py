@@ -14,7 +14,7 @@ from pipeline.detection.context import SectionContext
 from pipeline.detection.kernels import NODE_SCALE, above_surface
 from pipeline.detection.lattice import Lattice, keep_objects
 from pipeline.intensity import darkness
-from pipeline.model import Bool, Float64
+from pipeline.model import Bool, Float64, UInt8
 
 _AREAS: Ranges = {"min_area_um2": (0.0, 500.0), "max_hole_um2": (0.0, 500.0), "edge_um": (0.0, 100.0)}
 
@@ -38,7 +38,11 @@ class Global:
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels of an image or tile, (H, W) bool."""
-        return _above(pixels, context, lambda glass: np.full_like(glass, self.threshold), self)
+        return self.of_darkness(darkness(pixels), context)
+
+    def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
+        """Return the same of an image (H, W) that is darkness already."""
+        return _above(dark, context, lambda glass: np.full_like(glass, self.threshold), self)
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,20 @@ class Otsu:
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels of an image or tile, (H, W) bool."""
-        return _above(pixels, context, lambda glass: 255.0 - glass * 10.0**-context.otsu_level, self)
+        return self.of_darkness(darkness(pixels), context)
+
+    def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
+        """Return the same of an image (H, W) that is darkness already."""
+        return _above(dark, context, lambda glass: 255.0 - glass * 10.0**-context.otsu_level, self)
 
 
 def _above(
-    pixels: npt.NDArray[np.uint8],
+    dark: UInt8,
     context: SectionContext,
     threshold: Callable[[Float64], Float64],
     areas: Global | Otsu,
 ) -> Bool:
     """Return what exceeds a threshold of darkness that follows from the luma of glass."""
-    dark = darkness(pixels)
     if context.tissue_fraction <= 0:
         return np.zeros(dark.shape, np.bool_)
     lattice = Lattice.of(context, dark)

@@ -59,10 +59,16 @@ class Chromogen:
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
         """Return the expressing pixels of an image or tile, (H, W) bool."""
         dark = darkness(pixels)
+        return self._marked(dark, dark if pixels.ndim == 2 else self._dye(pixels, dark), context)
+
+    def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
+        """Return the same of a grey image (H, W) that is darkness already: all of it counts as dye."""
+        return self._marked(dark, dark, context)
+
+    def _marked(self, dark: UInt8, dye: UInt8, context: SectionContext) -> Bool:
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
-        dye = dark if pixels.ndim == 2 else self._dye(pixels, dark)
         least = context.tissue_level + self.contrast * context.noise
         nodes = np.rint((255.0 - lattice.glass_luma(context) * 10.0**-least).clip(0, 255) * NODE_SCALE)
         mask = above_surface(dye, nodes.astype(np.int32), lattice.pitch, lattice.first)

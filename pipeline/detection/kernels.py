@@ -7,10 +7,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Float64, Int64, UInt8
+from pipeline.model import Float64, UInt8
 
 Int32 = npt.NDArray[np.int32]
-RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
@@ -235,107 +234,3 @@ def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int
             if column > start:
                 mask[y, max(0, start * factor - first[1]) : min(width, column * factor - first[1])] = 0
             column += 1
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def remove_small(mask: UInt8, value: int, least: int, diagonal: bool) -> None:
-    """Turn over the connected objects of fewer than `least` pixels, in place.
-
-    Runs of a row are joined to those of the row before: memory goes with the number of runs.
-
-    Parameters
-    ----------
-    mask : (H, W) uint8                     0 and 1
-    value : int, 0 or 1                     1 removes small objects, 0 fills small holes
-    least : int, px
-    diagonal : bool                         whether corners join (8 neighbours) or not (4)
-    """
-    row, start, stop = _runs(mask, value)
-    parent, area = _joined(row, start, stop, 1 if diagonal else 0)
-    for n in range(row.size):
-        if area[_root(parent, n)] < least:
-            mask[row[n], start[n] : stop[n]] = 1 - value
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _runs(mask: UInt8, value: int) -> tuple[Int32, Int32, Int32]:
-    """Return row, start and stop of every run of `value`, in reading order."""
-    row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
-    n = 0
-    for y in range(mask.shape[0]):
-        changes = _changes(mask[y])
-        if changes == 0 and mask[y, 0] != value:
-            continue
-        while n + changes // 2 + 1 > row.size:
-            row, start, stop = _longer(row), _longer(start), _longer(stop)
-        end = _add_runs(mask[y], value, start, stop, n)
-        row[n:end] = y
-        n = end
-    return row[:n], start[:n], stop[:n]
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _add_runs(line: UInt8, value: int, start: Int32, stop: Int32, n: int) -> int:
-    """Enter start and stop of every run of a row from place `n` on; return the place after the last."""
-    inside = line[0] == value
-    if inside:
-        start[n] = 0
-    for left in range(1, line.size, RUN_STRIDE):
-        right = min(left + RUN_STRIDE, line.size)
-        if _changes(line[left - 1 : right]) == 0:
-            continue
-        for x in range(left, right):
-            if (line[x] == value) != inside:
-                if inside:
-                    stop[n] = x
-                    n += 1
-                else:
-                    start[n] = x
-                inside = not inside
-    if inside:
-        stop[n] = line.size
-        n += 1
-    return n
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _longer(values: Int32) -> Int32:
-    longer = np.empty(values.size * 4, np.int32)
-    longer[: values.size] = values
-    return longer
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _changes(line: UInt8) -> int:
-    """Return how often a line changes from one pixel to the next."""
-    count = np.uint32(0)
-    for x in range(1, line.size):
-        count = np.uint32(count + np.uint32(line[x] != line[x - 1]))
-    return int(count)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, Int64]:
-    """Return the union-find forest of the runs, and each root's area in pixels."""
-    parent, area = np.arange(row.size), np.zeros(row.size, np.int64)
-    above = 0
-    for n in range(row.size):
-        area[n] = stop[n] - start[n]
-        while row[above] < row[n] - 1 or (row[above] == row[n] - 1 and stop[above] + reach <= start[n]):
-            above += 1
-        other = above
-        while row[other] == row[n] - 1 and start[other] < stop[n] + reach:
-            a, b = _root(parent, n), _root(parent, other)
-            if a != b:
-                parent[max(a, b)] = min(a, b)
-                area[min(a, b)] += area[max(a, b)]
-            other += 1
-    return parent, area
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _root(parent: Int64, run: int) -> int:
-    while parent[run] != run:
-        parent[run] = parent[parent[run]]
-        run = parent[run]
-    return run

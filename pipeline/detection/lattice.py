@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import block_mean, clear_outside, remove_small
+from pipeline.detection.kernels import block_mean, clear_outside
+from pipeline.detection.objects import drop_small
 from pipeline.detection.region import fill_polygons
 from pipeline.model import Float64, Polygon, UInt8
 
@@ -108,9 +109,7 @@ def grown(part: slice, halo: int, length: int) -> tuple[slice, slice]:
 
 def keep_objects(mask: UInt8, resolution_um: float, min_area_um2: float, max_hole_um2: float) -> None:
     """Drop small objects and fill small holes, in place; nothing where a pixel is too coarse to ask."""
-    area = resolution_um**2
-    remove_small(mask, 1, least_pixels(min_area_um2, resolution_um), True)
-    remove_small(mask, 0, int(max_hole_um2 / area) + 1, False)
+    drop_small(mask, least_pixels(min_area_um2, resolution_um), int(max_hole_um2 / resolution_um**2) + 1)
 
 
 def least_pixels(min_area_um2: float, resolution_um: float) -> int:

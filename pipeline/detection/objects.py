@@ -1,0 +1,143 @@
+"""Connected objects of a mask: the small ones go, small holes are filled. Memory goes with the runs of rows.
+
+The mask is read once: after the objects, its holes are what lies between the runs that are left.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from pipeline.detection.kernels import Int32
+from pipeline.model import Bool, Int64, UInt8
+
+RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
+    """Clear the objects of fewer pixels, then fill the holes of fewer, in place.
+
+    Parameters
+    ----------
+    mask : (H, W) uint8                     0 and 1
+    least_object, least_hole : int, px      corners join pixels of an object (8 neighbours), not of a hole (4)
+    """
+    row, start, stop = _runs(mask)
+    large = _large(row, start, stop, 1, least_object)
+    for n in np.flatnonzero(~large):
+        mask[row[n], start[n] : stop[n]] = 0
+    row, start, stop = _gaps(row[large], start[large], stop[large], mask.shape)
+    for n in np.flatnonzero(~_large(row, start, stop, 0, least_hole)):
+        mask[row[n], start[n] : stop[n]] = 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _runs(mask: UInt8) -> tuple[Int32, Int32, Int32]:
+    """Return row, start and stop of every run of ones, in reading order."""
+    row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
+    n = 0
+    for y in range(mask.shape[0]):
+        while n + mask.shape[1] // 2 + 1 > row.size:
+            row, start, stop = _longer(row), _longer(start), _longer(stop)
+        end = _add_runs(mask[y], start, stop, n)
+        row[n:end] = y
+        n = end
+    return row[:n], start[:n], stop[:n]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_runs(line: UInt8, start: Int32, stop: Int32, n: int) -> int:
+    """Enter start and stop of every run of a row from place `n` on; return the place after the last."""
+    inside = line[0] != 0
+    if inside:
+        start[n] = 0
+    for left in range(1, line.size, RUN_STRIDE):
+        right = min(left + RUN_STRIDE, line.size)
+        if not _varies(line[left - 1 : right]):
+            continue
+        for x in range(left, right):
+            if (line[x] != 0) != inside:
+                if inside:
+                    stop[n] = x
+                    n += 1
+                else:
+                    start[n] = x
+                inside = not inside
+    if inside:
+        stop[n] = line.size
+        n += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longer(values: Int32) -> Int32:
+    longer = np.empty(values.size * 4, np.int32)
+    longer[: values.size] = values
+    return longer
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _varies(line: UInt8) -> bool:
+    """Whether a line changes from one pixel to the next; eight bits a pixel all the way."""
+    found = np.uint8(0)
+    for x in range(1, line.size):
+        found = np.uint8(found | np.uint8(line[x] ^ line[x - 1]))
+    return bool(found != 0)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _gaps(row: Int32, start: Int32, stop: Int32, shape: tuple[int, int]) -> tuple[Int32, Int32, Int32]:
+    """Return row, start and stop of every run of zeros, from those of ones."""
+    height, width = shape
+    most = row.size + height
+    rows, starts, stops = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    count, n = 0, 0
+    for y in range(height):
+        left = 0
+        while left <= width:
+            here = n < row.size and row[n] == y
+            right = start[n] if here else width
+            if right > left:
+                rows[count], starts[count], stops[count] = y, left, right
+                count += 1
+            left = stop[n] if here else width + 1
+            n += here
+    return rows[:count], starts[:count], stops[:count]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _large(row: Int32, start: Int32, stop: Int32, reach: int, least: int) -> Bool:
+    """Return which runs belong to objects of at least so many pixels; `reach` 1 joins corners."""
+    parent, area = _joined(row, start, stop, reach)
+    large = np.empty(row.size, np.bool_)
+    for n in range(row.size):
+        large[n] = area[_root(parent, n)] >= least
+    return large
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, Int64]:
+    """Return the union-find forest of the runs, and each root's area in pixels."""
+    parent, area = np.arange(row.size), np.zeros(row.size, np.int64)
+    above = 0
+    for n in range(row.size):
+        area[n] = stop[n] - start[n]
+        while row[above] < row[n] - 1 or (row[above] == row[n] - 1 and stop[above] + reach <= start[n]):
+            above += 1
+        other = above
+        while row[other] == row[n] - 1 and start[other] < stop[n] + reach:
+            a, b = _root(parent, n), _root(parent, other)
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+                area[min(a, b)] += area[max(a, b)]
+            other += 1
+    return parent, area
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _root(parent: Int64, run: int) -> int:
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run
