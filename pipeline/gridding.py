@@ -23,6 +23,7 @@ from scipy import ndimage
 from pipeline import affine
 from pipeline.deformation import largest_z_um, volume_to_section
 from pipeline.errors import DataError
+from pipeline.intensity import alike
 from pipeline.model import (
     SUM_FIELDS,
     Alignment3d,
@@ -115,14 +116,14 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
         )
     rows, columns = (-(-n // pitch_px) for n in darkness.shape)
     totals = np.zeros((4, rows, columns), np.int64)
-    _accumulate(darkness, expression, valid.view(np.uint8), pitch_px, totals)
+    _accumulate(darkness, expression, alike(valid).view(np.uint8), pitch_px, totals)
     return ExpressionSums(**dict(zip(SUM_FIELDS, totals, strict=True)))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, totals: Int64) -> None:
     """Add up the rows of a cell column by column, then the columns; strips stay in the nearest cache."""
-    height, width = darkness.shape
+    (height, width), last = darkness.shape, valid.shape[0] - 1
     strip = max(1, STRIP_PX // pitch) * pitch
     lines, nothing = np.empty((4, strip), np.uint16), np.zeros(strip, np.uint8)
     top = 0
@@ -133,12 +134,12 @@ def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, to
             lines[:] = 0
             for y in range(top, bottom, 2):
                 below = min(y + 1, height - 1)
-                second = valid[below, part] if y + 1 < bottom else nothing[: width - left]
+                second = valid[min(below, last), part] if y + 1 < bottom else nothing[: width - left]
                 rows = (
                     (darkness[y, part], darkness[below, part]),
                     (expression[y, part], expression[below, part]),
                 )
-                _add_rows(*rows, (valid[y, part], second), lines)
+                _add_rows(*rows, (valid[min(y, last), part], second), lines)
             _add_columns(lines, pitch, min(width - left, strip), totals[:, top // pitch, left // pitch :])
         top = bottom
 

@@ -81,15 +81,22 @@ def expression(dark: UInt8, mask: Bool, valid: Bool) -> UInt8:
     (H, W) uint8                0 where not both, else darkness, at least 1
     """
     out = mask.view(np.uint8)
-    _expression(dark.reshape(-1), valid.view(np.uint8).reshape(-1), out.reshape(-1))
+    _expression(dark, alike(valid).view(np.uint8), out)
     return out
+
+
+def alike(rows: Bool) -> Bool:
+    """Return the one row, (1, W), of an array (H, W) that repeats it without memory, else the array."""
+    return np.ascontiguousarray(rows[:1] if rows.strides[0] == 0 else rows)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _expression(dark: UInt8, valid: UInt8, out: UInt8) -> None:
-    for i in range(dark.size):
-        level = np.uint8(dark[i] | np.uint8(dark[i] == 0))
-        out[i] = np.uint8(level & np.uint8(-np.uint8(out[i] & valid[i])))  # eight bits all the way
+    for y in range(dark.shape[0]):
+        counts, level, line = valid[min(y, valid.shape[0] - 1)], dark[y], out[y]
+        for x in range(line.size):  # eight bits all the way
+            least = np.uint8(level[x] | np.uint8(level[x] == 0))
+            line[x] = np.uint8(least & np.uint8(-np.uint8(line[x] & counts[x])))
 
 
 def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> UInt8:

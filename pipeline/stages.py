@@ -60,7 +60,7 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
     step = statistics_step(stored_um)
     pixels = load_reduced(section, step)
     rectangle = scan_rectangle(pixels)
-    valid = _valid(section, pixels.shape, factor * step, rectangle)
+    valid = np.ascontiguousarray(_valid(section, pixels.shape, factor * step, rectangle))
     context = measure_section(pixels, valid, stored_um * step)
     more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
     # Outlines are long, and every section's receipt goes to all of its series: they stay in the store.

@@ -59,6 +59,9 @@ def test_valid_region_is_scan_and_box_without_polygons() -> None:
     expected[4:9, 4:9] = False
     assert (valid == expected).all()
     assert valid_region((3, 4), None, (), None).all()
+    full_height = valid_region((20, 30), (2.0, -1.0, 20.0, 30.0), (), (5, 0, 30, 20))
+    assert full_height.strides[0] == 0, "rows that are alike take no memory"
+    assert (full_height == valid_region((20, 30), (2.0, 0.0, 20.0, 19.0), (), (5, 0, 30, 20))[10]).all()
     assert not valid_region((3, 4), (10.0, 10.0, 5.0, 5.0), (), None).any()
 
 

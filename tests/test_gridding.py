@@ -45,6 +45,9 @@ def test_accumulate_equals_brute_force(seed: int, height: int, width: int, pitch
                 darkness[cell][valid[cell]].sum(dtype=int),
             )
             assert tuple(a[row, column] for a in sums.arrays().values()) == expected
+    rows = np.broadcast_to(valid[0], valid.shape)
+    repeated, written = (gridding.accumulate(darkness, expression, v, pitch) for v in (rows, rows.copy()))
+    assert all((repeated.arrays()[n] == a).all() for n, a in written.arrays().items())
 
 
 @settings(max_examples=25, deadline=None)

@@ -72,3 +72,10 @@ def test_expression_is_darkness_where_marked_and_valid_in_the_mask_itself() -> N
     found = expression(dark, mask, valid)
     np.testing.assert_array_equal(found, expected)
     assert np.shares_memory(found, mask)
+
+
+def test_a_row_that_repeats_counts_like_as_many_rows() -> None:
+    rng = np.random.default_rng(6)
+    dark, row = rng.integers(0, 256, (37, 41), np.uint8), np.broadcast_to(rng.random(41) < 0.5, (37, 41))
+    mask = rng.random((37, 41)) < 0.5
+    np.testing.assert_array_equal(expression(dark, mask.copy(), row), expression(dark, mask, row.copy()))

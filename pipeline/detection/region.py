@@ -70,16 +70,19 @@ def valid_region(
 
     Returns
     -------
-    (H, W) bool
+    (H, W) bool         read-only where all rows are alike: one that is repeated, which takes no memory
     """
-    valid = np.zeros(shape, np.bool_)
     x0, y0, x1, y1 = padding or (0, 0, shape[1], shape[0])
     if tissue_box is not None:
         left, top, width, height = tissue_box
         x0, x1 = max(x0, round(left)), min(x1, round(left + width))
         y0, y1 = max(y0, round(top)), min(y1, round(top + height))
-    inside = (slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1)))
-    valid[inside] = True
+    columns = np.zeros(shape[1], np.bool_)
+    columns[max(0, x0) : max(0, x1)] = True
+    if y0 <= 0 and y1 >= shape[0] and not polygons:
+        return np.broadcast_to(columns, shape)
+    valid = np.zeros(shape, np.bool_)
+    valid[max(0, y0) : max(0, y1)] = columns
     if polygons:
         dark = np.zeros(shape, np.uint8)
         fill_polygons(dark, polygons, 1)
