@@ -1,5 +1,6 @@
 """From nothing: rendered phantom series find their place, hints are used, what does not fit is refused."""
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -198,6 +199,21 @@ def test_a_wrong_hint_is_overruled_and_reported(
     found = align_series(sagittal[1], reference, wrong)
     assert "contradict the manifest's section_order medial_to_lateral, image_up inferior" in found.notes[0]
     number, z = sagittal[1][4].section_number, sagittal[1][4].z_um
+    point = np.array([[90.0, 60.0]])
+    assert places(found, number, z, point) == pytest.approx(places(aligned, number, z, point), abs=60.0)
+
+
+def test_a_wrong_turn_of_single_sections_is_overruled_and_reported(
+    reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]], aligned: SeriesAlignment
+) -> None:
+    drawn = list(sagittal[1])
+    drawn[3] = replace(drawn[3], rotate_deg=12.0)  # by eye: near enough
+    drawn[4] = replace(drawn[4], rotate_deg=90.0)
+    found = align_series(drawn, reference, SAGITTAL)
+    (note,) = (n for n in found.notes if "rotate_deg" in n)
+    number, z = drawn[4].section_number, drawn[4].z_um
+    right = float(re.search(rf"\(section {number}: 90, found about (-?\d+)\)", note)[1])  # type: ignore[index]
+    assert abs(right) <= 20
     point = np.array([[90.0, 60.0]])
     assert places(found, number, z, point) == pytest.approx(places(aligned, number, z, point), abs=60.0)
 

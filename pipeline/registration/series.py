@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from pipeline.errors import ConfigError
-from pipeline.model import SeriesAlignment
+from pipeline.model import SeriesAlignment, Status
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import atlas_of
 from pipeline.registration.checks import (
@@ -25,10 +27,12 @@ from pipeline.registration.quality import overlaps
 from pipeline.registration.result import aligned_sections, part_of
 from pipeline.registration.scene import State, each, known_with_margin
 from pipeline.registration.seating import placed, relocated, reseated
+from pipeline.registration.smoothness import rigid_parts
+from pipeline.registration.solver import LENGTH_UM
 from pipeline.registration.strangers import strangers
 from pipeline.registration.template import fit_template
 from pipeline.registration.tissue import TissueImage, tissue_image
-from pipeline.registration.ways import Attempt, Seen, assumed
+from pipeline.registration.ways import Attempt, Seen, assumed, turned_otherwise
 
 _WORKING_UM = 36.0
 
@@ -171,9 +175,11 @@ def fit_together(
             replace(s, reason=foreign.get(s.alignment2d.section_number, "")) for s in whole.sections
         ),
     )
+    turned = _turns(seen, task, solution, whole)
     parts = {}
     for number, one in chosen.items():
-        notes = (*one.notes, *assumed(one.attempt.way, one.attempt.options))
+        against = turned_otherwise([(t, turn) for t, turn in turned if t.series == number])
+        notes = (*one.notes, *assumed(one.attempt.way, one.attempt.options), *against)
         own = {t.section_number for t in series[number].thumbnails}
         parts[number] = part_of(whole, own, solution, number, notes)
     bent = whole if task.options.deformable == "none" else refine(task, ordered, usable, whole)
@@ -211,6 +217,16 @@ def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace)
     solution = ALIGNERS[task.options.aligner](task, state, reference)
     check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
     return task, solution
+
+
+def _turns(
+    seen: Seen, task: Task, solution: Solution, whole: SeriesAlignment
+) -> list[tuple[SectionThumbnail, float]]:
+    """Return the sections that are placed, each with its turn beyond its hint, in degrees."""
+    failed = {s.alignment2d.section_number for s in whole.sections if s.status is Status.FAIL}
+    turns = np.rad2deg(rigid_parts(solution.state, task.nominal)[:, 2] / LENGTH_UM)
+    pairs = zip(seen.thumbnails, turns.tolist(), strict=True)
+    return [(one, turn) for one, turn in pairs if one.section_number not in failed]
 
 
 def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:

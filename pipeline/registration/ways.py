@@ -38,6 +38,7 @@ _ALIKE, _CONTRADICTION = 0.02, 0.10
 _CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42
 _GOOD_DICE, _GOOD_STAIN = 0.95, 0.35
 _OWN_TURNS = 0.03
+_ROUGH_HINT_DEG, _TOLD = 30.0, 5  # a turn given by eye may be so far off; contradicted ones that are told
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,3 +340,20 @@ def assumed(way: Way, options: AlignmentOptions) -> tuple[str, ...]:
             f" so that no image contradicts it.{shown} Which numbers lie lateral was seen in the areas"
         ),
     )
+
+
+def turned_otherwise(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[str, ...]:
+    """Say which sections' `rotate_deg` is not how they lie, from their turns beyond it, in degrees."""
+    off = []
+    for one, turn in turned:
+        beyond = (turn + 180.0) % 360.0 - 180.0
+        if one.rotate_deg and abs(beyond) > _ROUGH_HINT_DEG:
+            right = (one.rotate_deg + beyond + 180.0) % 360.0 - 180.0
+            off.append(
+                f"section {one.section_number}: {one.rotate_deg:g}, found about {10 * round(right / 10)}"
+            )
+    if not off:
+        return ()
+    more = f" and {len(off) - _TOLD} more" if len(off) > _TOLD else ""
+    told = "; ".join(off[:_TOLD])
+    return (f"the images contradict the manifest's rotate_deg ({told}{more}): check the manifest",)
