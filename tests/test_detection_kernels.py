@@ -6,7 +6,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
 
-from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, remove_small, window_rank
+from pipeline.detection.kernels import (
+    NODE_SCALE,
+    above_median,
+    above_surface,
+    block_mean,
+    remove_small,
+    window_rank,
+)
 
 
 @pytest.mark.parametrize(("shape", "factor"), [((9, 13), 1), ((9, 13), 2), ((17, 8), 4), ((3, 3), 4)])
@@ -93,3 +100,15 @@ def test_remove_small_against_labelling(height: int, width: int, share: float, l
             got = mask.copy()
             remove_small(got, value, least, diagonal)
             assert (got == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 8), st.integers(1, 255), st.booleans())
+@example(height=1, width=1, half=4, least=1, even=True)
+def test_above_median_against_the_median(height: int, width: int, half: int, least: int, even: bool) -> None:
+    side = 2 * half + 1
+    rng = np.random.default_rng(height * 41 + width)
+    values = rng.integers(90, 110 if even else 256, (height, width), np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="edge"), (side, side))
+    expected = values - np.median(windows, axis=(2, 3)) >= least
+    assert (above_median(values, side, least) == expected).all()

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detection.context import Artifact
+from pipeline.detection.kernels import above_median, remove_small
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
@@ -172,8 +173,10 @@ def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
     side = 2 * round(BUBBLE_SURROUNDINGS_UM / um / 2) + 1
     if side < 5:
         return []
-    rim = (cv2.subtract(dark, cv2.medianBlur(dark, side)) >= BUBBLE_CONTRAST).astype(np.uint8)
+    rim = above_median(dark, side, BUBBLE_CONTRAST)
     rim = cv2.morphologyEx(rim, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    # What goes around a hole has two pixels in every column of it, and in every row.
+    remove_small(rim, 1, int(2 * BUBBLES_UM2[0] ** 0.5 / um), diagonal=True)
     return [_rim(*ellipse, um) for ellipse in _elliptic_holes(rim, um)]
 
 
