@@ -13,6 +13,7 @@ from pipeline.detection.kernels import (
     block_mean,
     remove_small,
     window_rank,
+    window_ranks,
 )
 
 
@@ -60,6 +61,7 @@ def test_window_rank_against_sorting(step: int, window: int, percent: int) -> No
     got = window_rank(values, floor, step, window, percent)
     assert ((got == -1) == (expected == -1)).all()
     assert np.abs(got - NODE_SCALE * expected)[got >= 0].max() <= 1
+    assert (window_ranks(values, floor, step, window, (50, percent))[1] == got).all()
 
 
 def surface_oracle(values: np.ndarray, nodes: np.ndarray, pitch: int, first: tuple[int, int]) -> np.ndarray:

@@ -62,7 +62,6 @@ def _block_means(values: UInt8, channels: int, factor: int) -> UInt8:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
     """Rank filter at every `step`-th pixel.
 
@@ -79,9 +78,16 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     (rows, columns) int32                   NODE_SCALE x the rank's value, spread evenly over its grey level;
                                             -1 where under a quarter of the window counts
     """
+    return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: tuple[int, ...]) -> Int32:
+    """Return `window_rank` at several percents, (percents, rows, columns): pixels are counted once."""
     height, width = values.shape
-    out = np.full(floor.shape, -1, np.int32)
+    out = np.full((len(percents), *floor.shape), -1, np.int32)
     before = (window - step) // 2
+    counts = np.empty(256, np.int32)
     for i in range(floor.shape[0]):
         top = i * step - before
         rows = slice(max(0, top), min(height, top + window))
@@ -89,22 +95,27 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
             if floor[i, j] == 255:
                 continue
             left = j * step - before
-            part = values[rows, max(0, left) : min(width, left + window)]
-            out[i, j] = _rank_above(part, floor[i, j], window * window, percent)
+            _count(values[rows, max(0, left) : min(width, left + window)], counts)
+            counts[: floor[i, j] + 1] = 0
+            total = counts.sum()
+            if total and total * 4 >= window * window:
+                for k, percent in enumerate(percents):
+                    out[k, i, j] = _rank(counts, total * percent)
     return out
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _rank_above(part: UInt8, floor: int, full: int, percent: int) -> int:
-    counts = np.zeros(256, np.int64)
+def _count(part: UInt8, counts: Int32) -> None:
+    counts[:] = 0
     for y in range(part.shape[0]):
         for x in range(part.shape[1]):
             counts[part[y, x]] += 1
-    counts[: floor + 1] = 0
-    total = counts.sum()
-    if total == 0 or total * 4 < full:
-        return -1
-    behind, value = total * percent, 0
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rank(counts: Int32, behind: int) -> int:
+    """Return NODE_SCALE x the value behind which lie so many hundredths of a pixel."""
+    value = 0
     while behind >= counts[value] * 100 and value < 255:
         behind -= counts[value] * 100
         value += 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
-from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank
+from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank, window_ranks
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
@@ -251,8 +251,7 @@ def _between_cells(
     quiet = np.zeros(fine.dark.shape, np.uint8)
     for part in _bands(inside, side):
         quiet[part] = _quiet(context, fine, CLEARLY_STAINED * first, part)
-    low = window_rank(quiet, floor, side, side, LOW_PERCENT)
-    middle = window_rank(quiet, floor, side, side, MIDDLE_PERCENT)
+    low, middle = window_ranks(quiet, floor, side, side, (LOW_PERCENT, MIDDLE_PERCENT))
     seen = inside & (low >= 0)
     if not seen.any():
         return first, 0.0
