@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
 from skimage.measure import label
 
 from pipeline.detection.kernels import (
@@ -11,7 +12,9 @@ from pipeline.detection.kernels import (
     above_median,
     above_surface,
     block_mean,
+    depths_at,
     remove_small,
+    scaled_steps,
     window_rank,
     window_ranks,
 )
@@ -114,3 +117,22 @@ def test_above_median_against_the_median(height: int, width: int, half: int, lea
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="edge"), (side, side))
     expected = values - np.median(windows, axis=(2, 3)) >= least
     assert (above_median(values, side, least) == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(1, 12))
+def test_depths_at_against_a_distance_transform(height: int, width: int, share: float, reach: int) -> None:
+    rng = np.random.default_rng(height * 41 + width)
+    region = (rng.random((height, width)) < share**0.1).astype(np.uint8)
+    y, x = np.arange(0, height, 3), np.array([0, 0, width - 1])
+    expected = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1][np.ix_(y, x)] ** 2
+    np.testing.assert_array_equal(depths_at(region, y, x, reach), np.rint(expected).clip(0, reach**2))
+
+
+def test_scaled_steps_are_rounded_and_clipped() -> None:
+    values = np.random.default_rng(2).normal(0, 2, (20, 30)).astype(np.float32)
+    less, zero = np.float32(0.25) * values[::-1], (values > 1).astype(np.uint8)
+    steps = np.rint((values - less) * np.float32(90)).clip(1, 255)
+    assert (steps == 255).any()
+    expected = np.where(zero, 0, steps).astype(np.uint8)
+    np.testing.assert_array_equal(scaled_steps(values, less, np.float32(90), zero), expected)

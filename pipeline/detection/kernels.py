@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.model import Float64, Int64, UInt8
 
 Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
 RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
@@ -201,6 +202,54 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
                 mean += max(inside, 0) * table[value]
                 before += counts[value]
             out[i, j] = mean / (last - first)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
+    """Return how deep inside a region its pixels at some rows and columns lie.
+
+    Parameters
+    ----------
+    region : (h, w) uint8                   1 inside, else 0; around the image lies nothing
+    y : (rows,) int64, px                   rising
+    x : (columns,) int64, px
+    reach : int, px                         what lies at least so deep is not told apart
+
+    Returns
+    -------
+    (rows, columns) int32, px2              the square of the distance to the nearest pixel outside; no more
+                                            than reach x reach
+    """
+    height, width = region.shape
+    out = np.empty((y.size, x.size), np.int32)
+    vertical = np.empty((y.size, width + 2 * reach), np.int32)  # to the nearest outside in the same column
+    for way in (1, -1):
+        run, i = np.zeros(width + 2 * reach, np.int32), 0 if way == 1 else y.size - 1
+        for row in range(height) if way == 1 else range(height - 1, -1, -1):
+            for k in range(width):
+                run[reach + k] = (run[reach + k] + np.int32(1)) * np.int32(region[row, k])
+            while 0 <= i < y.size and y[i] == row:
+                vertical[i] = run if way == 1 else np.minimum(vertical[i], run)
+                i += way
+    for i in range(y.size):
+        for j in range(x.size):
+            least = reach * reach
+            for k in range(2 * reach + 1):
+                least = min(least, (k - reach) ** 2 + vertical[i, x[j] + k] ** 2)
+            out[i, j] = least
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scaled_steps(values: Float32, less: Float32, scale: np.float32, zero: UInt8) -> UInt8:
+    """Return (values - less) x scale, rounded and within 1 and 255; 0 where `zero` is not. All are (h, w)."""
+    out = np.empty(values.shape, np.uint8)
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            step = np.rint((values[y, x] - less[y, x]) * scale)
+            step = min(max(step, np.float32(1)), np.float32(255))
+            out[y, x] = np.uint8(0) if zero[y, x] else np.uint8(np.int32(step))
     return out
 
 

@@ -18,7 +18,17 @@ import numpy.typing as npt
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
-from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank, window_ranks
+from pipeline.detection.kernels import (
+    NODE_SCALE,
+    Float32,
+    Int32,
+    above_surface,
+    block_mean,
+    depths_at,
+    scaled_steps,
+    window_rank,
+    window_ranks,
+)
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
@@ -41,7 +51,7 @@ TEXTURE_SMOOTHING_UM = 4.2  # makes texture comparable between sharp and soft im
 LOW_PERCENT, MIDDLE_PERCENT = 10, 50
 CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254
-BAND_PX = 256  # rows that are looked at together
+BAND_PX = 128  # rows that are looked at together
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
 BLACK_FACTOR = 4.0
 LEAST_LEVEL = 0.005
@@ -273,32 +283,42 @@ def _bands(inside: Bool, side: int) -> Iterator[tuple[slice, slice]]:
 def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[slice, slice]) -> UInt8:
     """Return softened OD in steps of least_od / QUIET_STEPS; 0 where it reaches that, and next to it."""
     sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
-    halo = -(-round(4 * sigma + 2 + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
+    reach = round(4 * sigma + 2)
+    halo = -(-round(reach + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
     y0, x0 = (max(s.start - halo, 0) for s in part)
-    dark = fine.dark[y0 : part[0].stop + halo, x0 : part[1].stop + halo]
+    top = max(part[0].start - reach, 0)  # a band is flat: no more rows than the filter reaches
+    dark = fine.dark[top : part[0].stop + reach, x0 : part[1].stop + halo]
+    ends = (min(s.stop + halo, n) for s, n in zip(part, fine.dark.shape, strict=True))
     y, x = (
-        (first // GLASS_PITCH + np.arange(-(-n // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
-        for first, n in zip((y0, x0), dark.shape, strict=True)
+        (first // GLASS_PITCH + np.arange(-(-(end - first) // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
+        for first, end in zip((y0, x0), ends, strict=True)
     )
     glass = context.glass_luma(x[None, :], y[:, None])
     nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (0, 0)), np.ones((3, 3), np.uint8))
-    share = (stained == 0).astype(np.float32)
-    luma = cv2.GaussianBlur((255 - dark) * share, (0, 0), sigma)
-    luma /= np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-3)
+    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0)), np.ones((3, 3), np.uint8))
     log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
-    density = log_glass[: dark.shape[0], : dark.shape[1]] - np.log10(np.maximum(luma, 1.0))
-    steps = np.rint(density * np.float32(QUIET_STEPS / least_od)).clip(1, 255)
-    within = slice(part[0].start - y0, part[0].stop - y0), slice(part[1].start - x0, part[1].stop - x0)
-    return np.where(stained, 0, steps).astype(np.uint8)[within]
+    log_glass = log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]]
+    log_luma = _soft_log_luma(dark, stained, sigma)
+    steps: UInt8 = scaled_steps(log_glass, log_luma, np.float32(QUIET_STEPS / least_od), stained)
+    return steps[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
+
+
+def _soft_log_luma(dark: UInt8, stained: UInt8, sigma: float) -> Float32:
+    """Return log10 of luma after a Gauss filter (px) that passes over what is stained, in few arrays."""
+    share = np.subtract(1, stained, dtype=np.float32)
+    luma = cv2.GaussianBlur(np.multiply(255 - dark, share), (0, 0), sigma)
+    share = cv2.GaussianBlur(share, (0, 0), sigma)
+    luma /= np.maximum(share, 1e-3, out=share)
+    return np.asarray(np.log10(np.maximum(luma, 1.0, out=luma), out=luma))
 
 
 def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], window_um: float) -> Bool:
     """Return which windows have their centre well inside the tissue, as far as tissue is that wide."""
-    depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     centres = ((np.arange(n) + 0.5) * window_um / tissue_um for n in shape)
-    y, x = (np.minimum(c.astype(int), n - 1) + 1 for c, n in zip(centres, tissue.shape, strict=True))
-    depth_um = depth[np.ix_(y, x)] * tissue_um
+    y, x = (np.minimum(c.astype(np.int64), n - 1) for c, n in zip(centres, tissue.shape, strict=True))
+    reach = math.ceil(DEPTHS_UM[0] / tissue_um) + 1
+    depth = np.sqrt(depths_at(tissue.view(np.uint8), y, x, reach).astype(np.float32))
+    depth_um = depth * tissue_um
     for least in DEPTHS_UM:
         inside = np.asarray(depth_um > least)
         if inside.sum() >= FEWEST_WINDOWS:
