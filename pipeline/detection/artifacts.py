@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.detection.colours import object_sums, plane_means, red_shares
 from pipeline.detection.context import Artifact
 from pipeline.detection.kernels import above_median, remove_small
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
@@ -48,7 +49,7 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
 
     Parameters
     ----------
-    density : (h, w, 3) float64, OD         of red, green and blue
+    density : (3, h, w) float64, OD         of red, green and blue
     typical : float, OD                     of most tissue
     um : float, um                          pixel size
 
@@ -60,21 +61,17 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
     edges, where it is not.
     """
-    red, green, blue = (density[..., k] for k in range(3))
-    mean = (red + green + blue) / 3  # over the last axis numpy is ten times slower
+    mean = plane_means(density)
     dark = (mean > DARK_SHARE * typical).astype(np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    objects = np.nonzero(dark)
-    colours = density[objects]
-    told = (colours < SATURATED_OD).all(axis=1)
-    sums = [np.bincount(labels[objects][told], colours[told, k], count) for k in range(3)]
+    sums = object_sums(density, labels, count, SATURATED_OD)
     areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
-    kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
+    kinds = _kinds(sums, areas, _stain_colour(density, typical))
     if (kinds == GREY).any():
         depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
         wide = np.unique(labels[depth * um > WIDE_UM])
         kinds[wide[kinds[wide] == GREY]] = INK
-    stained_um2 = float((mean > 0.5 * typical).sum()) * um * um
+    stained_um2 = float(np.count_nonzero(mean > 0.5 * typical)) * um * um
     if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN
     kinds[0] = STAIN
@@ -82,30 +79,29 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     for index in np.flatnonzero(kinds):
         outline = _outline(labels, boxes[index], int(index), um)
         found.append(Artifact(NAMES[kinds[index]], float(areas[index]), outline))
-    foreign = np.asarray((kinds > 0)[labels])
-    return foreign, found + _folds(density, mean / typical, ~foreign, um)
+    foreign = np.asarray((kinds > 0)[labels]) if found else np.zeros(mean.shape, np.bool_)
+    return foreign, found + _folds(density, mean, typical, ~foreign, um)
 
 
-def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Artifact]:
+def _folds(density: Float64, mean: Float64, typical: float, where: Bool, um: float) -> list[Artifact]:
     """Find what is dark in the colour of pale tissue; nothing where stain changes no colour.
 
     Parameters
     ----------
-    density : (h, w, 3) float64, OD
-    times : (h, w) float64              mean OD over that of most tissue
+    density : (3, h, w) float64, OD
+    mean : (h, w) float64, OD           of `density`
+    typical : float, OD                 of most tissue
     where : (h, w) bool                 pixels to look at
     """
-    planes = [np.maximum(density[..., k], 0.0) for k in range(3)]
-    every = planes[0] + planes[1] + planes[2]
-    red, every, dense = (cv2.blur(plane, (3, 3)) for plane in (planes[0], every, np.maximum(times, 0.0)))
-    red /= np.maximum(every, 1e-3)
+    red, dense = red_shares(density, typical, FOLDED)
+    times = mean / typical
     shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
     if min(share.size for share in shares) == 0:
         return []
     pale, stained = (float(np.median(share)) for share in shares)
     if stained - pale < TREND_RED:
         return []
-    dark = where & (dense > FOLDED) & (red < pale + FOLD_RED * (stained - pale))
+    dark = where & dense & (red < pale + FOLD_RED * (stained - pale))
     core = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     whole = cv2.dilate(core, np.ones((3, 3), np.uint8))  # the blur took its edge off
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
@@ -121,8 +117,8 @@ def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Art
 
 def _stain_colour(density: Float64, typical: float) -> Float64:
     """Return the colour of the stained tissue, a unit vector: the median resists what is foreign."""
-    sample = density[::4, ::4]
-    stained = sample[sample.mean(axis=2) > 0.5 * typical]
+    sample = density[:, ::4, ::4]
+    stained = sample[:, plane_means(sample) > 0.5 * typical].T.copy()
     if stained.size == 0:
         return np.full(3, 3.0**-0.5)
     colour = np.median(stained / np.linalg.norm(stained, axis=1, keepdims=True), axis=0)

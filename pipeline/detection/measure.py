@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
+from pipeline.detection.colours import optical_planes
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
 from pipeline.detection.kernels import (
@@ -151,15 +152,8 @@ def _foreign(
     step = round(level.um / context.resolution_um)
     log_light = log_glass - np.log10(np.mean(255.0 - level.dark[glass]))
     colours = block_mean(pixels, step)
-    coloured = np.moveaxis(
-        np.empty((3, *level.dark.shape)), 0, -1
-    )  # plane by plane: each is gone through alone
-    for k in range(3):
-        colour = np.ascontiguousarray(colours[..., k])
-        np.add(log_light, np.log10(colour[glass].mean()), out=coloured[..., k])
-        coloured[..., k] -= LOG_GREY[colour]
-    if not level.valid.all():
-        coloured[~level.valid] = 0.0
+    offsets = np.log10([colours[..., k][glass].mean() for k in range(3)])
+    coloured = optical_planes(colours, log_light, offsets, LOG_GREY, level.valid)
     return foreign_objects(coloured, float(np.median(stained)), level.um)
 
 
