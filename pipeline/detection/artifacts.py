@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pipeline.detection.colours import object_sums, plane_means, red_shares
 from pipeline.detection.context import Artifact
 from pipeline.detection.kernels import above_median, remove_small
+from pipeline.detection.objects import AREA, connected_objects
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
@@ -63,9 +64,9 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     """
     mean = plane_means(density)
     dark = (mean > DARK_SHARE * typical).astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    sums = object_sums(density, labels, count, SATURATED_OD)
-    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
+    labels, boxes = connected_objects(dark, 8)
+    sums = object_sums(density, labels, len(boxes), SATURATED_OD)
+    areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     kinds = _kinds(sums, areas, _stain_colour(density, typical))
     if (kinds == GREY).any():
         depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -104,10 +105,10 @@ def _folds(density: Float64, mean: Float64, typical: float, where: Bool, um: flo
     dark = where & dense & (red < pale + FOLD_RED * (stained - pale))
     core = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     whole = cv2.dilate(core, np.ones((3, 3), np.uint8))  # the blur took its edge off
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
-    areas = boxes[:, cv2.CC_STAT_AREA] * (um * um)
-    large = [index for index in range(1, count) if areas[index] >= LEAST_FOLD_UM2]
-    outlines = {index: _outline(labels, boxes[index], index, um) for index in large}
+    labels, boxes = connected_objects(whole, 8)
+    areas = boxes[:, AREA] * (um * um)
+    large = np.flatnonzero(areas >= LEAST_FOLD_UM2)
+    outlines = {index: _outline(labels, boxes[index], int(index), um) for index in large}
     return [
         Artifact(NAMES[FOLD], float(areas[index]), outline)
         for index, outline in outlines.items()

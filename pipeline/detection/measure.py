@@ -30,6 +30,7 @@ from pipeline.detection.kernels import (
     window_rank,
     window_ranks,
 )
+from pipeline.detection.objects import AREA, connected_objects
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
@@ -179,9 +180,8 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
         threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
     kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
-    _, pieces, boxes, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
-    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
-    areas[0] = 0.0
+    pieces, boxes = connected_objects(kept, 4)
+    areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
     if large.any():
         large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
