@@ -171,21 +171,28 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     -------
     (h, w) bool                             all False where nothing is stained
     """
-    smooth = cv2.GaussianBlur(np.where(valid, density, 0.0), (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
-    stained = smooth[valid & (smooth > LEAST_OD)]
+    counted = density if valid.all() else np.where(valid, density, 0.0)
+    smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
+    stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # once, for three medians
     if stained.size == 0:
         return np.zeros(valid.shape, np.bool_)
     threshold = LEAST_OD
     for _ in range(3):
-        threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
+        above = stained[np.searchsorted(stained, threshold, side="right") :]
+        threshold = max(LEAST_OD, TISSUE_SHARE * _middle(above))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
     kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
     pieces, boxes = connected_objects(kept, 4)
     areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
     if large.any():
-        large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
-    return _filled(large[pieces])
+        large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
+    return _filled(np.take(large, pieces))
+
+
+def _middle(rising: Float64) -> float:
+    """Return the median of sorted values."""
+    return float((rising[(rising.size - 1) // 2] + rising[rising.size // 2]) / 2)
 
 
 def _filled(region: Bool) -> Bool:
@@ -195,20 +202,34 @@ def _filled(region: Bool) -> Bool:
     return np.asarray(around[1:-1, 1:-1] != 2)
 
 
-def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], areas: Float64) -> Bool:
+def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
-    medians = np.array([np.median(density[pieces == index]) for index in indices])
-    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(areas[indices])])
+    parts = {index: _part(boxes[index]) for index in indices}
+    medians = np.array([np.median(density[part][pieces[part] == n]) for n, part in parts.items()])
+    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
+
+
+def _part(box: Int32, margin: int = 0) -> tuple[slice, slice]:
+    """Return the part of an image in a box (left, top, width, height), and a margin (px) around it."""
+    left, top, width, height = (int(n) for n in box[:AREA])
+    return (
+        slice(max(0, top - margin), top + height + margin),
+        slice(max(0, left - margin), left + width + margin),
+    )
 
 
 def _closed(region: Bool, radius_px: float) -> Bool:
     """Close gaps of a region up to twice a radius: the dark line of the pia holds what is pale behind it."""
     if radius_px < 1 or not region.any():
         return region
-    away = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    grown = (away <= radius_px).astype(np.uint8)
+    box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
+    part = _part(box, math.ceil(radius_px) + 1)  # outside of it nothing closes
+    away = cv2.distanceTransform((~region[part]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    grown = (away <= radius_px).view(np.uint8)
     depth = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.asarray(region | (depth > radius_px))
+    closed = region.copy()
+    closed[part] |= depth > radius_px
+    return closed
 
 
 def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
