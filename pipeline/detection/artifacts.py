@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pipeline.detection.colours import object_sums, plane_means, red_shares
 from pipeline.detection.context import Artifact
 from pipeline.detection.kernels import above_median, remove_small
+from pipeline.detection.medians import median
 from pipeline.detection.objects import AREA, connected_objects
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 
@@ -63,7 +64,7 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     edges, where it is not.
     """
     mean = plane_means(density)
-    dark = (mean > DARK_SHARE * typical).astype(np.uint8)
+    dark = (mean > DARK_SHARE * typical).view(np.uint8)
     labels, boxes = connected_objects(dark, 8)
     sums = object_sums(density, labels, len(boxes), SATURATED_OD)
     areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
@@ -99,11 +100,13 @@ def _folds(density: Float64, mean: Float64, typical: float, where: Bool, um: flo
     shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
     if min(share.size for share in shares) == 0:
         return []
-    pale, stained = (float(np.median(share)) for share in shares)
+    pale, stained = (median(share) for share in shares)
     if stained - pale < TREND_RED:
         return []
     dark = where & dense & (red < pale + FOLD_RED * (stained - pale))
-    core = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    core = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    if not core.any():
+        return []
     whole = cv2.dilate(core, np.ones((3, 3), np.uint8))  # the blur took its edge off
     labels, boxes = connected_objects(whole, 8)
     areas = boxes[:, AREA] * (um * um)
@@ -122,7 +125,8 @@ def _stain_colour(density: Float64, typical: float) -> Float64:
     stained = sample[:, plane_means(sample) > 0.5 * typical].T.copy()
     if stained.size == 0:
         return np.full(3, 3.0**-0.5)
-    colour = np.median(stained / np.linalg.norm(stained, axis=1, keepdims=True), axis=0)
+    units = stained / np.linalg.norm(stained, axis=1, keepdims=True)
+    colour = np.array([median(plane) for plane in units.T])
     return np.asarray(colour / np.linalg.norm(colour))
 
 

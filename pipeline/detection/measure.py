@@ -30,6 +30,7 @@ from pipeline.detection.kernels import (
     window_rank,
     window_ranks,
 )
+from pipeline.detection.medians import median, median_of_rising
 from pipeline.detection.objects import AREA, connected_objects
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
@@ -112,7 +113,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
     log_glass = log_glass_map(context, level.dark.shape, level.um)
-    density = log_glass - LOG_LUMA[level.dark]
+    density = log_glass - cv2.LUT(level.dark, LOG_LUMA)
     foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
@@ -135,7 +136,11 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
 def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
     """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
     y, x = ((np.arange(n) + 0.5) * um for n in shape)
-    return context.log_glass(x[None, :], y[:, None])
+    out = np.empty(shape)
+    for top in range(0, shape[0], BAND_PX):  # terms of a band stay in the cache
+        rows = slice(top, top + BAND_PX)
+        out[rows] = context.log_glass(x[None, :], y[rows, None])
+    return out
 
 
 def _foreign(
@@ -151,11 +156,11 @@ def _foreign(
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    log_light = log_glass - np.log10(np.mean(255.0 - level.dark[glass]))
+    log_light = log_glass - np.log10(np.invert(level.dark[glass]).mean())
     colours = block_mean(pixels, step)
     offsets = np.log10([colours[..., k][glass].mean() for k in range(3)])
     coloured = optical_planes(colours, log_light, offsets, LOG_GREY, level.valid)
-    return foreign_objects(coloured, float(np.median(stained)), level.um)
+    return foreign_objects(coloured, median(stained), level.um)
 
 
 def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
@@ -179,7 +184,7 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     threshold = LEAST_OD
     for _ in range(3):
         above = stained[np.searchsorted(stained, threshold, side="right") :]
-        threshold = max(LEAST_OD, TISSUE_SHARE * _middle(above))
+        threshold = max(LEAST_OD, TISSUE_SHARE * median_of_rising(above))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
     kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
     pieces, boxes = connected_objects(kept, 4)
@@ -188,11 +193,6 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     if large.any():
         large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
     return _filled(np.take(large, pieces))
-
-
-def _middle(rising: Float64) -> float:
-    """Return the median of sorted values."""
-    return float((rising[(rising.size - 1) // 2] + rising[rising.size // 2]) / 2)
 
 
 def _filled(region: Bool) -> Bool:
@@ -205,7 +205,7 @@ def _filled(region: Bool) -> Bool:
 def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
     parts = {index: _part(boxes[index]) for index in indices}
-    medians = np.array([np.median(density[part][pieces[part] == n]) for n, part in parts.items()])
+    medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
     return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
 
 
