@@ -234,9 +234,9 @@ def _closed(region: Bool, radius_px: float) -> Bool:
 
 def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
     """Return the outer outlines of a region (h, w), in um from the section's corner."""
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     plain = (cv2.approxPolyDP(contour, 0.75, closed=True)[:, 0, :] for contour in contours)
-    return tuple(tuple((round((x + 0.5) * um, 1), round((y + 0.5) * um, 1)) for x, y in c) for c in plain)
+    return tuple(tuple(map(tuple, np.round((c + 0.5) * um, 1).tolist())) for c in plain)
 
 
 def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:

@@ -80,10 +80,7 @@ def valid_region(
         y0, y1 = max(y0, round(top)), min(y1, round(top + height))
     inside = (slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1)))
     valid[inside] = True
-    if polygons:
-        dark = np.zeros(shape, np.uint8)
-        fill_polygons(dark, polygons, 1)
-        valid[dark > 0] = False
+    fill_polygons(valid.view(np.uint8), polygons, 0)
     return valid
 
 
