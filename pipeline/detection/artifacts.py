@@ -18,7 +18,7 @@ from pipeline.detection.colours import object_sums, plane_means, red_shares
 from pipeline.detection.context import Artifact
 from pipeline.detection.kernels import above_median, remove_small
 from pipeline.detection.medians import median
-from pipeline.detection.objects import AREA, connected_objects
+from pipeline.detection.components import AREA, connected_objects
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of

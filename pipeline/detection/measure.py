@@ -31,7 +31,7 @@ from pipeline.detection.kernels import (
     window_ranks,
 )
 from pipeline.detection.medians import median, median_of_rising
-from pipeline.detection.objects import AREA, connected_objects
+from pipeline.detection.components import AREA, connected_objects
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.model import Bool, Float64, Polygon, UInt8
