@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
 
-from pipeline.detection.kernels import NODE_SCALE, above_surface, block_mean, window_rank
+from pipeline.detection.kernels import (
+    NODE_SCALE,
+    above_median,
+    above_surface,
+    block_mean,
+    depths_at,
+    scaled_steps,
+    window_rank,
+    window_ranks,
+)
 
 
 @pytest.mark.parametrize(("shape", "factor"), [((9, 13), 1), ((9, 13), 2), ((17, 8), 4), ((3, 3), 4)])
@@ -52,6 +62,7 @@ def test_window_rank_against_sorting(step: int, window: int, percent: int) -> No
     got = window_rank(values, floor, step, window, percent)
     assert ((got == -1) == (expected == -1)).all()
     assert np.abs(got - NODE_SCALE * expected)[got >= 0].max() <= 1
+    assert (window_ranks(values, floor, step, window, (50, percent))[1] == got).all()
 
 
 def surface_oracle(values: np.ndarray, nodes: np.ndarray, pitch: int, first: tuple[int, int]) -> np.ndarray:
@@ -77,3 +88,34 @@ def test_above_surface_against_bilinear_interpolation(power: int, rows: int, col
     shape = rows * pitch - first[0] + 1, columns * pitch - first[1] + 2
     values = rng.integers(0, 256, shape, np.uint8)
     assert (above_surface(values, nodes, pitch, first) == surface_oracle(values, nodes, pitch, first)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 8), st.integers(1, 255), st.booleans())
+@example(height=1, width=1, half=4, least=1, even=True)
+def test_above_median_against_the_median(height: int, width: int, half: int, least: int, even: bool) -> None:
+    side = 2 * half + 1
+    rng = np.random.default_rng(height * 41 + width)
+    values = rng.integers(90, 110 if even else 256, (height, width), np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="edge"), (side, side))
+    expected = values - np.median(windows, axis=(2, 3)) >= least
+    assert (above_median(values, side, least) == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.integers(1, 12))
+def test_depths_at_against_a_distance_transform(height: int, width: int, share: float, reach: int) -> None:
+    rng = np.random.default_rng(height * 41 + width)
+    region = (rng.random((height, width)) < share**0.1).astype(np.uint8)
+    y, x = np.arange(0, height, 3), np.array([0, 0, width - 1])
+    expected = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1][np.ix_(y, x)] ** 2
+    np.testing.assert_array_equal(depths_at(region, y, x, reach), np.rint(expected).clip(0, reach**2))
+
+
+def test_scaled_steps_are_rounded_and_clipped() -> None:
+    values = np.random.default_rng(2).normal(0, 2, (20, 30)).astype(np.float32)
+    less, zero = np.float32(0.25) * values[::-1], (values > 1).astype(np.uint8)
+    steps = np.rint((values - less) * np.float32(90)).clip(1, 255)
+    assert (steps == 255).any()
+    expected = np.where(zero, 0, steps).astype(np.uint8)
+    np.testing.assert_array_equal(scaled_steps(values, less, np.float32(90), zero), expected)

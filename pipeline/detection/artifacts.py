@@ -14,7 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.detection.colours import object_sums, plane_means, red_shares
+from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact
+from pipeline.detection.kernels import above_median
+from pipeline.detection.medians import median
+from pipeline.detection.objects import drop_small
 from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
@@ -47,7 +52,7 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
 
     Parameters
     ----------
-    density : (h, w, 3) float64, OD         of red, green and blue
+    density : (3, h, w) float64, OD         of red, green and blue
     typical : float, OD                     of most tissue
     um : float, um                          pixel size
 
@@ -59,21 +64,17 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
     edges, where it is not.
     """
-    red, green, blue = (density[..., k] for k in range(3))
-    mean = (red + green + blue) / 3  # over the last axis numpy is ten times slower
-    dark = (mean > DARK_SHARE * typical).astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
-    objects = np.nonzero(dark)
-    colours = density[objects]
-    told = (colours < SATURATED_OD).all(axis=1)
-    sums = [np.bincount(labels[objects][told], colours[told, k], count) for k in range(3)]
-    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
-    kinds = _kinds(np.stack(sums, axis=1).astype(np.float64), areas, _stain_colour(density, typical))
+    mean = plane_means(density)
+    dark = (mean > DARK_SHARE * typical).view(np.uint8)
+    labels, boxes = connected_objects(dark, 8)
+    sums = object_sums(density, labels, len(boxes), SATURATED_OD)
+    areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
+    kinds = _kinds(sums, areas, _stain_colour(density, typical))
     if (kinds == GREY).any():
         depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
         wide = np.unique(labels[depth * um > WIDE_UM])
         kinds[wide[kinds[wide] == GREY]] = INK
-    stained_um2 = float((mean > 0.5 * typical).sum()) * um * um
+    stained_um2 = float(np.count_nonzero(mean > 0.5 * typical)) * um * um
     if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN
     kinds[0] = STAIN
@@ -81,36 +82,37 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     for index in np.flatnonzero(kinds):
         outline = _outline(labels, boxes[index], int(index), um)
         found.append(Artifact(NAMES[kinds[index]], float(areas[index]), outline))
-    foreign = np.asarray((kinds > 0)[labels])
-    return foreign, found + _folds(density, mean / typical, ~foreign, um)
+    foreign = np.asarray((kinds > 0)[labels]) if found else np.zeros(mean.shape, np.bool_)
+    return foreign, found + _folds(density, mean, typical, ~foreign, um)
 
 
-def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Artifact]:
+def _folds(density: Float64, mean: Float64, typical: float, where: Bool, um: float) -> list[Artifact]:
     """Find what is dark in the colour of pale tissue; nothing where stain changes no colour.
 
     Parameters
     ----------
-    density : (h, w, 3) float64, OD
-    times : (h, w) float64              mean OD over that of most tissue
+    density : (3, h, w) float64, OD
+    mean : (h, w) float64, OD           of `density`
+    typical : float, OD                 of most tissue
     where : (h, w) bool                 pixels to look at
     """
-    planes = [np.maximum(density[..., k], 0.0) for k in range(3)]
-    every = planes[0] + planes[1] + planes[2]
-    red, every, dense = (cv2.blur(plane, (3, 3)) for plane in (planes[0], every, np.maximum(times, 0.0)))
-    red /= np.maximum(every, 1e-3)
+    red, dense = red_shares(density, typical, FOLDED)
+    times = mean / typical
     shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
     if min(share.size for share in shares) == 0:
         return []
-    pale, stained = (float(np.median(share)) for share in shares)
+    pale, stained = (median(share) for share in shares)
     if stained - pale < TREND_RED:
         return []
-    dark = where & (dense > FOLDED) & (red < pale + FOLD_RED * (stained - pale))
-    core = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    dark = where & dense & (red < pale + FOLD_RED * (stained - pale))
+    core = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    if not core.any():
+        return []
     whole = cv2.dilate(core, np.ones((3, 3), np.uint8))  # the blur took its edge off
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
-    areas = boxes[:, cv2.CC_STAT_AREA] * (um * um)
-    large = [index for index in range(1, count) if areas[index] >= LEAST_FOLD_UM2]
-    outlines = {index: _outline(labels, boxes[index], index, um) for index in large}
+    labels, boxes = connected_objects(whole, 8)
+    areas = boxes[:, AREA] * (um * um)
+    large = np.flatnonzero(areas >= LEAST_FOLD_UM2)
+    outlines = {index: _outline(labels, boxes[index], int(index), um) for index in large}
     return [
         Artifact(NAMES[FOLD], float(areas[index]), outline)
         for index, outline in outlines.items()
@@ -120,11 +122,12 @@ def _folds(density: Float64, times: Float64, where: Bool, um: float) -> list[Art
 
 def _stain_colour(density: Float64, typical: float) -> Float64:
     """Return the colour of the stained tissue, a unit vector: the median resists what is foreign."""
-    sample = density[::4, ::4]
-    stained = sample[sample.mean(axis=2) > 0.5 * typical]
+    sample = density[:, ::4, ::4]
+    stained = sample[:, plane_means(sample) > 0.5 * typical].T.copy()
     if stained.size == 0:
         return np.full(3, 3.0**-0.5)
-    colour = np.median(stained / np.linalg.norm(stained, axis=1, keepdims=True), axis=0)
+    units = stained / np.linalg.norm(stained, axis=1, keepdims=True)
+    colour = np.array([median(plane) for plane in units.T])
     return np.asarray(colour / np.linalg.norm(colour))
 
 
@@ -172,8 +175,10 @@ def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
     side = 2 * round(BUBBLE_SURROUNDINGS_UM / um / 2) + 1
     if side < 5:
         return []
-    rim = (cv2.subtract(dark, cv2.medianBlur(dark, side)) >= BUBBLE_CONTRAST).astype(np.uint8)
+    rim = above_median(dark, side, BUBBLE_CONTRAST)
     rim = cv2.morphologyEx(rim, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    # What goes around a hole has two pixels in every column of it, and in every row.
+    drop_small(rim, int(2 * BUBBLES_UM2[0] ** 0.5 / um), 0)
     return [_rim(*ellipse, um) for ellipse in _elliptic_holes(rim, um)]
 
 

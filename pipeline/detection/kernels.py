@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Float64, UInt8
+from pipeline.model import Float32, Float64, Int64, UInt8
 
 Int32 = npt.NDArray[np.int32]
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
@@ -61,7 +61,6 @@ def _block_means(values: UInt8, channels: int, factor: int) -> UInt8:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
     """Rank filter at every `step`-th pixel.
 
@@ -78,9 +77,16 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     (rows, columns) int32                   NODE_SCALE x the rank's value, spread evenly over its grey level;
                                             -1 where under a quarter of the window counts
     """
+    return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: tuple[int, ...]) -> Int32:
+    """Return `window_rank` at several percents, (percents, rows, columns): pixels are counted once."""
     height, width = values.shape
-    out = np.full(floor.shape, -1, np.int32)
+    out = np.full((len(percents), *floor.shape), -1, np.int32)
     before = (window - step) // 2
+    counts = np.empty(256, np.int32)
     for i in range(floor.shape[0]):
         top = i * step - before
         rows = slice(max(0, top), min(height, top + window))
@@ -88,27 +94,74 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
             if floor[i, j] == 255:
                 continue
             left = j * step - before
-            part = values[rows, max(0, left) : min(width, left + window)]
-            out[i, j] = _rank_above(part, floor[i, j], window * window, percent)
+            _count(values[rows, max(0, left) : min(width, left + window)], counts)
+            counts[: floor[i, j] + 1] = 0
+            total = counts.sum()
+            if total and total * 4 >= window * window:
+                for k, percent in enumerate(percents):
+                    out[k, i, j] = _rank(counts, total * percent)
     return out
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _rank_above(part: UInt8, floor: int, full: int, percent: int) -> int:
-    counts = np.zeros(256, np.int64)
+def _count(part: UInt8, counts: Int32) -> None:
+    counts[:] = 0
     for y in range(part.shape[0]):
         for x in range(part.shape[1]):
             counts[part[y, x]] += 1
-    counts[: floor + 1] = 0
-    total = counts.sum()
-    if total == 0 or total * 4 < full:
-        return -1
-    behind, value = total * percent, 0
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rank(counts: Int32, behind: int) -> int:
+    """Return NODE_SCALE x the value behind which lie so many hundredths of a pixel."""
+    value = 0
     while behind >= counts[value] * 100 and value < 255:
         behind -= counts[value] * 100
         value += 1
     inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
     return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
+
+
+def above_median(values: UInt8, side: int, least: int) -> UInt8:
+    """Compare pixels with the median of their surroundings.
+
+    A pixel exceeds the median by `least` where most of its window lies that far below it: to count is
+    quicker than to sort.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+    side : int, px                          of the square window: odd, at most 255; border pixels go on
+    least : int, 1-255, grey levels
+
+    Returns
+    -------
+    (h, w) uint8                            1 where value - median >= least, else 0
+    """
+    padded = cv2.copyMakeBorder(values, *(side // 2,) * 4, cv2.BORDER_REPLICATE)
+    return np.asarray(_above_median(values, padded, side, least))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _above_median(values: UInt8, padded: UInt8, side: int, least: int) -> UInt8:
+    """Go through the window row by row of the image: many pixels a register, each at its own limit."""
+    height, width = values.shape
+    out, limit, row_count = np.empty((height, width), np.uint8), values[0].copy(), values[0].copy()
+    count = np.empty(width, np.uint16)
+    for y in range(height):
+        limit[:] = np.maximum(values[y], np.uint8(least)) - np.uint8(least)
+        count[:] = 0
+        for dy in range(side):
+            row_count[:] = 0
+            for dx in range(side):
+                line = padded[y + dy, dx : dx + width]
+                for x in range(width):
+                    row_count[x] = np.uint8(row_count[x] + np.uint8(line[x] <= limit[x]))
+            for x in range(width):
+                count[x] = np.uint16(count[x] + np.uint16(row_count[x]))
+        for x in range(width):
+            out[y, x] = (count[x] > side * side // 2) & (values[y, x] >= least)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -147,6 +200,54 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
                 mean += max(inside, 0) * table[value]
                 before += counts[value]
             out[i, j] = mean / (last - first)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
+    """Return how deep inside a region its pixels at some rows and columns lie.
+
+    Parameters
+    ----------
+    region : (h, w) uint8                   1 inside, else 0; around the image lies nothing
+    y : (rows,) int64, px                   rising
+    x : (columns,) int64, px
+    reach : int, px                         what lies at least so deep is not told apart
+
+    Returns
+    -------
+    (rows, columns) int32, px2              the square of the distance to the nearest pixel outside; no more
+                                            than reach x reach
+    """
+    height, width = region.shape
+    out = np.empty((y.size, x.size), np.int32)
+    vertical = np.empty((y.size, width + 2 * reach), np.int32)  # to the nearest outside in the same column
+    for way in (1, -1):
+        run, i = np.zeros(width + 2 * reach, np.int32), 0 if way == 1 else y.size - 1
+        for row in range(height) if way == 1 else range(height - 1, -1, -1):
+            for k in range(width):
+                run[reach + k] = (run[reach + k] + np.int32(1)) * np.int32(region[row, k])
+            while 0 <= i < y.size and y[i] == row:
+                vertical[i] = run if way == 1 else np.minimum(vertical[i], run)
+                i += way
+    for i in range(y.size):
+        for j in range(x.size):
+            least = reach * reach
+            for k in range(2 * reach + 1):
+                least = min(least, (k - reach) ** 2 + vertical[i, x[j] + k] ** 2)
+            out[i, j] = least
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scaled_steps(values: Float32, less: Float32, scale: np.float32, zero: UInt8) -> UInt8:
+    """Return (values - less) x scale, rounded and within 1 and 255; 0 where `zero` is not. All are (h, w)."""
+    out = np.empty(values.shape, np.uint8)
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            step = np.rint((values[y, x] - less[y, x]) * scale)
+            step = min(max(step, np.float32(1)), np.float32(255))
+            out[y, x] = np.uint8(0) if zero[y, x] else np.uint8(np.int32(step))
     return out
 
 

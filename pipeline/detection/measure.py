@@ -16,12 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
+from pipeline.detection.colours import optical_planes
+from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
-from pipeline.detection.kernels import NODE_SCALE, Int32, above_surface, block_mean, window_rank
+from pipeline.detection.kernels import (
+    NODE_SCALE,
+    Int32,
+    above_surface,
+    block_mean,
+    depths_at,
+    scaled_steps,
+    window_rank,
+    window_ranks,
+)
+from pipeline.detection.medians import median, median_of_rising
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
-from pipeline.model import Bool, Float64, Polygon, UInt8
+from pipeline.model import Bool, Float32, Float64, Polygon, UInt8
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
 COARSEST_STATISTICS_UM = 5.0  # and to no more than this
@@ -41,7 +53,7 @@ TEXTURE_SMOOTHING_UM = 4.2  # makes texture comparable between sharp and soft im
 LOW_PERCENT, MIDDLE_PERCENT = 10, 50
 CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254
-BAND_PX = 256  # rows that are looked at together
+BAND_PX = 128  # rows that are looked at together
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
 BLACK_FACTOR = 4.0
 LEAST_LEVEL = 0.005
@@ -100,7 +112,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
     log_glass = log_glass_map(context, level.dark.shape, level.um)
-    density = log_glass - LOG_LUMA[level.dark]
+    density = log_glass - cv2.LUT(level.dark, LOG_LUMA)
     foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
@@ -123,7 +135,11 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
 def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
     """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
     y, x = ((np.arange(n) + 0.5) * um for n in shape)
-    return context.log_glass(x[None, :], y[:, None])
+    out = np.empty(shape)
+    for top in range(0, shape[0], BAND_PX):  # terms of a band stay in the cache
+        rows = slice(top, top + BAND_PX)
+        out[rows] = context.log_glass(x[None, :], y[rows, None])
+    return out
 
 
 def _foreign(
@@ -139,18 +155,11 @@ def _foreign(
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    log_light = log_glass - np.log10(np.mean(255.0 - level.dark[glass]))
+    log_light = log_glass - np.log10(np.invert(level.dark[glass]).mean())
     colours = block_mean(pixels, step)
-    coloured = np.moveaxis(
-        np.empty((3, *level.dark.shape)), 0, -1
-    )  # plane by plane: each is gone through alone
-    for k in range(3):
-        colour = np.ascontiguousarray(colours[..., k])
-        np.add(log_light, np.log10(colour[glass].mean()), out=coloured[..., k])
-        coloured[..., k] -= LOG_GREY[colour]
-    if not level.valid.all():
-        coloured[~level.valid] = 0.0
-    return foreign_objects(coloured, float(np.median(stained)), level.um)
+    offsets = np.log10([colours[..., k][glass].mean() for k in range(3)])
+    coloured = optical_planes(colours, log_light, offsets, LOG_GREY, level.valid)
+    return foreign_objects(coloured, median(stained), level.um)
 
 
 def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
@@ -166,22 +175,23 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     -------
     (h, w) bool                             all False where nothing is stained
     """
-    smooth = cv2.GaussianBlur(np.where(valid, density, 0.0), (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
-    stained = smooth[valid & (smooth > LEAST_OD)]
+    counted = density if valid.all() else np.where(valid, density, 0.0)
+    smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
+    stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # once, for three medians
     if stained.size == 0:
         return np.zeros(valid.shape, np.bool_)
     threshold = LEAST_OD
     for _ in range(3):
-        threshold = max(LEAST_OD, TISSUE_SHARE * float(np.median(stained[stained > threshold])))
+        above = stained[np.searchsorted(stained, threshold, side="right") :]
+        threshold = max(LEAST_OD, TISSUE_SHARE * median_of_rising(above))
     closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
     kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
-    _, pieces, boxes, _ = cv2.connectedComponentsWithStats(kept, connectivity=4)
-    areas = np.asarray(boxes[:, cv2.CC_STAT_AREA] * (um * um), np.float64)
-    areas[0] = 0.0
+    pieces, boxes = connected_objects(kept, 4)
+    areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
     if large.any():
-        large[large] = _alike(density, pieces, np.flatnonzero(large), areas)
-    return _filled(large[pieces])
+        large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
+    return _filled(np.take(large, pieces))
 
 
 def _filled(region: Bool) -> Bool:
@@ -191,27 +201,41 @@ def _filled(region: Bool) -> Bool:
     return np.asarray(around[1:-1, 1:-1] != 2)
 
 
-def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], areas: Float64) -> Bool:
+def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
-    medians = np.array([np.median(density[pieces == index]) for index in indices])
-    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(areas[indices])])
+    parts = {index: _part(boxes[index]) for index in indices}
+    medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
+    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
+
+
+def _part(box: Int32, margin: int = 0) -> tuple[slice, slice]:
+    """Return the part of an image in a box (left, top, width, height), and a margin (px) around it."""
+    left, top, width, height = (int(n) for n in box[:AREA])
+    return (
+        slice(max(0, top - margin), top + height + margin),
+        slice(max(0, left - margin), left + width + margin),
+    )
 
 
 def _closed(region: Bool, radius_px: float) -> Bool:
     """Close gaps of a region up to twice a radius: the dark line of the pia holds what is pale behind it."""
     if radius_px < 1 or not region.any():
         return region
-    away = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    grown = (away <= radius_px).astype(np.uint8)
+    box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
+    part = _part(box, math.ceil(radius_px) + 1)  # outside of it nothing closes
+    away = cv2.distanceTransform((~region[part]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    grown = (away <= radius_px).view(np.uint8)
     depth = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return np.asarray(region | (depth > radius_px))
+    closed = region.copy()
+    closed[part] |= depth > radius_px
+    return closed
 
 
 def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
     """Return the outer outlines of a region (h, w), in um from the section's corner."""
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     plain = (cv2.approxPolyDP(contour, 0.75, closed=True)[:, 0, :] for contour in contours)
-    return tuple(tuple((round((x + 0.5) * um, 1), round((y + 0.5) * um, 1)) for x, y in c) for c in plain)
+    return tuple(tuple(map(tuple, np.round((c + 0.5) * um, 1).tolist())) for c in plain)
 
 
 def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
@@ -251,8 +275,7 @@ def _between_cells(
     quiet = np.zeros(fine.dark.shape, np.uint8)
     for part in _bands(inside, side):
         quiet[part] = _quiet(context, fine, CLEARLY_STAINED * first, part)
-    low = window_rank(quiet, floor, side, side, LOW_PERCENT)
-    middle = window_rank(quiet, floor, side, side, MIDDLE_PERCENT)
+    low, middle = window_ranks(quiet, floor, side, side, (LOW_PERCENT, MIDDLE_PERCENT))
     seen = inside & (low >= 0)
     if not seen.any():
         return first, 0.0
@@ -274,32 +297,42 @@ def _bands(inside: Bool, side: int) -> Iterator[tuple[slice, slice]]:
 def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[slice, slice]) -> UInt8:
     """Return softened OD in steps of least_od / QUIET_STEPS; 0 where it reaches that, and next to it."""
     sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
-    halo = -(-round(4 * sigma + 2 + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
+    reach = round(4 * sigma + 2)
+    halo = -(-round(reach + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
     y0, x0 = (max(s.start - halo, 0) for s in part)
-    dark = fine.dark[y0 : part[0].stop + halo, x0 : part[1].stop + halo]
+    top = max(part[0].start - reach, 0)  # a band is flat: no more rows than the filter reaches
+    dark = fine.dark[top : part[0].stop + reach, x0 : part[1].stop + halo]
+    ends = (min(s.stop + halo, n) for s, n in zip(part, fine.dark.shape, strict=True))
     y, x = (
-        (first // GLASS_PITCH + np.arange(-(-n // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
-        for first, n in zip((y0, x0), dark.shape, strict=True)
+        (first // GLASS_PITCH + np.arange(-(-(end - first) // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
+        for first, end in zip((y0, x0), ends, strict=True)
     )
     glass = context.glass_luma(x[None, :], y[:, None])
     nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (0, 0)), np.ones((3, 3), np.uint8))
-    share = (stained == 0).astype(np.float32)
-    luma = cv2.GaussianBlur((255 - dark) * share, (0, 0), sigma)
-    luma /= np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-3)
+    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0)), np.ones((3, 3), np.uint8))
     log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
-    density = log_glass[: dark.shape[0], : dark.shape[1]] - np.log10(np.maximum(luma, 1.0))
-    steps = np.rint(density * np.float32(QUIET_STEPS / least_od)).clip(1, 255)
-    within = slice(part[0].start - y0, part[0].stop - y0), slice(part[1].start - x0, part[1].stop - x0)
-    return np.where(stained, 0, steps).astype(np.uint8)[within]
+    log_glass = log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]]
+    log_luma = _soft_log_luma(dark, stained, sigma)
+    steps: UInt8 = scaled_steps(log_glass, log_luma, np.float32(QUIET_STEPS / least_od), stained)
+    return steps[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
+
+
+def _soft_log_luma(dark: UInt8, stained: UInt8, sigma: float) -> Float32:
+    """Return log10 of luma after a Gauss filter (px) that passes over what is stained, in few arrays."""
+    share = np.subtract(1, stained, dtype=np.float32)
+    luma = cv2.GaussianBlur(np.multiply(255 - dark, share), (0, 0), sigma)
+    share = cv2.GaussianBlur(share, (0, 0), sigma)
+    luma /= np.maximum(share, 1e-3, out=share)
+    return np.asarray(np.log10(np.maximum(luma, 1.0, out=luma), out=luma))
 
 
 def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], window_um: float) -> Bool:
     """Return which windows have their centre well inside the tissue, as far as tissue is that wide."""
-    depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     centres = ((np.arange(n) + 0.5) * window_um / tissue_um for n in shape)
-    y, x = (np.minimum(c.astype(int), n - 1) + 1 for c, n in zip(centres, tissue.shape, strict=True))
-    depth_um = depth[np.ix_(y, x)] * tissue_um
+    y, x = (np.minimum(c.astype(np.int64), n - 1) for c, n in zip(centres, tissue.shape, strict=True))
+    reach = math.ceil(DEPTHS_UM[0] / tissue_um) + 1
+    depth = np.sqrt(depths_at(tissue.view(np.uint8), y, x, reach).astype(np.float32))
+    depth_um = depth * tissue_um
     for least in DEPTHS_UM:
         inside = np.asarray(depth_um > least)
         if inside.sum() >= FEWEST_WINDOWS:

@@ -83,10 +83,7 @@ def valid_region(
         return np.broadcast_to(columns, shape)
     valid = np.zeros(shape, np.bool_)
     valid[max(0, y0) : max(0, y1)] = columns
-    if polygons:
-        dark = np.zeros(shape, np.uint8)
-        fill_polygons(dark, polygons, 1)
-        valid[dark > 0] = False
+    fill_polygons(valid.view(np.uint8), polygons, 0)
     return valid
 
 
