@@ -7,9 +7,17 @@ from pipeline import affine
 from pipeline.model import Status
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.calibration import PASS_UM, STAINED, TERMS, estimated_error_um, status_of, terms
-from pipeline.registration.evidence import Evidence, block_sums, evidence
+from pipeline.registration.evidence import Evidence, block_sums, evidence, plane_steps
 from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.solver import RIGID, Painting, Stage, painted_plane
+from pipeline.registration.solver import (
+    AFFINE,
+    LENGTH_UM,
+    RIGID,
+    VOLUME_CENTRE_UM,
+    Painting,
+    Stage,
+    painted_plane,
+)
 
 GOOD = {
     "dice": 0.98,
@@ -48,21 +56,26 @@ def _atlas() -> Atlas:
     return Atlas(index, 100.0, np.array([0, 5, 9]), np.array([-1, -1, 1]), "coronal", (-np.inf, np.inf))
 
 
-def _left(shift_um: tuple[float, float], along_um: float = 0.0) -> Evidence:
-    """Return the evidence of a section that was drawn elsewhere than it is thought to be."""
-    table = np.array([0.0, 0.6, 1.2], np.float32)
-    painting = Painting(_atlas(), table[None], np.ones(1))
-    stage = Stage(150.0, 100.0, 5.0, RIGID, move_volume=True, noise=0.02)
-    pose = affine.compose(affine.rigid2d(3.0, (700.0, 300.0)), affine.scaling((60.0, 60.0)))
-    volume = np.array([[0.05, 0.02, -0.98, 5900.0], [0.0, 1.0, 0.03, 0.0], [1.0, 0.0, 0.06, 100.0]])
-    thought = State(pose[None], np.array([2800.0]), volume)
-    moved = affine.compose(affine.rigid2d(0.0, shift_um), pose)
-    drawn = State(moved[None], np.array([2800.0 + along_um]), volume)
+POSE = affine.compose(affine.rigid2d(3.0, (700.0, 300.0)), affine.scaling((60.0, 60.0)))
+VOLUME = np.array([[0.05, 0.02, -0.98, 5900.0], [0.0, 1.0, 0.03, 0.0], [1.0, 0.0, 0.06, 100.0]])
+THOUGHT = State(POSE[None], np.array([2800.0]), VOLUME)
+PAINTING = Painting(_atlas(), np.array([[0.0, 0.6, 1.2]], np.float32), np.ones(1))
+
+
+def _drawn(state: State, stage: Stage) -> LevelImage:
+    """Return the picture of a section that lies where `state` has it."""
     empty = LevelImage(
         np.zeros((90, 95), np.float32), np.full((90, 95), 0.0036, np.float32), np.eye(2, 3), 60.0
     )
-    image = LevelImage(painted_plane(painting, drawn, 0, empty, stage), empty.weights, np.eye(2, 3), 60.0)
-    return evidence(painting, thought, [image], stage, 1)[0]
+    return LevelImage(painted_plane(PAINTING, state, 0, empty, stage), empty.weights, np.eye(2, 3), 60.0)
+
+
+def _left(shift_um: tuple[float, float], along_um: float = 0.0) -> Evidence:
+    """Return the evidence of a section that was drawn elsewhere than it is thought to be."""
+    stage = Stage(150.0, 100.0, 5.0, RIGID, move_volume=True, noise=0.02)
+    moved = affine.compose(affine.rigid2d(0.0, shift_um), POSE)
+    image = _drawn(State(moved[None], np.array([2800.0 + along_um]), VOLUME), stage)
+    return evidence(PAINTING, THOUGHT, [image], stage, 1)[0]
 
 
 def test_evidence_measures_a_shift_in_the_plane_and_along_the_normal() -> None:
@@ -72,6 +85,24 @@ def test_evidence_measures_a_shift_in_the_plane_and_along_the_normal() -> None:
     assert shifted.local_um == pytest.approx(np.hypot(60.0, 30.0), rel=0.35)
     assert lifted.plane_um == pytest.approx(100.0, rel=0.4)
     assert 0.0 < still.unsure_um < 300.0
+
+
+def test_a_section_tells_by_itself_how_it_is_stretched_and_its_plane_tilted() -> None:
+    stage = Stage(150.0, 100.0, 5.0, AFFINE, move_volume=True, noise=0.02)
+    strains, tilts = np.array([0.02, -0.01, 0.01]), np.array([0.03, -0.02])
+    stretch = np.array([[1.0 + strains[0], strains[2]], [strains[2], 1.0 + strains[1]]])
+    middle = affine.apply(POSE, np.array([47.0, 44.5]))
+    stretched = affine.compose(np.column_stack([stretch, middle - stretch @ middle]), POSE)
+    step, spread = plane_steps(PAINTING, THOUGHT, 0, _drawn(THOUGHT.replaced(stretched[None]), stage), stage)
+    assert step[:3] == pytest.approx(strains * LENGTH_UM, abs=25.0)
+    assert step[3:] == pytest.approx(0.0, abs=25.0)
+    assert ((spread > 0.0) & (spread < 100.0)).all()
+    tilt = np.column_stack([np.eye(3), np.zeros(3)])
+    tilt[2] = [*tilts, 1.0, -tilts @ np.array(VOLUME_CENTRE_UM)]
+    tilted = THOUGHT.replaced(volume=affine.compose(VOLUME, tilt))
+    step, _ = plane_steps(PAINTING, THOUGHT, 0, _drawn(tilted, stage), stage)
+    assert step[:3] == pytest.approx(0.0, abs=25.0)
+    assert step[3:] == pytest.approx(tilts * LENGTH_UM, abs=25.0)
 
 
 @pytest.mark.parametrize(

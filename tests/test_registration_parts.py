@@ -1,4 +1,4 @@
-"""A series that is of two brains: told by the stain of its parts, or by the jump of their size."""
+"""A series that is of two brains: told by the stain of its parts."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from test_registration import CORONAL, rendered
 from pipeline.errors import AlignmentError
 from pipeline.phantom import phantom_reference
 from pipeline.registration import align_series
-from pipeline.registration.parts import Look, alikeness, parts_by_stain, parts_by_strain
+from pipeline.registration.parts import Look, alikeness, parts_by_stain
 
 NEAR = 6
 
@@ -48,22 +48,6 @@ def test_one_stain_is_one_series_also_over_a_gap_and_with_sections_that_are_like
     assert parts_by_stain(np.full((24, 24), np.nan)) is None
     noise = np.where(np.isfinite(alike), rng.normal(0.0, 0.2, alike.shape), np.nan)
     assert parts_by_stain(0.5 * (noise + noise.T)) is None
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_jump_of_size_is_two_brains_and_scatter_trend_and_outliers_are_not(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    z = np.arange(24) * 200.0
-    scatter = rng.normal(0.0, 15.0, (24, 3))
-    scatter[rng.integers(24, size=2)] += 300.0
-    trend = np.outer(z / 3000.0, rng.normal(0.0, 60.0, 3))
-    assert parts_by_strain(z, scatter + trend) is None
-    jump = np.where(np.arange(24)[:, None] >= 11, [180.0, -60.0, 10.0], 0.0)
-    found = parts_by_strain(z, scatter + trend + jump)
-    assert found is not None
-    assert abs(int(found[0].argmax()) - 11) <= 2
-    assert found[0][found[0].argmax() :].all()
-    assert parts_by_strain(z, 0.2 * scatter + trend + 0.2 * jump) is None  # 36 um: individuals differ as much
 
 
 def test_likeness_is_the_weighted_correlation_of_the_means_of_shared_labels() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.model import Float64
 from pipeline.registration.scene import LevelImage, State, each
-from pipeline.registration.solver import Painting, Stage, painted_plane, section_system
+from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, painted_plane, section_system
 
 _BLOCK_UM = 1500.0
 _SPREAD_UM = 300.0
@@ -117,3 +117,24 @@ def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, s
     right[:-1], right[-1] = system.own_right, system.volume_right[_Z]
     prior = np.eye(size) / _SPREAD_UM**2
     return abs(float(np.linalg.solve(stage.information * normal + prior, stage.information * right)[-1]))
+
+
+def plane_steps(
+    painting: Painting, state: State, k: int, image: LevelImage, stage: Stage
+) -> tuple[Float64, Float64]:
+    """Return by how much a section by itself would be stretched and tilted, and how unsure that is.
+
+    Returns
+    -------
+    (5,) float64, um over 3 mm      stretch x, stretch y, shear of the section; tilt along x, along y
+    (5,) float64, um over 3 mm      standard deviations; 300 um where nothing is seen
+    """
+    system = section_system(painting, state, k, image, stage)
+    along = slice(_Z, _Z + 3)  # shift and tilts along the normal
+    cross = system.cross[:, along]
+    normal = np.block([[system.own, cross], [cross.T, system.volume[along, along]]])
+    right = np.concatenate([system.own_right, system.volume_right[along]])
+    covariance = np.linalg.inv(stage.information * normal + np.eye(len(right)) / _SPREAD_UM**2)
+    told = [RIGID, RIGID + 1, RIGID + 2, AFFINE + 1, AFFINE + 2]
+    step = stage.information * covariance @ right
+    return step[told], np.sqrt(np.diag(covariance)[told])

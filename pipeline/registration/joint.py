@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.model import Bool, Float32, Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.corrections import held
-from pipeline.registration.evidence import Evidence, evidence
+from pipeline.registration.evidence import Evidence, evidence, plane_steps
 from pipeline.registration.inputs import AlignmentOptions
 from pipeline.registration.scene import LevelImage, State, each, level_image
 from pipeline.registration.smoothness import neighbour_prior
@@ -106,6 +106,29 @@ def left_over(task: Task, state: State, model: StainModel | None) -> list[Eviden
         scale = _STAIN_SCALE * model.noise
         stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
     return evidence(painting, state, images, stage, task.options.threads)
+
+
+def planes_left(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Float64, Float64]:
+    """Return by how much some sections would each be stretched and tilted by their stain, and how unsure.
+
+    Returns
+    -------
+    steps, spread : (n, 5) float64, um over 3 mm        see `evidence.plane_steps`
+    """
+    model = solution.model
+    if model is None:
+        return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
+    sigma = 2.0 * task.options.stain_pixel_um
+    painting = _stained(task, model)
+    scale = _STAIN_SCALE * model.noise
+    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
+    images = _images(task, [t.stain for t in task.tissues], _pixel_um(sigma, task.options), sigma)
+
+    def one(k: int) -> tuple[Float64, Float64]:
+        return plane_steps(painting, solution.state, k, images[k], stage)
+
+    steps, spread = zip(*each(one, own, task.options.threads), strict=True)
+    return np.array(steps), np.array(spread)
 
 
 def fit_stains(task: Task, state: State) -> Solution:

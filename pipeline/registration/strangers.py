@@ -98,7 +98,7 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
     for series in np.unique(model.series):
         own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
         found |= _unlike(own, likes, dice)
-        foreign |= parted(task, solution.state, own, seen)
+        foreign |= parted(task, solution, own, seen)
     if foreign or not found:  # a table of two stains makes single sections strange: first the parts
         return foreign
     judged = verdicts(task, solution.state, model)
