@@ -42,8 +42,9 @@ def compose(last: Float64, *earlier: Float64) -> Float64:
     """Return the map that applies the rightmost first: ``compose(b, a)(x) = b(a(x))``."""
     result = last
     for matrix in earlier:
-        linear = result[:, :-1] @ matrix[:, :-1]
-        result = np.column_stack([linear, result[:, :-1] @ matrix[:, -1] + result[:, -1]])
+        product = result[:, :-1] @ matrix  # both parts at once: this is asked for very often
+        product[:, -1] += result[:, -1]
+        result = product
     return result
 
 

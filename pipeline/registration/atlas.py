@@ -145,19 +145,21 @@ def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyp
     out = np.zeros((h, w), np.float32)
     m = matrix * scale
     n_p, n_i, n_r = index.shape
+    flat = index.reshape(-1)
     for y in range(h):
         for a in range(samples):
             ys = y + (a + 0.5) / samples - 0.5
             p0 = m[0, 1] * ys + m[0, 2] + 0.5
             i0 = m[1, 1] * ys + m[1, 2] + 0.5
             r0 = m[2, 1] * ys + m[2, 2] + 0.5
-            for n in range(w * samples):
-                xs = (n + 0.5) / samples - 0.5
-                p, i, r = m[0, 0] * xs + p0, m[1, 0] * xs + i0, m[2, 0] * xs + r0
-                if p >= 0.0 and i >= 0.0 and r >= 0.0 and p < n_p and i < n_i and r < n_r:
-                    out[y, n // samples] += table[index[int(p), int(i), int(r)]]
-                else:
-                    out[y, n // samples] += table[0]
+            for b in range(samples):
+                for x in range(w):
+                    xs = x + (b + 0.5) / samples - 0.5
+                    p, i, r = m[0, 0] * xs + p0, m[1, 0] * xs + i0, m[2, 0] * xs + r0
+                    if p >= 0.0 and i >= 0.0 and r >= 0.0 and p < n_p and i < n_i and r < n_r:
+                        out[y, x] += table[flat[(int(p) * n_i + int(i)) * n_r + int(r)]]
+                    else:
+                        out[y, x] += table[0]
     return out / np.float32(samples * samples)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Bool, Float64
+from pipeline.model import Bool, Float64, Int64
 from pipeline.registration.scene import State
 from pipeline.registration.solver import LENGTH_UM, Prior
 
 _HALF_WIDTH = 6
 _FLOOR_UM = 20.0
 _WIDENING = 2.0
+_FEWEST_PAIRS = 6
 
 
 def rigid_parts(state: State, nominal: Float64) -> Float64:
@@ -45,12 +46,17 @@ def smooth_parts(z_um: Float64, parts: Float64, trusted: Bool | None = None) -> 
     count = len(z_um)
     usable = np.ones(count, bool) if trusted is None else np.asarray(trusted, dtype=bool)
     smooth = parts.copy()
-    for k in range(count):
-        others = np.flatnonzero(usable & (np.arange(count) != k))
-        near = others[np.argsort(np.abs(others - k), kind="stable")[: 2 * _HALF_WIDTH]]
-        if near.size:
-            smooth[k] = _line(z_um[near] - z_um[k], parts[near])
+    near = [_neighbours(k, usable) for k in range(count)]
+    for size in {n.size for n in near} - {0}:
+        own = np.array([k for k in range(count) if near[k].size == size])
+        beside = np.array([near[k] for k in own])
+        smooth[own] = _lines(z_um[beside] - z_um[own, None], parts[beside])
     return smooth
+
+
+def _neighbours(k: int, usable: Bool) -> Int64:
+    others = np.flatnonzero(usable & (np.arange(len(usable)) != k))
+    return others[np.argsort(np.abs(others - k), kind="stable")[: 2 * _HALF_WIDTH]]
 
 
 def predicted(z_um: float, state: State, nominal: Float64, trusted: Bool) -> Float64:
@@ -63,15 +69,28 @@ def predicted(z_um: float, state: State, nominal: Float64, trusted: Bool) -> Flo
     return np.asarray(smooth[int(np.flatnonzero(rank == len(trusted))[0])])
 
 
-def _line(z: Float64, values: Float64) -> Float64:
-    """Return the value at z = 0 of the Theil-Sen line of every column, (m,)."""
-    i, j = np.triu_indices(len(z), 1)
-    apart = z[i] != z[j]
-    slope = np.zeros(values.shape[1])
-    if apart.sum() >= 6:
-        i, j = i[apart], j[apart]
-        slope = np.median((values[j] - values[i]) / (z[j] - z[i])[:, None], axis=0)
-    return np.asarray(np.median(values - slope * z[:, None], axis=0))
+def _lines(z: Float64, values: Float64) -> Float64:
+    """Return the values at z = 0 of Theil-Sen lines.
+
+    Parameters
+    ----------
+    z : (n, p) float64              where each of n lines has its points
+    values : (n, p, m) float64      m columns of them
+
+    Returns
+    -------
+    (n, m) float64
+    """
+    i, j = np.triu_indices(z.shape[1], 1)
+    far = z[:, j] - z[:, i]
+    apart = far != 0.0
+    slope = np.zeros((len(z), 1, values.shape[2]))
+    steady = apart.sum(axis=1) >= _FEWEST_PAIRS
+    if steady.any():
+        far = np.where(apart, far, np.nan)[steady]  # two points of one place have no slope
+        steps = (values[:, j] - values[:, i])[steady] / far[..., None]
+        slope[steady, 0] = np.median(steps, axis=1) if apart.all() else np.nanmedian(steps, axis=1)
+    return np.asarray(np.median(values - slope * z[..., None], axis=1))
 
 
 def neighbour_prior(state: State, nominal: Float64, freedom: int, strain: float) -> Prior:
