@@ -44,12 +44,19 @@ def darkness(pixels: npt.NDArray[np.uint8]) -> UInt8:
 
 def put_darkness(dark: UInt8, y: int, x: int, pixels: npt.NDArray[np.uint8]) -> None:
     """Write the darkness of a part, (h, w[, 3]) uint8, into that of the whole image, which is contiguous."""
-    height, width = pixels.shape[:2]
-    if pixels.ndim == 2:
-        np.subtract(np.uint8(255), pixels, out=dark[y : y + height, x : x + width])
-    else:
-        rows = np.ascontiguousarray(pixels).reshape(height, -1)
-        _inverted_luma(rows, dark.reshape(-1), y * dark.shape[1] + x, dark.shape[1])
+    put = _inverted if pixels.ndim == 2 else _inverted_luma
+    rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+    put(rows, dark.reshape(-1), y * dark.shape[1] + x, dark.shape[1])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _inverted(grey: UInt8, flat: UInt8, start: int, stride: int) -> None:
+    """Do rows of grey; row y goes to start + y x stride of an image that is given flat."""
+    for y in range(grey.shape[0]):
+        line, first = grey[y], start + y * stride
+        out = flat[first : first + line.size]
+        for x in range(line.size):
+            out[x] = np.uint8(~line[x])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

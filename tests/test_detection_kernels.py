@@ -11,6 +11,7 @@ from pipeline.detection.kernels import (
     above_median,
     above_surface,
     block_mean,
+    clear_outside,
     depths_at,
     scaled_steps,
     window_rank,
@@ -119,3 +120,15 @@ def test_scaled_steps_are_rounded_and_clipped() -> None:
     assert (steps == 255).any()
     expected = np.where(zero, 0, steps).astype(np.uint8)
     np.testing.assert_array_equal(scaled_steps(values, less, np.float32(90), zero), expected)
+
+
+@pytest.mark.parametrize(("factor", "first"), [(1, (0, 0)), (4, (0, 0)), (4, (3, 6)), (8, (5, 0))])
+def test_clear_outside_against_repetition(factor: int, first: tuple[int, int]) -> None:
+    rng = np.random.default_rng(factor + first[0])
+    mask = rng.integers(0, 2, (37, 41), np.uint8)
+    blocks = rng.integers(0, 2, tuple(-(-(n + f) // factor) for n, f in zip(mask.shape, first, strict=True)))
+    inside = blocks.astype(np.uint8)
+    whole = inside.repeat(factor, axis=0).repeat(factor, axis=1)[first[0] :, first[1] :]
+    expected = mask * whole[: mask.shape[0], : mask.shape[1]]
+    clear_outside(mask, inside, factor, first)
+    np.testing.assert_array_equal(mask, expected)

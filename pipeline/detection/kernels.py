@@ -325,13 +325,15 @@ def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int
     """
     height, width = mask.shape
     last = (width - 1 + first[1]) // factor
-    for y in range(height):
-        row = inside[(y + first[0]) // factor]
-        column = first[1] // factor
+    for block in range(first[0] // factor, (height - 1 + first[0]) // factor + 1):
+        row, column = inside[block], first[1] // factor
+        top, bottom = max(0, block * factor - first[0]), min(height, (block + 1) * factor - first[0])
         while column <= last:
             start = column
             while column <= last and row[column] == 0:
                 column += 1
             if column > start:
-                mask[y, max(0, start * factor - first[1]) : min(width, column * factor - first[1])] = 0
+                left, right = max(0, start * factor - first[1]), min(width, column * factor - first[1])
+                for y in range(top, bottom):
+                    mask[y, left:right] = 0
             column += 1
