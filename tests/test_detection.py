@@ -96,6 +96,17 @@ def test_any_tile_with_its_halo_agrees_with_the_whole(
     assert (mask == detector(scene.pixels, context)[y:bottom, x:right]).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_that_begin_at_the_rim_of_the_tissue(name: str, scene: Scene, context: SectionContext) -> None:
+    detector = make_detector(name, {})
+    whole = detector(scene.pixels, context)
+    for left in range(scene.expressing.shape[1] - 120, scene.expressing.shape[1] - 2, 3):
+        mask = detector(scene.pixels[:, left:], context.at(left, 0))
+        assert mask.shape == whole[:, left:].shape
+        halo = int(np.ceil(detector.halo_um / scene.um))
+        assert (mask[:, halo:] == whole[:, left + halo :]).all()
+
+
 @pytest.mark.parametrize("um", [1.0, 17.0, 60.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_tiles_agree_at_other_resolutions(name: str, um: float) -> None:

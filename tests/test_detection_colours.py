@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
-import pytest
 
-from pipeline.detection.colours import object_sums, optical_planes, plane_means, red_shares
+from pipeline.detection.colours import object_sums, optical_planes, plane_means
 
 
 def drawn(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -29,15 +27,6 @@ def test_object_sums_leave_out_what_is_black_in_any_colour() -> None:
     np.testing.assert_allclose(object_sums(planes, labels, 7, 0.2), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (2, 2), (40, 53)])
-def test_red_shares_against_blurring_each_plane(shape: tuple[int, int]) -> None:
-    planes, typical = drawn(shape), 0.09
-    mean = plane_means(planes)
-    np.testing.assert_allclose(mean, planes.mean(axis=0), rtol=1e-12)
-    clipped = np.maximum(planes, 0)
-    red, every, times = (
-        cv2.blur(plane, (3, 3)) for plane in (clipped[0], clipped.sum(axis=0), np.maximum(mean / typical, 0))
-    )
-    share, above = red_shares(planes, typical, 1.1)
-    np.testing.assert_allclose(share, red / np.maximum(every, 1e-3), rtol=1e-12)
-    np.testing.assert_array_equal(above, times > 1.1)
+def test_plane_means() -> None:
+    planes = drawn((40, 53))
+    np.testing.assert_allclose(plane_means(planes), planes.mean(axis=0), rtol=1e-12)

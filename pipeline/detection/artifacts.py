@@ -1,9 +1,9 @@
-"""What lies on a section and is no stain: dust, pen, folds by their colour, rims of bubbles by their shape.
+"""What lies on a section and is no stain: dust and pen by their colour, rims of bubbles by their shape.
 
 Both work at the level of the outlines (about 8 um). A stain has one colour, whatever its strength: the
 ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own. Tissue is
 redder to the eye than what is stained: the stronger the stain, the larger the share of red that it takes out.
-Folded tissue is dark and has kept the colour of pale tissue.
+What folds are found by stands in `folds`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.detection.colours import object_sums, plane_means, red_shares
+from pipeline.detection.colours import object_sums, plane_means
 from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact
+from pipeline.detection.folds import find_folds
 from pipeline.detection.kernels import above_median
 from pipeline.detection.medians import median
 from pipeline.detection.objects import drop_small
-from pipeline.model import Bool, Float64, Int64, Polygon, UInt8
+from pipeline.detection.region import object_outline
+from pipeline.model import Bool, Float64, Int64, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
 LEAST_OBJECT_UM2 = 250.0  # larger than a cell
@@ -32,13 +33,8 @@ WIDE_UM = 60.0  # from the edge: no speck of dust, no cells side by side
 LEAST_INK_UM2 = 2000.0
 INK_ANGLE_DEG = 15.0
 
-LEAST_FOLD_UM2, FOLDED = 6000.0, 1.9  # and how many times as dense as most tissue
-FOLD_RED, TREND_RED = 0.5, 0.008  # of the way from the red share of tissue to that of stain; its least rise
-PALE, STAINED = (0.6, 1.2), (1.5, 3.0)  # times the OD of most tissue
-FILLED = 1.6  # times its own area: more has a fold not inside its outline
-
-STAIN, GREY, INK, FOLD = 0, 1, 2, 3
-NAMES = ("stain", "dust", "ink", "fold")
+STAIN, GREY, INK = 0, 1, 2
+NAMES = ("stain", "dust", "ink")
 
 BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
 BUBBLE_SURROUNDINGS_UM = 75.0
@@ -80,44 +76,10 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     kinds[0] = STAIN
     found = []
     for index in np.flatnonzero(kinds):
-        outline = _outline(labels, boxes[index], int(index), um)
+        outline = object_outline(labels, boxes[index], int(index), um)
         found.append(Artifact(NAMES[kinds[index]], float(areas[index]), outline))
     foreign = np.asarray((kinds > 0)[labels]) if found else np.zeros(mean.shape, np.bool_)
-    return foreign, found + _folds(density, mean, typical, ~foreign, um)
-
-
-def _folds(density: Float64, mean: Float64, typical: float, where: Bool, um: float) -> list[Artifact]:
-    """Find what is dark in the colour of pale tissue; nothing where stain changes no colour.
-
-    Parameters
-    ----------
-    density : (3, h, w) float64, OD
-    mean : (h, w) float64, OD           of `density`
-    typical : float, OD                 of most tissue
-    where : (h, w) bool                 pixels to look at
-    """
-    red, dense = red_shares(density, typical, FOLDED)
-    times = mean / typical
-    shares = [red[where & (times > low) & (times < high)] for low, high in (PALE, STAINED)]
-    if min(share.size for share in shares) == 0:
-        return []
-    pale, stained = (median(share) for share in shares)
-    if stained - pale < TREND_RED:
-        return []
-    dark = where & dense & (red < pale + FOLD_RED * (stained - pale))
-    core = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    if not core.any():
-        return []
-    whole = cv2.dilate(core, np.ones((3, 3), np.uint8))  # the blur took its edge off
-    labels, boxes = connected_objects(whole, 8)
-    areas = boxes[:, AREA] * (um * um)
-    large = np.flatnonzero(areas >= LEAST_FOLD_UM2)
-    outlines = {index: _outline(labels, boxes[index], int(index), um) for index in large}
-    return [
-        Artifact(NAMES[FOLD], float(areas[index]), outline)
-        for index, outline in outlines.items()
-        if cv2.contourArea(np.asarray(outline, np.float32)) <= FILLED * areas[index]
-    ]
+    return foreign, found + find_folds(density, typical, ~foreign, um)
 
 
 def _stain_colour(density: Float64, typical: float) -> Float64:
@@ -146,15 +108,6 @@ def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
 def _chroma(colours: Float64) -> Float64:
     """Return how much more green a colour takes out than red and blue: 0 for grey, 0.3 for NBT/BCIP."""
     return np.asarray(2 * colours[:, 1] / np.maximum(colours[:, 0] + colours[:, 2], 1e-9) - 1)
-
-
-def _outline(labels: npt.NDArray[np.int32], box: npt.NDArray[np.int32], index: int, um: float) -> Polygon:
-    """Return the outline of an object, one pixel wider than the object."""
-    x, y, width, height = (int(v) for v in box[:4])
-    part = np.pad((labels[y : y + height, x : x + width] == index).astype(np.uint8), 2)
-    part = cv2.dilate(part, np.ones((3, 3), np.uint8))
-    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return tuple(((float(p) + x - 1.5) * um, (float(q) + y - 1.5) * um) for p, q in contours[0][:, 0, :])
 
 
 def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:

@@ -86,7 +86,8 @@ class Lattice:
     def columns(self, inside: UInt8, rows: slice, width: int) -> slice | None:
         """Return the columns of an image that hold all blocks of some rows, px, that lie inside; or None."""
         first, last = ((row + self.first[0]) // self.factor for row in (rows.start, rows.stop - 1))
-        found = np.flatnonzero(inside[first : last + 1].any(axis=0))
+        before = self.first[1] // self.factor  # blocks of a tile that end where it begins
+        found = before + np.flatnonzero(inside[first : last + 1, before:].any(axis=0))
         if not found.size:
             return None
         start, stop = (int(n) * self.factor - self.first[1] for n in (found[0], found[-1] + 1))

@@ -93,3 +93,14 @@ def fill_polygons(canvas: UInt8, polygons: Sequence[Polygon], value: int) -> Non
         if len(polygon) > 2:
             points = np.rint(np.asarray(polygon) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
             cv2.fillPoly(canvas, [points], value, shift=_SUBPIXEL_BITS)
+
+
+def object_outline(
+    labels: npt.NDArray[np.int32], box: npt.NDArray[np.int32], index: int, um: float
+) -> Polygon:
+    """Return the outline of an object, one pixel wider than the object."""
+    x, y, width, height = (int(v) for v in box[:4])
+    part = np.pad((labels[y : y + height, x : x + width] == index).astype(np.uint8), 2)
+    part = cv2.dilate(part, np.ones((3, 3), np.uint8))
+    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return tuple(((float(p) + x - 1.5) * um, (float(q) + y - 1.5) * um) for p, q in contours[0][:, 0, :])
