@@ -167,6 +167,18 @@ def test_a_dark_structure_with_faint_cells_is_not_solid_expression() -> None:
     assert mask.mean() < 2e-4
 
 
+def test_a_structure_of_a_pale_section_is_not_solid_expression() -> None:
+    scene = draw(seed=15)
+    part = np.zeros(scene.tissue.shape, np.bool_)
+    part[150:350, 250:450] = scene.tissue[150:350, 250:450]
+    soft = cv2.blur(part.astype(np.float32), (9, 9))[..., None] * np.array([0.98, 1.06, 0.72])
+    pixels = np.rint(243.0 * (scene.pixels / 243.0) ** 0.35 * 10.0 ** (-0.08 * soft)).astype(np.uint8)
+    context = scene.context(pixels)
+    assert context.tissue_level < 0.03, "four times as dense as most tissue, and yet pale"
+    mask = make_detector("adaptive", {})(pixels, context)
+    assert mask[part].mean() < 0.01
+
+
 def test_a_section_without_expression_gives_nothing() -> None:
     scene = draw(coverage=0.0, seed=6)
     assert make_detector("adaptive", {})(scene.pixels, scene.context()).mean() < 2e-4

@@ -39,6 +39,9 @@ HIGHEST = 0.9
 
 # Solid expression is at least so many times as dense as typical tissue; the darkest structures are hardly.
 SOLID_LEVEL = 3.2
+# And by so much OD denser, about 60 grey levels: in a pale stain smooth structures are many times as dense as
+# most tissue, and no darker than tissue of a usual stain.
+SOLID_OD = 0.12
 # Below the solid level the threshold rises so steeply, until the local one is lower.
 YIELD = 2.5
 
@@ -142,7 +145,7 @@ class Adaptive:
     def solid_level(self, context: SectionContext) -> float:
         """Return the OD from which on surroundings are solid expression and no structure of the tissue."""
         level = max(context.tissue_level, context.series_level)
-        return max(level + self.solid * context.noise, SOLID_LEVEL * level)
+        return max(level + max(self.solid * context.noise, SOLID_OD), SOLID_LEVEL * level)
 
     def _smoothed(self, dark: UInt8, resolution_um: float) -> UInt8:
         sigma = self.smoothing_um / resolution_um
