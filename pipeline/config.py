@@ -184,6 +184,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration; configs/ holds ready ones") from None
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{path}: expected a configuration (YAML), got a folder; a series is given as --input {path}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -160,7 +160,7 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
 }
 WORDS: dict[str, tuple[tuple[object, ...], int, str]] = {
     "config gone": (("run", "{tmp}/none.yaml"), 2, "none.yaml: no such configuration"),
-    "config a folder": (("run", "{series}"), 2, "series: cannot be read"),
+    "config a folder": (("run", "{series}"), 2, "series: expected a configuration .* --input"),
     "config of nothing": (("run", "--input", "{series}"), 2, "expected CONFIG"),
     "set without value": (options("--set", "gridding.smoothing_um"), 2, "expected dotted.key=value"),
     "set into a value": (options("--set", "gridding=3", "--set", "gridding.a=3"), 2, "gridding is a value"),
