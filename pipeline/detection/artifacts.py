@@ -1,9 +1,8 @@
 """What lies on a section and is no stain: dust and pen by their colour, rims of bubbles by their shape.
 
 Both work at the level of the outlines (about 8 um). A stain has one colour, whatever its strength: the
-ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own. Tissue is
-redder to the eye than what is stained: the stronger the stain, the larger the share of red that it takes out.
-What folds are found by stands in `folds`.
+ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own. Folds have
+a room of their own, `folds`.
 """
 
 from __future__ import annotations

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.model import Bool, Float64, UInt8
-
-Int32 = npt.NDArray[np.int32]
+from pipeline.model import Bool, Float64, Int32, UInt8
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import cv2
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.model import UInt8
+from pipeline.model import Int32, UInt8
 
-Int32 = npt.NDArray[np.int32]
 LEFT, TOP, WIDTH, HEIGHT, AREA = range(5)  # the columns of boxes
 
 

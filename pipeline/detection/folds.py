@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact
+from pipeline.detection.medians import median
 from pipeline.detection.region import object_outline
 from pipeline.model import Bool, Float32, Float64
 
@@ -95,7 +96,7 @@ def _red_trend(share: Float32, dense: Float32) -> Float64:
     full = np.array([values.size >= FEWEST for values in found])
     if not full.any():
         return np.zeros(every.size)
-    medians = [float(np.median(found[k])) for k in np.flatnonzero(full)]
+    medians = [median(found[k]) for k in np.flatnonzero(full)]
     trend = np.interp(every, every[full], medians)
     trend[-LOW:] = np.maximum.accumulate(trend[-LOW:])
     return np.asarray(trend)

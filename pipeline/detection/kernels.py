@@ -5,11 +5,9 @@ from __future__ import annotations
 import cv2
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.model import Float32, Float64, Int64, UInt8
+from pipeline.model import Float32, Float64, Int32, Int64, UInt8
 
-Int32 = npt.NDArray[np.int32]
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 

@@ -22,7 +22,6 @@ from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import fit_glass
 from pipeline.detection.kernels import (
     NODE_SCALE,
-    Int32,
     above_surface,
     block_mean,
     depths_at,
@@ -33,7 +32,7 @@ from pipeline.detection.kernels import (
 from pipeline.detection.medians import median, median_of_rising
 from pipeline.errors import DataError
 from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
-from pipeline.model import Bool, Float32, Float64, Polygon, UInt8
+from pipeline.model import Bool, Float32, Float64, Int32, Polygon, UInt8
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
 COARSEST_STATISTICS_UM = 5.0  # and to no more than this

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pipeline.detection.kernels import Int32
-from pipeline.model import Bool, Int64, UInt8
+from pipeline.model import Bool, Int32, Int64, UInt8
 
 RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 
@@ -27,6 +26,8 @@ def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
     large = _large(row, start, stop, 1, least_object)
     for n in np.flatnonzero(~large):
         mask[row[n], start[n] : stop[n]] = 0
+    if least_hole <= 1:  # no hole is smaller
+        return
     row, start, stop = _gaps(row[large], start[large], stop[large], mask.shape)
     for n in np.flatnonzero(~_large(row, start, stop, 0, least_hole)):
         mask[row[n], start[n] : stop[n]] = 1

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Bool, Polygon, UInt8
+from pipeline.model import Bool, Int32, Polygon, UInt8
 
 # Glass that is scanned white has white pixels everywhere; padding ends and the glass begins.
 WHITE_INSIDE = 0.01
@@ -95,9 +95,7 @@ def fill_polygons(canvas: UInt8, polygons: Sequence[Polygon], value: int) -> Non
             cv2.fillPoly(canvas, [points], value, shift=_SUBPIXEL_BITS)
 
 
-def object_outline(
-    labels: npt.NDArray[np.int32], box: npt.NDArray[np.int32], index: int, um: float
-) -> Polygon:
+def object_outline(labels: Int32, box: Int32, index: int, um: float) -> Polygon:
     """Return the outline of an object, one pixel wider than the object."""
     x, y, width, height = (int(v) for v in box[:4])
     part = np.pad((labels[y : y + height, x : x + width] == index).astype(np.uint8), 2)

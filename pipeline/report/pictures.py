@@ -45,14 +45,9 @@ def _half(pixels: UInt8) -> UInt8:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def png_bytes(pixels: UInt8) -> bytes:
-    """Encode (H, W, 3) or (H, W, 4) uint8 without loss."""
-    return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
-
-
 def png_uri(pixels: UInt8) -> str:
     """Encode (H, W, 3) or (H, W, 4) uint8 without loss, as a data URI."""
-    return data_uri(png_bytes(pixels), "png")
+    return data_uri(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6)), "png")
 
 
 def intensity_png(expression: UInt8, *, transparent: bool = True) -> bytes:
