@@ -255,8 +255,9 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     Parameters
     ----------
     values : (h, w) uint8
-    nodes : (rows, columns) int32           NODE_SCALE x the threshold at the centres of pitch x pitch blocks
-    pitch : int, px                         at most 64
+    nodes : (rows, columns) int32           NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch
+                                            blocks
+    pitch : int, px                         a power of two, at most 64
     first : tuple = (y, x)                  where on the lattice of nodes `values` begins, in pixels
 
     Returns
@@ -275,7 +276,9 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
     Between two rows of nodes the surface changes by the same from row to row: it is carried along.
     """
     width, scale = values.shape[1], 2 * pitch
-    one = np.int32(NODE_SCALE * scale * scale)
+    one, shift = NODE_SCALE * scale * scale, 0  # a grey level, which is a power of two
+    while one > 1:
+        one, shift = one >> 1, shift + 1
     upper, lower = np.empty(width, np.int32), np.empty(width, np.int32)
     level, step = np.empty(width, np.int32), np.empty(width, np.int32)
     stretch = -2
@@ -290,25 +293,30 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
             for x in range(width):
                 level[x] = upper[x] * (np.int32(scale) - down) + lower[x] * down
                 step[x] = np.int32(2) * (lower[x] - upper[x])
-        _above_line(values[y], one, level, step, mask[y])
+        _above_line(values[y], np.int32(shift), level, step, mask[y])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _along_row(nodes: Int32, pitch: int, first: int, out: Int32) -> None:
     """Interpolate a row of nodes at every pixel, times 2 x pitch; beyond the outer nodes they hold."""
-    scale = 2 * pitch
-    for x in range(out.size):
+    scale, x = 2 * pitch, 0
+    while x < out.size:  # from node to node: between two, steps are even
         halves = 2 * (first + x) + 1 - pitch
         node = min(max(halves // scale, -1), nodes.size - 1)
         here, there = nodes[max(node, 0)], nodes[min(node + 1, nodes.size - 1)]
-        out[x] = here * scale + (there - here) * (halves - node * scale)
+        level = np.int32(here * scale + (there - here) * (halves - node * scale))
+        step = np.int32(2 * (there - here))
+        count = min(out.size - x, max(1, (scale * (node + 1) - halves + 1) // 2))
+        for k in range(count):
+            out[x + k] = level + np.int32(k) * step
+        x += count
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _above_line(values: UInt8, one: int, level: Int32, step: Int32, out: UInt8) -> None:
-    """Compare a row, then go to the next; casts keep it at 32 bits, so that it fills registers."""
+def _above_line(values: UInt8, shift: int, level: Int32, step: Int32, out: UInt8) -> None:
+    """Compare a row, then go to the next. Whole values exceed a level where they exceed its whole part."""
     for x in range(values.size):
-        out[x] &= np.int32(np.int32(values[x]) * one) > level[x]
+        out[x] &= values[x] > np.uint8(level[x] >> shift)
         level[x] = np.int32(level[x] + step[x])
 
 
