@@ -54,8 +54,28 @@ def test_shards_side_by_side_come_back_by_any_reader(tmp_path: Path, monkeypatch
         np.testing.assert_array_equal(group[str(level)][...], array)  # type: ignore[index]
         mask = group[f"labels/expressing/{level}"]
         np.testing.assert_array_equal(mask[...], array > 0)  # type: ignore[index]
+    for part in (np.s_[:, :], np.s_[60:70, 100:200], np.s_[127:300, 250:], np.s_[5:5, 3:9], np.s_[299:, -1:]):
+        np.testing.assert_array_equal(ome.read_level(tmp_path / "x", 0, part), expression[part])
     again = zarr.create_array(tmp_path / "y", data=expression, chunks=(64, 64), shards=(128, 128))
     assert group["0"].metadata.codecs[0].index_codecs == again.metadata.codecs[0].index_codecs  # type: ignore[union-attr]
+
+
+def test_levels_that_zarr_wrote_are_read(tmp_path: Path) -> None:
+    expression = _expression((90, 70))
+    group = zarr.create_group(tmp_path / "x")
+    group.create_array("0", data=expression, chunks=(32, 32))
+    np.testing.assert_array_equal(
+        ome.read_level(tmp_path / "x", 0, np.s_[20:50, 3:64]), expression[20:50, 3:64]
+    )
+    assert ome.level_count(tmp_path / "x") == 1
+
+
+def test_a_torn_shard_is_no_mask(tmp_path: Path) -> None:
+    ome.write_image(tmp_path / "x", _expression((300, 259)), 2.0, {})
+    shard = tmp_path / "x" / "0" / "c" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(DataError, match="damaged"):
+        ome.read_level(tmp_path / "x")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 4), (300, 257), (257, 300)])
