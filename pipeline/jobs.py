@@ -21,7 +21,8 @@ class SeriesJob:
     `files` holds the checksum of every input file, `stamps` its size and time of change when that was
     taken, `pixels` how many values it stores; `redo` names stages that run again though done; `shared`
     names the run whose outputs of a stage serve here too, where both come to the same digest; `siblings`
-    are the series of its specimen that it is aligned with, itself among them.
+    are the series of its specimen that it is aligned with, itself among them; `threads` is how many a task of
+    the whole series may take, because no other series asks for those workers.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class SeriesJob:
     shared: Mapping[str, RunFolder] = field(default_factory=dict)
     siblings: tuple[SeriesJob, ...] = ()
     label: str = ""
+    threads: int = 1
 
     @property
     def name(self) -> str:

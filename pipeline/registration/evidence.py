@@ -13,8 +13,9 @@ import numba
 import numpy as np
 
 from pipeline.model import Float64
-from pipeline.registration.scene import LevelImage, State, each
+from pipeline.registration.scene import LevelImage, State
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, painted_plane, section_system
+from pipeline.threads import each
 
 _BLOCK_UM = 1500.0
 _SPREAD_UM = 300.0

@@ -12,11 +12,12 @@ from pipeline.registration.atlas import Atlas
 from pipeline.registration.corrections import held
 from pipeline.registration.evidence import Evidence, evidence, plane_steps
 from pipeline.registration.inputs import AlignmentOptions
-from pipeline.registration.scene import LevelImage, State, each, level_image
+from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.smoothness import neighbour_prior
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, moved, solve, systems
 from pipeline.registration.stain import StainModel, explained, fit_stain
 from pipeline.registration.tissue import TissueImage
+from pipeline.threads import each
 
 _OUTLINE_STEPS = 8
 _STAIN_STEPS = 4

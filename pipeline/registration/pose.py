@@ -12,7 +12,8 @@ from scipy import fft
 from pipeline import affine
 from pipeline.model import Float32, Float64
 from pipeline.registration.atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
-from pipeline.registration.scene import State, each
+from pipeline.registration.scene import State
+from pipeline.threads import each
 
 PIXEL_UM = 200.0
 _ROOM = 1.5  # lattice over plane: what is shifted over one edge must not come in at the other

@@ -13,10 +13,11 @@ from pipeline.model import Bool, Float64, Status
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, label_plane
 from pipeline.registration.calibration import estimated_error_um, status_of
 from pipeline.registration.joint import Task, left_over
-from pipeline.registration.scene import State, each
+from pipeline.registration.scene import State
 from pipeline.registration.smoothness import rigid_parts, smooth_parts
 from pipeline.registration.stain import StainModel
 from pipeline.registration.tissue import TissueImage
+from pipeline.threads import each
 
 _IDENTITY = np.eye(2, 3)
 

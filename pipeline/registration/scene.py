@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -15,8 +12,6 @@ from pipeline.model import Bool, Float32, Float64
 from pipeline.registration.atlas import blur
 from pipeline.registration.tissue import TissueImage
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _PAD_UM = 1000.0
 
 
@@ -123,11 +118,3 @@ def _block_mean(image: Float32, factor: int) -> Float32:
     h, w = (-(-n // factor) * factor for n in image.shape)
     full = np.pad(image, ((0, h - image.shape[0]), (0, w - image.shape[1])), mode="edge")
     return np.asarray(full.reshape(h // factor, factor, w // factor, factor).mean(axis=(1, 3)))
-
-
-def each(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Apply `function` to every item, in order; the threads change the time only."""
-    if threads == 1 or len(items) < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))

@@ -25,7 +25,7 @@ from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail, red
 from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains
 from pipeline.registration.quality import overlaps
 from pipeline.registration.result import aligned_sections, part_of
-from pipeline.registration.scene import State, each, known_with_margin
+from pipeline.registration.scene import State, known_with_margin
 from pipeline.registration.seating import placed, relocated, reseated
 from pipeline.registration.smoothness import rigid_parts
 from pipeline.registration.solver import LENGTH_UM
@@ -33,6 +33,7 @@ from pipeline.registration.strangers import strangers
 from pipeline.registration.template import fit_template
 from pipeline.registration.tissue import TissueImage, tissue_image
 from pipeline.registration.ways import Attempt, Seen, assumed, turned_otherwise
+from pipeline.threads import each
 
 _WORKING_UM = 36.0
 

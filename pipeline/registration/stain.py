@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from pipeline.model import Float32, Float64, Int64
 from pipeline.registration.atlas import Atlas, label_plane
-from pipeline.registration.scene import LevelImage, State, each
+from pipeline.registration.scene import LevelImage, State
+from pipeline.threads import each
 
 _BORROW_MM2 = 0.15
 _ROUNDS = 3

@@ -17,8 +17,9 @@ from pipeline.model import Float64, Status
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.parts import Look, parted
 from pipeline.registration.quality import overlaps, verdicts
-from pipeline.registration.scene import LevelImage, State, each, level_image
+from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.stain import StainModel, plane_labels
+from pipeline.threads import each
 
 _PIXEL_UM = 100.0
 _LEAST_PIXELS = 400

@@ -27,19 +27,21 @@ BRAIN_LINE = "333333"
 T = TypeVar("T")
 
 
-def write_report(run: RunFolder, reference: ReferenceSpace | None) -> Path:
+def write_report(run: RunFolder, reference: ReferenceSpace | None, threads: int = 1) -> Path:
     """Write `report.html` into a run folder from what lies in it.
 
     Parameters
     ----------
     reference : of the run, at 50 um or finer for smooth outlines; None leaves outlines and names out
+    threads : that share the sections; the page is the same
 
     Returns
     -------
     the page; the same folder gives the same bytes
     """
     page = run.file(PAGE)
-    text = environment().get_template("report.html.j2").render(page_content(read_contents(run), reference))
+    content = page_content(read_contents(run), reference, threads)
+    text = environment().get_template("report.html.j2").render(content)
     with replacing(page) as fresh:
         fresh.write_text(text, encoding="utf-8")
     return page
@@ -59,7 +61,7 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def page_content(contents: RunContents, reference: ReferenceSpace | None) -> dict[str, Any]:
+def page_content(contents: RunContents, reference: ReferenceSpace | None, threads: int) -> dict[str, Any]:
     """Return everything the template shows; each part is a Panel with its content or a reason."""
     rows, grid = read_rows(contents), read_grid(contents)
     atlas = None if reference is None else coarse_atlas(reference)
@@ -76,13 +78,13 @@ def page_content(contents: RunContents, reference: ReferenceSpace | None) -> dic
         "poses": attempt(lambda: charts.pose_charts(contents)),
         "series_measures": _series_measures(contents),
         "methods": attempt(lambda: methods(contents, reference)),
-        **_cards(contents, atlas),
+        **_cards(contents, atlas, threads),
         **_colors(atlas),
     }
 
 
-def _cards(contents: RunContents, atlas: CoarseAtlas | None) -> dict[str, Any]:
-    made = attempt(lambda: cards(contents, atlas))
+def _cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int) -> dict[str, Any]:
+    made = attempt(lambda: cards(contents, atlas, threads))
     found = made.content or []
     widths = [card.picture.content.width_um for card in found if card.picture.content]
     return {

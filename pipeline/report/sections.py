@@ -18,6 +18,7 @@ from pipeline.report.outlines import Outline, outlines
 from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
 from pipeline.store.ome import level_count
+from pipeline.threads import each
 
 PAGE_BYTES = 13_000_000  # of pictures, before base64 adds a third
 SECTION_BYTES = 240_000
@@ -80,15 +81,17 @@ class Card:
     figures: tuple[tuple[str, str], ...]
 
 
-def cards(contents: RunContents, atlas: CoarseAtlas | None) -> list[Card]:
+def cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int = 1) -> list[Card]:
     """Return a card a section: flagged ones first, each group in ascending order of section number."""
     budget = int(min(PAGE_BYTES / max(len(contents.sections), 1), SECTION_BYTES))
     windows = choose_windows(contents)
     sources = choose_sources(contents, windows)
-    return [
-        _card(contents, s, atlas, windows.get(s.number, Panel(None)), budget, with_source=s.number in sources)
-        for s in sorted(contents.sections, key=lambda s: (not s.flagged, s.number))
-    ]
+
+    def one(section: Section) -> Card:
+        window = windows.get(section.number, Panel(None))
+        return _card(contents, section, atlas, window, budget, with_source=section.number in sources)
+
+    return each(one, sorted(contents.sections, key=lambda s: (not s.flagged, s.number)), threads)
 
 
 def _card(

@@ -16,7 +16,7 @@ OUTLINE_UM = 50.0  # of the annotation whose outlines are drawn
 
 def report(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Write `report.html`."""
-    write_report(job.run, _reference(job))
+    write_report(job.run, _reference(job), job.threads)
     return {}
 
 

@@ -7,7 +7,7 @@ engines give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask
@@ -111,7 +111,9 @@ class _Ears(Callback):  # type: ignore[misc]
 
 
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
-    graphs = [list(graph.values()) for graph in build_graphs(jobs)]
+    # What ends a series is one task: of a single series it may use the workers that have no other.
+    spare = max(1, engine.workers // max(1, len(jobs)))
+    graphs = [list(graph.values()) for graph in build_graphs([replace(job, threads=spare) for job in jobs])]
     budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
     pool = Pool(engine.name, engine.workers, budget, needs(jobs))
     options: dict[str, Any] = {"scheduler": engine.name, "pool": pool, "num_workers": engine.workers}

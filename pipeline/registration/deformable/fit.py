@@ -21,8 +21,9 @@ from pipeline.registration.deformable.blocks import (
     sum_blocks,
 )
 from pipeline.registration.joint import Task
-from pipeline.registration.scene import LevelImage, State, each
+from pipeline.registration.scene import LevelImage, State
 from pipeline.registration.stain import StainModel
+from pipeline.threads import each
 
 _NODE_UM = 200.0
 _BLOCK_UM = 300.0

@@ -14,8 +14,9 @@ from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of, str
 from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels, step
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.joint import Task
-from pipeline.registration.scene import LevelImage, State, each, level_image
+from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.stain import StainModel, fit_stain_on
+from pipeline.threads import each
 
 DEFORMABLE = ("none", "in_plane", "volume")
 NODE_UM = 100.0
