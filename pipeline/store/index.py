@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from pipeline.atomic import UNFINISHED, remove, replacing
 from pipeline.errors import DataError, MissingResultError, PipelineError
+from pipeline.later import Later
 from pipeline.model import Int64, Structure, UInt32
 from pipeline.ontology import Ontology
 from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
@@ -33,6 +33,11 @@ from pipeline.search.order import BLOCK, VoxelOrder
 from pipeline.search.sums import Block, Scales, SetSums
 from pipeline.store.experiments import Entry, ExperimentTable, read_committed, write_experiments
 from pipeline.store.shards import ROWS, create_rows, map_rows, map_whole, row_length, write_whole
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = Later("zarr")
 
 VERSION = 1
 PARTS = ("codes", "fine", "outside")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs.checksum32 import CRC32C
 
 from pipeline.errors import DataError, MissingResultError
+from pipeline.later import Later
 from pipeline.model import UInt8
 from pipeline.store.plain import (
     ZSTD,
@@ -25,6 +25,11 @@ from pipeline.store.plain import (
     write_document,
     write_group,
 )
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = Later("zarr")
 
 Part = tuple[slice, slice]  # rows, columns
 Pair = tuple[int, int]

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs import Zstd
+
+from pipeline.later import Later
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = Later("zarr")
 
 LEVEL = 1
 ZSTD = Zstd(level=LEVEL)

@@ -11,15 +11,19 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import BytesCodec, ShardingCodec
 
 from pipeline.atomic import replacing, write_at
 from pipeline.errors import DataError, MissingResultError
+from pipeline.later import Later
+
+if TYPE_CHECKING:
+    import zarr
+else:
+    zarr = Later("zarr")
 
 ROWS = 256  # their list fills a page of memory, so that rows begin at the next
 _ENTRY = 16  # bytes of a row in that list: offset and length, little-endian; all ones = absent
@@ -28,8 +32,11 @@ _HEAD = ROWS * _ENTRY
 
 def create_rows(group: Path, name: str, length: int, dtype: str, missing: int) -> None:
     """Create an array of rows in a zarr group, without a row."""
-    codec = ShardingCodec(
-        chunk_shape=(1, length), codecs=[BytesCodec()], index_codecs=[BytesCodec()], index_location="start"
+    codec = zarr.codecs.ShardingCodec(
+        chunk_shape=(1, length),
+        codecs=[zarr.codecs.BytesCodec()],
+        index_codecs=[zarr.codecs.BytesCodec()],
+        index_location="start",
     )
     zarr.open_group(group, mode="a").create_array(
         name,
