@@ -8,8 +8,10 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from pipeline.detection import scan_rectangle
+from pipeline.errors import DataError
 from pipeline.formats import parts
 from pipeline.formats.images import read_image
 from pipeline.formats.parts import read_luma, read_part
@@ -63,25 +65,53 @@ def test_tiles_make_up_the_image(form: str, tmp_path: Path, monkeypatch: pytest.
     assert count == 5 * 7
 
 
-@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
-def test_luma_of_jpeg_is_that_of_its_colours(subsampling: tuple[int, int], tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
+def _soft() -> np.ndarray:  # type: ignore[type-arg]
     y, x = np.mgrid[:300, :421]
     soft = np.stack([130 + 80 * np.sin(x / 90), 120 + 60 * np.cos(y / 70), 150 + (x + y) / 20], axis=-1)
-    tifffile.imwrite(
-        path,
-        np.rint(soft + RGB / 25).astype(np.uint8),
-        tile=(64, 64),
-        photometric="rgb",
-        compression="jpeg",
-        subsampling=subsampling,
-    )
+    return np.rint(soft + RGB / 25).astype(np.uint8)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("form", ["tiles", "plain"])
+def test_luma_of_jpeg_is_that_of_its_colours(subsampling: tuple[int, int], form: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    if form == "plain":
+        sampling = {(1, 1): "444", (2, 2): "420"}[subsampling]
+        path.write_bytes(imagecodecs.jpeg8_encode(_soft(), level=95, subsampling=sampling))
+    else:
+        tifffile.imwrite(
+            path,
+            _soft(),
+            tile=(64, 64),
+            photometric="rgb",
+            compression="jpeg",
+            subsampling=subsampling,
+        )
     luma = np.zeros((300, 421), np.uint8)
     for top, left, tile in read_luma(path):
+        assert tile.ndim == 2
         luma[top : top + len(tile), left : left + tile.shape[1]] = tile
     away = luma.astype(int) - (255 - darkness(read_image(path)).astype(int))
     assert np.abs(away).max() <= 1
     assert abs(away.mean()) < 0.01
+
+
+def test_a_turned_jpeg_is_read_with_its_colours(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(_soft()).save(path, exif=turned)
+    ((_, _, part),) = read_luma(path)
+    np.testing.assert_array_equal(part, read_image(path))
+    assert part.shape == (421, 300, 3)
+
+
+def test_a_jpeg_that_ends_early_has_no_luma(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    data = bytes(imagecodecs.jpeg8_encode(_soft(), level=95))
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    with pytest.raises(DataError, match="copy it again"):
+        list(read_luma(path))
 
 
 def test_another_form_is_one_part(tmp_path: Path) -> None:

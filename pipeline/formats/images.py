@@ -203,13 +203,17 @@ def check_size(header: Header) -> None:
 
 
 def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
-    header = HEADERS[kind](data)
-    if kind == "JPEG":
-        check_jpeg_end(data)
-    pixels = np.asarray(DECODERS[kind](data))
-    if kind == "JPEG" and starved(data, pixels, imagecodecs.jpeg8_decode):
+    header, decode = HEADERS[kind](data), DECODERS[kind]
+    return header, whole_jpeg(data, decode) if kind == "JPEG" else np.asarray(decode(data))
+
+
+def whole_jpeg(data: bytes, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Decode a JPEG; DataError where it ends before its last pixels."""
+    check_jpeg_end(data)
+    pixels = np.asarray(decode(data))
+    if starved(data, pixels, decode):
         raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
-    return header, pixels
+    return pixels
 
 
 def _last_scan_end(data: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import imagecodecs
 import numpy as np
 
 from pipeline.formats import tiff
-from pipeline.formats.images import blaming, check_size, image_format, read_image
+from pipeline.formats.headers import jpeg_header
+from pipeline.formats.images import blaming, check_size, image_format, read_image, whole_jpeg
 from pipeline.model import UInt8
 
 PLAIN = (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK)
@@ -38,8 +40,9 @@ def read_part(path: Path, rows: slice, columns: slice) -> UInt8:
 def read_luma(path: Path) -> Iterator[tuple[int, int, UInt8]]:
     """Read an image for its luma, in parts that cover it: the tiles of a tiled TIFF, else all at once.
 
-    JPEG stores luma and colour apart. Where a tile is one, its luma is taken as stored, at half the cost of
-    making colour of it and luma of that: they differ in 3 pixels of 10 000, by the rounding in between.
+    JPEG stores luma and colour apart. Where a tile or the image is one, its luma is taken as stored, at half
+    the cost of making colour of it and luma of that: they differ in 3 pixels of 10 000, by the rounding in
+    between.
 
     Yields
     ------
@@ -56,7 +59,19 @@ def read_luma(path: Path) -> Iterator[tuple[int, int, UInt8]]:
                 for column in range(columns):
                     yield _tile(file, page, (row, column), decode)
             return
-    yield 0, 0, read_image(path)
+    with blaming(path, kind):
+        luma = _jpeg_luma(path) if kind == "JPEG" else None
+    yield 0, 0, read_image(path) if luma is None else luma
+
+
+def _jpeg_luma(path: Path) -> UInt8 | None:
+    """Return the luma of a JPEG that lies as it is stored, None of one that is turned."""
+    data = path.read_bytes()
+    header = jpeg_header(data)
+    if header.orientation != 1:
+        return None
+    check_size(header)
+    return np.asarray(whole_jpeg(data, partial(imagecodecs.jpeg8_decode, outcolorspace="GRAYSCALE")))
 
 
 def _stores_luma(page: Any) -> bool:
