@@ -134,11 +134,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
 def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
     """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
     y, x = ((np.arange(n) + 0.5) * um for n in shape)
-    out = np.empty(shape)
-    for top in range(0, shape[0], BAND_PX):  # terms of a band stay in the cache
-        rows = slice(top, top + BAND_PX)
-        out[rows] = context.log_glass(x[None, :], y[rows, None])
-    return out
+    return context.log_glass_grid(x, y)
 
 
 def _foreign(
