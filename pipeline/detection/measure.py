@@ -25,7 +25,6 @@ from pipeline.detection.kernels import (
     above_surface,
     block_mean,
     depths_at,
-    scaled_steps,
     window_rank,
     window_ranks,
 )
@@ -304,19 +303,21 @@ def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[s
     )
     glass = context.glass_luma(x[None, :], y[:, None])
     nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0)), np.ones((3, 3), np.uint8))
+    stained = above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0))
+    clear = cv2.compare(cv2.dilate(stained, np.ones((3, 3), np.uint8)), 0, cv2.CMP_EQ)  # 255, else 0
     log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
-    log_glass = log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]]
-    log_luma = _soft_log_luma(dark, stained, sigma)
-    steps: UInt8 = scaled_steps(log_glass, log_luma, np.float32(QUIET_STEPS / least_od), stained)
-    return steps[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
+    density = _soft_log_luma(dark, clear, sigma)
+    np.subtract(log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]], density, out=density)
+    scale = float(np.float32(QUIET_STEPS / least_od))
+    steps = cv2.convertScaleAbs(np.maximum(density, 0, out=density), alpha=scale)  # rounds, and clips
+    quiet: UInt8 = np.maximum(steps, 1) & clear
+    return quiet[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
 
 
-def _soft_log_luma(dark: UInt8, stained: UInt8, sigma: float) -> Float32:
-    """Return log10 of luma after a Gauss filter (px) that passes over what is stained, in few arrays."""
-    share = np.subtract(1, stained, dtype=np.float32)
-    luma = cv2.GaussianBlur(np.multiply(255 - dark, share), (0, 0), sigma)
-    share = cv2.GaussianBlur(share, (0, 0), sigma)
+def _soft_log_luma(dark: UInt8, clear: UInt8, sigma: float) -> Float32:
+    """Return log10 of luma after a Gauss filter (px) over what is clear, 255 and not 0, in few arrays."""
+    luma = cv2.GaussianBlur((~dark & clear).astype(np.float32), (0, 0), sigma)
+    share = cv2.GaussianBlur((clear & 1).astype(np.float32), (0, 0), sigma)
     luma /= np.maximum(share, 1e-3, out=share)
     return np.asarray(np.log10(np.maximum(luma, 1.0, out=luma), out=luma))
 
