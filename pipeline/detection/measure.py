@@ -216,12 +216,14 @@ def _closed(region: Bool, radius_px: float) -> Bool:
     if radius_px < 1 or not region.any():
         return region
     box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
-    part = _part(box, math.ceil(radius_px) + 1)  # outside of it nothing closes
-    away = cv2.distanceTransform((~region[part]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    grown = (away <= radius_px).view(np.uint8)
-    depth = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
+    reach = math.ceil(radius_px) + 1
+    part = _part(box, reach)  # outside of it nothing closes
+    middle = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    middle[reach, reach] = 0
+    away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_5)
+    ball = (away <= radius_px).view(np.uint8)
     closed = region.copy()
-    closed[part] |= depth > radius_px
+    closed[part] = cv2.morphologyEx(region[part].view(np.uint8), cv2.MORPH_CLOSE, ball)
     return closed
 
 
