@@ -110,7 +110,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
     log_glass = log_glass_map(context, level.dark.shape, level.um)
-    density = log_glass - cv2.LUT(level.dark, LOG_LUMA)
+    density = cv2.subtract(log_glass, cv2.LUT(level.dark, LOG_LUMA), dtype=cv2.CV_32F)
     foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
@@ -123,7 +123,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
         flags=_flags(level.valid, tissue, resolution_um),
         tissue_level=tissue_level,
         noise=noise,
-        tissue_fraction=float(tissue.sum() / level.valid.sum()),
+        tissue_fraction=np.count_nonzero(tissue) / np.count_nonzero(level.valid),
         otsu_level=_otsu(density[tissue]),
         tissue_outlines_um=outlines_um(tissue, level.um),
         artifacts=(*artifacts, *bubble_rims(level.dark, level.um)),
@@ -137,7 +137,7 @@ def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) ->
 
 
 def _foreign(
-    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float64]
+    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float32]
 ) -> tuple[Bool, list[Artifact]]:
     """Return what has not the colour of the stain; nothing where the image has none or shows no tissue.
 
@@ -145,23 +145,23 @@ def _foreign(
     """
     log_glass, density = optical
     stained = density[level.valid & (density > LEAST_OD)]
-    glass = level.valid & (np.abs(density) < LEAST_OD / 2)
+    glass = cv2.inRange(density, -LEAST_OD / 2, LEAST_OD / 2) & level.valid.view(np.uint8)
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    log_light = log_glass - np.log10(np.invert(level.dark[glass]).mean())
     colours = block_mean(pixels, step)
-    offsets = np.log10([colours[..., k][glass].mean() for k in range(3)])
-    coloured = optical_planes(colours, log_light, offsets, LOG_GREY, level.valid)
+    luma = 255.0 - cv2.mean(level.dark, glass)[0]
+    offsets = np.log10(cv2.mean(colours, glass)[:3]) - np.log10(luma)
+    coloured = optical_planes(colours, log_glass, LOG_GREY - offsets[:, None], level.valid)
     return foreign_objects(coloured, median(stained), level.um)
 
 
-def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
+def find_tissue(density: Float32, valid: Bool, um: float) -> Bool:
     """Return where tissue is: stained, in large pieces, holes filled.
 
     Parameters
     ----------
-    density : (h, w) float64, OD
+    density : (h, w) float32, OD
     valid : (h, w) bool
     um : float, um                          pixel size
 
@@ -169,7 +169,7 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     -------
     (h, w) bool                             all False where nothing is stained
     """
-    counted = density if valid.all() else np.where(valid, density, 0.0)
+    counted = density if valid.all() else np.where(valid, density, np.float32(0))
     smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
     stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # once, for three medians
     if stained.size == 0:
@@ -183,7 +183,7 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     pieces, boxes = connected_objects(kept, 4)
     areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
-    if large.any():
+    if large.sum() > 1:
         large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
     return _filled(np.take(large, pieces))
 
@@ -195,7 +195,7 @@ def _filled(region: Bool) -> Bool:
     return np.asarray(around[1:-1, 1:-1] != 2)
 
 
-def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
+def _alike(density: Float32, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
     parts = {index: _part(boxes[index]) for index in indices}
     medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
@@ -243,7 +243,7 @@ def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
     return bare + coarse
 
 
-def _otsu(density: Float64) -> float:
+def _otsu(density: Float32) -> float:
     """Return Otsu's threshold between values, found among 256 steps."""
     top = max(float(density.max()), 1e-6)
     steps = (density * (255.0 / top)).clip(0, 255).astype(np.uint8)
