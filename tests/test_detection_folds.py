@@ -45,7 +45,8 @@ def coloured(dense: np.ndarray, share: np.ndarray) -> np.ndarray:  # type: ignor
 
 def found(density: np.ndarray) -> tuple[list[Artifact], np.ndarray]:  # type: ignore[type-arg]
     """Return the folds, and which pixels lie in one."""
-    folds = find_folds(np.moveaxis(density, -1, 0), TYPICAL, np.ones(SHAPE, np.bool_), UM)
+    planes = np.moveaxis(density, -1, 0).astype(np.float32)
+    folds = find_folds(planes, TYPICAL, np.ones(SHAPE, np.bool_), UM)
     canvas = np.zeros(SHAPE, np.uint8)
     fill_polygons(canvas, [tuple((x / UM - 0.5, y / UM - 0.5) for x, y in f.outline_um) for f in folds], 1)
     return folds, canvas > 0
@@ -88,4 +89,5 @@ def test_nothing_is_a_fold_where_stain_has_the_colour_of_tissue() -> None:
 @pytest.mark.parametrize("shape", [(3, 90), (1, 1), (20, 20)])
 def test_an_image_with_little_or_no_tissue_has_none(shape: tuple[int, int]) -> None:
     for level in (0.0, TYPICAL):
-        assert find_folds(np.full((3, *shape), level), TYPICAL, np.ones(shape, np.bool_), UM) == []
+        planes = np.full((3, *shape), level, np.float32)
+        assert find_folds(planes, TYPICAL, np.ones(shape, np.bool_), UM) == []

@@ -13,7 +13,6 @@ from pipeline.detection.kernels import (
     block_mean,
     clear_outside,
     depths_at,
-    scaled_steps,
     window_rank,
     window_ranks,
 )
@@ -111,15 +110,6 @@ def test_depths_at_against_a_distance_transform(height: int, width: int, share: 
     y, x = np.arange(0, height, 3), np.array([0, 0, width - 1])
     expected = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1][np.ix_(y, x)] ** 2
     np.testing.assert_array_equal(depths_at(region, y, x, reach), np.rint(expected).clip(0, reach**2))
-
-
-def test_scaled_steps_are_rounded_and_clipped() -> None:
-    values = np.random.default_rng(2).normal(0, 2, (20, 30)).astype(np.float32)
-    less, zero = np.float32(0.25) * values[::-1], (values > 1).astype(np.uint8)
-    steps = np.rint((values - less) * np.float32(90)).clip(1, 255)
-    assert (steps == 255).any()
-    expected = np.where(zero, 0, steps).astype(np.uint8)
-    np.testing.assert_array_equal(scaled_steps(values, less, np.float32(90), zero), expected)
 
 
 @pytest.mark.parametrize(("factor", "first"), [(1, (0, 0)), (4, (0, 0)), (4, (3, 6)), (8, (5, 0))])

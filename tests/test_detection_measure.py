@@ -104,6 +104,14 @@ def test_glass_of_nothing_is_white() -> None:
 # Statistics
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (17, 23)])
+def test_glass_of_a_grid_is_that_of_its_places(shape: tuple[int, int]) -> None:
+    context = SectionContext(4.0, (900.0, 700.0), (2.3, 0.1, -0.2, 0.05, 0.03, -0.07), 0.0, 0.0, 0.0)
+    y, x = (np.linspace(3.0, 650.0, n) for n in shape)
+    expected = context.log_glass(x[None, :], y[:, None])
+    np.testing.assert_allclose(context.log_glass_grid(x, y), expected, rtol=1e-14)
+
+
 def test_tissue_is_found_where_it_is(scene: Scene) -> None:
     context = measured(scene.pixels)
     canvas = np.zeros(scene.tissue.shape, np.uint8)

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 
 from pipeline.detection.colours import object_sums, plane_means
-from pipeline.detection.components import AREA, connected_objects
+from pipeline.detection.components import AREA, HEIGHT, WIDTH, connected_objects
 from pipeline.detection.context import Artifact
 from pipeline.detection.folds import find_folds
 from pipeline.detection.kernels import above_median
 from pipeline.detection.medians import median
 from pipeline.detection.objects import drop_small
 from pipeline.detection.region import object_outline
-from pipeline.model import Bool, Float64, Int64, UInt8
+from pipeline.model import Bool, Float32, Float64, Int32, Int64, UInt8
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
 LEAST_OBJECT_UM2 = 250.0  # larger than a cell
@@ -42,12 +42,12 @@ ROUND_UM, ROUGH_UM = 9.0, 32.0  # median and 90th percentile of the distance fro
 RIM_UM = 20.0
 
 
-def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, list[Artifact]]:
+def foreign_objects(density: Float32, typical: float, um: float) -> tuple[Bool, list[Artifact]]:
     """Find dark objects that have not the colour of the stain.
 
     Parameters
     ----------
-    density : (3, h, w) float64, OD         of red, green and blue
+    density : (3, h, w) float32, OD         of red, green and blue
     typical : float, OD                     of most tissue
     um : float, um                          pixel size
 
@@ -65,10 +65,10 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     sums = object_sums(density, labels, len(boxes), SATURATED_OD)
     areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     kinds = _kinds(sums, areas, _stain_colour(density, typical))
-    if (kinds == GREY).any():
-        depth = cv2.distanceTransform(dark, cv2.DIST_L2, cv2.DIST_MASK_5)
-        wide = np.unique(labels[depth * um > WIDE_UM])
-        kinds[wide[kinds[wide] == GREY]] = INK
+    narrow = boxes[:, [WIDTH, HEIGHT]].min(axis=1) * um <= WIDE_UM
+    for index in np.flatnonzero((kinds == GREY) & ~narrow):
+        if _depth(labels, boxes[index], int(index)) * um > WIDE_UM:
+            kinds[index] = INK
     stained_um2 = float(np.count_nonzero(mean > 0.5 * typical)) * um * um
     if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN
@@ -81,7 +81,15 @@ def foreign_objects(density: Float64, typical: float, um: float) -> tuple[Bool, 
     return foreign, found + find_folds(density, typical, ~foreign, um)
 
 
-def _stain_colour(density: Float64, typical: float) -> Float64:
+def _depth(labels: Int32, box: Int32, index: int) -> float:
+    """Return the largest distance (px) inside an object from its edge."""
+    left, top, width, height = (int(n) for n in box[:AREA])
+    around = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+    inside = (labels[around] == index).view(np.uint8)
+    return float(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5).max())
+
+
+def _stain_colour(density: Float32, typical: float) -> Float64:
     """Return the colour of the stained tissue, a unit vector: the median resists what is foreign."""
     sample = density[:, ::4, ::4]
     stained = sample[:, plane_means(sample) > 0.5 * typical].T.copy()
@@ -131,6 +139,8 @@ def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
     rim = cv2.morphologyEx(rim, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     # What goes around a hole has two pixels in every column of it, and in every row.
     drop_small(rim, int(2 * BUBBLES_UM2[0] ** 0.5 / um), 0)
+    if not rim.any():
+        return []
     return [_rim(*ellipse, um) for ellipse in _elliptic_holes(rim, um)]
 
 

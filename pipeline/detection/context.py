@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import log
 from statistics import median
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -94,6 +95,14 @@ class SectionContext:
         u, v = _relative(self.extent_um, x_um, y_um)
         c = self.background
         return np.asarray(c[0] + c[1] * u + c[2] * v + c[3] * u * u + c[4] * u * v + c[5] * v * v)
+
+    def log_glass_grid(self, x_um: npt.ArrayLike, y_um: npt.ArrayLike) -> Float64:
+        """Return `log_glass` where columns (w,) and rows (h,) cross, (h, w)."""
+        u, v = _relative(self.extent_um, x_um, y_um)
+        c = self.background
+        along_y = np.stack([c[0] + c[2] * v + c[5] * v * v, c[1] + c[4] * v, np.full_like(v, c[3])], axis=1)
+        along_x = np.stack([np.ones_like(u), u, u * u])
+        return np.asarray(cv2.gemm(along_y, along_x, 1.0, None, 0.0), np.float64)  # NumPy's starts threads
 
 
 def _freeze(context: SectionContext, name: str, value: object) -> None:

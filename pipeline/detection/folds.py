@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.detection.colours import above_blocks, block_shares, red_and_all
 from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact
 from pipeline.detection.medians import median
@@ -39,12 +40,12 @@ BINS, LOW, HIGH = 3, -3, 10  # of density: so many to a doubling, first and last
 FEWEST = 20  # pixels in a bin
 
 
-def find_folds(density: Float64, typical: float, where: Bool, um: float) -> list[Artifact]:
+def find_folds(density: Float32, typical: float, where: Bool, um: float) -> list[Artifact]:
     """Find what is much denser than the tissue around, and hardly redder.
 
     Parameters
     ----------
-    density : (3, h, w) float64, OD     of red, green and blue
+    density : (3, h, w) float32, OD     of red, green and blue
     typical : float, OD                 of most tissue
     where : (h, w) bool                 pixels to look at
     um : float, um                      pixel size
@@ -54,45 +55,42 @@ def find_folds(density: Float64, typical: float, where: Bool, um: float) -> list
     list of Artifact                    "fold"; none where stain changes no colour
     """
     whole = tuple(slice(0, n // COARSE * COARSE) for n in where.shape)
-    density, where = density[:, *whole], where[whole]
+    where = where[whole]
     if where.size == 0:
         return []
-    red, dense = _smoothed(density, typical)
-    share = np.asarray(red / np.maximum(dense, 1e-3), np.float32)
+    planes = red_and_all(density, np.float32(1 / (3 * typical)))  # all is 1 in most tissue
+    red, dense = (cv2.blur(plane[whole], (3, 3)) for plane in planes)
     tissue = where & (dense > PALEST)
-    trend = _red_trend(share[tissue], dense[tissue])
+    trend = _red_trend(red, dense, tissue)
     pale, stained = _of_trend(trend, np.array([PALE, STAINED]))
     if stained - pale < TREND_RED:
         return []
     about, share_about = _surroundings(red, dense, tissue, um)
-    maybe = tissue & (dense > FOLDED) & (about > 0) & (dense > DENSER * about)
-    usual = _of_trend(trend, about[maybe])
-    rise = np.maximum(_of_trend(trend, dense[maybe]) - usual, LEAST_RISE)
-    start = np.minimum(share_about[maybe], usual + REDDER * rise)
-    risen = np.zeros(where.shape, np.float32)
-    risen[maybe] = (share[maybe] - start) / rise
+    limits = np.where(about > 0, np.maximum(DENSER * about, FOLDED), np.inf)
+    maybe = where & above_blocks(dense, limits, COARSE)
+    at = np.unravel_index(np.flatnonzero(maybe), maybe.shape)
+    block = at[0] // COARSE, at[1] // COARSE
+    usual = _of_trend(trend, about[block])
+    rise = np.maximum(_of_trend(trend, dense[at]) - usual, LEAST_RISE)
+    start = np.minimum(share_about[block], usual + REDDER * rise)
+    over = np.zeros(where.shape, np.float32)
+    over[at] = (red[at] / dense[at] - start) / rise - RISEN
     side = 2 * round(LEVEL_UM / um / 2) + 1
-    summed, count = (cv2.blur(p, (side, side)) for p in (risen, maybe.astype(np.float32)))
-    return _objects(maybe & (summed < RISEN * count), um)
+    return _objects(maybe & (cv2.blur(over, (side, side)) < 0), um)
 
 
-def _smoothed(density: Float64, typical: float) -> tuple[Float32, Float32]:
-    """Return the OD of red and of all colours, both (h, w), over 3 x 3 pixels; all is 1 in most tissue."""
-    unit = np.float32(1 / (3 * typical))
-    red, green, blue = (np.maximum(plane.astype(np.float32), 0) for plane in density)
-    red, every = (cv2.blur(plane, (3, 3)) * unit for plane in (red, red + green + blue))
-    return red, every
-
-
-def _red_trend(share: Float32, dense: Float32) -> Float64:
-    """Return the median red share in every bin of density of pixels (n,).
+def _red_trend(red: Float32, dense: Float32, tissue: Bool) -> Float64:
+    """Return the median red share in every bin of density of pixels of tissue, (h, w).
 
     From most tissue on it never falls: where folds fill the densest bins, they do not set the rule.
     """
-    share, dense = share[::5], dense[::5]
-    bins = np.floor(np.log2(dense) * BINS + 0.5).astype(np.int64)
+    some = np.flatnonzero(tissue)[::5]
+    density = dense.ravel()[some]
+    share = red.ravel()[some] / density
+    bins = np.floor(np.log2(density) * BINS + 0.5).astype(np.int8)
+    order = np.argsort(bins, kind="stable")  # of bytes: counts them
     every = np.arange(LOW, HIGH + 1)
-    found = [share[bins == k] for k in every]
+    found = np.split(share[order], np.searchsorted(bins[order], np.arange(LOW, HIGH + 2)))[1:-1]
     full = np.array([values.size >= FEWEST for values in found])
     if not full.any():
         return np.zeros(every.size)
@@ -109,34 +107,22 @@ def _of_trend(trend: Float64, dense: npt.ArrayLike) -> Float64:
 
 
 def _surroundings(red: Float32, dense: Float32, tissue: Bool, um: float) -> tuple[Float32, Float32]:
-    """Return density and red share of the tissue around, (h, w) each; 0 where there is none.
+    """Return density and red share of the tissue around, of blocks of pixels; 0 where there is none.
 
     What is clearly denser than a wide neighbourhood is left out, and what it may have blurred.
     """
-    weight = tissue.astype(np.float32)
     side = 2 * round(WIDE_UM / (COARSE * um) / 2) + 1
-    part, wide = (_coarse(plane) for plane in (weight, weight * dense))
+    part, wide = block_shares(tissue, (dense,), COARSE)
     wide = part * np.log(np.maximum(wide, 1e-3) / np.maximum(part, 1e-3))
     wide = np.exp(cv2.blur(wide, (side, side)) / np.maximum(cv2.blur(part, (side, side)), 1e-3))
-    clear = (dense > CLEAR * _fine(wide, dense.shape)).view(np.uint8)
+    clear = above_blocks(dense, CLEAR * wide, COARSE).view(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
-    weight[cv2.dilate(cv2.morphologyEx(clear, cv2.MORPH_OPEN, kernel), kernel) > 0] = 0
-    sums = (_coarse(plane) for plane in (weight, weight * dense, weight * red))
+    clear = cv2.dilate(cv2.morphologyEx(clear, cv2.MORPH_OPEN, kernel), kernel)
+    sums = block_shares(tissue & (clear == 0), (dense, red), COARSE)
     part, all_od, red_od = (cv2.GaussianBlur(plane, (0, 0), AROUND_UM / (COARSE * um)) for plane in sums)
     about = np.where(part > LEAST_AROUND, all_od / np.maximum(part, 1e-6), 0)
     share = np.where(part > LEAST_AROUND, red_od / np.maximum(all_od, 1e-6), 0)
-    return _fine(about, dense.shape), _fine(share, dense.shape)
-
-
-def _coarse(plane: Float32) -> Float32:
-    """Return the means of blocks of a plane (h, w)."""
-    size = plane.shape[1] // COARSE, plane.shape[0] // COARSE
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _fine(plane: Float32, shape: tuple[int, ...]) -> Float32:
-    """Return a plane of blocks at every pixel (h, w)."""
-    return np.asarray(cv2.resize(plane, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST), np.float32)
+    return about, share
 
 
 def _objects(folded: Bool, um: float) -> list[Artifact]:

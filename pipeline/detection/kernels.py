@@ -6,7 +6,7 @@ import cv2
 import numba
 import numpy as np
 
-from pipeline.model import Float32, Float64, Int32, Int64, UInt8
+from pipeline.model import Float64, Int32, Int64, UInt8
 
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
@@ -234,18 +234,6 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
             for k in range(2 * reach + 1):
                 least = min(least, (k - reach) ** 2 + vertical[i, x[j] + k] ** 2)
             out[i, j] = least
-    return out
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scaled_steps(values: Float32, less: Float32, scale: np.float32, zero: UInt8) -> UInt8:
-    """Return (values - less) x scale, rounded and within 1 and 255; 0 where `zero` is not. All are (h, w)."""
-    out = np.empty(values.shape, np.uint8)
-    for y in range(values.shape[0]):
-        for x in range(values.shape[1]):
-            step = np.rint((values[y, x] - less[y, x]) * scale)
-            step = min(max(step, np.float32(1)), np.float32(255))
-            out[y, x] = np.uint8(0) if zero[y, x] else np.uint8(np.int32(step))
     return out
 
 

@@ -25,7 +25,6 @@ from pipeline.detection.kernels import (
     above_surface,
     block_mean,
     depths_at,
-    scaled_steps,
     window_rank,
     window_ranks,
 )
@@ -111,7 +110,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
     log_glass = log_glass_map(context, level.dark.shape, level.um)
-    density = log_glass - cv2.LUT(level.dark, LOG_LUMA)
+    density = cv2.subtract(log_glass, cv2.LUT(level.dark, LOG_LUMA), dtype=cv2.CV_32F)
     foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
@@ -124,7 +123,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
         flags=_flags(level.valid, tissue, resolution_um),
         tissue_level=tissue_level,
         noise=noise,
-        tissue_fraction=float(tissue.sum() / level.valid.sum()),
+        tissue_fraction=np.count_nonzero(tissue) / np.count_nonzero(level.valid),
         otsu_level=_otsu(density[tissue]),
         tissue_outlines_um=outlines_um(tissue, level.um),
         artifacts=(*artifacts, *bubble_rims(level.dark, level.um)),
@@ -134,15 +133,11 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
 def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
     """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
     y, x = ((np.arange(n) + 0.5) * um for n in shape)
-    out = np.empty(shape)
-    for top in range(0, shape[0], BAND_PX):  # terms of a band stay in the cache
-        rows = slice(top, top + BAND_PX)
-        out[rows] = context.log_glass(x[None, :], y[rows, None])
-    return out
+    return context.log_glass_grid(x, y)
 
 
 def _foreign(
-    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float64]
+    context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float32]
 ) -> tuple[Bool, list[Artifact]]:
     """Return what has not the colour of the stain; nothing where the image has none or shows no tissue.
 
@@ -150,23 +145,23 @@ def _foreign(
     """
     log_glass, density = optical
     stained = density[level.valid & (density > LEAST_OD)]
-    glass = level.valid & (np.abs(density) < LEAST_OD / 2)
+    glass = cv2.inRange(density, -LEAST_OD / 2, LEAST_OD / 2) & level.valid.view(np.uint8)
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    log_light = log_glass - np.log10(np.invert(level.dark[glass]).mean())
     colours = block_mean(pixels, step)
-    offsets = np.log10([colours[..., k][glass].mean() for k in range(3)])
-    coloured = optical_planes(colours, log_light, offsets, LOG_GREY, level.valid)
+    luma = 255.0 - cv2.mean(level.dark, glass)[0]
+    offsets = np.log10(cv2.mean(colours, glass)[:3]) - np.log10(luma)
+    coloured = optical_planes(colours, log_glass, LOG_GREY - offsets[:, None], level.valid)
     return foreign_objects(coloured, median(stained), level.um)
 
 
-def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
+def find_tissue(density: Float32, valid: Bool, um: float) -> Bool:
     """Return where tissue is: stained, in large pieces, holes filled.
 
     Parameters
     ----------
-    density : (h, w) float64, OD
+    density : (h, w) float32, OD
     valid : (h, w) bool
     um : float, um                          pixel size
 
@@ -174,7 +169,7 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     -------
     (h, w) bool                             all False where nothing is stained
     """
-    counted = density if valid.all() else np.where(valid, density, 0.0)
+    counted = density if valid.all() else np.where(valid, density, np.float32(0))
     smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
     stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # once, for three medians
     if stained.size == 0:
@@ -188,7 +183,7 @@ def find_tissue(density: Float64, valid: Bool, um: float) -> Bool:
     pieces, boxes = connected_objects(kept, 4)
     areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
     large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
-    if large.any():
+    if large.sum() > 1:
         large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
     return _filled(np.take(large, pieces))
 
@@ -200,7 +195,7 @@ def _filled(region: Bool) -> Bool:
     return np.asarray(around[1:-1, 1:-1] != 2)
 
 
-def _alike(density: Float64, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
+def _alike(density: Float32, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
     parts = {index: _part(boxes[index]) for index in indices}
     medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
@@ -221,12 +216,14 @@ def _closed(region: Bool, radius_px: float) -> Bool:
     if radius_px < 1 or not region.any():
         return region
     box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
-    part = _part(box, math.ceil(radius_px) + 1)  # outside of it nothing closes
-    away = cv2.distanceTransform((~region[part]).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    grown = (away <= radius_px).view(np.uint8)
-    depth = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
+    reach = math.ceil(radius_px) + 1
+    part = _part(box, reach)  # outside of it nothing closes
+    middle = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    middle[reach, reach] = 0
+    away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_5)
+    ball = (away <= radius_px).view(np.uint8)
     closed = region.copy()
-    closed[part] |= depth > radius_px
+    closed[part] = cv2.morphologyEx(region[part].view(np.uint8), cv2.MORPH_CLOSE, ball)
     return closed
 
 
@@ -246,7 +243,7 @@ def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
     return bare + coarse
 
 
-def _otsu(density: Float64) -> float:
+def _otsu(density: Float32) -> float:
     """Return Otsu's threshold between values, found among 256 steps."""
     top = max(float(density.max()), 1e-6)
     steps = (density * (255.0 / top)).clip(0, 255).astype(np.uint8)
@@ -308,19 +305,21 @@ def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[s
     )
     glass = context.glass_luma(x[None, :], y[:, None])
     nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = cv2.dilate(above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0)), np.ones((3, 3), np.uint8))
+    stained = above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0))
+    clear = cv2.compare(cv2.dilate(stained, np.ones((3, 3), np.uint8)), 0, cv2.CMP_EQ)  # 255, else 0
     log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
-    log_glass = log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]]
-    log_luma = _soft_log_luma(dark, stained, sigma)
-    steps: UInt8 = scaled_steps(log_glass, log_luma, np.float32(QUIET_STEPS / least_od), stained)
-    return steps[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
+    density = _soft_log_luma(dark, clear, sigma)
+    np.subtract(log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]], density, out=density)
+    scale = float(np.float32(QUIET_STEPS / least_od))
+    steps = cv2.convertScaleAbs(np.maximum(density, 0, out=density), alpha=scale)  # rounds, and clips
+    quiet: UInt8 = np.maximum(steps, 1) & clear
+    return quiet[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
 
 
-def _soft_log_luma(dark: UInt8, stained: UInt8, sigma: float) -> Float32:
-    """Return log10 of luma after a Gauss filter (px) that passes over what is stained, in few arrays."""
-    share = np.subtract(1, stained, dtype=np.float32)
-    luma = cv2.GaussianBlur(np.multiply(255 - dark, share), (0, 0), sigma)
-    share = cv2.GaussianBlur(share, (0, 0), sigma)
+def _soft_log_luma(dark: UInt8, clear: UInt8, sigma: float) -> Float32:
+    """Return log10 of luma after a Gauss filter (px) over what is clear, 255 and not 0, in few arrays."""
+    luma = cv2.GaussianBlur((~dark & clear).astype(np.float32), (0, 0), sigma)
+    share = cv2.GaussianBlur((clear & 1).astype(np.float32), (0, 0), sigma)
     luma /= np.maximum(share, 1e-3, out=share)
     return np.asarray(np.log10(np.maximum(luma, 1.0, out=luma), out=luma))
 

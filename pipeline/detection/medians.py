@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.model import Float64
+from pipeline.model import Float32, Float64
 
 
-def median(values: Float64) -> float:
+def median(values: Float32 | Float64) -> float:
     """Return the median of values (n,), n > 0: as `np.median`, which asks for three ranks where one will do.
 
     >>> median(np.array([4.0, 1.0, 3.0, 9.0])), median(np.array([2.0, 0.0, 7.0]))
@@ -19,6 +19,6 @@ def median(values: Float64) -> float:
     return float((below + parted[half]) / 2)
 
 
-def median_of_rising(values: Float64) -> float:
+def median_of_rising(values: Float32 | Float64) -> float:
     """Return the median of sorted values (n,), n > 0."""
     return float((values[(values.size - 1) // 2] + values[values.size // 2]) / 2)
