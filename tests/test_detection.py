@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.detection import DETECTORS, SectionContext, make_detector
+from pipeline.detection.lattice import Lattice
 from pipeline.errors import ConfigError, DataError
 from pipeline.intensity import darkness
 
@@ -119,6 +120,14 @@ def test_tiles_agree_at_other_resolutions(name: str, um: float) -> None:
     start = max(0, middle - halo)
     right = detector(scene.pixels[:, start:], context.at(start, 0))[:, middle - start :]
     assert (np.hstack([left, right]) == whole).all()
+
+
+@pytest.mark.parametrize("um", [0.25, 0.5, 1.049, 1.2, 1.4, 1.5, 2.0, 2.8, 3.2, 4.2])
+def test_surroundings_are_seen_at_about_8_um(um: float, context: SectionContext) -> None:
+    lattice = Lattice.of(replace(context, resolution_um=um), np.zeros((300, 300), np.uint8))
+    assert lattice.reduced_um == pytest.approx(8.0, rel=0.2)
+    assert lattice.pitch * um == pytest.approx(32.0, rel=0.5)
+    assert lattice.pitch <= 64
 
 
 # What the default detector finds

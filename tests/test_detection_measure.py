@@ -96,6 +96,23 @@ def test_glass_under_tissue_is_recovered(shape: str) -> None:
     assert np.abs(np.log10(context.glass_luma(*places)) - glass).max() < 0.012
 
 
+def fitted_in_the_middle(luma: np.ndarray) -> float:
+    """Return how dense glass is taken to be in the middle of a section, OD over luma 245."""
+    dark, extent = np.rint(255 - luma).astype(np.uint8), (luma.shape[1] * 8.0, luma.shape[0] * 8.0)
+    context = SectionContext(8.0, extent, fit_glass(dark, np.ones(dark.shape, bool), extent), 0.0, 0.0, 0.0)
+    return float(np.log10(245) - context.log_glass(extent[0] / 2, extent[1] / 2))
+
+
+def test_glass_follows_the_stain_also_where_it_is_hazy() -> None:
+    y, x = np.mgrid[-1:1:400j, -1:1:600j]
+    away = np.sqrt((x / 0.7) ** 2 + (y / 0.75) ** 2)
+    grain = np.random.default_rng(0).normal(0, 0.002, x.shape)
+    stain = np.where(away < 1, 0.07, 0.012 * np.exp(-(away - 1) / 0.15)) + 0.004 * x * y + grain
+    under = [fitted_in_the_middle(245 * 10 ** -(k * stain)) for k in (0.7, 1.0, 1.4)]
+    assert under[0] / 0.7 == pytest.approx(under[1], abs=1e-4)
+    assert under[2] / 1.4 == pytest.approx(under[1], abs=1e-4)
+
+
 def test_glass_of_nothing_is_white() -> None:
     fit = fit_glass(np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool), (32.0, 32.0))
     assert 10 ** fit[0] == pytest.approx(255)
@@ -242,3 +259,18 @@ def test_prox1_density_solid_band_and_agreement_of_resolutions(ish_data: Path) -
     weak = (coarse_areas > 0.002) & (coarse_areas < 0.05)
     assert weak.sum() >= 6
     assert fine_areas[weak].mean() == pytest.approx(coarse_areas[weak].mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("stain", [0.7, 0.85, 1.2, 1.4])
+def test_prox1_density_does_not_feel_the_strength_of_the_stain(stain: float, ish_data: Path) -> None:
+    quarter = cv2.imread(str(ish_data / "ish" / "prox1_69289763" / "prox1_s0070.jpg"))[..., ::-1]
+    other = np.floor(248.0 * (quarter / 248.0) ** stain + 0.5).clip(0, 255).astype(np.uint8)
+    found = []
+    for pixels in (np.ascontiguousarray(quarter), other):
+        context = pool_contexts([measured(pixels, 4.196)])[0]
+        mask = make_detector("adaptive", {})(pixels, context)[: 7 * 238, : 12 * 238]
+        found.append(mask.reshape(7, 238, 12, 238).mean(axis=(1, 3)))
+    plain, seen = (areas[found[0] > 0.002] for areas in found)
+    moved = np.abs(seen / plain - 1)
+    assert np.median(moved) < 0.05
+    assert np.percentile(moved, 90) < 0.15

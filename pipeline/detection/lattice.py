@@ -13,6 +13,7 @@ from pipeline.detection.objects import drop_small
 from pipeline.detection.region import fill_polygons
 from pipeline.model import Float64, Polygon, UInt8
 
+# As near as whole pixels come: in blocks of 10 um what lies between dense cells is mixed with them.
 REDUCED_UM = 8.0
 NODE_STEPS = 4  # nodes of a surface lie 4 reduced pixels apart
 LARGEST_PITCH_PX = 64
@@ -43,9 +44,9 @@ class Lattice:
     @classmethod
     def of(cls, context: SectionContext, dark: UInt8) -> Lattice:
         """Reduce an image (H, W) of darkness that begins at `context.origin_px`."""
-        factor = 1 << max(0, round(np.log2(REDUCED_UM / context.resolution_um)))
+        factor = max(1, min(round(REDUCED_UM / context.resolution_um), LARGEST_PITCH_PX))
         reduced_um = factor * context.resolution_um
-        steps = 1 << max(0, round(np.log2(NODE_STEPS * REDUCED_UM / reduced_um)))
+        steps = round(NODE_STEPS * REDUCED_UM / reduced_um)
         steps = max(1, min(steps, LARGEST_PITCH_PX // factor))
         pitch = factor * steps
         x0, y0 = context.origin_px

@@ -19,7 +19,7 @@ from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.colours import optical_planes
 from pipeline.detection.components import AREA, connected_objects
 from pipeline.detection.context import Artifact, SectionContext
-from pipeline.detection.glass import fit_glass
+from pipeline.detection.glass import TISSUE_SHARE, fit_glass
 from pipeline.detection.kernels import (
     NODE_SCALE,
     above_surface,
@@ -38,7 +38,6 @@ COARSEST_STATISTICS_UM = 5.0  # and to no more than this
 
 OUTLINE_UM = 8.0  # tissue is outlined at about this pixel size
 TISSUE_SMOOTHING_UM = 10.0
-TISSUE_SHARE = 0.4  # of the OD of most tissue: fibre tracts are pale
 TISSUE_CLOSING_UM = 60.0
 PALE_SHARE = 0.4  # of the threshold: what a closed gap must still show
 LEAST_OD = 0.012  # three grey levels: less is dirt or unevenness of the glass
