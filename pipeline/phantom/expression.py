@@ -87,11 +87,13 @@ def _inherited(ontology: Ontology, named: Mapping[int, float], structure_id: int
 
 @dataclass(frozen=True, eq=False)
 class GridExpression:
-    """Energy on a grid, as served: negative or NaN is no data. Between voxels it is linear.
+    """Energy on a grid, as served: negative or NaN is no data.
+
+    What is drawn is the energy of tissue that such a grid implies (`of_tissue`), linear between voxels.
 
     Parameters
     ----------
-    energy : (P, I, R) float32      darkness per pixel, 0-255
+    energy : (P, I, R) float32      darkness per pixel of all pixels, glass and ventricles included; 0-255
     """
 
     energy: Float32
