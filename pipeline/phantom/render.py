@@ -23,7 +23,7 @@ from pipeline.model import (
     frozen,
 )
 from pipeline.phantom import artefacts, cells, kernels, stain
-from pipeline.phantom.expression import Expression, GridExpression, StructureExpression
+from pipeline.phantom.expression import Expression, GridExpression, StructureExpression, tissue_share
 from pipeline.phantom.fields import SmoothField, random_field
 from pipeline.phantom.geometry import SeriesGeometry
 from pipeline.phantom.mapping import PixelMap, lattice_px
@@ -118,12 +118,15 @@ def build_scene(
     darkness = stain.draw_stain(reference.ontology, ids, voxels, rng)
     solid = np.array([_is_solid(reference, int(i)) for i in ids])
     faint = chosen.faint_cells * rng.uniform(*FAINT_PER_MM2, ids.size) * solid
-    energy, grid = _energy(reference, ids, wanted)
+    um = float(reference.annotation_um)
+    grid = np.zeros((0, 0, 0), np.float32)
+    if isinstance(wanted, GridExpression):
+        grid = wanted.of_tissue(tissue_share(labels, solid, um, wanted.grid, _cut_axis(geometry)))
     volume = kernels.Volume(
         labels,
-        float(reference.annotation_um),
+        um,
         darkness,
-        energy * solid,
+        _energy(reference, ids, wanted) * solid,
         solid & (not chosen.sense),
         grid,
         wanted.grid.spacing_um if isinstance(wanted, GridExpression) else 0.0,
@@ -149,11 +152,17 @@ def _is_solid(reference: ReferenceSpace, structure_id: int) -> bool:
     return structure_id != 0 and not fluid
 
 
-def _energy(reference: ReferenceSpace, ids: UInt32, wanted: Expression) -> tuple[Float32, Float32]:
-    """Return energy by structure and the energy grid; one of them is empty of meaning."""
+def _energy(reference: ReferenceSpace, ids: UInt32, wanted: Expression) -> Float32:
+    """Return energy by structure, (n,) float32; all 0 where a grid decides."""
     if isinstance(wanted, StructureExpression):
-        return wanted.table(reference.ontology, ids), np.zeros((0, 0, 0), np.float32)
-    return np.zeros(ids.size, np.float32), wanted.energy
+        return wanted.table(reference.ontology, ids)
+    return np.zeros(ids.size, np.float32)
+
+
+def _cut_axis(geometry: SeriesGeometry) -> int:
+    """Return the axis of the reference (P, I, R) that the sections are cut across, near enough."""
+    normal = geometry.alignment.alignment3d.reference_to_volume[2, :3]
+    return int(np.abs(normal).argmax())
 
 
 def _shape(reference: ReferenceSpace, options: RenderOptions) -> SmoothField | None:
