@@ -6,7 +6,7 @@ import cv2
 import numba
 import numpy as np
 
-from pipeline.model import Float64, Int32, Int64, UInt8
+from pipeline.model import Float64, Int16, Int32, Int64, UInt8
 
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
@@ -245,7 +245,7 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     values : (h, w) uint8
     nodes : (rows, columns) int32           NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch
                                             blocks
-    pitch : int, px                         a power of two, at most 64
+    pitch : int, px                         at most 64
     first : tuple = (y, x)                  where on the lattice of nodes `values` begins, in pixels
 
     Returns
@@ -261,14 +261,11 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
 def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
     """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`.
 
-    Between two rows of nodes the surface changes by the same from row to row: it is carried along.
+    Between nodes the surface is known to 1/32 of a grey level, in 16 bits, of which many fill a register; how
+    it is rounded depends on the place alone, so tiles agree.
     """
     width, scale = values.shape[1], 2 * pitch
-    one, shift = NODE_SCALE * scale * scale, 0  # a grey level, which is a power of two
-    while one > 1:
-        one, shift = one >> 1, shift + 1
-    upper, lower = np.empty(width, np.int32), np.empty(width, np.int32)
-    level, step = np.empty(width, np.int32), np.empty(width, np.int32)
+    upper, change = np.empty(width, np.int16), np.empty(width, np.int16)
     stretch = -2
     for y in range(values.shape[0]):
         halves = 2 * (y + first[0]) + 1 - pitch
@@ -276,18 +273,18 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
         if row != stretch:  # beyond the outer nodes they hold
             stretch = row
             _along_row(nodes[max(row, 0)], pitch, first[1], upper)
-            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], lower)
-            down = np.int32(halves - row * scale)
+            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], change)
             for x in range(width):
-                level[x] = upper[x] * (np.int32(scale) - down) + lower[x] * down
-                step[x] = np.int32(2) * (lower[x] - upper[x])
-        _above_line(values[y], np.int32(shift), level, step, mask[y])
+                change[x] = np.int16(2 * (change[x] - upper[x]))
+        part = (halves - row * scale) * 32768 // scale if 0 <= row < nodes.shape[0] - 1 else 0
+        _above_line(values[y], upper, change, np.int16(part), mask[y])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _along_row(nodes: Int32, pitch: int, first: int, out: Int32) -> None:
-    """Interpolate a row of nodes at every pixel, times 2 x pitch; beyond the outer nodes they hold."""
+def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
+    """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255; the outer nodes go on."""
     scale, x = 2 * pitch, 0
+    unit = np.float32(64 / (NODE_SCALE * scale))
     while x < out.size:  # from node to node: between two, steps are even
         halves = 2 * (first + x) + 1 - pitch
         node = min(max(halves // scale, -1), nodes.size - 1)
@@ -296,16 +293,19 @@ def _along_row(nodes: Int32, pitch: int, first: int, out: Int32) -> None:
         step = np.int32(2 * (there - here))
         count = min(out.size - x, max(1, (scale * (node + 1) - halves + 1) // 2))
         for k in range(count):
-            out[x + k] = level + np.int32(k) * step
+            out[x + k] = np.int16(np.float32(level + np.int32(k) * step) * unit + np.float32(0.5))
         x += count
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _above_line(values: UInt8, shift: int, level: Int32, step: Int32, out: UInt8) -> None:
-    """Compare a row, then go to the next. Whole values exceed a level where they exceed its whole part."""
-    for x in range(values.size):
-        out[x] &= values[x] > np.uint8(level[x] >> shift)
-        level[x] = np.int32(level[x] + step[x])
+def _above_line(values: UInt8, upper: Int16, change: Int16, part: int, out: UInt8) -> None:
+    """Compare a row that lies part / 2^15 of the way down, where the level has changed by half of `change`.
+
+    A value exceeds a level where it exceeds its whole part.
+    """
+    for x in range(values.size):  # the upper half of a product is one instruction
+        level = np.int16(upper[x] + np.int16((np.int32(change[x]) * np.int32(part)) >> np.int32(16)))
+        out[x] &= values[x] > np.uint8(level >> np.int16(6))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
