@@ -35,7 +35,7 @@ Part = tuple[slice, slice]  # rows, columns
 Pair = tuple[int, int]
 OME_VERSION = "0.5"
 SMALLEST_PX = 256
-CHUNK_PX = 1024
+CHUNK_PX = 512  # of 1024 a mask takes a tenth longer and 2 % more: fewer blocks are empty
 LABELS = "expressing"
 # One file a level: a section of 64 MP is 29 files instead of 161. Measured on its mask with labels, 8 levels:
 # Zstandard 1: 0.08 s of CPU, 2.0 MB; LZ4: 0.06 s, 3.4 MB; faster levels of Zstandard are no faster.
