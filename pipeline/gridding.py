@@ -40,8 +40,10 @@ CELL_UM = 200.0
 FINE_UM = 50.0
 TRUNCATE_SIGMA = 4.0
 LEAST_REACH_UM = 50.0
-STRIP_PX = 1024  # of a row, summed at a time
+STRIP_PX = 8192  # of a row, summed at a time: shorter ones are read from memory half as fast
 MOST_ROWS = 256  # of 255 each fit 16 bits
+
+Rows = tuple[UInt8, UInt8, UInt8, UInt8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,7 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, totals: Int64) -> None:
-    """Add up the rows of a cell column by column, then the columns; strips stay in the nearest cache."""
+    """Add up the rows of a cell column by column, then the columns; sums of a strip stay in a cache."""
     (height, width), last = darkness.shape, valid.shape[0] - 1
     strip = max(1, STRIP_PX // pitch) * pitch
     lines, nothing = np.empty((4, strip), np.uint16), np.zeros(strip, np.uint8)
@@ -131,37 +133,50 @@ def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, to
         bottom = min(height, (top // pitch + 1) * pitch, top + MOST_ROWS)
         for left in range(0, width, strip):
             part = slice(left, min(width, left + strip))
+            none = nothing[: part.stop - left]
             lines[:] = 0
-            for y in range(top, bottom, 2):
-                below = min(y + 1, height - 1)
-                second = valid[min(below, last), part] if y + 1 < bottom else nothing[: width - left]
-                rows = (
-                    (darkness[y, part], darkness[below, part]),
-                    (expression[y, part], expression[below, part]),
+            for y in range(top, bottom, 4):
+                v0, v1, v2, v3 = _four(valid, y, last, part)
+                counted = (
+                    v0,
+                    v1 if y + 1 < bottom else none,
+                    v2 if y + 2 < bottom else none,
+                    v3 if y + 3 < bottom else none,
                 )
-                _add_rows(*rows, (valid[min(y, last), part], second), lines)
-            _add_columns(lines, pitch, min(width - left, strip), totals[:, top // pitch, left // pitch :])
+                rows = _four(darkness, y, height - 1, part), _four(expression, y, height - 1, part)
+                _add_rows(*rows, counted, lines)
+            _add_columns(lines, pitch, none.size, totals[:, top // pitch, left // pitch :])
         top = bottom
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _add_rows(
-    dark: tuple[UInt8, UInt8],
-    level: tuple[UInt8, UInt8],
-    valid: tuple[UInt8, UInt8],
-    lines: npt.NDArray[np.uint16],
-) -> None:
-    """Add two rows to the four sums of every column. Casts keep lanes narrow: many fit a register."""
-    (d0, d1), (l0, l1), (v0, v1) = dark, level, valid
+def _four(image: UInt8, y: int, last: int, part: slice) -> Rows:
+    """Return a part of four rows of an image; the last one stands for those beyond it."""
+    return (
+        image[min(y, last), part],
+        image[min(y + 1, last), part],
+        image[min(y + 2, last), part],
+        image[min(y + 3, last), part],
+    )
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_rows(dark: Rows, level: Rows, valid: Rows, lines: npt.NDArray[np.uint16]) -> None:
+    """Add four rows to the four sums of every column. Casts keep lanes narrow: many fit a register."""
+    (d0, d1, d2, d3), (l0, l1, l2, l3), (v0, v1, v2, v3) = dark, level, valid
     pixels, expressing, intensity, darkness = lines[0], lines[1], lines[2], lines[3]
     for x in range(d0.size):
-        m0, m1 = np.uint8(-v0[x]), np.uint8(-v1[x])
-        a, b = np.uint8(l0[x] & m0), np.uint8(l1[x] & m1)
-        pixels[x] = np.uint16(pixels[x] + np.uint8(v0[x] + v1[x]))
-        expressing[x] = np.uint16(expressing[x] + np.uint8(np.uint8(a != 0) + np.uint8(b != 0)))
-        intensity[x] = np.uint16(intensity[x] + np.uint16(np.uint16(a) + np.uint16(b)))
+        m0, m1, m2, m3 = np.uint8(-v0[x]), np.uint8(-v1[x]), np.uint8(-v2[x]), np.uint8(-v3[x])
+        a, b, c, d = np.uint8(l0[x] & m0), np.uint8(l1[x] & m1), np.uint8(l2[x] & m2), np.uint8(l3[x] & m3)
+        count = np.uint8(np.uint8(v0[x] + v1[x]) + np.uint8(v2[x] + v3[x]))
+        pixels[x] = np.uint16(pixels[x] + count)
+        count = np.uint8(np.uint8(np.uint8(a != 0) + np.uint8(b != 0)) + np.uint8(c != 0))
+        expressing[x] = np.uint16(expressing[x] + np.uint8(count + np.uint8(d != 0)))
+        pair, other = np.uint16(np.uint16(a) + np.uint16(b)), np.uint16(np.uint16(c) + np.uint16(d))
+        intensity[x] = np.uint16(intensity[x] + np.uint16(pair + other))
         pair = np.uint16(np.uint16(d0[x] & m0) + np.uint16(d1[x] & m1))
-        darkness[x] = np.uint16(darkness[x] + pair)
+        other = np.uint16(np.uint16(d2[x] & m2) + np.uint16(d3[x] & m3))
+        darkness[x] = np.uint16(darkness[x] + np.uint16(pair + other))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
