@@ -74,7 +74,17 @@ def test_a_torn_shard_is_no_mask(tmp_path: Path) -> None:
     ome.write_image(tmp_path / "x", _expression((300, 259)), 2.0, {})
     shard = tmp_path / "x" / "0" / "c" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="shard"):
+        ome.read_level(tmp_path / "x")
+
+
+def test_a_torn_chunk_is_no_mask(tmp_path: Path) -> None:
+    ome.write_image(tmp_path / "x", _expression((300, 259)), 2.0, {})
+    shard = tmp_path / "x" / "0" / "c" / "0" / "0"
+    content = bytearray(shard.read_bytes())
+    content[:64] = bytes(64)
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="chunk"):
         ome.read_level(tmp_path / "x")
 
 

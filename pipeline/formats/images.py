@@ -88,11 +88,7 @@ def read_image(path: Path) -> UInt8:
         else:
             header, pixels = _decode(path.read_bytes(), kind)
         check_size(header)
-        if pixels.shape[:2] != (header.height, header.width):
-            raise DataError(
-                f"expected {header.width} x {header.height} pixels as its header says, got"
-                f" {pixels.shape[1]} x {pixels.shape[0]}"
-            )
+        check_decoded(header, pixels)
         pixels = _over_white(_eight_bits(pixels, header.value_range), premultiplied=header.premultiplied)
         if pixels.ndim != (3 if header.channels == 3 else 2):
             raise DataError(f"expected {header.channels} channels as its header says, got {pixels.shape}")
@@ -200,6 +196,15 @@ def check_size(header: Header) -> None:
     """Refuse a header that states no pixels."""
     if header.width < 1 or header.height < 1:
         raise DataError(f"expected a picture, got {header.width} x {header.height} pixels")
+
+
+def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
+    """Refuse pixels (H, W[, S]) that are not as many as a header states."""
+    if pixels.shape[:2] != (header.height, header.width):
+        raise DataError(
+            f"expected {header.width} x {header.height} pixels as its header says, got"
+            f" {pixels.shape[1]} x {pixels.shape[0]}"
+        )
 
 
 def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:

@@ -13,7 +13,14 @@ import numpy as np
 
 from pipeline.formats import tiff
 from pipeline.formats.headers import jpeg_header
-from pipeline.formats.images import blaming, check_size, image_format, read_image, whole_jpeg
+from pipeline.formats.images import (
+    blaming,
+    check_decoded,
+    check_size,
+    image_format,
+    read_image,
+    whole_jpeg,
+)
 from pipeline.model import UInt8
 
 PLAIN = (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK)
@@ -71,7 +78,9 @@ def _jpeg_luma(path: Path) -> UInt8 | None:
     if header.orientation != 1:
         return None
     check_size(header)
-    return np.asarray(whole_jpeg(data, partial(imagecodecs.jpeg8_decode, outcolorspace="GRAYSCALE")))
+    luma = whole_jpeg(data, partial(imagecodecs.jpeg8_decode, outcolorspace="GRAYSCALE"))
+    check_decoded(header, luma)
+    return luma
 
 
 def _stores_luma(page: Any) -> bool:

@@ -152,7 +152,10 @@ def read_shards(place: Path, part: tuple[Pair, Pair], shard: Pair, chunk: Pair) 
         content, index = opened(i // sides[0], j // sides[1])
         start, size = (int(n) for n in index[i % sides[0], j % sides[1]])
         if start != ABSENT:
-            block = np.frombuffer(ZSTD.decode(content[start : start + size]), np.uint8).reshape(chunk)
+            try:
+                block = np.frombuffer(ZSTD.decode(content[start : start + size]), np.uint8).reshape(chunk)
+            except (RuntimeError, ValueError):
+                raise DataError(f"{place}: expected whole chunks, got a torn one; run detect again") from None
             y, x = i * chunk[0], j * chunk[1]
             seen = block[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
             y, x = max(y - top, 0), max(x - left, 0)
