@@ -36,19 +36,19 @@ def _killed_then_run_again(
     receipts = output / ID / "receipts"
     process = _start(*words)
     deadline = time.monotonic() + 120
-    while len(list(receipts.glob("*.json"))) < tasks and process.poll() is None:
+    while len(list(receipts.glob("[!.]*.json"))) < tasks and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     time.sleep(late_s)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    before = {p.name: p.stat().st_mtime_ns for p in receipts.glob("*.json")}
+    before = {p.name: p.stat().st_mtime_ns for p in receipts.glob("[!.]*.json")}
     again = _start(*words)
     said = again.communicate(timeout=120)[1]
     assert again.returncode == 0, said
     assert digests(output / ID) == digests(finished)
     assert not list(output.rglob(".unfinished-*"))
-    after = {p.name: p.stat().st_mtime_ns for p in receipts.glob("*.json")}
+    after = {p.name: p.stat().st_mtime_ns for p in receipts.glob("[!.]*.json")}
     assert all(after[name] == when for name, when in before.items())
     return before
 
