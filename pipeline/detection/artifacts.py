@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.detection.colours import object_sums, plane_means
-from pipeline.detection.components import AREA, HEIGHT, WIDTH, connected_objects
+from pipeline.detection.components import AREA, HEIGHT, WIDTH, box_part, connected_objects
 from pipeline.detection.context import Artifact
 from pipeline.detection.folds import find_folds
 from pipeline.detection.kernels import above_median
@@ -83,9 +83,7 @@ def foreign_objects(density: Float32, typical: float, um: float) -> tuple[Bool, 
 
 def _depth(labels: Int32, box: Int32, index: int) -> float:
     """Return the largest distance (px) inside an object from its edge."""
-    left, top, width, height = (int(n) for n in box[:AREA])
-    around = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
-    inside = (labels[around] == index).view(np.uint8)
+    inside = (labels[box_part(box, 1)] == index).view(np.uint8)
     return float(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5).max())
 
 

@@ -51,3 +51,12 @@ def _boxes(labels: Int32, count: int) -> Int32:
     ends[:, WIDTH] -= ends[:, LEFT]
     ends[:, HEIGHT] -= ends[:, TOP]
     return ends
+
+
+def box_part(box: Int32, margin: int = 0) -> tuple[slice, slice]:
+    """Return the part of an image in a box (left, top, width, height), and a margin (px) around it."""
+    left, top, width, height = (int(n) for n in box[:AREA])
+    return (
+        slice(max(0, top - margin), top + height + margin),
+        slice(max(0, left - margin), left + width + margin),
+    )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.colours import optical_planes
-from pipeline.detection.components import AREA, connected_objects
+from pipeline.detection.components import AREA, box_part, connected_objects
 from pipeline.detection.context import Artifact, SectionContext
 from pipeline.detection.glass import TISSUE_SHARE, fit_glass
 from pipeline.detection.kernels import (
@@ -196,18 +196,9 @@ def _filled(region: Bool) -> Bool:
 
 def _alike(density: Float32, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
     """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
-    parts = {index: _part(boxes[index]) for index in indices}
+    parts = {index: box_part(boxes[index]) for index in indices}
     medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
     return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
-
-
-def _part(box: Int32, margin: int = 0) -> tuple[slice, slice]:
-    """Return the part of an image in a box (left, top, width, height), and a margin (px) around it."""
-    left, top, width, height = (int(n) for n in box[:AREA])
-    return (
-        slice(max(0, top - margin), top + height + margin),
-        slice(max(0, left - margin), left + width + margin),
-    )
 
 
 def _closed(region: Bool, radius_px: float) -> Bool:
@@ -216,7 +207,7 @@ def _closed(region: Bool, radius_px: float) -> Bool:
         return region
     box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
     reach = math.ceil(radius_px) + 1
-    part = _part(box, reach)  # outside of it nothing closes
+    part = box_part(box, reach)  # outside of it nothing closes
     middle = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     middle[reach, reach] = 0
     away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_5)

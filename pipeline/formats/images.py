@@ -214,9 +214,9 @@ def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
 
 def whole_jpeg(data: bytes, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Decode a JPEG; DataError where it ends before its last pixels."""
-    check_jpeg_end(data)
+    _check_jpeg_end(data)
     pixels = np.asarray(decode(data))
-    if starved(data, pixels, decode):
+    if _starved(data, pixels, decode):
         raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
     return pixels
 
@@ -226,13 +226,13 @@ def _last_scan_end(data: bytes) -> int:
     return data.rfind(b"\xff\xd9", first_scan)
 
 
-def check_jpeg_end(data: bytes) -> None:
+def _check_jpeg_end(data: bytes) -> None:
     """Refuse a JPEG that ends before its end marker."""
     if _last_scan_end(data) < 0:
         raise DataError(f"expected a whole JPEG, got {len(data)} bytes without an end marker; copy it again")
 
 
-def starved(data: bytes, pixels: npt.NDArray[Any], decode: Callable[[bytes], npt.NDArray[Any]]) -> bool:
+def _starved(data: bytes, pixels: npt.NDArray[Any], decode: Callable[[bytes], npt.NDArray[Any]]) -> bool:
     """Tell whether a JPEG decoder ran out of data: it then fills up with mid-grey and says nothing.
 
     A lower right corner that is mid-grey by nature does not change when more data follow; a starved one does.

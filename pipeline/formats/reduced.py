@@ -23,11 +23,10 @@ from pipeline.formats.images import (
     HEADERS,
     blaming,
     block_mean,
-    check_jpeg_end,
     check_size,
     image_format,
     read_image,
-    starved,
+    whole_jpeg,
 )
 from pipeline.model import UInt8
 
@@ -81,10 +80,7 @@ def _cheaper(path: Path, kind: str, factor: int) -> tuple[Header, UInt8, int] | 
     step = _step(factor)
     if step == 1:
         return None
-    check_jpeg_end(data)
-    pixels = _jpeg(data, step, header.channels)
-    if starved(data, pixels, lambda more: _jpeg(more, step, header.channels)):
-        raise DataError("expected a whole JPEG, got one that ends before its last pixels; copy it again")
+    pixels = np.asarray(whole_jpeg(data, lambda more: _jpeg(more, step, header.channels)))
     return _checked(header, pixels, step)
 
 
