@@ -23,7 +23,7 @@ from pipeline.facade import (
 )
 from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
 from pipeline.schedule import check_engine
-from pipeline.store.run import read_json
+from pipeline.store.run import RunFolder, is_run
 from pipeline.sweeps import Variant, share, variants
 
 MOST_STRUCTURES = 20
@@ -75,7 +75,7 @@ def _compare_all(output: Path, found: Sequence[Variant]) -> list[Path]:
         )
         for variant in found
         for folder in sorted((output / variant.name).glob("*"))
-        if (folder / "receipts").is_dir()
+        if is_run(folder)
     ]
     return write_comparison(output, runs) if runs else []
 
@@ -109,8 +109,9 @@ def write_compared(folder: Path, runs: Sequence[Path]) -> list[Path]:
 def _configurations(a: Path, b: Path) -> list[dict[str, Any]]:
     found = []
     for folder in (a, b):
-        path = folder / "provenance.json"
-        found.append(_flat(read_json(path).get("configuration", {})) if path.exists() else {})
+        run = RunFolder(folder)
+        there = run.file("provenance.json").exists()
+        found.append(_flat(run.read_document("provenance.json").get("configuration", {})) if there else {})
     names = dict.fromkeys((*found[0], *found[1]))
     return [
         {"key": name, "a": found[0].get(name), "b": found[1].get(name)}

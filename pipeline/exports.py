@@ -17,7 +17,8 @@ from pipeline.formats.quicknii import write_quicknii
 from pipeline.formats.tables import write_table
 from pipeline.model import Float64, SectionDataSet, SectionImage
 from pipeline.opening import read_placement
-from pipeline.store.run import DEFORMATION, RunFolder, read_json
+from pipeline.publishing import publishing
+from pipeline.store.run import DEFORMATION, RunFolder, is_run
 from pipeline.structure_tables import StructureTable, annotated, join_tables, named
 
 ITK_AXES = (
@@ -53,10 +54,15 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
         raise ConfigError(f"--format {form}: expected one of {', '.join(FORMATS)}")
     runs = find_runs(folder)
     target = output or folder / "export"
+    with publishing(target) as fresh:
+        if form in TABLES:
+            table, left_out = join_tables(runs, reference)
+            files = tuple(TABLES[form](table, fresh))
+        else:
+            files, left_out = _each(runs, form, fresh, apart=runs[0].path != folder)
+    files = tuple(target / path.relative_to(fresh) for path in files)
     if form in TABLES:
-        table, left_out = join_tables(runs, reference)
-        return Exported(tuple(TABLES[form](table, target)), left_out)
-    files, left_out = _each(runs, form, target, apart=runs[0].path != folder)
+        return Exported(files, left_out)
     bent = [run.path.name for run in runs if form in DROPS and run.file(DEFORMATION).exists()]
     masked = _masked(runs) if form == "data-set-xml" else []
     return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in bent), *masked))
@@ -81,7 +87,7 @@ def _masked(runs: Sequence[RunFolder]) -> list[str]:
 def find_runs(folder: Path) -> list[RunFolder]:
     """Return the run that a folder is, or those in its direct subfolders; DataError where there is none."""
     places = [folder, *sorted(folder.glob("*"))]
-    runs = [RunFolder(path) for path in places if (path / "receipts").is_dir()]
+    runs = [RunFolder(path) for path in places if is_run(path)]
     if not runs:
         raise DataError(
             f"{folder}: expected a run folder (OUTPUT/<section_data_set_id>) or a folder of runs, got neither"
@@ -153,7 +159,7 @@ def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
     alignment = read_placement(run)
     data_set = read_data_set(run)
     images = {image.section_number: image for image in data_set.section_images}
-    documents = read_json(run.require("section_data_set.json"))["section_images"]
+    documents = run.read_document("section_data_set.json")["section_images"]
     files = {int(d["section_number"]): str(d.get("file") or "") for d in documents}
     slices = []
     for section in alignment.sections:
@@ -198,7 +204,7 @@ FORMATS = (*EXPORTS, *TABLES)
 
 def read_data_set(run: RunFolder) -> SectionDataSet:
     """Read back the data set that a run processed; its sections have no path."""
-    document = read_json(run.require("section_data_set.json"))
+    document = run.read_document("section_data_set.json")
     names = SectionDataSet.__dataclass_fields__.keys() - {"section_images"}
     images = tuple(_section_image(item) for item in document["section_images"])
     return SectionDataSet(**{n: document[n] for n in names}, section_images=images)

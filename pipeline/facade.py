@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.atomic import sweep
@@ -24,7 +25,8 @@ from pipeline.run_status import UNREAD, run_status
 from pipeline.schedule import Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages_align import check_alignment
-from pipeline.store.run import Receipt, RunFolder, read_json
+from pipeline.store.run import RECEIPTS, Receipt, RunFolder, check_free, is_run
+from pipeline.store.seals import first_damaged, seal
 from pipeline.summary import series_messages
 
 
@@ -108,8 +110,9 @@ def run(
     """
     plan = Plan(config, output, reference_directory(config, reference), stages_to_redo(options))
     check_engine(options.engine)
-    check_output(output)
     found = find_sources(inputs)
+    check_apart(output, found.sources, plan.reference)
+    check_output(output)
     for note in found.notes:
         listener.say(f"warning: {note}")
     jobs, broken = plan_jobs(found.sources, plan, options.shard)
@@ -126,27 +129,61 @@ def run(
 
 
 def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
-    """Write a page for a series without a readable manifest, under its folder's name, where no run lies."""
+    """Write a page for a series without a readable manifest, under its folder's name, where nothing lies."""
     run = RunFolder(output.resolve() / broken.source.resolve().name)
-    if run.receipts().keys() - {UNREAD}:
-        return None
-    run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error))
-    write_report(run, None)
+    try:
+        check_free(run.path)
+        if run.receipts().keys() - {UNREAD}:
+            return None
+        run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error))
+        page = write_report(run, None)
+        outputs = seal(run.path, [page])
+        run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error, outputs=outputs))
+    except PipelineError:
+        return None  # the place is taken: the terminal says all that the page would
     return run
 
 
 def _forget_unread(output: Path, source: Path) -> None:
-    """Remove the page of a series that could not be read before, and now can."""
+    """Remove the page of a series that could not be read before, and now can: what its receipt lists."""
     run = RunFolder(output.resolve() / source.resolve().name)
-    if run.receipts().keys() == {UNREAD}:
-        shutil.rmtree(run.path)
+    receipts = run.receipts()
+    if receipts.keys() != {UNREAD} or first_damaged(run.path, receipts[UNREAD].outputs):
+        return
+    for name in (*receipts[UNREAD].outputs, f"{RECEIPTS}/{UNREAD}.json"):
+        (run.path / name).unlink()
+    for folder in (run.file(RECEIPTS), run.path):
+        with suppress(OSError):  # a folder that holds anything else stays
+            folder.rmdir()
 
 
 def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:
-    """Run jobs as one batch while holding their folders."""
+    """Run jobs as one batch while holding their folders; a job whose place is taken fails by itself."""
+    refused: dict[Path, SeriesResult] = {}
+    for job in jobs:
+        try:
+            check_free(job.run.path)
+            check_writable(job.run.path)
+        except DataError as error:
+            refused[job.run.path] = SeriesResult(job.source, None, {}, (str(error),), job.warnings)
+    free = [_without(job, refused.keys()) for job in jobs if job.run.path not in refused]
+    done = iter(_run_held(free, options, listener))
+    return [refused.get(job.run.path) or next(done) for job in jobs]
+
+
+def _without(job: SeriesJob, refused: Collection[Path]) -> SeriesJob:
+    """Return a job that is aligned with those of its specimen that run."""
+    family = tuple(one for one in job.siblings if one.run.path not in refused)
+    return replace(job, siblings=family if len(family) > 1 else ())
+
+
+def _run_held(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:
+    if not jobs:
+        return []
     with hold([job.run.path for job in jobs], options.wait, listener.say):
         for job in jobs:
             sweep(job.run.path)
+            job.run.mend_groups()
             job.run.write_plan([section.section_number for section in job.sections])
         jobs = look_at_images(jobs, options.workers)
         listener.begin(jobs)
@@ -156,11 +193,12 @@ def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) 
     return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
 
 
-def open_run(folder: Path) -> RunFolder:
+def open_run(folder: Path | str) -> RunFolder:
     """Open a finished run folder; DataError where it is none."""
-    if not (folder / "receipts").is_dir():
-        raise DataError(f"{folder}: expected a run folder (OUTPUT/<section_data_set_id>), got something else")
-    return RunFolder(folder)
+    path = Path(folder)
+    if not is_run(path):
+        raise DataError(f"{path}: expected a run folder (OUTPUT/<section_data_set_id>), got something else")
+    return RunFolder(path)
 
 
 def status(folder: Path) -> list[dict[str, object]]:
@@ -174,12 +212,22 @@ def status(folder: Path) -> list[dict[str, object]]:
 def report(folder: Path) -> list[Path]:
     """Write the page of a run, or the pages of all runs of a folder and their index; return the files."""
     runs = _runs(folder)
-    pages = [write_report(run, _reference_of(run)) for run in runs]
+    pages = [_page_anew(run) for run in runs]
     return pages if runs[0].path == folder else [*pages, write_index(folder)]
 
 
+def _page_anew(run: RunFolder) -> Path:
+    """Write the page of a run, and enter it into the receipt that vouches for it."""
+    page = write_report(run, _reference_of(run))
+    for task in ("report", UNREAD):
+        receipt = run.read_receipt(task)
+        if receipt is not None:
+            run.write_receipt(replace(receipt, outputs=seal(run.path, [page])))
+    return page
+
+
 def _runs(folder: Path) -> list[RunFolder]:
-    runs = [p for p in (folder, *sorted(folder.glob("*"))) if (p / "receipts").is_dir()]
+    runs = [path for path in (folder, *sorted(folder.glob("*"))) if is_run(path)]
     if not runs:
         raise DataError(f"{folder}: expected a run, or a folder of runs; found no receipts")
     return [RunFolder(path) for path in runs]
@@ -189,7 +237,7 @@ def _reference_of(run: RunFolder) -> ReferenceSpace | None:
     if not run.file("provenance.json").exists():
         return None  # not known which; another brain's outlines would lie
     try:
-        configured = parse_config(read_json(run.file("provenance.json"))["configuration"], str(run.path))
+        configured = parse_config(run.read_document("provenance.json")["configuration"], str(run.path))
         return nearest_reference(run_reference(run.path), configured.reference, OUTLINE_UM)
     except PipelineError:
         return None  # outlines and names are left out; the page says so
@@ -202,17 +250,45 @@ def stages_to_redo(options: RunOptions) -> frozenset[str]:
     return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
+def check_apart(output: Path, sources: Sequence[Path], reference: Path | None) -> None:
+    """Raise ConfigError for an output folder that is, holds or lies in what is read, links resolved."""
+    place = output.resolve()
+    for source in sources:
+        series = source.resolve()
+        if place == series or place.is_relative_to(series) or series.is_relative_to(place):
+            how = "is" if place == series else "lies in" if place.is_relative_to(series) else "holds"
+            raise ConfigError(
+                f"--output {output}: {how} the series {source}; choose a folder apart from what is read, such"
+                f" as {_apart(series)}"
+            )
+    if reference is not None and place.is_relative_to(reference.resolve()):
+        raise ConfigError(f"--output {output}: lies in the reference {reference}; choose another folder")
+
+
+def _apart(series: Path) -> Path:
+    return series.parent / f"{series.name}-runs"
+
+
 def check_output(output: Path) -> None:
     """Make a folder to write in; ConfigError where none can be."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
+        check_writable(output)
+    except (OSError, DataError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(
-            f"--output {output}: expected a folder to write in, got: {error.strerror}; choose another"
+            f"--output {output}: expected a folder to write in, got: {what}; choose another"
         ) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Raise DataError where nothing can be written into a folder; one that is not there is made in time."""
+    if folder.exists():
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written: {error.strerror}; free space? rights?") from None
 
 
 def check_job(job: SeriesJob) -> None:

@@ -85,7 +85,7 @@ def _take(path: Path) -> int | None:
     """Return the descriptor of the lock file once it is ours, None while another run holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}; free space? rights?") from error
     try:

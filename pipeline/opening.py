@@ -9,7 +9,7 @@ from pipeline.errors import MissingResultError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.model import SeriesAlignment
-from pipeline.store.run import RunFolder, read_json
+from pipeline.store.run import RunFolder
 from pipeline.sync import SyncGeometry, geometry_of
 
 
@@ -17,7 +17,7 @@ def open_alignment(folder: Path) -> SyncGeometry:
     """Return the synchronisation geometry of a run folder or of a folder with data_set.xml."""
     if (folder / "alignment.json").exists() and (folder / "section_data_set.json").exists():
         run = RunFolder(folder)
-        described = read_json(run.require("section_data_set.json"))
+        described = run.read_document("section_data_set.json")
         return geometry_of(
             int(described["id"]), float(described["section_thickness_um"]), read_placement(run)
         )
@@ -57,8 +57,8 @@ def placement(path: Path) -> SeriesAlignment:
 
 def run_reference(folder: Path) -> Path | None:
     """Return the reference folder that a run used; None for the phantom or where it is not known."""
-    provenance = folder / "provenance.json"
-    if not provenance.exists():
+    run = RunFolder(folder)
+    if not run.file("provenance.json").exists():
         return None
-    directory = read_json(provenance).get("reference_directory")
+    directory = run.read_document("provenance.json").get("reference_directory")
     return Path(directory) if directory else None

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import remove, replacing
+from pipeline.atomic import remove_ours, replacing
 from pipeline.errors import AlignmentError, PipelineError
 from pipeline.formats.alignment_json import read_alignment, write_alignment
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.model import SeriesAlignment
-from pipeline.store.run import Receipt, RunFolder, read_json, write_json
+from pipeline.store.run import Receipt, RunFolder, is_output_part, read_json, write_json
+from pipeline.store.seals import first_damaged, seal
 
 SIBLINGS = "siblings"
 FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")
@@ -93,7 +94,7 @@ def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[
 
 def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> None:
     """Keep what became of every sibling, by name, in the run folder of one of them."""
-    with replacing(run.file(SIBLINGS)) as fresh:
+    with replacing(run.file(SIBLINGS), is_output_part) as fresh:
         refused = {}
         for name, outcome in outcomes.items():
             if isinstance(outcome, AlignmentError):
@@ -106,12 +107,12 @@ def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> 
                 part.write_deformations(fields, digest)
         fresh.mkdir(exist_ok=True)
         write_json(fresh / "refused.json", refused)
-        write_json(fresh / "digest.json", {"digest": digest})
+        write_json(fresh / "digest.json", {"digest": digest, "files": seal(fresh, [fresh])})
 
 
 def forget_parts(run: RunFolder) -> None:
     """Remove what an earlier alignment kept for siblings."""
-    remove(run.file(SIBLINGS))
+    remove_ours(run.file(SIBLINGS), is_output_part)
 
 
 def kept_part(job: SeriesJob, digest: str) -> Outcome | None:
@@ -121,9 +122,10 @@ def kept_part(job: SeriesJob, digest: str) -> Outcome | None:
             return None
         folder = sibling.run.file(SIBLINGS)
         try:
-            if read_json(folder / "digest.json")["digest"] == digest:
+            known = read_json(folder / "digest.json")
+            if known["digest"] == digest and not first_damaged(folder, known["files"]):
                 return _part(folder, job.run.path.name)
-        except (PipelineError, KeyError):
+        except (PipelineError, KeyError, AttributeError):
             continue
     return None
 

@@ -165,16 +165,10 @@ def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict
     sums, covered = gridding.assemble(
         placed, alignment.alignment3d, lattice, job.data_set.spacing_um, parameters.z_smoothing_um
     )
-    job.run.write_grid(sums, covered, digest)
-    _serve(job, lattice.spacing_um)
+    arrays = job.run.write_grid(sums, covered, digest)
+    for name in RATIOS:  # as Allen serves them
+        write_grid(job.run.file("grid") / f"{name}.mhd", arrays[name], lattice.spacing_um)
     return {"sections": len(placed), "covered_voxels": int(covered.sum())}
-
-
-def _serve(job: SeriesJob, spacing_um: float) -> None:
-    """Write density, intensity and energy as MetaImage, as Allen serves them."""
-    arrays = job.run.read_grid()
-    for name in RATIOS:
-        write_grid(job.run.file("grid") / f"{name}.mhd", arrays[name], spacing_um)
 
 
 def unionize_structures(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:

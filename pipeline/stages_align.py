@@ -42,7 +42,7 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
     if not job.siblings:
         forget_parts(job.run)
     alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream, digest)
-    notes = (*alignment.notes, *check_scales(alignment))
+    notes = (*alignment.notes, *check_scales(alignment), *_edited(job))
     job.run.remove_deformations()
     if alignment.deformable != "none":
         deformed = {s.alignment2d.section_number: s.deformation for s in alignment.sections if s.deformation}
@@ -53,6 +53,13 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
         "measures": alignment.measures,
         "notes": [note for note in notes if not note.startswith(ASSUMED)],  # conventions are no warnings
     }
+
+
+def _edited(job: SeriesJob) -> list[str]:
+    """Keep an alignment that was changed by hand where the new one goes; say so."""
+    kept = job.run.put_aside_edited()
+    how = f"to use it: alignment.name=given, alignment.configuration.path={job.run.path / kept}"
+    return [f"alignment.json was changed by hand; it is kept as {kept}; {how}"] if kept else []
 
 
 def align_outputs(job: SeriesJob, section: None) -> list[Path]:

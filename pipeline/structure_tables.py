@@ -21,7 +21,7 @@ from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.model import BOTH, LEFT, RIGHT, Float64, Status, Structure
 from pipeline.ontology import Ontology
 from pipeline.opening import run_reference
-from pipeline.store.run import RunFolder, read_json
+from pipeline.store.run import RunFolder
 
 SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}
 MEASURES = {
@@ -158,7 +158,7 @@ def _own_table(run: RunFolder) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     if receipt is None or not receipt.ok:
         raise MissingResultError(f"{run.path}: its last run made no structure table; see `ish status`")
     path = run.require("structure_unionize.parquet")
-    return read_json(run.require("section_data_set.json")), read_table(path)
+    return run.read_document("section_data_set.json"), read_table(path)
 
 
 def _add_structures(

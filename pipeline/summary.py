@@ -9,14 +9,14 @@ from typing import Any
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.model import SectionImage
 from pipeline.provenance import provenance
-from pipeline.store.run import read_json, write_json
+from pipeline.store.run import write_json
 
 
 def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Write what became of the series and of every section, and how it was made."""
     alignment = {}
     if upstream["align"].ok:
-        document = read_json(job.run.require("alignment.json"))
+        document = job.run.read_document("alignment.json")
         alignment = {item["section_number"]: item for item in document["alignment2d"]}
     sections = [section_summary(job, s, upstream, alignment.get(s.section_number, {})) for s in job.sections]
     write_json(job.run.file("section_data_set.json"), _data_set(job, upstream, sections))

@@ -23,6 +23,7 @@ from pipeline.jobs import SeriesJob, Stage, task_name
 from pipeline.model import SectionImage
 from pipeline.peak import Peak, watched
 from pipeline.store.run import Receipt
+from pipeline.store.seals import first_damaged, seal
 from pipeline.store.sharing import take_over
 
 
@@ -52,15 +53,22 @@ def run_task(
         with watched() as peak:
             facts = stage.run(job, section, upstream, digest)
         _check_unchanged(job, section)
+        outputs = seal(job.run.path, _written(stage, job, section))
         state, message = "done", ""
     except PipelineError as error:
-        facts, state, message = {}, "failed", str(error)
+        facts, outputs, state, message = {}, {}, "failed", str(error)
     except Exception as error:  # the border: a fault of ours must not stop the other series
-        facts, state, message = {}, "failed", f"internal error: {type(error).__name__}: {error}"
+        what = f"internal error: {type(error).__name__}: {error}"
+        facts, outputs, state, message = {}, {}, "failed", what
     wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
     numbers = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak.mb, 1)}
-    receipt = Receipt(name, state, digest, message, facts, **numbers, where=_here())  # type: ignore[arg-type]
+    receipt = Receipt(name, state, digest, message, facts, **numbers, where=_here(), outputs=outputs)  # type: ignore[arg-type]
     return _keep(job, receipt)
+
+
+def _written(stage: Stage, job: SeriesJob, section: SectionImage | None) -> list[Path]:
+    """Return what a task has written, with what it may write or not."""
+    return [*stage.outputs(job, section), *map(job.run.file, stage.also)]
 
 
 def lost_task(stage: Stage, job: SeriesJob, section: SectionImage | None, why: str) -> Receipt:
@@ -74,9 +82,13 @@ def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, dige
     theirs = other.read_receipt(task_name(stage, section)) if other else None
     if other is None or theirs is None or not theirs.ok or theirs.digest != digest:
         return None
+    if first_damaged(other.path, theirs.outputs):
+        return None
     optional = [job.run.file(name) for name in stage.also if other.file(name).exists()]
     take_over(job.run, other, [*stage.outputs(job, section), *optional])
-    return replace(theirs, wall_s=0.0, cpu_s=0.0, where=_here(), taken_from=str(other.path))
+    outputs = seal(job.run.path, _written(stage, job, section))
+    numbers = {"wall_s": 0.0, "cpu_s": 0.0}
+    return replace(theirs, **numbers, where=_here(), taken_from=str(other.path), outputs=outputs)  # type: ignore[arg-type]
 
 
 def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
@@ -102,8 +114,10 @@ def _here() -> str:
 def _stands(
     stage: Stage, job: SeriesJob, section: SectionImage | None, earlier: Receipt, digest: str
 ) -> bool:
+    """Tell whether a task was done before on the same grounds, and its outputs are still what it wrote."""
     fresh = stage.name not in job.redo and earlier.ok and earlier.digest == digest
-    return fresh and all(path.exists() for path in stage.outputs(job, section))
+    there = fresh and all(path.exists() for path in stage.outputs(job, section))
+    return there and not first_damaged(job.run.path, earlier.outputs)
 
 
 def _keep(job: SeriesJob, receipt: Receipt) -> Receipt:

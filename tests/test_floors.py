@@ -20,7 +20,7 @@ FLOORS = {
         "jobs", "loading", "stages", "stages_align", "tasks", "summary", "provenance", "exports",
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
         "section_names", "references", "batch", "sweeps", "peak", "downloads", "fetching", "corrections",
-        "siblings",
+        "siblings", "publishing",
     },
     5: {
         "schedule", "report", "service", "facade", "experiments", "index", "index_sources", "indexing",

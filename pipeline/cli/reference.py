@@ -12,6 +12,7 @@ from pipeline.cli.console import ERR, say, show
 from pipeline.formats.metaimage import write_labels
 from pipeline.formats.reference import present_labels
 from pipeline.loading import open_reference
+from pipeline.publishing import check_file_free
 from pipeline.references import default_directory, fetch, find_reference, registry
 
 app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True)
@@ -52,6 +53,8 @@ def grid_annotation(
     ] = False,
 ) -> None:
     """Write the structure labels of the 200 um grid as MetaImage."""
+    check_file_free(output)
+    check_file_free(output.with_suffix(".raw"))
     space = open_reference(reference, None)
     write_labels(output, space.grid_labels(served=served), space.grid.spacing_um)
     say(f"wrote {output}")

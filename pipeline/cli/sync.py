@@ -10,10 +10,11 @@ import typer
 
 from pipeline import sync
 from pipeline.cli.console import say, show
-from pipeline.errors import ConfigError
-from pipeline.formats.tables import read_points_csv, write_points_csv
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.tables import read_cells, read_points_csv, write_points_csv
 from pipeline.loading import open_reference
 from pipeline.opening import open_alignment, run_reference
+from pipeline.publishing import check_file_free
 
 app = typer.Typer(help="Map pixels to the reference space and back.", no_args_is_help=True)
 
@@ -113,8 +114,17 @@ def _columns(points: Path | None, **single: float | None) -> dict[str, Any]:
     return {name: np.array([value]) for name, value in single.items()}
 
 
+def _holds(out: Path, columns: dict[str, Any]) -> bool:
+    """Tell whether a file is a table with these columns, as this command writes it."""
+    try:
+        return read_cells(out)[0] == list(columns)
+    except DataError:
+        return False
+
+
 def _answer(columns: dict[str, Any], out: Path | None, as_json: bool) -> None:
     if out is not None:
+        check_file_free(out, is_ours=_holds(out, columns))
         write_points_csv(out, columns)
         say(f"wrote {out}")
         return

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from pipeline.atomic import replacing
 from pipeline.errors import PipelineError
 from pipeline.formats.tables import write_table
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.model import BOTH, Float32
 from pipeline.ontology import Ontology
 from pipeline.opening import run_reference
+from pipeline.publishing import publishing
 from pipeline.report.coarse import coarse_structures
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment
@@ -93,7 +93,20 @@ def write_comparison(folder: Path, runs: Sequence[Compared]) -> list[Path]:
     """Write the table of runs, as Parquet, CSV and HTML, and that of all their structures."""
     ontology = ontology_of(runs)
     wide = wide_table(runs, ontology)
-    files = [folder / f"{TABLE}.{end}" for end in ("parquet", "csv")]
+    with publishing(folder) as fresh:
+        files = _write_comparison(fresh, folder, runs, wide, ontology)
+    return [folder / path.name for path in files]
+
+
+def _write_comparison(
+    fresh: Path,
+    folder: Path,
+    runs: Sequence[Compared],
+    wide: Sequence[Mapping[str, Any]],
+    ontology: Ontology | None,
+) -> list[Path]:
+    """Write the files of a comparison into a fresh folder; the links of its page are those of its place."""
+    files = [fresh / f"{TABLE}.{end}" for end in ("parquet", "csv")]
     write_table(_columns(wide), files[1], files[0])
     long_rows = [
         {"run": run.label, **dict(run.values), "acronym": _acronym(ontology, row["structure_id"]), **row}
@@ -101,9 +114,9 @@ def write_comparison(folder: Path, runs: Sequence[Compared]) -> list[Path]:
         for row in run.rows
     ]
     if long_rows:
-        files += [folder / f"{STRUCTURES}.{end}" for end in ("parquet", "csv")]
+        files += [fresh / f"{STRUCTURES}.{end}" for end in ("parquet", "csv")]
         write_table(_columns(long_rows), files[3], files[2])
-    page = folder / COMPARISON
+    page = fresh / COMPARISON
     text = (
         environment()
         .get_template("comparison.html.j2")
@@ -112,8 +125,7 @@ def write_comparison(folder: Path, runs: Sequence[Compared]) -> list[Path]:
             rows=[_row_of(folder, run, row, wide[0]) for run, row in zip(runs, wide, strict=True)],
         )
     )
-    with replacing(page) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     return [*files, page]
 
 

@@ -14,7 +14,7 @@ from pipeline.jobs import task_name
 from pipeline.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.opening import read_placement
 from pipeline.stages import STAGES
-from pipeline.store.run import Receipt, RunFolder, read_json
+from pipeline.store.run import Receipt, RunFolder
 
 OWN_TASK = "report"
 TROUBLES = ("fail", "check", "missing")
@@ -154,7 +154,7 @@ def read_contents(run: RunFolder) -> RunContents:
     def document(name: str) -> Mapping[str, Any]:
         if why_absent(receipts, "summarise"):
             return {}
-        found = attempt(lambda: read_json(run.require(name)))
+        found = attempt(lambda: run.read_document(name))
         complaints.extend([found.reason] if found.reason else [])
         return found.content or {}
 

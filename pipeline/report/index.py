@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.publishing import publishing
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment
 from pipeline.report.pictures import magma_rgba, png_uri
 from pipeline.report.projections import brightest, project
 from pipeline.report.verdict import Verdict, errors, verdict, warnings
-from pipeline.store.run import RunFolder
+from pipeline.store.run import RunFolder, is_run
 
 INDEX = "index.html"
 MOST_PICTURES = 1000
@@ -33,15 +33,14 @@ class Entry:
 
 def write_index(folder: Path) -> Path:
     """Write `index.html` over the runs in the direct subfolders of a folder; DataError where it has none."""
-    runs = sorted(p for p in folder.glob("*") if (p / "receipts").is_dir())
+    runs = sorted(p for p in folder.glob("*") if is_run(p))
     if not runs:
         raise DataError(f"{folder}: expected a folder of runs (OUTPUT of `ish run`), found no receipts in it")
     entries = [_entry(RunFolder(path), pictures=len(runs) <= MOST_PICTURES) for path in runs]
-    page = folder / INDEX
     text = environment().get_template("index.html.j2").render(entries=entries, name=folder.resolve().name)
-    with replacing(page) as fresh:
-        fresh.write_text(text, encoding="utf-8")
-    return page
+    with publishing(folder) as fresh:
+        (fresh / INDEX).write_text(text, encoding="utf-8")
+    return folder / INDEX
 
 
 def _entry(run: RunFolder, *, pictures: bool) -> Entry:

@@ -9,8 +9,16 @@ from typing import Any
 import numpy.typing as npt
 
 from pipeline.atomic import replacing
-from pipeline.errors import MissingResultError
-from pipeline.store.plain import DOCUMENT, read_array, read_group, write_array, write_group
+from pipeline.errors import DataError, MissingResultError
+from pipeline.store.plain import (
+    DOCUMENT,
+    is_zarr_part,
+    read_array,
+    read_document,
+    read_group,
+    write_array,
+    write_group,
+)
 
 
 def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
@@ -38,7 +46,11 @@ def _group(folder: Path) -> tuple[list[str], dict[str, Any]]:
 
 def ensure_group(folder: Path) -> None:
     """Make `folder` a zarr group that sections are written into, one by one."""
-    if not (folder / DOCUMENT).exists():
+    try:
+        whole = read_document(folder).get("node_type") == "group"
+    except (OSError, DataError):
+        whole = False
+    if not whole:
         with replacing(folder / DOCUMENT) as fresh:
             fresh.write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}', encoding="utf-8")
 
@@ -48,7 +60,7 @@ Field = tuple[npt.NDArray[Any], Mapping[str, Any]]
 
 def write_fields(folder: Path, fields: Mapping[str, Field], attributes: Mapping[str, Any]) -> None:
     """Write arrays that each have attributes of their own as one group, whole or not at all."""
-    with replacing(folder) as fresh:
+    with replacing(folder, is_zarr_part) as fresh:
         write_group(fresh, attributes)
         for name, (array, own) in fields.items():
             write_array(fresh / name, array, own)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import Zstd
 
+from pipeline.errors import DataError
 from pipeline.later import Later
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ else:
     zarr = Later("zarr")
 
 LEVEL = 1
-ZSTD = Zstd(level=LEVEL)
+ZSTD = Zstd(level=LEVEL, checksum=True)  # a chunk that is not what was written fails to decode
 DOCUMENT = "zarr.json"
+AGAIN = "the same `ish run` makes it anew"
 
 Document = dict[str, Any]
 
@@ -35,15 +37,13 @@ def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
 
 
 def write_array(folder: Path, array: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
-    """Write an array as one chunk; zeros are left out, as zarr does."""
+    """Write an array as one chunk, also where it holds nothing but zeros: a chunk that lacks is a loss."""
     write_document(
         folder, array_document(array.shape, array.dtype, array.shape, codecs(array.dtype), attributes)
     )
-    content = np.ascontiguousarray(array).tobytes()
-    if content.count(0) < len(content):
-        chunk = _chunk(folder, array.ndim)
-        chunk.parent.mkdir(parents=True, exist_ok=True)
-        chunk.write_bytes(ZSTD.encode(content))
+    chunk = _chunk(folder, array.ndim)
+    chunk.parent.mkdir(parents=True, exist_ok=True)
+    chunk.write_bytes(ZSTD.encode(np.ascontiguousarray(array).tobytes()))
 
 
 def read_group(folder: Path) -> tuple[list[str], Document]:
@@ -53,28 +53,57 @@ def read_group(folder: Path) -> tuple[list[str], Document]:
 
 
 def read_array(folder: Path) -> tuple[npt.NDArray[Any], Document]:
-    """Read an array and its attributes."""
+    """Read an array and its attributes; DataError where a part of it is torn or missing."""
     document = read_document(folder)
-    attributes = document.get("attributes", {})
-    shape, dtype = tuple(document.get("shape", ())), np.dtype(document["data_type"])
-    chunk = _chunk(folder, len(shape))
-    if document == array_document(shape, dtype, shape, codecs(dtype), attributes) and chunk.exists():
-        content = np.frombuffer(bytearray(ZSTD.decode(chunk.read_bytes())), dtype)
-        return content.reshape(shape), attributes
+    try:
+        attributes = document.get("attributes", {})
+        shape, dtype = tuple(document["shape"]), np.dtype(document["data_type"])
+        own = document == array_document(shape, dtype, shape, codecs(dtype), attributes)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DataError(f"{folder / DOCUMENT}: expected the document of an array, got another") from None
+    if own:
+        return _read_chunk(_chunk(folder, len(shape)), shape, dtype), attributes
     array = zarr.open_array(folder, mode="r")
     return np.asarray(array[...]), dict(array.attrs)
 
 
+def _read_chunk(chunk: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    try:
+        content = bytearray(ZSTD.decode(chunk.read_bytes()))
+        return np.frombuffer(content, dtype).reshape(shape)
+    except FileNotFoundError:
+        raise DataError(f"{chunk}: a chunk of this array is missing; {AGAIN}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{chunk}: expected a whole chunk, got a torn one ({error}); {AGAIN}") from None
+
+
 def read_document(folder: Path) -> Document:
-    """Read what a group or an array says of itself."""
-    document: Document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+    """Read what a group or an array says of itself; FileNotFoundError, DataError where it is torn."""
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{folder / DOCUMENT}: expected a zarr document, got {error}; {AGAIN}") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{folder / DOCUMENT}: expected a zarr document, got another; {AGAIN}")
     return document
+
+
+def is_zarr_part(path: Path) -> bool:
+    """Tell whether a path within a zarr group names one of the files that zarr keeps there.
+
+    >>> [is_zarr_part(Path(name)) for name in ("0/zarr.json", "labels/a/0/c/0/1", "c/notes.txt", "a.txt")]
+    [True, True, False, False]
+    """
+    _, found, chunk = f"/{path.as_posix()}".rpartition("/c/")
+    return path.name == DOCUMENT or (bool(found) and all(part.isdecimal() for part in chunk.split("/")))
 
 
 def codecs(dtype: npt.DTypeLike) -> list[Document]:
     """Return how a chunk becomes bytes."""
     order = {"configuration": {"endian": "little"}} if np.dtype(dtype).itemsize > 1 else {}
-    zstd = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
+    zstd = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": True}}
     return [{"name": "bytes", **order}, zstd]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import remove, replacing
+from pipeline.atomic import remove_ours, replacing, sync
 from pipeline.errors import DataError, MissingResultError, PipelineError
 from pipeline.gridding import SectionCells
 from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
@@ -24,19 +27,42 @@ from pipeline.store.bundle import (
     write_fields,
 )
 from pipeline.store.ome import Part, read_level, write_image
+from pipeline.store.plain import is_zarr_part
+from pipeline.store.seals import DIGITS, Seals, first_damaged
 
 RATIOS = ("density", "intensity", "energy")
 STATES = ("done", "failed", "left out")
 NO_DATA = np.float32(-1)
 DEFORMATION = "deformation.zarr"
 PLAN = "plan.json"
+RECEIPTS = "receipts"
+SEAL = "seal"
+_PARTS = {"alignment.json", "refused.json", "digest.json"}  # of what is kept for series of one specimen
+_TASK = re.compile(r"[a-z]+(?:-\d+)?\.json")
+WRITERS = {  # the stage that writes an output, by the first part of its path
+    "thumbnails.zarr": "measure",
+    "expression.zarr": "detect",
+    "cells.zarr": "detect",
+    "alignment.json": "align",
+    DEFORMATION: "align",
+    "volume.zarr": "align",
+    "siblings": "align",
+    "grid.zarr": "grid",
+    "grid": "grid",
+    "structure_unionize.csv": "unionize",
+    "structure_unionize.parquet": "unionize",
+    "section_data_set.json": "summarise",
+    "provenance.json": "summarise",
+    "report.html": "report",
+}
 
 
 @dataclass(frozen=True)
 class Receipt:
     """What a finished task says of itself; its digest decides whether it must run again.
 
-    `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead.
+    `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead;
+    `outputs` are size and digest of every file that it wrote, by path in the run folder.
     """
 
     task: str
@@ -49,6 +75,7 @@ class Receipt:
     peak_mb: float = 0.0
     where: str = ""
     taken_from: str = ""
+    outputs: Seals = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -67,27 +94,63 @@ class RunFolder:
         return self.path / name
 
     def require(self, name: str) -> Path:
-        """Return the path of an output that must exist; MissingResultError otherwise."""
+        """Return the path of an output that is, byte for byte, what the run wrote.
+
+        Raises
+        ------
+        MissingResultError
+            no such output.
+        DataError
+            a file of it that is torn, missing or changed since.
+        """
         found = self.path / name
         if not found.exists():
             raise MissingResultError(
                 f"{found}: no such output; is {self.path} a finished run? see `ish status`"
             )
+        receipt = self._receipt_of(name)
+        if receipt is not None and not receipt.ok:
+            raise MissingResultError(
+                f"{found}: the last run did not make it: {receipt.task} {receipt.state}, {receipt.message}"
+            )
+        damaged = first_damaged(self.path, receipt.outputs, name) if receipt else ""
+        if damaged:
+            stage = WRITERS[name.split("/")[0]]
+            raise DataError(
+                f"{self.path / damaged}: is not as the run wrote it (torn, lost or changed by hand); the same"
+                f" `ish run` again makes it anew, from stage {stage} on"
+            )
         return found
+
+    def _receipt_of(self, name: str) -> Receipt | None:
+        """Return the receipt of the task that writes an output.
+
+        None where there is none, as for an alignment that lies in a folder by itself.
+        """
+        top, _, rest = name.partition("/")
+        stage = WRITERS.get(top)
+        number = rest.partition("/")[0]
+        if stage in ("measure", "detect"):
+            stage = f"{stage}-{int(number):05d}" if number.isdecimal() else None
+        return self.read_receipt(stage) if stage else None
+
+    def read_document(self, name: str) -> dict[str, Any]:
+        """Read an output that is a JSON object; the errors are those of `require`."""
+        return read_json(self.require(name))
 
     def write_expression(
         self, section_number: int, expression: UInt8, resolution_um: float, digest: str
     ) -> None:
         """Write a section's mask with intensity as OME-Zarr, (H, W) uint8."""
         ensure_group(self.path / "expression.zarr")
-        with replacing(self.path / "expression.zarr" / str(section_number)) as fresh:
+        with replacing(self.path / "expression.zarr" / str(section_number), is_zarr_part) as fresh:
             write_image(fresh, expression, resolution_um, {"ish_pipeline": {"digest": digest}})
 
     def read_expression(
         self, section_number: int, level: int = 0, part: Part = (slice(None), slice(None))
     ) -> UInt8:
         """Read one level of a section's mask, or a part of it, (H, W) uint8."""
-        return read_level(self.path / "expression.zarr" / str(section_number), level, part)
+        return read_level(self._whole(f"expression.zarr/{section_number}"), level, part)
 
     def write_thumbnail(
         self, section_number: int, pixels: UInt8, valid: Bool, attributes: Mapping[str, Any]
@@ -99,12 +162,12 @@ class RunFolder:
 
     def read_thumbnail(self, section_number: int) -> tuple[UInt8, Bool, dict[str, Any]]:
         """Read a section's reduced image, its valid pixels and attributes."""
-        arrays, attributes = read_bundle(self.path / "thumbnails.zarr" / str(section_number))
+        arrays, attributes = read_bundle(self._whole(f"thumbnails.zarr/{section_number}"))
         return arrays["pixels"], arrays["valid"].astype(bool), attributes
 
     def read_outlines(self, section_number: int) -> dict[str, Any]:
         """Read the outlines that lie with a section's reduced image, without the image."""
-        return dict(read_attributes(self.path / "thumbnails.zarr" / str(section_number))["outlines"])
+        return dict(read_attributes(self._whole(f"thumbnails.zarr/{section_number}"))["outlines"])
 
     def write_cells(self, section_number: int, cells: SectionCells, digest: str) -> None:
         """Write a section's sums over fine cells."""
@@ -120,7 +183,7 @@ class RunFolder:
 
     def read_cells(self, section_number: int) -> SectionCells:
         """Read a section's sums over fine cells."""
-        arrays, attributes = read_bundle(self.path / "cells.zarr" / str(section_number))
+        arrays, attributes = read_bundle(self._whole(f"cells.zarr/{section_number}"))
         x0, y0, x1, y1 = attributes["rectangle_px"]
         return SectionCells(
             ExpressionSums(**{name: arrays[name] for name in SUM_FIELDS}),
@@ -130,8 +193,8 @@ class RunFolder:
             rectangle_px=(x0, y0, x1, y1),
         )
 
-    def write_grid(self, sums: ExpressionSums, covered: Bool, digest: str) -> None:
-        """Write `grid.zarr`: sums and ratios as float32, -1 where there is no data."""
+    def write_grid(self, sums: ExpressionSums, covered: Bool, digest: str) -> dict[str, Float32]:
+        """Write `grid.zarr`: sums and ratios as float32, -1 where there is no data; return its arrays."""
         arrays = grid_arrays(sums, covered)
         attributes = {
             "axes": ["P", "I", "R"],
@@ -141,10 +204,15 @@ class RunFolder:
             "ish_pipeline": {"digest": digest},
         }
         write_bundle(self.path / "grid.zarr", arrays, attributes)
+        return arrays
+
+    def _whole(self, name: str) -> Path:
+        """Return the folder of an output, whole where it is there at all: its reader says what lacks."""
+        return self.require(name) if (self.path / name).exists() else self.path / name
 
     def read_grid(self) -> dict[str, Float32]:
         """Read the arrays of `grid.zarr` by name, (P, I, R) float32, -1 where there is no data."""
-        return read_bundle(self.path / "grid.zarr")[0]
+        return read_bundle(self._whole("grid.zarr"))[0]
 
     def write_deformations(self, deformations: Mapping[int, Deformation], digest: str) -> None:
         """Write `deformation.zarr`: a (3, rows, columns) float32 array a section, um; see `Deformation`."""
@@ -159,9 +227,28 @@ class RunFolder:
             fields[str(number)] = (deformation.displacement_um, attributes)
         write_fields(self.path / DEFORMATION, fields, {"ish_pipeline": {"digest": digest}})
 
+    def put_aside_edited(self) -> str:
+        """Keep an `alignment.json` that was changed by hand; return its new name, empty where there is none.
+
+        What is still an alignment in JSON, and not what the run wrote, is a person's work; torn ones are not.
+        """
+        path = self.path / "alignment.json"
+        receipt = self._receipt_of(path.name)
+        if receipt is None or not path.is_file() or not first_damaged(self.path, receipt.outputs, path.name):
+            return ""
+        try:
+            if not read_json(path).get("alignment2d"):
+                return ""
+        except DataError:
+            return ""
+        taken = len(list(self.path.glob("alignment.edited-*.json")))
+        kept = path.with_name(f"alignment.edited-{taken + 1}.json")
+        os.replace(path, kept)
+        return kept.name
+
     def remove_deformations(self) -> None:
         """Remove what an earlier, deformable alignment left."""
-        remove(self.path / DEFORMATION)
+        remove_ours(self.path / DEFORMATION, is_zarr_part)
 
     def read_deformations(self) -> dict[int, Deformation]:
         """Read the deformation of every section that has one, by section number."""
@@ -175,9 +262,15 @@ class RunFolder:
         """Write `volume.zarr`: the specimen as reconstructed from its sections."""
         write_bundle(self.path / "volume.zarr", arrays, attributes)
 
+    def mend_groups(self) -> None:
+        """Write the documents of the groups that sections lie in anew, where they are torn or lost."""
+        for folder in self.path.glob("*.zarr"):
+            if folder.name in ("thumbnails.zarr", "expression.zarr", "cells.zarr"):
+                ensure_group(folder)
+
     def write_plan(self, section_numbers: Sequence[int]) -> None:
         """Write which sections a run takes, before its first task."""
-        (self.path / "receipts").mkdir(parents=True, exist_ok=True)
+        (self.path / RECEIPTS).mkdir(parents=True, exist_ok=True)
         write_json(self.path / PLAN, {"section_numbers": list(section_numbers)})
 
     def read_plan(self) -> list[int] | None:
@@ -189,20 +282,24 @@ class RunFolder:
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Write what a task says of itself, last of all its outputs."""
-        with replacing(self.path / "receipts" / f"{receipt.task}.json") as fresh:
-            fresh.write_text(json.dumps(asdict(receipt)), encoding="utf-8")
+        document = asdict(receipt)
+        with replacing(self.path / RECEIPTS / f"{receipt.task}.json") as fresh:
+            fresh.write_text(json.dumps({**document, SEAL: _seal_of(document)}), encoding="utf-8")
+            sync(fresh)
 
     def read_receipt(self, task: str) -> Receipt | None:
-        """Return a task's receipt, None where it has none that can be read."""
+        """Return a task's receipt, None where it has none, or one that is not what the task wrote."""
         try:
-            text = (self.path / "receipts" / f"{task}.json").read_text(encoding="utf-8")
-            return Receipt(**json.loads(text))
-        except (OSError, ValueError, TypeError):
+            document = read_json(self.path / RECEIPTS / f"{task}.json")
+            if document.pop(SEAL) != _seal_of(document):
+                return None
+            return Receipt(**document)
+        except (PipelineError, KeyError, TypeError):
             return None
 
     def receipts(self) -> dict[str, Receipt]:
         """Return every receipt of the run by task."""
-        names = sorted(path.stem for path in (self.path / "receipts").glob("*.json"))
+        names = sorted(path.stem for path in (self.path / RECEIPTS).glob("[!.]*.json"))
         found = {name: self.read_receipt(name) for name in names}
         return {name: receipt for name, receipt in found.items() if receipt is not None}
 
@@ -217,11 +314,53 @@ def grid_arrays(sums: ExpressionSums, covered: Bool) -> dict[str, Float32]:
     }
 
 
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder carries the mark of a run: its plan or receipts, whole or torn, and no others."""
+    receipts = folder / RECEIPTS
+    try:
+        names = [name for name in os.listdir(receipts) if not name.startswith(".")]
+    except OSError:
+        return False
+    return all(_TASK.fullmatch(name) for name in names) and (bool(names) or (folder / PLAN).is_file())
+
+
+def is_output_part(path: Path) -> bool:
+    """Tell whether a path within an output that is a folder names one of the files that lie in such."""
+    return is_zarr_part(path) or path.name in _PARTS
+
+
+def check_free(folder: Path) -> None:
+    """Raise DataError where a run would write into what is neither a run nor empty."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a place for this run, got a file; choose another --output")
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: expected a place for this run, got {error.strerror}; choose another --output"
+        ) from None
+    if names and not is_run(folder):
+        raise DataError(
+            f"{folder}: expected a run or nothing in the place of this series' output, got a folder with"
+            f" {names[0]}; nothing was written: choose another --output, or move that folder"
+        )
+
+
+def _seal_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:DIGITS]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; DataError where it is none."""
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: expected a JSON object, got a folder or what is no file")
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: expected a JSON object: {error}") from None
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(document).__name__}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.atomic import replacing
 from pipeline.store.bundle import ensure_group
-from pipeline.store.run import RunFolder
+from pipeline.store.run import RunFolder, is_output_part
 
 
 def take_over(mine: RunFolder, theirs: RunFolder, outputs: Sequence[Path]) -> None:
@@ -26,7 +26,7 @@ def take_over(mine: RunFolder, theirs: RunFolder, outputs: Sequence[Path]) -> No
         if relative.parts[0].endswith(".zarr") and len(relative.parts) > 1:
             ensure_group(mine.path / relative.parts[0])
         source = theirs.path / relative
-        with replacing(path) as fresh:
+        with replacing(path, is_output_part) as fresh:
             if source.is_dir():
                 shutil.copytree(source, fresh, copy_function=_link)
             else:
