@@ -13,7 +13,7 @@ import pandas
 import pytest
 import SimpleITK
 import zarr
-from conftest import ID, Ish
+from conftest import ID, Ish, vouch
 from ome_zarr_models.v05 import Image
 from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
@@ -45,6 +45,7 @@ def _renumber(run: Path) -> None:
     table["section_data_set_id"] = OTHER
     table["expression_energy"] *= 2
     table.to_parquet(run / "structure_unionize.parquet", index=False)
+    vouch(run)
 
 
 def test_tables_open_in_pandas_with_names_and_plain_types(runs: Path, tmp_path: Path) -> None:
@@ -155,6 +156,7 @@ def test_data_set_xml_says_which_masks_it_drops(runs: Path) -> None:
     described = json.loads(path.read_text())
     described["section_images"][1]["dark_polygons_px"] = [[[0, 0], [9, 0], [9, 9]]]
     write_json(path, described)
+    vouch(runs / ID)
     (said,) = export(runs, "data-set-xml").left_out
     assert f"{ID}: data_set.xml has no place" in said
     assert str(described["section_images"][1]["section_number"]) in said
@@ -204,6 +206,7 @@ def test_runs_of_different_references_are_not_mixed(runs: Path, tmp_path: Path) 
     (tmp_path / "structure_graph_1.json").write_text(json.dumps(graph))
     told: dict[str, Any] = json.loads((runs / str(OTHER) / "provenance.json").read_text())
     write_json(runs / str(OTHER) / "provenance.json", told | {"reference_directory": str(tmp_path)})
+    vouch(runs / str(OTHER))
     with pytest.raises(DataError, match="in another run: export runs of one reference together"):
         export(runs, "csv")
 

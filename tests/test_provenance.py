@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIG, ID, Ish, digests
+from conftest import CONFIG, ID, Ish, digests, vouch
 
 from pipeline import provenance
 from pipeline.errors import ConfigError, DataError, MissingResultError
@@ -24,6 +24,7 @@ def run(rendered: Path, finished: Path, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(finished, tmp_path / "out" / ID))
     path = folder / "provenance.json"
     path.write_text(path.read_text().replace(str(rendered / "series"), str(series)))
+    vouch(folder)
     return folder
 
 
@@ -110,6 +111,7 @@ def test_other_software_is_told(
     told["packages"]["numpy"] = "1.0"
     told["code_digest"] = "another"
     (run / "provenance.json").write_text(json.dumps(told))
+    vouch(run)
     assert ish("run", "--config-from", run, "--output", run.parent) == 0
     said = capfd.readouterr().err
     assert f"warning: not as in {run}: numpy 1.0 -> " in said
@@ -143,6 +145,7 @@ def test_the_reference_must_be_the_same(run: Path, tmp_path: Path, monkeypatch: 
     (folder / "structure_graph_1.json").write_text("{}")
     told = document(run) | {"reference_directory": str(folder), "reference": reference_origin(folder)}
     (run / "provenance.json").write_text(json.dumps(told))
+    vouch(run)
     assert repeat(run).reference == folder
     (folder / "structure_graph_1.json").write_text("{ }")
     with pytest.raises(DataError, match=r"structure_graph_1\.json, which has changed since"):
@@ -162,6 +165,7 @@ def test_what_cannot_be_repeated(run: Path, tmp_path: Path, ish: Ish) -> None:
     with pytest.raises(MissingResultError, match=r"is .* a finished run"):
         repeat(tmp_path)
     (run / "provenance.json").write_text("{}")
+    vouch(run)
     with pytest.raises(DataError, match="written by an older version"):
         repeat(run)
     assert ish("run") == 2

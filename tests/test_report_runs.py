@@ -332,7 +332,7 @@ def test_torn_outputs_are_told_not_raised(tmp_path: Path) -> None:
     contents = read_contents(run)
     assert any("expected a JSON object" in text for text in contents.complaints)
     assert "expected an alignment" in contents.alignment.reason
-    assert "cannot be shown" in read_grid(contents).reason
+    assert "expected a zarr document" in read_grid(contents).reason
     assert [s.number for s in contents.sections] == [40, 44, 48]
 
 

@@ -153,7 +153,7 @@ def test_what_fails_midway_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_sweep_removes_only_what_was_never_finished(tmp_path: Path) -> None:
-    (tmp_path / "x" / ".unfinished-0-grid.zarr").mkdir(parents=True)
+    (tmp_path / "x" / ".unfinished-0a1b2c3d-grid.zarr").mkdir(parents=True)
     (tmp_path / "x" / "grid.zarr").mkdir()
     sweep(tmp_path)
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["grid.zarr"]

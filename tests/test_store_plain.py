@@ -11,6 +11,7 @@ import pytest
 import zarr
 from zarr.codecs import ZstdCodec
 
+from pipeline.errors import DataError
 from pipeline.store.plain import LEVEL, read_array, read_group, write_array, write_group
 
 ARRAYS: list[np.ndarray[Any, Any]] = [
@@ -30,7 +31,8 @@ def test_an_array_is_what_zarr_writes(tmp_path: Path, array: np.ndarray[Any, Any
         "x",
         data=np.ascontiguousarray(array),
         chunks=array.shape,
-        compressors=[ZstdCodec(level=LEVEL)],
+        compressors=[ZstdCodec(level=LEVEL, checksum=True)],
+        config={"write_empty_chunks": True},
         attributes={"unit": "um"},
     )
     write_group(tmp_path / "ours", {"k": [1, 2.5]})
@@ -63,3 +65,19 @@ def test_what_zarr_wrote_in_another_form_is_read(tmp_path: Path) -> None:
     found, attributes = read_array(tmp_path / "x")
     np.testing.assert_array_equal(found, values)
     assert attributes == {"a": 1}
+
+
+@pytest.mark.parametrize("damage", ["lost", "empty", "half", "flipped"])
+def test_a_chunk_that_is_not_whole_is_never_read_as_numbers(tmp_path: Path, damage: str) -> None:
+    write_array(tmp_path / "x", np.zeros((40, 50), np.float32), {})
+    chunk = tmp_path / "x" / "c" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[-2] ^= 1
+    {
+        "lost": chunk.unlink,
+        "empty": lambda: chunk.write_bytes(b""),
+        "half": lambda: chunk.write_bytes(content[: len(content) // 2]),
+        "flipped": lambda: chunk.write_bytes(content),
+    }[damage]()
+    with pytest.raises(DataError, match="c/0/0"):
+        read_array(tmp_path / "x")
