@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.atomic import replacing, sweep
+from pipeline.atomic import beside, replacing, sweep
 from pipeline.downloads import Patience, download
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats import allen_xml
@@ -126,12 +127,26 @@ class _Keeper:
     def there(self, name: str, url: str) -> FetchedFile | None:
         """Return a file that came from this URL and is still what it was."""
         known, path = self.document["files"].get(name), self.folder / name
-        if not known or known.get("url") != url or not path.is_file():
+        if path.exists() and not known:
+            raise ConfigError(
+                f"{path}: is there, but not fetched; move it away or choose another --directory"
+            )
+        if not known or not path.is_file():
             return None
         if sha256_of(path) != known.get("sha256"):
-            self.say(f"{path}: is not what was fetched; fetching it again")
+            self.say(f"{path}: is not what was fetched; {self._put_aside(path)}fetching it again")
             return None
-        return FetchedFile(path, url, known["sha256"], was_there=True)
+        return FetchedFile(path, url, known["sha256"], was_there=True) if known.get("url") == url else None
+
+    def _put_aside(self, path: Path) -> str:
+        """Keep a file that somebody may have changed under another name; an empty one is nobody's work."""
+        if not path.stat().st_size:
+            return ""
+        kept = path.with_name(f"{path.name}.changed")
+        if kept.exists():
+            raise ConfigError(f"{kept}: is there already; move it and {path.name} away to fetch that again")
+        os.replace(path, kept)
+        return f"keeping it as {kept.name}, "
 
     def keep(self, name: str, url: str, write: Callable[[Path], object]) -> FetchedFile:
         """Write a file and, once it is there, where it came from."""
@@ -187,7 +202,7 @@ def _glimpse(content: bytes, error: Exception) -> str:
 
 
 def _check_identity(keeper: _Keeper, url: str, content: bytes) -> None:
-    probe_path = keeper.folder / f".unfinished-check-{allen_xml.NAME}"
+    probe_path = beside(keeper.folder / allen_xml.NAME)
     try:
         probe_path.write_bytes(content)
         found = allen_xml.read_data_set_xml(probe_path).data_set.id

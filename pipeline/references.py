@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import pooch
 
-from pipeline.atomic import UNFINISHED, replacing, sweep
+from pipeline.atomic import beside, replacing, sweep
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.reference import read_ontology
 
@@ -260,13 +260,17 @@ def _download(
             Fetched(directory / name, url, sha256_of(work / name), digest, checked) for name in file.kept
         ]
         for item in found:
+            if item.path.exists() and sha256_of(item.path) != item.sha256:
+                raise DataError(
+                    f"{item.path}: is there, but not fetched; move it away or choose another --directory"
+                )
             os.replace(work / item.path.name, item.path)
     return found
 
 
 @contextmanager
 def _workplace(directory: Path) -> Iterator[Path]:
-    work = directory / f"{UNFINISHED}fetch"
+    work = beside(directory / "fetch")
     try:
         work.mkdir()
         yield work

@@ -169,9 +169,19 @@ def test_what_is_there_is_not_asked_for_again(api: Api, tmp_path: Path) -> None:
     assert [f.sha256 for f in again] == [f.sha256 for f in first]
     first[-1].path.write_bytes(b"damaged")
     assert sum(not f.was_there for f in fetch_experiment(int(ID), tmp_path, wanted)) == 1
+    assert first[-1].path.with_name(f"{first[-1].path.name}.changed").read_bytes() == b"damaged"
     # another level is another file
     fetch_experiment(int(ID), tmp_path, Wanted(base_url=api.url, downsample=2, patience=QUICK))
     assert sum("downsample=2" in path for path in api.asked) == 6
+
+
+def test_a_file_of_ones_own_is_not_overwritten(api: Api, tmp_path: Path) -> None:
+    fetched = fetch_experiment(int(ID), tmp_path / "other", Wanted(base_url=api.url, patience=QUICK))[-1]
+    image = tmp_path / fetched.path.name
+    image.write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=image.name):
+        fetch_experiment(int(ID), tmp_path, Wanted(base_url=api.url, patience=QUICK))
+    assert image.read_bytes() == b"mine"
 
 
 def test_a_fetch_that_broke_off_goes_on(
