@@ -1,6 +1,7 @@
 """The stages of a series, each read -> pure -> write, in the order of the STAGES table.
 
 measure (a section)   stored image -> reduced image, section statistics
+pool (a series)       statistics of all sections -> what each section has of the series'
 detect (a section)    image, pooled statistics -> expression mask, sums over fine cells
 align (a series)      reduced images, reference -> Alignment2d per section, Alignment3d
 grid (a series)       sums, alignment -> density, intensity, energy at 200 um
@@ -10,8 +11,7 @@ summarise (a series)  everything -> section_data_set.json, provenance.json
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,7 @@ def detect(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: st
     factor = facts["factor"]
     stored_um = section.resolution_um * factor
     outlines = job.run.read_outlines(section.section_number)
-    pooled = _pooled(job, upstream)[section.section_number]
-    context = replace(pooled, resolution_um=stored_um, **outlines)
+    context = replace(_pooled(section, upstream), resolution_um=stored_um, **outlines)
     detector = make_detector(job.config.detection.name, job.config.detection.configuration)
     dark, rectangle, mask = _marked(section, detector, context)
     valid = _valid(section, dark.shape, factor, rectangle)
@@ -125,26 +124,17 @@ def _marked(
     return dark, rectangle, detector.of_darkness(dark, context)
 
 
-def _pooled(job: SeriesJob, upstream: Upstream) -> dict[int, SectionContext]:
-    """Return every measured section's context after pooling over the series, without its outlines."""
-    numbers = [s.section_number for s in job.sections if upstream[task_name("measure", s)].ok]
-    receipts = [upstream[task_name("measure", number)] for number in numbers]
-    measured = _Measured(tuple(r.digest for r in receipts), tuple(r.facts["context"] for r in receipts))
-    return dict(zip(numbers, _pool(measured), strict=True))
+def pool(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+    """Pool the statistics of a series; facts: the context of every section that was measured."""
+    measured = {s.section_number: upstream[task_name("measure", s)] for s in job.sections}
+    contexts = {n: SectionContext(**r.facts["context"]) for n, r in measured.items() if r.ok}
+    pooled = zip(contexts, map(asdict, pool_contexts(list(contexts.values()))), strict=True)
+    return {"contexts": {str(n): {k: v for k, v in c.items() if k not in OUTLINES} for n, c in pooled}}
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The statistics of a series; digests tell them from others."""
-
-    digests: tuple[str, ...]
-    contexts: tuple[dict[str, Any], ...] = field(compare=False)
-
-
-@lru_cache(maxsize=2)
-def _pool(measured: _Measured) -> list[SectionContext]:
-    """Pool the statistics of a series: each of its sections asks for all of them, twice."""
-    return pool_contexts([SectionContext(**context) for context in measured.contexts])
+def _pooled(section: SectionImage, upstream: Upstream) -> SectionContext:
+    """Return what a section has of the statistics of its series, without its outlines."""
+    return SectionContext(**upstream["pool"].facts["contexts"][str(section.section_number)])
 
 
 def grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -196,9 +186,14 @@ def _row(section: SectionImage) -> dict[str, Any]:
     return {k: v for k, v in asdict(section).items() if k not in {"path", "id", "rotate_deg", "flip"}}
 
 
+def _pool_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
+    return {name: [receipt.state, receipt.digest] for name, receipt in upstream.items()}
+
+
 def _detect_key(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Any:
     own = upstream[task_name("measure", section)].digest
-    return [own, asdict(_pooled(job, upstream)[section.section_number]), job.config.detection.model_dump()]
+    pooled = upstream["pool"].facts["contexts"][str(section.section_number)]
+    return [own, pooled, job.config.detection.model_dump()]
 
 
 def _grid_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
@@ -225,8 +220,12 @@ def _unusable(job: SeriesJob, section: SectionImage, upstream: Upstream) -> str:
 
 
 def _needs_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) -> str:
-    receipt = upstream[task_name("measure", section)]
-    return "" if receipt.ok else receipt.message
+    receipt, pooled = upstream[task_name("measure", section)], upstream["pool"]
+    return next((r.message for r in (receipt, pooled) if not r.ok), "")
+
+
+def _needs_sections(job: SeriesJob, section: None, upstream: Upstream) -> str:
+    return "" if any(receipt.ok for receipt in upstream.values()) else "no section was read"
 
 
 def _needs_alignment(job: SeriesJob, section: None, upstream: Upstream) -> str:
@@ -249,8 +248,9 @@ def _within(kind: str, *names: str) -> Any:
 
 STAGES: tuple[Stage, ...] = (
     Stage("measure", "section", (), measure, _measure_key, _within("section", "thumbnails.zarr"), _unusable),
+    Stage("pool", "series", ("measure",), pool, _pool_key, _within("series"), _needs_sections),
     Stage(
-        "detect", "section", ("measure",), detect, _detect_key,
+        "detect", "section", ("measure", "pool"), detect, _detect_key,
         _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
     ),
     Stage(

@@ -19,6 +19,7 @@ from pipeline.store.run import RunFolder
 # orders the work: whether a result is shared is decided by its digest.
 READS = {
     "measure": {"series"},
+    "pool": set(),
     "detect": {"detection"},
     "align": {"alignment", "reference"},
     "grid": {"gridding", "reference"},

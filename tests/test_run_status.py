@@ -37,8 +37,8 @@ def test_a_run_under_way(half: Path, ish: Ish, capsys: pytest.CaptureFixture[str
         rows = rows_of(half.parent, ish, capsys)
     states = {stage: row["state"] for stage, row in rows.items()}
     assert states == {
-        "measure": "done", "detect": "running", "align": "running", "grid": "waiting", "unionize": "waiting",
-        "summarise": "waiting", "report": "waiting",
+        "measure": "done", "pool": "running", "detect": "waiting", "align": "running", "grid": "waiting",
+        "unionize": "waiting", "summarise": "waiting", "report": "waiting",
     }  # fmt: skip
     assert (rows["detect"]["done"], rows["detect"]["tasks"]) == (2, 6)
     assert (rows["grid"]["done"], rows["grid"]["tasks"]) == (0, 1)
@@ -64,7 +64,7 @@ def test_a_run_on_another_machine(half: Path, ish: Ish, capsys: pytest.CaptureFi
 def test_a_run_that_ended(finished: Path, ish: Ish, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of(finished, ish, capsys)
     assert {row["state"] for row in rows.values()} == {"done"}
-    assert [row["tasks"] for row in rows.values()] == [6, 6, 1, 1, 1, 1, 1]
+    assert [row["tasks"] for row in rows.values()] == [6, 1, 6, 1, 1, 1, 1, 1]
 
 
 def test_sections_that_the_run_no_longer_takes_do_not_count(

@@ -65,7 +65,7 @@ def test_a_variant_is_what_a_plain_run_gives(swept: Path, rendered: Path, tmp_pa
 def test_the_table_holds_every_variant(swept: Path) -> None:
     table = read_table(swept / "comparison.parquet")
     assert table["detection.configuration.contrast"] == [6.0, 6.0, 8.0, 8.0, 10.0, 10.0]
-    assert table["shared_tasks"] == [0, 7, 7, 7, 7, 7]
+    assert table["shared_tasks"] == [0, 8, 8, 8, 8, 8]
     assert set(table["state"]) <= {"done", "flagged"}
     shares = table["expressing_share"]
     assert shares[0] > shares[2] > shares[4] > 0  # a higher contrast finds less

@@ -19,6 +19,8 @@ HEADLINES = {
     "unfinished": "Unfinished.",
 }
 
+BEFORE_DETECT = {"pool"}  # whether it ended shows in the sections; runs of version 0.1 have no such receipt
+
 
 @dataclass(frozen=True)
 class Step:
@@ -99,7 +101,8 @@ def _state(states: Sequence[str]) -> str:
 def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict:
     """Judge a run from its receipts, its sections and its table."""
     receipts = contents.receipts
-    series = [receipts.get(stage.name) for stage in STAGES if stage.scope == "series"]
+    ends = [stage.name for stage in STAGES if stage.scope == "series" and stage.name not in BEFORE_DETECT]
+    series = [receipts.get(name) for name in ends]
     found = [r for r in series if r is not None]
     flagged = sum(section.flagged for section in contents.sections)
     state = "failed" if errors(contents) else _state_of_series(found, len(series), flagged)

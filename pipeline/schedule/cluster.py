@@ -21,7 +21,7 @@ from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError, DataError
 from pipeline.jobs import SeriesJob
 from pipeline.later import Later
-from pipeline.schedule.graph import build_graphs, describe, key_without_run
+from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.store.run import Receipt
 from pipeline.tasks import code_digest
 
@@ -58,7 +58,7 @@ def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> lis
     while True:
         receipts, killers = _round(client, jobs, lost, hear)
         if not killers:
-            return [{name: receipts[n, name] for name in graph} for n, graph in enumerate(build_graphs(jobs))]
+            return [{name: receipts[n, name] for _, name, _ in tasks_of(job)} for n, job in enumerate(jobs)]
         lost |= dict.fromkeys(killers, LOST)
 
 
@@ -66,18 +66,17 @@ def _round(
     client: Client, jobs: Sequence[SeriesJob], lost: dict[str, str], hear: Hear
 ) -> tuple[dict[tuple[int, str], Receipt], set[str]]:
     """Submit the graph once; return the receipts by series and task, and the tasks that killed workers."""
-    graphs = build_graphs(jobs, lost, run=uuid.uuid4().hex[:8])
-    lazy = {task.key: (n, name) for n, graph in enumerate(graphs) for name, task in graph.items()}
-    futures = distributed.futures_of(
-        client.persist([t for g in graphs for t in g.values()], optimize_graph=False)
-    )
+    graph = build_graph(jobs, lost, run=uuid.uuid4().hex[:8])
+    tasks = [key for key in graph if split_key(key)[0]]
+    futures = client.get(graph, tasks, sync=False)
     receipts: dict[tuple[int, str], Receipt] = {}
     killers: set[str] = set()
     watch = _Watch(client, jobs, hear)
     try:
         for future in distributed.as_completed(futures, loop=client.loop):
             if future.status == "finished":
-                receipt = receipts[lazy[future.key]] = future.result()
+                receipt = future.result()
+                receipts[split_key(future.key)[1], receipt.task] = receipt
                 hear(*describe(jobs, future.key), receipt, receipt.where)
             else:
                 killers.add(_killer(future))

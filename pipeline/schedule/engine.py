@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import dask
+import dask.multiprocessing
+import dask.threaded
 from dask.callbacks import Callback
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigError
 from pipeline.jobs import SeriesJob
 from pipeline.schedule.cluster import check_slurm, connected, run_on_cluster
-from pipeline.schedule.graph import build_graphs, describe, split_key, stage_of
+from pipeline.schedule.graph import build_graph, describe, split_key, stage_of
 from pipeline.schedule.memory import budget_mb, needs
 from pipeline.schedule.pool import Pool
 from pipeline.store.run import Receipt
@@ -113,15 +114,20 @@ class _Ears(Callback):  # type: ignore[misc]
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
     # What ends a series is one task: of a single series it may use the workers that have no other.
     spare = max(1, engine.workers // max(1, len(jobs)))
-    graphs = [list(graph.values()) for graph in build_graphs([replace(job, threads=spare) for job in jobs])]
+    graph = build_graph([replace(job, threads=spare) for job in jobs])
+    keys = [key for key in graph if split_key(key)[0]]
     budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
     pool = Pool(engine.name, engine.workers, budget, needs(jobs))
-    options: dict[str, Any] = {"scheduler": engine.name, "pool": pool, "num_workers": engine.workers}
+    get = dask.threaded.get if engine.name == "threads" else dask.multiprocessing.get
+    options: dict[str, Any] = {} if engine.name == "threads" else {"optimize_graph": False}
     try:
         with _Ears(jobs, listener):
-            results = dask.compute(*graphs, optimize_graph=False, chunksize=1, **options)
+            results = get(graph, keys, pool=pool, num_workers=engine.workers, chunksize=1, **options)
     except BaseException:
         pool.stop(GRACE_S)
         raise
     pool.shutdown()
-    return [{receipt.task: receipt for receipt in receipts} for receipts in results]
+    receipts: list[dict[str, Receipt]] = [{} for _ in jobs]
+    for key, receipt in zip(keys, results, strict=True):
+        receipts[split_key(key)[1]][receipt.task] = receipt
+    return receipts

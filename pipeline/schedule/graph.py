@@ -1,11 +1,14 @@
-"""The graph of a batch: one lazy receipt a task, over series x steps."""
+"""The graph of a batch: a plain Dask graph of one receipt a task, over series x steps.
+
+It grows in line with the tasks: a section waits for its own tasks and those of the series, a series for its
+sections. What a section has of all others comes to it through the stage that pools them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-from dask.delayed import Delayed, delayed
+from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.jobs import SeriesJob, Stage, task_name
@@ -21,71 +24,79 @@ STEPS = (*STAGES, REPORT)
 BY_NAME = {step.name: step for step in STEPS}
 SEPARATOR = "@"  # between the task and the number of its series in a key
 
-Graphs = list[dict[str, Delayed]]
+Graph = dict[
+    str, Any
+]  # key -> a series' job, or (function, arguments), in which keys stand for their results
 
 
-def build_graphs(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None, run: str = "") -> Graphs:
-    """Return one lazy receipt a task, by task name, for every series.
+def build_graph(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None, run: str = "") -> Graph:
+    """Return the graph of a batch.
 
     Parameters
     ----------
     lost : why tasks, by key, are given up instead of run
     run : keeps the keys of runs apart that share a scheduler
     """
-    endings = [f"{number}{SEPARATOR}{run}" if run else str(number) for number in range(len(jobs))]
-    lazy = [
-        delayed(job, name=f"job{SEPARATOR}{ending}", traverse=False)
-        for job, ending in zip(jobs, endings, strict=True)
-    ]
-    graphs: Graphs = [{} for _ in jobs]
-    by_run = {job.run.path: graph for job, graph in zip(jobs, graphs, strict=True)}
-    for step in STEPS:  # step by step: an alignment builds on what was measured of other series too
-        for number, job in enumerate(jobs):
-            _add(step, job, (lazy[number], endings[number]), by_run, lost or {})
-    return graphs
+    code, graph = code_digest(), Graph()
+    endings = {
+        job.run.path: f"{number}{SEPARATOR}{run}" if run else str(number) for number, job in enumerate(jobs)
+    }
+    for job in jobs:
+        ending = endings[job.run.path]
+        graph[f"job{SEPARATOR}{ending}"] = job
+        for step, name, number in tasks_of(job):
+            before = {n: f"{n}{SEPARATOR}{ending}" for n in _before(step, job, number)}
+            first: list[str] = []
+            if step.name == "align":
+                measured, first = _of_siblings(job, endings)
+                before |= measured
+            if step.name in job.shared:
+                first = [f"{name}{SEPARATOR}{endings[job.shared[step.name].path]}", *first]
+            key = f"{name}{SEPARATOR}{ending}"
+            where = (step.name, number, code, (lost or {}).get(key_without_run(key), ""))
+            graph[key] = (
+                _run, where, f"job{SEPARATOR}{ending}", list(before), list(before.values()), first
+            )  # fmt: skip
+    return graph
 
 
-def _add(
-    step: Stage,
-    job: SeriesJob,
-    lazy: tuple[Delayed, str],
-    graphs: Mapping[Path, dict[str, Delayed]],
-    lost: Mapping[str, str],
-) -> None:
-    """Add the tasks of a step to the graph of a series; what it shares waits for what it is shared with."""
-    lazy_job, ending = lazy
-    tasks, code = graphs[job.run.path], code_digest()
-    leader = graphs[job.shared[step.name].path] if step.name in job.shared else {}
-    from_siblings, earlier = _of_siblings(job, graphs) if step.name == "align" else ({}, [])
-    for section in job.sections if step.scope == "section" else (None,):
-        name = task_name(step, section)
-        before = {n: task for n, task in tasks.items() if stage_of(n) in step.after} | from_siblings
-        key = f"{name}{SEPARATOR}{ending}"
-        why = lost.get(key_without_run(key), "")
-        first = [leader[name], *earlier] if name in leader else earlier
-        where = (step.name, None if section is None else section.section_number, code, why)
-        tasks[name] = delayed(_run, pure=False, traverse=False)(
-            where, lazy_job, list(before), list(before.values()), first, dask_key_name=key
-        )
+def tasks_of(job: SeriesJob) -> Iterator[tuple[Stage, str, int | None]]:
+    """Yield step, task name and section number, None of a whole series, of every task of a series."""
+    for step in STEPS:
+        for number in _numbers(job) if step.scope == "section" else (None,):
+            yield step, task_name(step, number), number
 
 
-def _of_siblings(
-    job: SeriesJob, graphs: Mapping[Path, dict[str, Delayed]]
-) -> tuple[dict[str, Delayed], list[Delayed]]:
+def _before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
+    """Return the tasks of a series that one of its tasks builds on."""
+    names = []
+    for stage in (BY_NAME[name] for name in step.after):
+        if stage.scope == "series":
+            names.append(stage.name)
+        else:
+            names += [task_name(stage, n) for n in (_numbers(job) if number is None else (number,))]
+    return names
+
+
+def _numbers(job: SeriesJob) -> list[int]:
+    return [section.section_number for section in job.sections]
+
+
+def _of_siblings(job: SeriesJob, endings: Mapping[Path, str]) -> tuple[dict[str, str], list[str]]:
     """Return what was measured of a series' siblings, and the alignments that may hold its own already."""
-    measured: dict[str, Delayed] = {}
-    earlier: list[Delayed] = []
+    measured: dict[str, str] = {}
+    earlier: list[str] = []
     before = True
     for sibling in job.siblings:
         if sibling.run == job.run:
             before = False
             continue
-        tasks = graphs[sibling.run.path]
+        ending = endings[sibling.run.path]
         measured |= {
-            measured_name(sibling, section.section_number): tasks[task_name("measure", section)]
-            for section in sibling.sections
+            measured_name(sibling, n): f"{task_name('measure', n)}{SEPARATOR}{ending}"
+            for n in _numbers(sibling)
         }
-        earlier += [tasks["align"]] if before else []
+        earlier += [f"align{SEPARATOR}{ending}"] if before else []
     return measured, earlier
 
 
