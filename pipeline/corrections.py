@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.alignment_json import parse_alignment
+from pipeline.files import read_json_value
+from pipeline.formats.alignment_json import parse_alignment_at
 from pipeline.formats.allen_xml import read_data_set_xml
-from pipeline.formats.quicknii import Slice, is_quicknii, parse_quicknii
+from pipeline.formats.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
 from pipeline.model import (
     Alignment3d,
     Float64,
@@ -24,6 +24,7 @@ from pipeline.model import (
 from pipeline.opening import placement
 from pipeline.registration.corrections import BY_HAND, Correction, markers_of, placed, volume_of
 
+WHAT = "an alignment of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, or an alignment.json,"
 _NO_MARKERS = np.zeros((0, 4))
 
 
@@ -37,7 +38,7 @@ def find_file(text: str | Path, source: Path) -> Path:
 def read_corrections(
     path: Path, data_set: SectionDataSet, chosen: Sequence[int] | None = None
 ) -> dict[int, Correction]:
-    """Read where a person put sections: QuickNII, VisuAlign or DeepSlice JSON, alignment.json, data_set.xml.
+    """Read where a person put sections: from files of the tools in `quicknii`, of our own or Allen's.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def read_corrections(
 
 
 def _read(path: Path, images: dict[int, SectionImage], data_set: SectionDataSet) -> dict[int, Correction]:
-    document = {} if path.suffix == ".xml" else _json(path)
-    if is_quicknii(document):
+    document = _document(path)
+    if document is not None and is_quicknii(document):
         by_name = {i.path.stem.lower(): n for n, i in images.items() if i.path is not None}
         found = {}
         for piece in parse_quicknii(document, str(path)):
@@ -80,7 +81,7 @@ def _read(path: Path, images: dict[int, SectionImage], data_set: SectionDataSet)
             plane = piece.to_reference @ np.diag([*(1.0 / scale), 1.0])
             found[number] = _correction(image, plane, piece.markers * np.tile(scale, 2))
         return found
-    alignment = read_data_set_xml(path).alignment if path.suffix == ".xml" else parse_alignment(document)
+    alignment = read_data_set_xml(path).alignment if document is None else parse_alignment_at(path, document)
     if alignment is None:
         raise DataError(f"{path}: expected an alignment, got a data set without one")
     found = {}
@@ -96,18 +97,17 @@ def _correction(image: SectionImage, plane: Float64, markers: Float64) -> Correc
     return Correction(plane, (image.width_px, image.height_px), image.resolution_um, markers)
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected JSON, got {error}") from None
+def _document(path: Path) -> Any:
+    """Return the content of a JSON file, or of QuickNII's XML as its JSON would be; None of other XML."""
+    return read_quicknii_xml(path) if path.suffix.lower() == ".xml" else read_json_value(path, WHAT)
 
 
 def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
     """Read a whole alignment from any of these forms; None where a data_set.xml has none."""
-    if path.suffix == ".xml":
+    document = _document(path)
+    if document is None:
         return read_data_set_xml(path).alignment
-    if not path.exists() or not is_quicknii(_json(path)):
+    if not is_quicknii(document):
         return placement(path)
     corrections = read_corrections(path, data_set)
     planes = {number: c.to_reference for number, c in corrections.items()}

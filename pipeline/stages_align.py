@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ import numpy as np
 from pipeline import affine
 from pipeline.corrections import find_file, read_corrections, read_given
 from pipeline.errors import AlignmentError, ConfigError
+from pipeline.files import shown
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
 from pipeline.model import SectionImage, SeriesAlignment
 from pipeline.provenance import reference_key
+from pipeline.references import sha256_of
 from pipeline.registration import (
     AlignmentOptions,
     Correction,
@@ -76,11 +80,11 @@ def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
     series = [_manifest(one) for one in _family(job)]
     if job.config.alignment.name == "given":
         path = _given_path(job)
-        source: Any = path.read_text(encoding="utf-8") if path and path.is_file() else repr(_tsv(job.given))
+        source: Any = sha256_of(path) if path and path.is_file() else repr(_tsv(job.given))
         measured = {n: r.state for n, r in upstream.items()}
         return [configuration, series, source, measured]
     paths = [_corrections_path(one) for one in _family(job)]
-    mended = [p.read_text(encoding="utf-8") if p is not None and p.is_file() else None for p in paths]
+    mended = [sha256_of(p) if p is not None and p.is_file() else None for p in paths]
     states = [
         {n: [r.state, r.digest] for n, r in measured_of(job, one, upstream).items()} for one in _family(job)
     ]
@@ -140,7 +144,22 @@ def _corrections(job: SeriesJob) -> dict[int, Correction]:
         return {}
     images = tuple(image for one in _family(job) for image in one.sections)
     specimen = replace(job.data_set, section_images=images)
-    return read_corrections(path, specimen, job.config.alignment.configuration.get("corrected_sections"))
+    return read_corrections(path, specimen, _chosen(job.config.alignment.configuration))
+
+
+def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
+    """Return the corrected sections that count; a list needs no brackets, which some shells expand."""
+    given = configuration.get("corrected_sections")
+    if given is None:
+        return None
+    values = given.replace(",", " ").split() if isinstance(given, str) else given
+    try:
+        return [int(n) for n in (values if isinstance(values, list) else [values])]
+    except (TypeError, ValueError):
+        raise ConfigError(
+            "alignment.configuration.corrected_sections: expected section numbers such as 26,34, got"
+            f" {shown(given)}"
+        ) from None
 
 
 def _given_path(job: SeriesJob) -> Path | None:
@@ -265,11 +284,30 @@ def alignment_options(job: SeriesJob) -> AlignmentOptions:
             near = difflib.get_close_matches(key, [*known, *CORRECTED], n=1, cutoff=0.3) or known
             raise ConfigError(f"alignment.configuration: unknown key {key}; did you mean {near[0]}?")
     manifest: dict[str, Any] = {name: getattr(job.data_set, name) for name in own - {"aligner"}}
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    defaults = {f.name: f.default for f in fields(AlignmentOptions)}
+    values: dict[str, Any] = {k: _like(defaults[k], v, k) for k, v in given.items()}
     try:
         return AlignmentOptions(**values, **manifest, aligner=job.config.alignment.name)
     except TypeError as error:
         raise ConfigError(f"alignment.configuration: {error}") from None
+
+
+def _like(default: Any, value: Any, key: str) -> Any:
+    """Return an option in the form of its default; ConfigError where it has another."""
+    try:
+        if isinstance(default, tuple):
+            listed = value.replace(",", " ").split() if isinstance(value, str) else value
+            return tuple(float(n) for n in (listed if isinstance(listed, list) else [listed]))
+        if isinstance(default, int | float) and not isinstance(value, bool):
+            number = type(default)(value)
+            if math.isfinite(number) and number == float(value):
+                return number
+        elif isinstance(value, str):
+            return value
+    except (TypeError, ValueError, OverflowError):
+        pass
+    expected = "numbers such as 250,150" if isinstance(default, tuple) else f"a value such as {default!r}"
+    raise ConfigError(f"alignment.configuration.{key}: expected {expected}, got {shown(value)}")
 
 
 def _thumbnail(job: SeriesJob, section: SectionImage) -> SectionThumbnail:

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.affine import from_itk, to_itk
 from pipeline.atomic import replacing
 from pipeline.errors import AlignmentError, DataError, PipelineError
+from pipeline.files import read_json_value
 from pipeline.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
 
 
@@ -40,16 +41,25 @@ def write_alignment(path: Path, alignment: SeriesAlignment) -> None:
 
 def read_alignment(path: Path) -> SeriesAlignment:
     """Read `alignment.json`; DataError or AlignmentError name the file and what is wrong in it."""
+    return parse_alignment_at(path, read_json_value(path, "an alignment"))
+
+
+def parse_alignment_at(path: Path, document: Any) -> SeriesAlignment:
+    """Build a SeriesAlignment from the document of a file; the errors are those of `read_alignment`."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected an alignment, got no such file; run the align stage") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected an alignment in JSON, got {error}") from error
-    try:
+        if not isinstance(document, Mapping):
+            raise DataError(f"a {type(document).__name__}")
         return parse_alignment(document)
-    except (KeyError, TypeError, ValueError, PipelineError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except (
+        AttributeError,
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        PipelineError,
+    ) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         kind = AlignmentError if isinstance(error, AlignmentError) else DataError
         raise kind(f"{path}: expected an alignment as `ish run` writes it, got {what}") from error
 

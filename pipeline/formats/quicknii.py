@@ -1,4 +1,4 @@
-"""QuickNII, VisuAlign and DeepSlice JSON: a plane through the atlas a section, and markers that bend it.
+"""QuickNII, VisuAlign, DeepSlice, WebAlign and WebWarp: a plane through the atlas a section, markers bend it.
 
 Each slice has `anchoring`, nine numbers o, u, v: pixel (x, y) of a picture of w x h pixels shows the atlas at
 o + u x / w + v y / h, in voxels of the target. The target is Allen's CCFv3 (2017) at 25 um seen as RAS: x
@@ -7,13 +7,15 @@ VisuAlign are (x, y, x', y') in pixels of the picture: what the plane has at (x,
 section, and between markers a triangulation is followed.
 
 Sources of these facts: the QuickNII manual and the converter that its authors give (QuickNII RAS voxels to
-CCFv3 PIR um); VisuAlign and DeepSlice for the fields of their files.
+CCFv3 PIR um); VisuAlign and DeepSlice for the fields of their files; PyNutil, which reads .waln and .wwrp of
+WebAlign and WebWarp, for theirs.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +25,18 @@ import numpy as np
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.files import read_text, shown
 from pipeline.model import Float64
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
 VOXEL_UM = 25.0
 TARGET_VOXELS = (456, 528, 320)  # along R, A, S
+VOXELS_UM = (10.0, 20.0, 25.0, 50.0, 100.0)
+LISTS = ("slices", "sections")  # WebAlign and WebWarp call them sections, and their anchoring ouv
+OURS = re.compile(r"(?i)(?:aba|allen).*mouse(?!.*(?:ccf.?v2|rat))")
+LEAST_SIDE_UM, LEAST_SINE = 100.0, 0.05  # of the picture on the atlas; the sides of sections stand upright
+MOST_UM = 1e5
+MOST_NUMBER = 10**6
 NUMBER = re.compile(r"_s(\d+)", re.IGNORECASE)
 
 
@@ -71,9 +80,11 @@ def anchoring_of(piece: Slice) -> list[float]:
     return [float(n) for n in (*o, *u, *v)]
 
 
-def to_reference_of(anchoring: Sequence[float], size: tuple[float, float]) -> Float64:
-    """Return (x, y, 1) px to (P, I, R) um, (3, 3)."""
-    o, u, v = np.asarray(anchoring, dtype=np.float64).reshape(3, 3)
+def to_reference_of(
+    anchoring: Sequence[float] | Float64, size: tuple[float, float], voxel_um: float = VOXEL_UM
+) -> Float64:
+    """Return (x, y, 1) px to (P, I, R) um, (3, 3), of an anchoring in voxels of so many um."""
+    o, u, v = np.asarray(anchoring, dtype=np.float64).reshape(3, 3) * (voxel_um / VOXEL_UM)
     to_um = voxels_to_um()
     columns = to_um[:, :3] @ np.stack([u / size[0], v / size[1], o], axis=1)
     columns[:, 2] += to_um[:, 3]
@@ -108,18 +119,44 @@ def _document(piece: Slice) -> dict[str, Any]:
 
 def is_quicknii(document: Any) -> bool:
     """Whether a JSON document is a series of these tools."""
-    return isinstance(document, Mapping) and isinstance(document.get("slices"), list)
+    return isinstance(document, Mapping) and any(isinstance(document.get(name), list) for name in LISTS)
+
+
+def read_quicknii_xml(path: Path) -> dict[str, Any] | None:
+    """Read the XML series of QuickNII and DeepSlice as the document that the JSON would be.
+
+    None where the file is XML of another kind. An anchoring is written as `ox=…&oy=…` there.
+    """
+    text = read_text(path, "XML")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(f"{path}: expected plain XML, got a DOCTYPE; a series needs none: remove it")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path}: expected XML, got damaged XML ({error})") from None
+    if root.tag.lower() != "series":
+        return None
+    slices = [
+        {**item.attrib, "anchoring": _anchoring_of_xml(item.get("anchoring"))} for item in root.iter("slice")
+    ]
+    return {"target": root.get("target"), "slices": slices}
+
+
+def _anchoring_of_xml(text: str | None) -> list[str]:
+    found = dict(part.partition("=")[::2] for part in (text or "").split("&"))
+    return [found.get(f"{vector}{axis}", "") for vector in "ouv" for axis in "xyz"] if text else []
 
 
 def parse_quicknii(document: Mapping[str, Any], where: str) -> tuple[Slice, ...]:
-    """Return the slices that have an anchoring; DataError names the file and what is wrong in it."""
-    resolution = document.get("target-resolution")
-    if resolution is not None and [round(float(n)) for n in resolution] != list(TARGET_VOXELS):
-        raise DataError(
-            f"{where}: expected the target of {'x'.join(map(str, TARGET_VOXELS))} voxels"
-            f" (ABA Mouse CCFv3 2017 25 um), got target-resolution {resolution}"
-        )
-    slices = tuple(_slice(item, where) for item in document["slices"] if item.get("anchoring"))
+    """Return the slices that have an anchoring; DataError names the file, the slice and what is wrong."""
+    voxel_um = _voxel_um(document, where)
+    items = next(document[name] for name in LISTS if isinstance(document.get(name), list))
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise DataError(f"{where}: expected slices with names and numbers, got {shown(item)}")
+    slices = tuple(
+        _slice(item, voxel_um, where) for item in items if item.get("anchoring") or item.get("ouv")
+    )
     if not slices:
         raise DataError(f"{where}: expected slices with an anchoring, got none")
     numbers = [piece.section_number for piece in slices]
@@ -129,23 +166,74 @@ def parse_quicknii(document: Mapping[str, Any], where: str) -> tuple[Slice, ...]
     return slices
 
 
-def _slice(item: Mapping[str, Any], where: str) -> Slice:
-    name = str(item.get("filename") or "")
-    found = NUMBER.search(Path(name).stem)
-    number = int(found.group(1)) if item.get("nr") is None and found else item.get("nr")
-    try:
-        section_number = int(number)  # type: ignore[arg-type]
-        anchoring = [float(n) for n in item["anchoring"]]
-        size = (float(item["width"]), float(item["height"]))
-        markers = np.asarray(item.get("markers") or np.zeros((0, 4)), dtype=np.float64).reshape(-1, 4)
-    except (KeyError, TypeError, ValueError) as error:
+def _voxel_um(document: Mapping[str, Any], where: str) -> float:
+    """Return the voxel size of the target; DataError where the target is not Allen's mouse CCFv3."""
+    target = str(document.get("target") or document.get("atlas") or "")
+    sides = document.get("target-resolution")
+    named = OURS.search(target)
+    if target and not named:
         raise DataError(
-            f"{where}: slice {name or number}: expected nr, width, height, anchoring: {error}"
-        ) from None
-    numbers = np.array([*anchoring, *size, *markers.ravel()])
-    if len(anchoring) != 9 or not np.isfinite(numbers).all() or min(size) <= 0:
-        raise DataError(
-            f"{where}: slice {name or number}: expected 9 finite numbers of anchoring and a size above 0, got"
-            f" {len(anchoring)} numbers and {size[0]:g} x {size[1]:g}"
+            f"{where}: expected the target {TARGET}, got {shown(target)}: planes of another atlas"
         )
-    return Slice(section_number, size, to_reference_of(anchoring, size), markers, name)
+    stated = re.search(r"(\d+(?:\.\d+)?) ?um", target)
+    voxel_um = float(stated[1]) if stated else VOXEL_UM
+    expected = [n * VOXEL_UM / voxel_um for n in TARGET_VOXELS] if voxel_um > 0 else []
+    if sides is not None:
+        whole = isinstance(sides, list) and len(sides) == 3 and all(isinstance(n, int | float) for n in sides)
+        if not whole or any(abs(n - e) > 1 for n, e in zip(sides, expected, strict=False)):
+            raise DataError(
+                f"{where}: expected the target of {'x'.join(map(str, TARGET_VOXELS))} voxels (ABA Mouse CCFv3"
+                f" 2017 25 um), got target-resolution {shown(sides)}"
+            )
+    if voxel_um not in VOXELS_UM:
+        raise DataError(
+            f"{where}: expected a target of {', '.join(map(str, VOXELS_UM))} um, got {shown(target)}"
+        )
+    return voxel_um
+
+
+def _slice(item: Mapping[str, Any], voxel_um: float, where: str) -> Slice:
+    name = str(item.get("filename") or item.get("name") or "")[:200]
+    found = NUMBER.search(Path(name).stem)
+    stated = next((item[key] for key in ("nr", "snr") if item.get(key) is not None), None)
+    who = f"{where}: slice {shown(name or stated)}"
+    try:
+        number = int(found.group(1) if stated is None and found else stated)  # type: ignore[arg-type]
+        anchoring = np.array([float(n) for n in item.get("anchoring") or item["ouv"]])
+        markers = _markers(item.get("markers"))
+        size = (float(item.get("width") or 0), float(item.get("height") or 0))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{who}: expected nr, anchoring and numbers as markers: {error}") from None
+    numbers = np.array([*anchoring, *size, *markers.ravel()])
+    if len(anchoring) != 9 or not np.isfinite(numbers).all() or abs(number) > MOST_NUMBER:
+        raise DataError(f"{who}: expected 9 finite numbers of anchoring, got {len(anchoring)}")
+    if min(size) <= 0:  # DeepSlice writes -999: without markers no pixel is counted
+        if len(markers):
+            raise DataError(
+                f"{who}: expected width and height above 0 for its markers, got {size[0]:g} x {size[1]:g}"
+            )
+        size = (1.0, 1.0)
+    _check_plane(anchoring * voxel_um, who)
+    return Slice(number, size, to_reference_of(anchoring, size, voxel_um), markers, name)
+
+
+def _markers(given: Any) -> Float64:
+    """Return markers, (n, 4) px: VisuAlign lists x, y, x', y', WebWarp names them x, y, nx, ny."""
+    rows = [[m[k] for k in ("x", "y", "nx", "ny")] if isinstance(m, Mapping) else m for m in given or ()]
+    return np.array([[float(n) for n in row] for row in rows], dtype=np.float64).reshape(-1, 4)
+
+
+def _check_plane(anchoring_um: Float64, who: str) -> None:
+    """Raise DataError for an anchoring that spans no plane, or one far from any brain."""
+    o, u, v = anchoring_um.reshape(3, 3)
+    lengths = float(np.linalg.norm(u)), float(np.linalg.norm(v))
+    area = float(np.linalg.norm(np.cross(u, v)))
+    if min(lengths) < LEAST_SIDE_UM or area < LEAST_SINE * lengths[0] * lengths[1]:
+        raise DataError(
+            f"{who}: its anchoring spans no plane (sides of {lengths[0]:.3g} and {lengths[1]:.3g} um, area"
+            f" {area:.3g}); place it again, or leave it out"
+        )
+    if max(*lengths, *np.abs(o)) > MOST_UM:
+        raise DataError(
+            f"{who}: its anchoring reaches {max(*lengths, *np.abs(o)):.3g} um, farther than any brain"
+        )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.atomic import remove_ours, replacing, sync
 from pipeline.errors import DataError, MissingResultError, PipelineError
+from pipeline.files import read_json_value
 from pipeline.gridding import SectionCells
 from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.store.bundle import (
@@ -355,14 +356,7 @@ def _seal_of(document: Mapping[str, Any]) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; DataError where it is none."""
-    try:
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path}: expected a JSON object, got a folder or what is no file")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: expected a JSON object: {error}") from None
+    document = read_json_value(path, "an object", finite=False)
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(document).__name__}")
     return document

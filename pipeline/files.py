@@ -1,0 +1,116 @@
+"""Files that anyone may have written, read within bounds: what is no plain file, or torn, is one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+import stat
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DataError
+
+MOST_TEXT = 64 << 20  # bytes of a manifest, table, configuration or alignment; real ones have some 100 kB
+MOST_DIGITS = 400  # of a whole number: a float holds 309
+BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 3, 4, 4, 4
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 60, 60, 40
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: never longer than a line, whatever it holds.
+
+    >>> shown([1, 2, 3, 4, 5]), shown("x" * 100)[:12]
+    ('[1, 2, 3, 4, ...]', "'xxxxxxxxxxx")
+    """
+    try:
+        text = _SHORT.repr(value)
+    except (RecursionError, ValueError):  # nested too deep; a number of more digits than Python prints
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def check_plain(path: Path, what: str) -> int:
+    """Return the size of a file in bytes; DataError where there is none, or what is no plain file.
+
+    Nothing is opened: opening a named pipe waits for whoever writes into it.
+
+    Parameters
+    ----------
+    what : str      what is expected, for the message: "a table"
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected {what}, got no such file") from None
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long or holds a NUL
+        raise DataError(f"{shown(str(path))}: expected {what}, got {_reason(error)}") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device, which is no file"
+        raise DataError(f"{path}: expected {what}, got {kind}")
+    return found.st_size
+
+
+def read_content(path: Path, what: str, most: int = MOST_TEXT) -> bytes:
+    """Return the bytes of a plain file of at most so many; DataError otherwise."""
+    size = check_plain(path, what)
+    if size > most:
+        raise DataError(f"{path}: expected {what} of at most {most} bytes, got {size}")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path}: expected {what}, got {_reason(error)}") from None
+    if len(content) > most:  # it grew, or says nothing of its size, as files of /proc do
+        raise DataError(f"{path}: expected {what} of at most {most} bytes, got more")
+    return content
+
+
+def read_text(path: Path, what: str, most: int = MOST_TEXT) -> str:
+    """Return the text of a file in UTF-8, or in what its byte order mark says; DataError otherwise."""
+    content = read_content(path, what, most)
+    encoding = next((name for mark, name in BOMS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: expected {what} in UTF-8, got byte {content[error.start : error.start + 1]!r} at"
+            f" {error.start}; save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path}: expected {what}, got text with NUL characters; is it another file?")
+    return text
+
+
+def read_json_value(path: Path, what: str, *, finite: bool = True) -> Any:
+    """Return the content of a JSON file; DataError where it is none, or holds NaN though `finite`."""
+    text = read_text(path, what)
+    checks: dict[str, Any] = {"parse_constant": _not_finite, "parse_float": _finite} if finite else {}
+    try:
+        return json.loads(text, parse_int=_whole, **checks)
+    except RecursionError:
+        raise DataError(f"{path}: expected {what} in JSON, got lists nested too deep") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected {what} in JSON, got {error}") from None
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text}, which is no finite number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _not_finite(text[:40])
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
