@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.files import shown
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import read_cells
@@ -51,9 +53,9 @@ def find_sources(inputs: Sequence[Path]) -> Found:
         raise ConfigError("no series: expected --input FOLDER, once or more")
     named = [folder for given in inputs for folder in _expanded(given)]
     sources: dict[Path, Path] = {}
-    notes = []
+    notes: list[str] = []
     try:
-        for source in (s for folder in named for s in find_series([folder])):
+        for source in (s for folder in named for s in find_series([folder], notes.append)):
             if source.resolve() in sources:
                 notes.append(f"{source}: this series is listed twice; it runs once")
             sources.setdefault(source.resolve(), source)
@@ -82,12 +84,13 @@ def _table(path: Path) -> list[Path]:
         raise ConfigError(f"--input {error}") from None
     column = next((name for name in COLUMNS if name in header), None)
     if column is None:
-        raise ConfigError(f"--input {path}: expected a column {COLUMNS[0]}, got {', '.join(header)}")
+        raise ConfigError(f"--input {path}: expected a column {COLUMNS[0]}, got {shown(header)}")
     found = []
     for line, cells in rows:
-        folder = path.parent / cells[header.index(column)]
-        if not cells[header.index(column)] or not folder.exists():
-            raise ConfigError(f"--input {path}: line {line}: {folder}: no such folder")
+        cell = cells[header.index(column)]
+        folder = path.parent / cell
+        if not cell or not os.path.exists(folder):  # which is false, not an error, for any text
+            raise ConfigError(f"--input {path}: line {line}: {shown(cell)}: no such folder")
         found.append(folder)
     return found
 
@@ -131,7 +134,7 @@ def plan_jobs(
             _check_not_twice(job, jobs)
             jobs.append(job)
             places[job.run.path] = place
-        except DataError as error:
+        except (PipelineError, OSError) as error:
             broken += [Broken(source, str(error))] if _ours(place, shard) else []
     told = with_siblings(jobs)
     first = [job.siblings[0] if job.siblings else job for job in told]

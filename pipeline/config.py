@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
+from pipeline.files import read_text, shown
+from pipeline.yaml_text import parse_yaml
+
+MOST_BYTES = 1 << 20  # of a configuration
+CONFIGS = (
+    Path(__file__).parent / "configs",
+    Path(__file__).parent.parent / "configs",
+)  # installed; a checkout
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -22,9 +29,9 @@ class _Section(BaseModel):
 
 
 class ReferenceConfig(_Section):
-    """Which reference space; a directory overrides the name."""
+    """Which reference space: a directory, which overrides the name, or the phantom by its name."""
 
-    name: Literal["phantom"] = "phantom"
+    name: Literal["phantom"] | None = None
     directory: Path | None = None
     resolution_um: float | None = Field(default=None, gt=0, le=400)
 
@@ -119,7 +126,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
 
 def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
     """Read a YAML file with its sections `sweep` and `cluster`, likewise."""
-    document = {} if path is None else _read_yaml(path)
+    document = {} if path is None else _read_yaml(find_config(path))
     for override in overrides:
         _override(document, override)
     where = str(path or "--set")
@@ -146,7 +153,9 @@ def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:
             found[prefix] = tuple(node)
         else:
             key = f"sweep.{prefix}" if prefix else "sweep"
-            raise ConfigError(f"{where}: {key}: expected a list of values for each dotted key, got {node!r}")
+            raise ConfigError(
+                f"{where}: {key}: expected a list of values for each dotted key, got {shown(node)}"
+            )
     return found
 
 
@@ -171,27 +180,54 @@ def _validated(model: type[Model], document: Any, where: str) -> Model:
 
 
 def reference_directory(config: Config, given: Path | None) -> Path | None:
-    """Return the reference's folder: the option, else ISH_REFERENCE, else the configuration."""
-    if given is not None:
-        return given
-    if os.environ.get("ISH_REFERENCE"):
-        return Path(os.environ["ISH_REFERENCE"])
-    return config.reference.directory
+    """Return the reference's folder: the option, else ISH_REFERENCE, else the configured; None: the phantom.
+
+    Raises
+    ------
+    ConfigError
+        none of these, where the configuration does not name the phantom either.
+    """
+    environment = os.environ.get("ISH_REFERENCE")
+    directory = given or (Path(environment) if environment else config.reference.directory)
+    if directory is None and config.reference.name is None:
+        raise ConfigError(
+            "no reference: expected --reference DIR, ISH_REFERENCE or reference.directory, got none;"
+            " `ish reference fetch` brings Allen's CCFv3, reference.name=phantom is a made-up brain for tests"
+        )
+    return directory
+
+
+def find_config(name: Path) -> Path:
+    """Return the file that a user means by a configuration: a path, or the bare name of a ready one.
+
+    >>> find_config(Path("coronal")).name
+    'coronal.yaml'
+    """
+    if name.suffix or len(name.parts) != 1 or name.is_file():
+        return name
+    ready = {
+        path.stem: path for folder in CONFIGS if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
+    }
+    if name.name in ready:
+        return ready[name.name]
+    if name.exists():
+        return name
+    raise ConfigError(
+        f"{name}: no such configuration; ready ones are {', '.join(sorted(ready))}, or name a file"
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration; configs/ holds ready ones") from None
-    except IsADirectoryError:
+    if path.is_dir():
         raise ConfigError(
             f"{path}: expected a configuration (YAML), got a folder; a series is given as --input {path}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        )
+    if not path.exists() and not path.is_symlink():
+        raise ConfigError(f"{path}: no such configuration; configs/ holds ready ones")
+    try:
+        document = parse_yaml(read_text(path, "a configuration (YAML)", MOST_BYTES), str(path))
+    except DataError as error:
+        raise ConfigError(str(error)) from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -202,12 +238,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {override}: expected dotted.key=value")
+        raise ConfigError(f"--set {shown(override)}: expected dotted.key=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
-    with_value(document, key.strip(), value, f"--set {override}")
+        value = parse_yaml(text, f"--set {shown(override)}")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    with_value(document, key.strip(), value, f"--set {shown(override)}")
 
 
 def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> None:
@@ -232,7 +268,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             f"; did you mean {near[0]}?" if near else f"; known: {', '.join(_keys(model, first['loc'][:-1]))}"
         )
         return f"unknown key {where}{hint}"
-    return f"{where}: {first['msg']}, got {first['input']!r}"
+    return f"{where}: {first['msg']}, got {shown(first['input'])}"
 
 
 def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

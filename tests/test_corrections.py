@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ID, Ish
+from conftest import ID, Ish, vouch
 
 from pipeline import affine, deformation
 from pipeline.corrections import read_corrections, read_given
@@ -111,6 +111,7 @@ def test_bends_leave_as_markers_and_come_back(run: Path, tmp_path: Path) -> None
     bent = replace(alignment, sections=sections, deformable="in_plane")
     write_alignment(run / "alignment.json", bent)
     RunFolder(run).write_deformations({image.section_number: field}, "")
+    vouch(run)
     done = export(run, "quicknii", tmp_path / "out")
     assert "is deformed: planes, and bends within them as markers" in done.left_out[0]
     after = read_given(done.files[0], data_set)

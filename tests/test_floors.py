@@ -15,7 +15,7 @@ FLOORS = {
         "affine", "deformation", "ontology", "reference", "intensity", "tiling", "detection", "registration",
         "gridding", "unionize", "search", "sync", "phantom",
     },
-    3: {"atomic", "files", "locks", "formats", "store", "config"},
+    3: {"atomic", "files", "yaml_text", "locks", "formats", "store", "config"},
     4: {
         "jobs", "loading", "stages", "stages_align", "tasks", "summary", "provenance", "exports",
         "structure_tables", "opening", "scenes", "phantom_series", "init_series", "init_pictures",
@@ -31,7 +31,7 @@ FLOORS = {
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 STRANGERS = {"detection", "registration", "gridding", "unionize", "search"}
 OUTSIDE = {"formats", "store", "config"}
-SHARED = {"atomic", "files"}  # what both formats and store write and read through
+SHARED = {"atomic", "files", "yaml_text"}  # what both formats and store write and read through
 OWNERS = {"zarr": "store", "dask": "schedule", "distributed": "schedule", "dask_jobqueue": "schedule"}
 FLOOR_2_LIBRARIES = {"numpy", "scipy", "skimage", "SimpleITK", "numba", "cv2"}
 FLOOR_2_STANDARD = {

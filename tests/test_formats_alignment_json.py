@@ -110,5 +110,5 @@ def test_what_is_not_an_alignment(text: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file; run the align stage"):
+    with pytest.raises(DataError, match="no such file"):
         read_alignment(tmp_path / "alignment.json")

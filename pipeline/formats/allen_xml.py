@@ -12,7 +12,8 @@ from xml.etree.ElementTree import Element, SubElement
 from pipeline.affine import from_itk, to_itk
 from pipeline.atomic import replacing
 from pipeline.errors import DataError, PipelineError
-from pipeline.formats.series_yaml import PLANES, check_resolution
+from pipeline.files import read_content, shown
+from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, MOST_NUMBER, PLANES, check_resolution
 from pipeline.formats.source import SeriesSource
 from pipeline.model import (
     CORONAL_SPACE,
@@ -55,7 +56,7 @@ def read_data_set_xml(path: Path) -> SeriesSource:
     if twice:
         raise DataError(f"{path}: expected every section once, got section {twice[0]} more than once")
     data_set = SectionDataSet(
-        id=_whole(path, root, "id"),
+        id=_whole(path, root, "id", MOST_ID),
         plane_of_section=plane,
         section_thickness_um=_positive(path, root, "section-thickness"),
         section_images=tuple(sorted(images, key=lambda image: image.section_number)),
@@ -112,19 +113,17 @@ def digits(values: Sequence[float]) -> str:
 
 
 def _root(path: Path) -> Element:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: expected a data set, got {error.strerror or error}") from error
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+    text = read_content(path, "Allen's data_set.xml")
+    plain = text.replace(b"\0", b"")  # of UTF-16 too
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise DataError(f"{path}: expected plain XML, got a DOCTYPE; a data set needs none: remove it")
     try:
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path}: expected Allen's data_set.xml, got damaged XML ({error})") from error
     found = root if root.tag == "section-data-set" else root.find(".//section-data-set")
     if found is None:
-        raise DataError(f"{path}: expected a <section-data-set>, got <{root.tag}>")
+        raise DataError(f"{path}: expected a <section-data-set>, got <{root.tag[:60]}>")
     return found
 
 
@@ -139,21 +138,26 @@ def _number(path: Path, element: Element, tag: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}: expected a number in <{tag}> of <{element.tag}>, got {text}")
+        raise DataError(f"{path}: expected a number in <{tag}> of <{element.tag}>, got {shown(text)}")
     return value
 
 
-def _whole(path: Path, element: Element, tag: str) -> int:
+def _whole(path: Path, element: Element, tag: str, most: int = MOST_NUMBER) -> int:
     value = _number(path, element, tag)
-    if value != int(value) or value < 0:
-        raise DataError(f"{path}: expected a whole number in <{tag}> of <{element.tag}>, got {value:g}")
-    return int(value)
+    text = _text(element, tag) or ""
+    exact = int(text) if text.isascii() and text.isdigit() else value  # a float has no room for long ids
+    if value != int(value) or not 0 <= exact <= most:
+        raise DataError(
+            f"{path}: expected a whole number from 0 to {most} in <{tag}> of <{element.tag}>, got"
+            f" {shown(text)}"
+        )
+    return int(exact)
 
 
 def _positive(path: Path, element: Element, tag: str) -> float:
     value = _number(path, element, tag)
-    if value <= 0:
-        raise DataError(f"{path}: expected a positive <{tag}>, got {value:g}")
+    if not 0 < value <= LARGEST_UM:
+        raise DataError(f"{path}: expected a positive <{tag}> in um, got {value:g}")
     return value
 
 
@@ -166,7 +170,7 @@ def _plane(path: Path, root: Element, space: int) -> Plane:
             f"{path}: expected reference space 9 or 10 or a plane_of_section, got {space} and none"
         )
     if stated is not None and stated not in PLANES:
-        raise DataError(f"{path}: expected plane_of_section {' or '.join(PLANES)}, got {stated!r}")
+        raise DataError(f"{path}: expected plane_of_section {' or '.join(PLANES)}, got {shown(stated)}")
     if stated is not None and expected is not None and stated != expected:
         raise DataError(
             f"{path}: plane_of_section says {stated}, reference space {space} is {expected}; one errs"
@@ -188,7 +192,7 @@ def _image(path: Path, element: Element) -> SectionImage:
     if width < 1 or height < 1:
         raise DataError(f"{where}: expected a width and height of at least 1, got {width} x {height}")
     return SectionImage(
-        id=_whole(path, element, "id"),
+        id=_whole(path, element, "id", MOST_ID),
         section_number=number,
         path=None,
         width_px=width,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import yaml
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.files import shown
 from pipeline.formats import series_yaml
 from pipeline.formats.images import ImageInfo
-from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
+from pipeline.formats.series_yaml import MOST_NUMBER, SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import number, read_cells, write_csv
 from pipeline.model import SectionDataSet, SectionImage
@@ -25,6 +27,8 @@ BOX = ("x_px", "y_px", "box_width_px", "box_height_px")
 COLUMNS = (*REQUIRED, "width_px", "height_px", "resolution_um", "failed", *BOX, "rotate_deg", "flip")
 TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
 FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
+
+LONGEST_NAME = 255  # bytes, of file systems
 
 Probe = Callable[[Path], ImageInfo]
 
@@ -81,7 +85,7 @@ class _Row:
         value = self.number(column)
         if value is None:
             return None
-        if value != int(value) or value < 0:
+        if value != int(value) or not 0 <= value <= MOST_NUMBER:
             raise DataError(f"{self.where}: expected a whole number in {column}, got {self.text(column)!r}")
         return int(value)
 
@@ -163,6 +167,11 @@ def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:
     name = row.text("file")
     if not name:
         return None, [f"section {row.section_number}: missing: no file is named"]
+    parts = Path(name).parts
+    if Path(name).is_absolute() or ".." in parts:
+        raise DataError(f"{row.where}: expected a file within the folder of the series, got {shown(name)}")
+    if "\0" in name or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
+        raise DataError(f"{row.where}: expected the name of a file in column file, got {shown(name)}")
     if not (folder / name).exists():
         return None, [f"section {row.section_number}: missing: no file {folder / name}"]
     return folder / name, []

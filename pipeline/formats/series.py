@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +45,12 @@ def read_series(folder: Path, probe: Probe = probe_file) -> SeriesSource:
     raise DataError(_needs(folder))
 
 
-def find_series(folders: Iterable[Path]) -> list[Path]:
+def find_series(folders: Iterable[Path], note: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Return the series folders among `folders` and, where one is none itself, among its direct subfolders.
+
+    Parameters
+    ----------
+    note : told, in a line each, which subfolders cannot be read
 
     Raises
     ------
@@ -58,7 +62,7 @@ def find_series(folders: Iterable[Path]) -> list[Path]:
         names = _names(folder)
         inside = [folder]
         if not is_series(folder):
-            inside = sorted(folder / name for name in names if is_series(folder / name))
+            inside = sorted(folder / name for name in names if _may_be_series(folder / name, note))
         if not inside:
             raise DataError(_needs(folder))
         found += [path for path in inside if path not in found]
@@ -68,6 +72,14 @@ def find_series(folders: Iterable[Path]) -> list[Path]:
 def is_series(folder: Path) -> bool:
     """Tell whether a folder has a manifest."""
     return folder.is_dir() and not {sections_csv.NAME, allen_xml.NAME}.isdisjoint(_names(folder))
+
+
+def _may_be_series(folder: Path, note: Callable[[str], None]) -> bool:
+    try:
+        return is_series(folder)
+    except DataError as error:  # one that may not be read, such as lost+found
+        note(f"{error}; passed over")
+        return False
 
 
 def frame_factor(section: SectionImage, info: ImageInfo) -> int:
@@ -140,6 +152,8 @@ def _may_be_image(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
+        if not path.is_file():  # to open a named pipe is to wait
+            return False
         with path.open("rb") as file:
             return headers.sniff(file.read(16)) is not None
     except OSError:  # a folder, or a file that may not be read and whose name promises no image

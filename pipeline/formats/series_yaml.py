@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.errors import DataError
+from pipeline.files import MOST_DIGITS, read_text, shown
 from pipeline.model import Polygon
 from pipeline.reference import reference_space_id
+from pipeline.yaml_text import parse_yaml
 
 NAME = "section_data_set.yaml"
 PLANES = ("coronal", "sagittal")
@@ -23,6 +25,11 @@ ORDERS = {
     "sagittal": ("lateral_to_medial", "medial_to_lateral"),
 }
 UPS = ("superior", "inferior")
+MOST_ID = 2**63 - 1  # tables and indices hold ids in 64 bits
+MOST_NUMBER = 2**31 - 1  # of a section
+LARGEST_UM = 1e5
+LONGEST_TEXT = 1000
+DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
 RESOLUTION_UM = (0.05, 200.0)
 TEXTS = ("gene", "specimen", "treatment", "probe_orientation", "age")
 KEYS = (
@@ -47,17 +54,6 @@ class SeriesFields:
     resolution_um: float | None
     dark_polygons_px: dict[int, tuple[Polygon, ...]]
     warnings: tuple[str, ...] = field(default=())
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, but a key written twice is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def read_series_yaml(path: Path) -> SeriesFields:
@@ -109,16 +105,9 @@ def _doubts(path: Path, document: Mapping[str, Any], plane: str) -> tuple[str, .
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # a SafeLoader
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: expected it beside sections.csv, got no such file; `ish init` writes both"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected YAML in UTF-8, got {error}") from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: expected YAML, got {' '.join(str(error).split())}") from error
+    if not path.exists() and not path.is_symlink():
+        raise DataError(f"{path}: expected it beside sections.csv, got no such file; `ish init` writes both")
+    document = parse_yaml(read_text(path, "YAML"), str(path))
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected `key: value` lines, got {type(document).__name__}")
     return document
@@ -127,9 +116,9 @@ def _load(path: Path) -> dict[str, Any]:
 def _check_keys(path: Path, document: Mapping[Any, Any]) -> None:
     for key in document:
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(shown(key).strip("'"), KEYS, n=1, cutoff=0.5)
             hint = f"; nearest: {near[0]}" if near else f"; known: {', '.join(KEYS)}"
-            raise DataError(f"{path}: unknown key {key!r}{hint}")
+            raise DataError(f"{path}: unknown key {shown(key)}{hint}")
     missing = [k for k in ("id", "plane_of_section", "section_thickness_um") if document.get(k) is None]
     if missing:
         raise DataError(f"{path}: expected {', '.join(missing)}, got none; add it or run `ish init`")
@@ -137,8 +126,10 @@ def _check_keys(path: Path, document: Mapping[Any, Any]) -> None:
 
 def _identity(path: Path, document: Mapping[str, Any]) -> int:
     value = document["id"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DataError(f"{path}: expected a whole number as id, got {value!r}")
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
+        value = int(value)  # with leading zeros, or in quotes
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_ID:
+        raise DataError(f"{path}: expected a whole number from 0 to {MOST_ID} as id, got {shown(value)}")
     return value
 
 
@@ -146,8 +137,10 @@ def _space(path: Path, document: Mapping[str, Any], plane: str) -> int:
     value = document.get("reference_space_id")
     if value is None:
         return reference_space_id(plane)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"{path}: expected reference_space_id 9 (coronal) or 10 (sagittal), got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ID:
+        raise DataError(
+            f"{path}: expected reference_space_id 9 (coronal) or 10 (sagittal), got {shown(value)}"
+        )
     return value
 
 
@@ -156,35 +149,53 @@ def _choice(
 ) -> str:
     value = document.get(key)
     value = default if value is None else value
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+    if not isinstance(value, str) or value not in allowed:
+        near = difflib.get_close_matches(shown(value), allowed, n=1, cutoff=0.5)
         hint = f"; nearest: {near[0]}" if near else ""
-        raise DataError(f"{path}: expected {key} to be one of {', '.join(allowed)}, got {value!r}{hint}")
+        raise DataError(f"{path}: expected {key} to be one of {', '.join(allowed)}, got {shown(value)}{hint}")
     return str(value)
 
 
 def _positive(path: Path, document: Mapping[str, Any], key: str) -> float:
     value = document[key]
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or value <= 0:
-        raise DataError(f"{path}: expected {key} to be a positive number, got {value!r}")
+    if not ok or not 0 < value <= LARGEST_UM:
+        raise DataError(f"{path}: expected {key} to be a positive number of um, got {shown(value)}")
     return float(value)
 
 
 def _text(path: Path, document: Mapping[str, Any], key: str) -> str:
     value = document[key]
     if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise DataError(f"{path}: expected {key} to be text, got {value!r}; put it in quotes")
+        raise DataError(f"{path}: expected {key} to be text, got {shown(value)}; put it in quotes")
+    if DATE.fullmatch(str(value)) and not _is_date(str(value)):
+        raise DataError(f"{path}: expected a date that exists as {key}, got {shown(value)}")
+    if len(str(value)) > LONGEST_TEXT:
+        raise DataError(f"{path}: expected {key} of at most {LONGEST_TEXT} characters, got {shown(value)}")
     return str(value)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date(*map(int, text.split("-")))
+    except ValueError:
+        return False
+    return True
 
 
 def _dark_polygons(path: Path, document: Any) -> dict[int, tuple[Polygon, ...]]:
     form = "dark_artifacts: {section_number: [[[x, y], …], …]}"
     try:
-        found = {int(n): tuple(_polygon(p) for p in polygons) for n, polygons in document.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected {form} in px, got {str(document)[:60]} ({error})") from error
+        found = {_section(n): tuple(_polygon(p) for p in polygons) for n, polygons in document.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: expected {form} in px, got {shown(document)} ({error})") from error
     return found
+
+
+def _section(key: Any) -> int:
+    if isinstance(key, bool) or not isinstance(key, int | str) or not 0 <= int(key) <= MOST_NUMBER:
+        raise ValueError(f"{shown(key)} is no section number")
+    return int(key)
 
 
 def _polygon(points: Any) -> Polygon:

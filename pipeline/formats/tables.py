@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ import pyarrow.parquet
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.files import check_plain, read_text, shown
+
+DELIMITERS = ",;\t"
+DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
@@ -45,6 +50,7 @@ def write_table(columns: Columns, path_csv: Path, path_parquet: Path | None = No
 def read_table(path: Path) -> dict[str, list[Any]]:
     """Read a Parquet table as columns."""
     try:
+        check_plain(path, "a Parquet table")
         return dict(pyarrow.parquet.read_table(path).to_pydict())
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: expected a Parquet table, got {str(error).splitlines()[0]}") from error
@@ -92,31 +98,52 @@ def write_points_csv(path: Path, columns: Columns) -> None:
 
 
 def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a CSV as its column names and, with its line number, each row of stripped cells."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a table, got no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a table in UTF-8, got {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
+    """Read a table as its column names and, with its line number, each row of stripped cells.
+
+    Commas, semicolons or tabs part cells, as the header line tells; with the latter two, numbers may have
+    decimal commas, as spreadsheets of many countries write them. Empty columns and lines are dropped.
+    """
+    text = read_text(path, "a table")
+    first = text.split("\n", 1)[0].strip()
+    delimiter = ","
+    if stated := re.fullmatch(r"(?i)sep=(.)", first):  # Excel's own first line
+        delimiter, text = stated[1], text.split("\n", 1)[1] if "\n" in text else ""
+    elif first:
+        delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(
-            f"{path}: line {reader.line_num}: expected a comma-separated table, got {error}"
-        ) from error
+        raise DataError(f"{path}: line {reader.line_num}: expected a table, got {error}") from error
     lines = [(number, row) for number, row in lines if any(row)]
     if not lines:
         raise DataError(f"{path}: expected a header line, got an empty file")
+    if delimiter != ",":
+        lines = [(n, [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row]) for n, row in lines]
+    return _without_empty(path, lines)
+
+
+def _without_empty(
+    path: Path, lines: list[tuple[int, list[str]]]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return header and rows without the columns that are empty throughout; DataError for uneven rows."""
     header = lines[0][1]
+    while header and not header[-1]:
+        header = header[:-1]
+    rows = []
+    for line, row in lines[1:]:
+        if len(row) < len(header) or any(row[len(header) :]):
+            raise DataError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
+        rows.append((line, row[: len(header)]))
+    kept = [at for at, name in enumerate(header) if name or any(row[at] for _, row in rows)]
+    nameless = [at for at in kept if not header[at]]
+    if nameless:
+        raise DataError(f"{path}: expected a name for every column, got none for column {nameless[0] + 1}")
+    header = [header[at] for at in kept]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise DataError(f"{path}: expected every column once, got {', '.join(twice)} twice")
-    for line, row in lines[1:]:
-        if len(row) != len(header):
-            raise DataError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
-    return header, lines[1:]
+        raise DataError(f"{path}: expected every column once, got {shown(twice)} twice")
+    return header, [(line, [row[at] for at in kept]) for line, row in rows]
 
 
 def number(path: Path, line: int, column: str, cell: str) -> float:
@@ -126,7 +153,7 @@ def number(path: Path, line: int, column: str, cell: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}: line {line}: expected a number in column {column}, got {cell!r}")
+        raise DataError(f"{path}: line {line}: expected a number in column {column}, got {shown(cell)}")
     return value
 
 
