@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.files import shown
+from pipeline.formats.images import ImageInfo
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import read_cells
 from pipeline.jobs import SeriesJob
-from pipeline.loading import load_info, probe_any
-from pipeline.model import SectionDataSet, SectionImage
+from pipeline.loading import load_bits, load_info, probe_any
+from pipeline.model import SectionDataSet, SectionImage, numbered
 from pipeline.provenance import checksum
 from pipeline.siblings import with_siblings
 from pipeline.store.run import RunFolder
@@ -181,7 +183,29 @@ def look_at_images(jobs: Sequence[SeriesJob], threads: int) -> list[SeriesJob]:
     sections = {section.path: section for job in jobs for section in job.sections if section.path is not None}
     with ThreadPoolExecutor(threads) as pool:
         looks = dict(zip(sections, pool.map(_look, sections.values()), strict=True))
-    return [_with_looks(job, [looks[s.path] for s in job.sections if s.path is not None]) for job in jobs]
+    return [
+        _with_looks(job, [replace(looks[s.path], section=s) for s in job.sections if s.path is not None])
+        for job in jobs
+    ]
+
+
+def _same_files(looks: Sequence[_Look]) -> list[str]:
+    """Say which sections show one and the same image file, or copies of it."""
+    by_content: dict[str, list[_Look]] = {}
+    for look in looks:
+        if look.stamp is not None:
+            by_content.setdefault(look.checksum, []).append(look)
+    return [
+        f"{numbered([look.section.section_number for look in same])} show the same image,"
+        f" {same[0].section.path.name if same[0].section.path else ''}: is a row copied and not changed?"
+        for same in by_content.values()
+        if len(same) > 1 and len({_boxed(look.section) for look in same}) < len(same)
+    ]
+
+
+def _boxed(section: SectionImage) -> Any:
+    """Return the part of its image that a section is: several may lie on one slide, each in its box."""
+    return section.tissue_box_px
 
 
 @dataclass(frozen=True)
@@ -190,6 +214,7 @@ class _Look:
     checksum: str
     stamp: tuple[int, int] | None
     pixels: int
+    notes: tuple[str, ...] = ()
 
 
 def _look(section: SectionImage) -> _Look:
@@ -204,7 +229,34 @@ def _look(section: SectionImage) -> _Look:
         info = load_info(section)
     except PipelineError:
         return _Look(section, digest, when, 0)
-    return _Look(section, digest, when, info.width_px * info.height_px * info.channels)
+    notes = (info.note, _range_note(section, info))
+    pixels = info.width_px * info.height_px * info.channels
+    return _Look(section, digest, when, pixels, tuple(note for note in notes if note))
+
+
+def _range_note(section: SectionImage, info: ImageInfo) -> str:
+    """Say which range the samples of a file of 16 bits are taken to fill, where the file does not."""
+    if info.range_stated:
+        return ""
+    try:
+        bits = load_bits(section)
+        return f"states no range of its {info.bits} bits: taken as {bits} bits, by its brightest pixel"
+    except PipelineError:
+        return ""  # the task that reads the file says what is wrong
+
+
+def _joined(looks: Sequence[_Look]) -> tuple[str, ...]:
+    """Return what is to be said of images, what is said of several once; and where their ranges differ."""
+    by_note: dict[str, list[int]] = {}
+    for look in looks:
+        for note in look.notes:
+            by_note.setdefault(note, []).append(look.section.section_number)
+    lines = [f"{numbered(numbers)}: {note}" for note, numbers in by_note.items()]
+    if sum("states no range" in note for note in by_note) > 1:
+        lines.append(
+            "sections of this series fill different ranges, so that their intensities differ: state the range"
+        )
+    return tuple(lines)
 
 
 def _with_looks(job: SeriesJob, looks: Sequence[_Look]) -> SeriesJob:
@@ -213,4 +265,5 @@ def _with_looks(job: SeriesJob, looks: Sequence[_Look]) -> SeriesJob:
         files={str(look.section.path): look.checksum for look in looks},
         stamps={str(look.section.path): look.stamp for look in looks if look.stamp is not None},
         pixels={look.section.section_number: look.pixels for look in looks},
+        warnings=(*job.warnings, *_joined(looks), *_same_files(looks)),
     )

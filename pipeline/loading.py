@@ -11,7 +11,15 @@ from pipeline.config import ReferenceConfig
 from pipeline.detection import scan_rectangle
 from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
-from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.images import (
+    ImageInfo,
+    block_mean,
+    check_sides,
+    filled_bits,
+    probe,
+    read_filled_bits,
+    read_image,
+)
 from pipeline.formats.parts import read_luma, read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
@@ -20,7 +28,7 @@ from pipeline.jobs import SeriesJob
 from pipeline.model import SectionImage, UInt8
 from pipeline.phantom import phantom_reference
 from pipeline.reference import ReferenceSpace
-from pipeline.store.ome import image_info, read_pixels
+from pipeline.store.ome_images import OmeImage, blaming, high_byte, level_of
 
 PHANTOM_UM = 50.0  # finer costs seconds to make and tells an alignment little
 GRID_LABELS_UM = 100.0  # any resolution that divides 200 um gives the same labels; this one is small
@@ -34,15 +42,47 @@ def load_info(section: SectionImage) -> ImageInfo:
 def probe_any(path: Path) -> ImageInfo:
     """Tell size and resolution of an image of any form: a file, or an OME-Zarr folder."""
     if path.is_dir():
-        width, height, channels, resolution = image_info(path)
-        return ImageInfo(width, height, channels, 8, resolution, "OME-Zarr")
+        return _ome_info(path)
     return probe(path)
+
+
+def _ome_info(path: Path) -> ImageInfo:
+    with blaming(path):
+        image = OmeImage(path)
+        sides = image.sides()
+        width, height, channels = sides["x"], sides["y"], sides.get("c", 1)
+        check_sides(width, height)
+        bits = 8 * image.level(0).dtype.itemsize
+        return ImageInfo(
+            width, height, channels, bits, image.resolution_um, "OME-Zarr", bits == 8, image.note
+        )
+
+
+def _ome_pixels(path: Path, factor: int = 1) -> tuple[UInt8, int]:
+    """Return an OME-Zarr image at its smallest level whose reduction divides `factor`, and that reduction."""
+    with blaming(path):
+        image = OmeImage(path)
+        sides = image.sides()
+        check_sides(sides["x"], sides["y"])
+        image.check_colours()
+        level, done = level_of(image, factor) if image.level(0).dtype.itemsize == 1 else (0, 1)
+        pixels = image.plane(level)
+        return high_byte(pixels, filled_bits(pixels)), done
+
+
+def load_bits(section: SectionImage) -> int:
+    """Return how many bits the samples of a section fill, from its pixels; see `filled_bits`."""
+    path = _path(section)
+    if not path.is_dir():
+        return read_filled_bits(path)
+    with blaming(path):
+        return filled_bits(OmeImage(path).plane(0))
 
 
 def load_pixels(section: SectionImage) -> UInt8:
     """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
     path = _path(section)
-    return read_pixels(path)[0] if path.is_dir() else read_image(path)
+    return _ome_pixels(path)[0] if path.is_dir() else read_image(path)
 
 
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
@@ -67,7 +107,7 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
     """Return some rows and columns of a section's pixels, as stored; of a tiled TIFF no more is decoded."""
     path = _path(section)
-    return read_pixels(path)[0][rows, columns] if path.is_dir() else read_part(path, rows, columns)
+    return _ome_pixels(path)[0][rows, columns] if path.is_dir() else read_part(path, rows, columns)
 
 
 def load_reduced(section: SectionImage, factor: int) -> UInt8:
@@ -75,7 +115,7 @@ def load_reduced(section: SectionImage, factor: int) -> UInt8:
     path = _path(section)
     if not path.is_dir():
         return read_reduced(path, factor)
-    pixels, done = read_pixels(path, factor)
+    pixels, done = _ome_pixels(path, factor)
     return block_mean(pixels, factor // done)
 
 

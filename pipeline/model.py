@@ -6,7 +6,7 @@ in the README.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -320,3 +320,16 @@ class StructureUnionize:
     voxel_energy_mean: float
     voxel_energy_cv: float
     coverage: float
+
+
+def numbered(numbers: Sequence[int]) -> str:
+    """Return section numbers as a message names them.
+
+    >>> numbered([3]), numbered([3, 7, 11]), numbered(range(0, 40, 2))
+    ('section 3', 'sections 3, 7 and 11', 'sections 0, 2, 4, 6, 8, 10, 12, 14 and 12 more')
+    """
+    if len(numbers) == 1:
+        return f"section {numbers[0]}"
+    shown, more = (numbers, 0) if len(numbers) <= 10 else (numbers[:8], len(numbers) - 8)
+    names = [*map(str, shown), *([f"{more} more"] if more else [])]
+    return f"sections {', '.join(names[:-1])} and {names[-1]}"

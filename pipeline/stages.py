@@ -23,6 +23,7 @@ from pipeline.detection import (
     STATISTICS_UM,
     Detector,
     SectionContext,
+    check_background,
     make_detector,
     measure_section,
     pool_contexts,
@@ -37,7 +38,7 @@ from pipeline.formats.metaimage import write_grid
 from pipeline.formats.series import frame_factor
 from pipeline.formats.tables import columns_of, write_table
 from pipeline.intensity import darkness
-from pipeline.jobs import SeriesJob, Stage, Upstream, task_name
+from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
 from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
 from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
@@ -58,7 +59,9 @@ def measure(job: SeriesJob, section: SectionImage, upstream: Upstream, digest: s
     factor = frame_factor(section, info)
     stored_um = section.resolution_um * factor
     step = statistics_step(stored_um)
+    check_memory(job, section, info.width_px * info.height_px * info.channels)
     pixels = load_reduced(section, step)
+    check_background(pixels)
     rectangle = scan_rectangle(pixels)
     valid = np.ascontiguousarray(_valid(section, pixels.shape, factor * step, rectangle))
     context = measure_section(pixels, valid, stored_um * step)

@@ -25,7 +25,7 @@ from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
 from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_contexts
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
-from pipeline.detection.region import scan_rectangle, valid_region
+from pipeline.detection.region import check_background, scan_rectangle, valid_region
 from pipeline.errors import ConfigError
 from pipeline.model import Bool, UInt8
 
@@ -36,6 +36,7 @@ __all__ = [
     "Artifact",
     "Detector",
     "SectionContext",
+    "check_background",
     "make_detector",
     "measure_section",
     "pool_contexts",

@@ -8,10 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import DataError
+from pipeline.intensity import darkness
 from pipeline.model import Bool, Int32, Polygon, UInt8
 
 # Glass that is scanned white has white pixels everywhere; padding ends and the glass begins.
 WHITE_INSIDE = 0.01
+DARK_RIM = 170  # median darkness along the border of a picture: no glass is as dark
 _SUBPIXEL_BITS = 4
 
 Rectangle = tuple[int, int, int, int]
@@ -102,3 +105,19 @@ def object_outline(labels: Int32, box: Int32, index: int, um: float) -> Polygon:
     part = cv2.dilate(part, np.ones((3, 3), np.uint8))
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return tuple(((float(p) + x - 1.5) * um, (float(q) + y - 1.5) * um) for p, q in contours[0][:, 0, :])
+
+
+def check_background(pixels: UInt8) -> None:
+    """Raise DataError for a section on a dark background: what is dark there is no stain.
+
+    Parameters
+    ----------
+    pixels : (h, w[, 3]) uint8      the whole section, reduced
+    """
+    dark = darkness(pixels)
+    rim = np.concatenate([dark[0], dark[-1], dark[:, 0], dark[:, -1]])
+    if np.median(rim) > DARK_RIM:
+        raise DataError(
+            "expected stained tissue on a bright background, got a dark background: fluorescence, an inverted"
+            " stain, or black padding around the scan? such images are not read yet"
+        )

@@ -44,6 +44,8 @@ class Header:
     """Size and meaning of the stored samples, before the orientation is applied.
 
     `value_range` maps to black and white in 8 bits; None leaves the decoded samples as they are.
+    `range_stated` is false where it is only that of the type: a camera of 12 bits may have filled less.
+    `note` is what a user should know of the file.
     """
 
     format: str
@@ -55,6 +57,8 @@ class Header:
     orientation: int = 1  # EXIF and TIFF: 1 upright ... 8
     value_range: tuple[int, int] | None = None
     premultiplied: bool = False
+    range_stated: bool = True
+    note: str = ""
 
 
 def sniff(start: bytes) -> str | None:
@@ -181,6 +185,7 @@ def png_header(data: Buffer) -> Header:
         resolution_um=resolution,
         orientation=exif_orientation(found.get(b"eXIf", b"")),
         value_range=(0, 2**significant - 1) if bits == 16 else None,
+        range_stated=bits < 16 or b"sBIT" in found,
     )
 
 

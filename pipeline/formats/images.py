@@ -9,6 +9,7 @@ SignificantBits, PNG sBIT, the bit depth), else by that of their type.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import tifffile
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.files import check_plain
 from pipeline.formats import headers, tiff
 from pipeline.formats.headers import Buffer, Header
 from pipeline.model import UInt8
@@ -40,6 +42,8 @@ DECODERS: dict[str, Callable[[Buffer], npt.NDArray[Any]]] = {
     "JPEG 2000": imagecodecs.jpeg2k_decode,
 }
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+CAMERA_BITS = (8, 10, 12, 14, 16)
+MOST_MEGAPIXELS = float(os.environ.get("ISH_MAX_MEGAPIXELS", "4000"))  # of a picture that is decoded
 FORMATS = "TIFF, JPEG, PNG or JPEG 2000"
 
 
@@ -53,6 +57,8 @@ class ImageInfo:
     bits: int
     resolution_um: float | None
     format: str
+    range_stated: bool = True
+    note: str = ""
 
 
 def probe(path: Path) -> ImageInfo:
@@ -71,7 +77,16 @@ def probe(path: Path) -> ImageInfo:
         check_size(header)
     size = (header.width, header.height)
     width, height = size if header.orientation < 5 else size[::-1]
-    return ImageInfo(width, height, header.channels, header.bits, header.resolution_um, kind)
+    return ImageInfo(
+        width,
+        height,
+        header.channels,
+        header.bits,
+        header.resolution_um,
+        kind,
+        header.range_stated,
+        header.note,
+    )
 
 
 def read_image(path: Path) -> UInt8:
@@ -84,15 +99,24 @@ def read_image(path: Path) -> UInt8:
     kind = image_format(path)
     with blaming(path, kind):
         if kind == "TIFF":
-            header, pixels = tiff.tiff_pixels(path)
+            header, pixels = tiff.tiff_pixels(path, check_size)
         else:
             header, pixels = _decode(path.read_bytes(), kind)
-        check_size(header)
         check_decoded(header, pixels)
-        pixels = _over_white(_eight_bits(pixels, header.value_range), premultiplied=header.premultiplied)
+        value_range = header.value_range if header.range_stated else (0, 2 ** filled_bits(pixels) - 1)
+        pixels = _over_white(_eight_bits(pixels, value_range), premultiplied=header.premultiplied)
         if pixels.ndim != (3 if header.channels == 3 else 2):
             raise DataError(f"expected {header.channels} channels as its header says, got {pixels.shape}")
         return np.ascontiguousarray(_upright(pixels, header.orientation))
+
+
+def read_filled_bits(path: Path) -> int:
+    """Return how many bits the samples of an image fill; see `filled_bits`."""
+    kind = image_format(path)
+    with blaming(path, kind):
+        return filled_bits(
+            (tiff.tiff_pixels(path, check_size) if kind == "TIFF" else _decode(path.read_bytes(), kind))[1]
+        )
 
 
 def block_mean(pixels: UInt8, factor: int) -> UInt8:
@@ -161,13 +185,10 @@ def image_format(path: Path) -> str:
     Traceback (most recent call last):
     pipeline.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
     """
-    if path.is_dir():
-        raise DataError(f"{path}: expected an image file, got a folder; OME-Zarr is read through the store")
+    check_plain(path, "an image")
     try:
         with path.open("rb") as file:
             start = file.read(16)
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected an image, got no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     kind = headers.sniff(start)
@@ -193,9 +214,31 @@ def blaming(path: Path, kind: str) -> Iterator[None]:
 
 
 def check_size(header: Header) -> None:
-    """Refuse a header that states no pixels."""
-    if header.width < 1 or header.height < 1:
-        raise DataError(f"expected a picture, got {header.width} x {header.height} pixels")
+    """Refuse a header that states no pixels, or more than are ever decoded."""
+    check_sides(header.width, header.height)
+
+
+def check_sides(width: int, height: int) -> None:
+    """Refuse sides of no picture, or of one beyond the limit, before anything is decoded."""
+    if width < 1 or height < 1:
+        raise DataError(f"expected a picture, got {width} x {height} pixels")
+    if width * height > MOST_MEGAPIXELS * 1e6:
+        raise DataError(
+            f"expected at most {MOST_MEGAPIXELS:g} megapixels, got {width} x {height}; is it damaged? "
+            "ISH_MAX_MEGAPIXELS sets another limit"
+        )
+
+
+def filled_bits(pixels: npt.NDArray[Any]) -> int:
+    """Return how many bits samples fill: the smallest depth of a camera that holds the brightest.
+
+    Glass is the brightest of a bright-field section and lies near the top of its range.
+
+    >>> filled_bits(np.array([3, 4000], np.uint16)), filled_bits(np.array([70, 250], np.uint16))
+    (12, 8)
+    """
+    highest = int(pixels.max())
+    return next(bits for bits in CAMERA_BITS if highest < 2**bits)
 
 
 def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
@@ -209,6 +252,7 @@ def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
 
 def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
     header, decode = HEADERS[kind](data), DECODERS[kind]
+    check_size(header)
     return header, whole_jpeg(data, decode) if kind == "JPEG" else np.asarray(decode(data))
 
 

@@ -108,8 +108,14 @@ def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
     with tiff.open_tiff(path) as file:
         header = tiff.header_of(file)
         check_size(header)
-        page = file.series[0].levels[0].keyframe
-        plain = page.photometric in PLAIN and not page.extrasamples and page.planarconfig == 1
+        level = tiff.main_level(file)
+        page = level.keyframe
+        plain = (
+            tiff.is_one_plane(level)
+            and page.photometric in PLAIN
+            and not page.extrasamples
+            and page.planarconfig == 1
+        )
         if page.is_tiled and plain and header.orientation == 1 and header.value_range is None:
             tiff.check_segments(path, page)
             yield file, page

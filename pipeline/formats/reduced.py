@@ -129,10 +129,12 @@ def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
         check_size(header)
         if header.orientation != 1 or header.bits != 8 or header.value_range is not None:
             return None
-        level = _level(file.series[0].levels, header, factor)
+        if not tiff.is_one_plane(tiff.main_level(file)):
+            return None
+        level = _level(tiff.main_series(file).levels, header, factor)
         if level is not None:
             return header, *level
-        page = file.series[0].levels[0].keyframe
+        page = tiff.main_level(file).keyframe
         step = _step(factor)
         plain = page.photometric in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) and not page.extrasamples
         if step == 1 or page.compression != tiff.JPEG or not plain or page.planarconfig != 1:
@@ -170,11 +172,28 @@ def _tiles(file: Any, page: Any, header: Header, step: int) -> UInt8:
     shape = (-(-header.height // step), -(-header.width // step))
     canvas = np.full(shape if header.channels == 1 else (*shape, 3), 255, np.uint8)
     for index, data in _streams(file, page):
-        y, x = (index // across) * height // step, (index % across) * width // step
+        row, column = divmod(index, across)
+        y, x = row * height // step, column * width // step
         tile = _jpeg(data, step, header.channels)
+        tile = _without_fill(tile, (header.height - row * height, header.width - column * width), step)
         part = canvas[y : y + tile.shape[0], x : x + tile.shape[1]]
         part[:] = tile[: part.shape[0], : part.shape[1]]
     return canvas
+
+
+def _without_fill(tile: UInt8, left: tuple[int, int], step: int) -> UInt8:
+    """Return a reduced tile whose last pixels, where they would average what fills it up, repeat others.
+
+    Parameters
+    ----------
+    left : (rows, columns), px      of the image from the tile's corner on, at full size
+    """
+    for axis in (0, 1):
+        whole = left[axis] // step  # reduced pixels that lie in the image with all of theirs
+        if left[axis] % step and 0 < whole < tile.shape[axis]:
+            last, before = ((slice(None),) * axis + (at,) for at in (whole, whole - 1))
+            tile[last] = tile[before]
+    return tile
 
 
 def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:

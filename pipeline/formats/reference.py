@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DataError
+from pipeline.files import check_plain, read_json_value
 from pipeline.formats.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.metaimage import read_metaimage
+from pipeline.formats.nrrd import check_nrrd
 from pipeline.later import Later
 from pipeline.model import CORONAL_SPACE
 from pipeline.ontology import Ontology, from_structure_graph
@@ -68,11 +69,9 @@ def read_reference(
 def read_ontology(path: Path) -> Ontology:
     """Read Allen's structure graph; DataError where it is missing or damaged."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected the ontology, got no such file; {NEEDS}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected the ontology in JSON, got {error}; download it again") from error
+        document = read_json_value(path, "the ontology")
+    except DataError as error:
+        raise DataError(f"{error}; {NEEDS}; download it again") from None
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected a structure graph with 'msg', got {type(document).__name__}")
     try:
@@ -159,6 +158,10 @@ def _read_volume(path: Path) -> tuple[npt.NDArray[Any], float]:
 
     The axes are a view on the file's own order (P fastest): copying 300 MB to reorder them buys nothing.
     """
+    check_volume(path)
+    if path.suffix == ".mhd":
+        volume, spacing, _ = read_metaimage(path)
+        return volume, _resolution_um(path, spacing)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -170,7 +173,15 @@ def _read_volume(path: Path) -> tuple[npt.NDArray[Any], float]:
     return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _resolution_um(path, image.GetSpacing())
 
 
+def check_volume(path: Path) -> None:
+    """Refuse what a native reader might die of: anything but a plain file with a sane header."""
+    check_plain(path, "a volume")
+    if path.suffix == ".nrrd":
+        check_nrrd(path)
+
+
 def _header_um(path: Path) -> float:
+    check_volume(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:

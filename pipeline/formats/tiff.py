@@ -6,6 +6,7 @@ import logging
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pipeline.errors import DataError
 from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+COLOUR_NAMES = re.compile(r"r|g|b|red|green|blue|rgb|channel[ :_]?\d.*|c\d|\d")
+SLACK = 1 << 16  # bytes of headers that a packed tile may have beyond its pixels
 JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables
 JPEG_COMPRESSIONS = (6, 7, 34892, 33007)
 ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
@@ -33,8 +36,8 @@ def tiff_header(path: Path) -> Header:
         return header_of(tiff)
 
 
-def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
-    """Read the first image of a TIFF at full size.
+def tiff_pixels(path: Path, check: Callable[[Header], None]) -> tuple[Header, npt.NDArray[Any]]:
+    """Read the largest image of a TIFF at full size, after a check of what its header says.
 
     Returns
     -------
@@ -42,12 +45,14 @@ def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
     """
     with open_tiff(path) as tiff:
         header = header_of(tiff)
-        page = tiff.series[0].levels[0].keyframe
+        level = main_level(tiff)
+        page = level.keyframe
+        check(header)
         check_segments(path, page)
         # A slide scanner leaves out tiles without tissue: glass, not darkness.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
-        pixels = np.asarray(tiff.series[0].levels[0].asarray())
-        return header, _samples_last(pixels, tiff.series[0].levels[0].axes, page)
+        pixels = np.asarray(level.asarray())
+        return header, _samples_last(pixels, level.axes, page)
 
 
 def _white(page: Any, header: Header) -> int:
@@ -59,9 +64,55 @@ def open_tiff(path: Path) -> Any:
     return tifffile.TiffFile(path, _multifile=False)
 
 
+def main_series(tiff: Any) -> Any:
+    """Return the largest image of an open TIFF: scanners add labels, thumbnails and overviews to the scan.
+
+    DataError where two are of that size, or there is none.
+    """
+    areas = [_area(series) for series in tiff.series]
+    if not areas or not max(areas):
+        raise DataError("expected an image, got none")
+    at = areas.index(max(areas))
+    if areas.count(areas[at]) > 1:
+        sizes = " and ".join(_size(tiff.series[n]) for n, area in enumerate(areas) if area == areas[at])
+        raise DataError(
+            f"expected one image, got several of one size ({sizes[:100]}); export the one that is meant"
+        )
+    return tiff.series[at]
+
+
+def main_level(tiff: Any) -> Any:
+    """Return the largest image of an open TIFF at full size."""
+    return main_series(tiff).levels[0]
+
+
+def is_one_plane(level: Any) -> bool:
+    """Tell whether an image lies in one page, colours pixel by pixel; three planes are three pages."""
+    return set(level.axes) <= set("YXS") and level.axes.startswith("YX") and len(level.pages) == 1
+
+
+def _area(series: Any) -> int:
+    sides = dict(zip(series.axes, series.shape, strict=True))
+    return int(sides.get("Y", 0)) * int(sides.get("X", 0))
+
+
+def _size(series: Any) -> str:
+    sides = dict(zip(series.axes, series.shape, strict=True))
+    return f"{sides.get('X', 0)} x {sides.get('Y', 0)} px"
+
+
+def _other_images(tiff: Any) -> str:
+    """Say which image was taken where a file holds several; empty where it holds one."""
+    if len(tiff.series) == 1:
+        return ""
+    taken = main_series(tiff)
+    others = ", ".join(_size(series) for series in tiff.series if series is not taken)
+    return f"holds {len(tiff.series)} images: the largest is taken, {_size(taken)}, not {others[:80]}"
+
+
 def header_of(tiff: Any) -> Header:
     """Return size, bit depth, stated range and resolution of an open TIFF."""
-    level = tiff.series[0].levels[0]
+    level = main_level(tiff)
     page = level.keyframe
     _check_kind(page)
     axes = "".join(a for a, n in zip(level.axes, level.shape, strict=True) if n > 1 or a in "YX")
@@ -76,6 +127,9 @@ def header_of(tiff: Any) -> Header:
             " export one plane as grey or RGB"
         )
     ome = _ome_pixels(tiff.ome_metadata)
+    if as_channels:
+        _check_colours(tiff.ome_metadata)
+    value_range, stated = _value_range(page, ome)
     return Header(
         "TIFF",
         width=int(page.imagewidth),
@@ -84,8 +138,10 @@ def header_of(tiff: Any) -> Header:
         bits=int(page.bitspersample),
         resolution_um=_resolution_um(tiff, page, ome),
         orientation=int(page.tags.valueof("Orientation", 1) or 1),
-        value_range=_value_range(page, ome),
+        value_range=value_range,
         premultiplied=ASSOCIATED_ALPHA in page.extrasamples,
+        range_stated=stated,
+        note=_other_images(tiff),
     )
 
 
@@ -108,6 +164,11 @@ def check_segments(path: Path, page: Any) -> None:
             f"expected {expected} strips or tiles for {page.imagewidth} x {page.imagelength} pixels,"
             f" got {got}; the header or the file is damaged: copy it again"
         )
+    unpacked = math.prod(page.chunks) * max(1, page.bitspersample // 8)
+    if max(page.databytecounts[:expected], default=0) > 2 * unpacked + SLACK:
+        raise DataError(
+            f"expected tiles of at most {unpacked} bytes, got one that is larger packed; copy it again"
+        )
     size = path.stat().st_size
     end = max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
     if end > size:
@@ -129,21 +190,35 @@ def _samples_last(pixels: npt.NDArray[Any], axes: str, page: Any) -> npt.NDArray
     return pixels
 
 
-def _value_range(page: Any, ome: dict[str, str]) -> tuple[int, int] | None:
-    """Return what black and white are in the samples of a TIFF, None for plain 8-bit samples."""
+def _check_colours(document: str | None) -> None:
+    """Refuse three planes that are other channels than red, green and blue, where they are named."""
+    if not document or "<!DOCTYPE" in document:
+        return
+    root = ElementTree.fromstring(document)
+    names = [e.get("Name", "").lower() for e in root.iter() if e.tag.rpartition("}")[2] == "Channel"]
+    odd = [name for name in names if name and not COLOUR_NAMES.fullmatch(name)]
+    if odd:
+        raise DataError(
+            f"expected red, green and blue, got channels {', '.join(names)[:80]}; export one plane or RGB"
+        )
+
+
+def _value_range(page: Any, ome: dict[str, str]) -> tuple[tuple[int, int] | None, bool]:
+    """Return what black and white are in the samples of a TIFF, None for plain 8 bits; whether it says so."""
     if page.photometric == PALETTE:
-        return (0, 65535)
+        return (0, 65535), True
     bits = int(page.bitspersample)
     if bits == 8:
-        return None
+        return None, True
     significant = ome.get("SignificantBits", "")
     low = _first(page.tags.valueof("SMinSampleValue", page.tags.valueof("MinSampleValue")), 0)
     high = _first(page.tags.valueof("SMaxSampleValue", page.tags.valueof("MaxSampleValue")), 0)
     if bits == 16 and low < high:
-        return (low, high)
+        return (low, high), True
     if significant.isdigit() and 0 < int(significant) <= bits:
-        return (0, 2 ** int(significant) - 1)
-    return (0, 2**bits - 1)
+        # Writers that know nothing better state the bits of the type.
+        return (0, 2 ** int(significant) - 1), int(significant) < bits
+    return (0, 2**bits - 1), bits < 16
 
 
 def _first(value: Any, default: int) -> int:

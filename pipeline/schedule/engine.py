@@ -114,9 +114,9 @@ class _Ears(Callback):  # type: ignore[misc]
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
     # What ends a series is one task: of a single series it may use the workers that have no other.
     spare = max(1, engine.workers // max(1, len(jobs)))
-    graph = build_graph([replace(job, threads=spare) for job in jobs])
-    keys = [key for key in graph if split_key(key)[0]]
     budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
+    graph = build_graph([replace(job, threads=spare, memory_mb=budget) for job in jobs])
+    keys = [key for key in graph if split_key(key)[0]]
     pool = Pool(engine.name, engine.workers, budget, needs(jobs))
     get = dask.threaded.get if engine.name == "threads" else dask.multiprocessing.get
     options: dict[str, Any] = {} if engine.name == "threads" else {"optimize_graph": False}

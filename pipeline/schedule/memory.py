@@ -9,17 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.jobs import SeriesJob
+from pipeline.jobs import MB, SeriesJob, section_mb
 from pipeline.schedule.graph import split_key, stage_of
 
 SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take
-# Measured on a section of 170 million values: 1 and 2.9 bytes a value; what a codec holds comes on top.
-BYTES_PER_VALUE = {"measure": 2.0, "detect": 5.0}
 SERIES_MB = 1000.0  # a reference of 25 um has 300 MB, and a task keeps two resolutions
 SECTION_MB = 5.0  # of an alignment of many series together
-BASE_MB = 60.0
 WORKER_MB = 370.0  # of a process that has done nothing yet but import its libraries
-MB = 1024.0**2
 CGROUPS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}
 
@@ -55,10 +51,11 @@ def _limit_bytes() -> float:
 
 def need_mb(job: SeriesJob, task: str) -> float:
     """Return about how many MB a task needs at its peak."""
-    factor = BYTES_PER_VALUE.get(stage_of(task))
-    if factor is None:
+    number = task.rpartition("-")[2]
+    found = section_mb(stage_of(task), job.pixels.get(int(number), 0)) if number.isdecimal() else None
+    if found is None:
         return SERIES_MB + SECTION_MB * sum(len(s.sections) for s in job.siblings if task == "align")
-    return BASE_MB + factor * job.pixels.get(int(task.rpartition("-")[2]), 0) / MB
+    return found
 
 
 def needs(jobs: Sequence[SeriesJob]) -> Callable[[str], float]:

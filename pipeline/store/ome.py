@@ -165,12 +165,10 @@ def read_shards(place: Path, part: tuple[Pair, Pair], shard: Pair, chunk: Pair) 
 
 def _read_shard(path: Path, sides: Pair) -> tuple[bytes, npt.NDArray[np.uint64]]:
     """Return the content of a shard, and start and length of its chunks, (rows, columns, 2)."""
-    if not path.exists():  # nothing expresses there
-        return b"", np.full((*sides, 2), ABSENT, np.uint64)
-    content = path.read_bytes()
     try:
+        content = path.read_bytes()  # every shard is written, also where nothing expresses
         index = CRC32C().decode(content[-(sides[0] * sides[1] * 16 + 4) :])
-    except (RuntimeError, ValueError):
+    except (OSError, RuntimeError, ValueError):
         raise DataError(f"{path}: expected a whole shard, got a damaged one; run detect again") from None
     return content, np.frombuffer(index, "<u8").reshape(*sides, 2)
 
@@ -242,78 +240,3 @@ def level_count(folder: Path) -> int:
         return sum(name.isdigit() for name in read_group(folder)[0])
     except FileNotFoundError:
         raise MissingResultError(f"{folder}: no OME-Zarr image") from None
-
-
-def image_info(folder: Path) -> tuple[int, int, int, float | None]:
-    """Return width, height, channels and um per pixel of any OME-Zarr 0.4 or 0.5 image."""
-    group, attributes = _image(folder)
-    axes = [axis["name"] for axis in attributes["axes"]]
-    sizes = dict(zip(axes, _array(folder, group, attributes, 0).shape, strict=True))
-    scale = attributes["datasets"][0]["coordinateTransformations"][0].get("scale")
-    resolution = float(scale[axes.index("x")]) if scale else None
-    return sizes["x"], sizes["y"], sizes.get("c", 1), resolution
-
-
-def read_pixels(folder: Path, factor: int = 1) -> tuple[UInt8, int]:
-    """Read an OME-Zarr image; DataError where it is something else.
-
-    Parameters
-    ----------
-    factor : int        by how much the level may be reduced at most, along x and y
-
-    Returns
-    -------
-    (H, W) or (H, W, 3) uint8       the smallest level whose reduction divides `factor`
-    int                             its reduction
-    """
-    group, attributes = _image(folder)
-    axes = [axis["name"] for axis in attributes["axes"]]
-    full = dict(zip(axes, _array(folder, group, attributes, 0).shape, strict=True))
-    best, reduction = 0, 1
-    for level in range(1, len(attributes["datasets"]) if factor > 1 else 0):
-        sides = dict(zip(axes, _array(folder, group, attributes, level).shape, strict=True))
-        step = round(full["x"] / sides["x"])
-        alike = all(abs(sides[a] - full[a] / step) <= 1 for a in "yx")
-        if alike and step > reduction and factor % step == 0:
-            best, reduction = level, step
-    return _plane(folder, np.asarray(_array(folder, group, attributes, best)[...]), axes), reduction
-
-
-def _plane(folder: Path, pixels: npt.NDArray[Any], axes: list[str]) -> UInt8:
-    """Return the one plane of an image with the given axes as (H, W) or (H, W, 3) uint8."""
-    for axis in ("t", "z"):
-        if axis in axes:
-            if pixels.shape[axes.index(axis)] != 1:
-                raise DataError(f"{folder}: expected one plane, got {pixels.shape} along axes {axes}")
-            pixels = pixels.take(0, axis=axes.index(axis))
-            axes = [name for name in axes if name != axis]
-    if "c" in axes:
-        pixels = np.moveaxis(pixels, axes.index("c"), -1)
-        pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    if pixels.dtype == np.uint16 and pixels.ndim == 2:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3):
-        raise DataError(
-            f"{folder}: expected 8-bit grey or RGB or 16-bit grey, got {pixels.dtype} of shape {pixels.shape}"
-        )
-    return np.ascontiguousarray(pixels)
-
-
-def _image(folder: Path) -> tuple[zarr.Group, dict[str, Any]]:
-    try:
-        group = zarr.open_group(folder, mode="r")
-        attributes = dict(group.attrs)
-        described: Any = attributes.get("ome", attributes)
-        return group, described["multiscales"][0]
-    except (FileNotFoundError, KeyError, IndexError, TypeError):
-        raise DataError(f"{folder}: expected an OME-Zarr image (a group with `multiscales`)") from None
-
-
-def _array(folder: Path, group: zarr.Group, attributes: dict[str, Any], level: int) -> zarr.Array[Any]:
-    try:
-        array = group[attributes["datasets"][level]["path"]]
-    except (FileNotFoundError, KeyError, IndexError, TypeError):
-        raise DataError(f"{folder}: expected an OME-Zarr image, got none at level {level}") from None
-    if not isinstance(array, zarr.Array):
-        raise DataError(f"{folder}: level {level} is not an array")
-    return array
