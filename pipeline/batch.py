@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.files import shown
-from pipeline.formats.images import ImageInfo
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import read_cells
+from pipeline.intensity import fitting_bits
 from pipeline.jobs import SeriesJob
-from pipeline.loading import load_bits, load_info, probe_any
+from pipeline.loading import brightest, load_info, probe_any
 from pipeline.model import SectionDataSet, SectionImage, numbered
 from pipeline.provenance import checksum
 from pipeline.siblings import with_siblings
@@ -214,6 +214,7 @@ class _Look:
     checksum: str
     stamp: tuple[int, int] | None
     pixels: int
+    brightest: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -227,43 +228,41 @@ def _look(section: SectionImage) -> _Look:
         return _Look(section, f"unreadable: {error.strerror}", None, 0)
     try:
         info = load_info(section)
+        largest = None if info.range_stated else brightest(section)
     except PipelineError:
         return _Look(section, digest, when, 0)
-    notes = (info.note, _range_note(section, info))
     pixels = info.width_px * info.height_px * info.channels
-    return _Look(section, digest, when, pixels, tuple(note for note in notes if note))
+    return _Look(section, digest, when, pixels, largest, info.notes)
 
 
-def _range_note(section: SectionImage, info: ImageInfo) -> str:
-    """Say which range the samples of a file of 16 bits are taken to fill, where the file does not."""
-    if info.range_stated:
-        return ""
-    try:
-        bits = load_bits(section)
-        return f"states no range of its {info.bits} bits: taken as {bits} bits, by its brightest pixel"
-    except PipelineError:
-        return ""  # the task that reads the file says what is wrong
+def _range_notes(found: Mapping[int, int], bits: int | None) -> list[str]:
+    """Say which range 16-bit samples are taken to have, where no file states it."""
+    if bits is None or bits == 16:
+        return []
+    read_as = f"so they are read as {bits} bits: white is {2**bits - 1}"
+    return [
+        f"{len(found)} images of 16 bits state no range; the brightest is {max(found.values())}, {read_as}"
+    ]
 
 
 def _joined(looks: Sequence[_Look]) -> tuple[str, ...]:
-    """Return what is to be said of images, what is said of several once; and where their ranges differ."""
+    """Return what is to be said of images, what is said of several once."""
     by_note: dict[str, list[int]] = {}
     for look in looks:
         for note in look.notes:
             by_note.setdefault(note, []).append(look.section.section_number)
-    lines = [f"{numbered(numbers)}: {note}" for note, numbers in by_note.items()]
-    if sum("states no range" in note for note in by_note) > 1:
-        lines.append(
-            "sections of this series fill different ranges, so that their intensities differ: state the range"
-        )
-    return tuple(lines)
+    return tuple(f"{numbered(numbers)}: {note}" for note, numbers in by_note.items())
 
 
 def _with_looks(job: SeriesJob, looks: Sequence[_Look]) -> SeriesJob:
+    found = {k.section.section_number: k.brightest for k in looks if k.brightest is not None}
+    bits = fitting_bits(max(found.values())) if found else None
+    images = tuple(replace(s, bits=bits) if s.section_number in found else s for s in job.sections)
     return replace(
         job,
+        data_set=replace(job.data_set, section_images=images),
         files={str(look.section.path): look.checksum for look in looks},
         stamps={str(look.section.path): look.stamp for look in looks if look.stamp is not None},
         pixels={look.section.section_number: look.pixels for look in looks},
-        warnings=(*job.warnings, *_joined(looks), *_same_files(looks)),
+        warnings=(*job.warnings, *_range_notes(found, bits), *_joined(looks), *_same_files(looks)),
     )

@@ -212,7 +212,7 @@ def read_data_set(run: RunFolder) -> SectionDataSet:
 
 def _section_image(item: dict[str, object]) -> SectionImage:
     names = SectionImage.__dataclass_fields__.keys() - {"path"}
-    values = {name: item[name] for name in names}
+    values = {name: item[name] for name in names if name in item}
     box, polygons = values["tissue_box_px"], values["dark_polygons_px"]
     values["tissue_box_px"] = tuple(box) if box else None  # type: ignore[arg-type]
     values["dark_polygons_px"] = tuple(tuple(tuple(p) for p in polygon) for polygon in polygons)  # type: ignore[attr-defined]

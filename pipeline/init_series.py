@@ -238,6 +238,8 @@ def _is_image(path: Path) -> bool:
         return False
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
+    if not path.is_file():  # a pipe would wait for ever
+        return False
     try:
         with path.open("rb") as file:
             return headers.sniff(file.read(16)) is not None
@@ -309,6 +311,8 @@ def _section(number: int, image: FoundImage, folder: Path, answers: Answers) -> 
 def _warnings(found: Survey, answers: Answers, data_set: SectionDataSet) -> list[str]:
     warnings = [f"{name}: left out: --pattern does not match it" for name in found.reading.left_out]
     warnings += [f"{i.trouble}; a run leaves it out" for i in found.images if i.info is None]
+    notes = {note: i.name for i in reversed(found.images) if i.info is not None for note in i.info.notes}
+    warnings += [f"{name}: {note}" for note, name in reversed(notes.items())]
     warnings += _doubtful_resolution(found, answers.resolution_um)
     numbers = [image.section_number for image in data_set.section_images]
     span_um = data_set.z_um(max(numbers) - min(numbers))

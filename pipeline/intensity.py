@@ -16,6 +16,7 @@ from pipeline.model import Bool, Float64, UInt8
 # exact halves round up whatever the last bit of a weight.
 _RED, _GREEN, _BLUE, _BITS = 2508194, 4924113, 956301, 23
 _BIAS = (1 << 22) + 2500
+CAMERA_BITS = (8, 10, 12, 14, 16)
 
 
 def darkness(pixels: npt.NDArray[np.uint8]) -> UInt8:
@@ -107,23 +108,23 @@ def _expression(dark: UInt8, valid: UInt8, out: UInt8) -> None:
 
 
 def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> UInt8:
-    """Scale 16-bit grey to 8 bits by the range that its file states.
+    """Scale 16-bit grey or RGB to 8 bits by a range.
 
     Parameters
     ----------
-    pixels : (H, W) uint16
+    pixels : (H, W) or (H, W, 3) uint16
     stated_range : (black, white)           values that become 0 and 255; beyond them is clipped
 
     Returns
     -------
-    (H, W) uint8
+    uint8 of the same shape
 
     >>> to_uint8(np.array([[0, 2048, 4095]], np.uint16), (0, 4095))
     array([[  0, 128, 255]], dtype=uint8)
     """
     black, white = stated_range
-    if pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise DataError(f"image: expected (H, W) uint16, got {pixels.dtype} of shape {pixels.shape}")
+    if pixels.dtype != np.uint16 or pixels.ndim not in (2, 3):
+        raise DataError(f"image: expected (H, W[, 3]) uint16, got {pixels.dtype} of shape {pixels.shape}")
     if not 0 <= black < white <= 65535:
         raise DataError(
             f"image: expected a range 0 <= black < white <= 65535, got {stated_range}; state the range of"
@@ -131,6 +132,18 @@ def to_uint8(pixels: npt.NDArray[np.uint16], stated_range: tuple[int, int]) -> U
         )
     table = (np.arange(65536) - black) * (255.0 / (white - black))
     return np.floor(table.clip(0, 255) + 0.5).astype(np.uint8)[pixels]
+
+
+def fitting_bits(brightest: int) -> int:
+    """Return the bits of the camera whose range is the smallest that holds a sample.
+
+    On a bright field the glass is the brightest, near the top of the range: what lies far below it was
+    not taken with more bits.
+
+    >>> fitting_bits(4011), fitting_bits(4096)
+    (12, 14)
+    """
+    return next(bits for bits in CAMERA_BITS if brightest < 2**bits)
 
 
 LOG_GREY = np.log10(np.maximum(np.arange(256.0), 1.0))  # of luma, or of one colour; 0 counts as 1

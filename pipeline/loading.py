@@ -11,15 +11,8 @@ from pipeline.config import ReferenceConfig
 from pipeline.detection import scan_rectangle
 from pipeline.detection.region import Rectangle
 from pipeline.errors import DataError
-from pipeline.formats.images import (
-    ImageInfo,
-    block_mean,
-    check_sides,
-    filled_bits,
-    probe,
-    read_filled_bits,
-    read_image,
-)
+from pipeline.formats import images
+from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.parts import read_luma, read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
@@ -28,7 +21,8 @@ from pipeline.jobs import SeriesJob
 from pipeline.model import SectionImage, UInt8
 from pipeline.phantom import phantom_reference
 from pipeline.reference import ReferenceSpace
-from pipeline.store.ome_images import OmeImage, blaming, high_byte, level_of
+from pipeline.store import ome_images
+from pipeline.store.ome_images import image_info, read_pixels
 
 PHANTOM_UM = 50.0  # finer costs seconds to make and tells an alignment little
 GRID_LABELS_UM = 100.0  # any resolution that divides 200 um gives the same labels; this one is small
@@ -42,47 +36,22 @@ def load_info(section: SectionImage) -> ImageInfo:
 def probe_any(path: Path) -> ImageInfo:
     """Tell size and resolution of an image of any form: a file, or an OME-Zarr folder."""
     if path.is_dir():
-        return _ome_info(path)
+        found = image_info(path)
+        size = found.width_px, found.height_px, found.channels, found.bits
+        return ImageInfo(*size, found.resolution_um, "OME-Zarr", found.bits == 8, found.notes)
     return probe(path)
 
 
-def _ome_info(path: Path) -> ImageInfo:
-    with blaming(path):
-        image = OmeImage(path)
-        sides = image.sides()
-        width, height, channels = sides["x"], sides["y"], sides.get("c", 1)
-        check_sides(width, height)
-        bits = 8 * image.level(0).dtype.itemsize
-        return ImageInfo(
-            width, height, channels, bits, image.resolution_um, "OME-Zarr", bits == 8, image.note
-        )
-
-
-def _ome_pixels(path: Path, factor: int = 1) -> tuple[UInt8, int]:
-    """Return an OME-Zarr image at its smallest level whose reduction divides `factor`, and that reduction."""
-    with blaming(path):
-        image = OmeImage(path)
-        sides = image.sides()
-        check_sides(sides["x"], sides["y"])
-        image.check_colours()
-        level, done = level_of(image, factor) if image.level(0).dtype.itemsize == 1 else (0, 1)
-        pixels = image.plane(level)
-        return high_byte(pixels, filled_bits(pixels)), done
-
-
-def load_bits(section: SectionImage) -> int:
-    """Return how many bits the samples of a section fill, from its pixels; see `filled_bits`."""
+def brightest(section: SectionImage) -> int | None:
+    """Return the largest sample of an image of 16 bits whose file states no range, else None."""
     path = _path(section)
-    if not path.is_dir():
-        return read_filled_bits(path)
-    with blaming(path):
-        return filled_bits(OmeImage(path).plane(0))
+    return ome_images.brightest(path) if path.is_dir() else images.brightest(path)
 
 
 def load_pixels(section: SectionImage) -> UInt8:
     """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
     path = _path(section)
-    return _ome_pixels(path)[0] if path.is_dir() else read_image(path)
+    return read_pixels(path, bits=section.bits)[0] if path.is_dir() else read_image(path, section.bits)
 
 
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
@@ -95,7 +64,8 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
     height, width = info.height_px, info.width_px
     dark = np.empty((height, width), np.uint8)
     white = [True] * 4  # top, bottom, left, right: as far as seen
-    for y, x, pixels in ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path):
+    parts = ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path, section.bits)
+    for y, x, pixels in parts:
         bottom, right = y + pixels.shape[0], x + pixels.shape[1]
         put_darkness(dark, y, x, pixels)
         sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
@@ -107,15 +77,17 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
     """Return some rows and columns of a section's pixels, as stored; of a tiled TIFF no more is decoded."""
     path = _path(section)
-    return _ome_pixels(path)[0][rows, columns] if path.is_dir() else read_part(path, rows, columns)
+    if path.is_dir():
+        return load_pixels(section)[rows, columns]
+    return read_part(path, rows, columns, section.bits)
 
 
 def load_reduced(section: SectionImage, factor: int) -> UInt8:
     """Return a section's pixels reduced by a factor, decoded no further than that where the form allows."""
     path = _path(section)
     if not path.is_dir():
-        return read_reduced(path, factor)
-    pixels, done = _ome_pixels(path, factor)
+        return read_reduced(path, factor, section.bits)
+    pixels, done = read_pixels(path, factor, section.bits)
     return block_mean(pixels, factor // done)
 
 

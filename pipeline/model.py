@@ -56,6 +56,7 @@ class SectionImage:
 
     Pixels are those of the manifest's frame (`width_px` x `height_px` at `resolution_um`); the file may
     be stored smaller by a power of two. `path` is None where the manifest names a section without image.
+    `bits` are those of samples whose file states no range, as the whole series tells; None: as the file does.
     """
 
     id: int
@@ -69,6 +70,7 @@ class SectionImage:
     failed: bool = False
     rotate_deg: float = 0.0  # clockwise as displayed, about the centre, after `flip`
     flip: Literal["horizontal", "vertical"] | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)

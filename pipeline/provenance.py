@@ -132,7 +132,7 @@ def checksum(path: Path) -> str:
         return sha256_of(path)
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(file.relative_to(path).as_posix().encode())
+        digest.update(os.fsencode(file.relative_to(path)))
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -28,6 +28,7 @@ from pipeline.registration import (
     Series,
     align_series,
     align_specimen,
+    check_background,
     reconstruct,
 )
 from pipeline.siblings import Outcome, forget_parts, keep_parts, kept_part, measured_of
@@ -189,6 +190,7 @@ def _given(job: SeriesJob, measured: list[SectionImage]) -> SeriesAlignment:
             f"series {job.data_set.id}: the given alignment has none of the {len(numbers)} sections that"
             " were read; check its section numbers"
         )
+    check_background([_thumbnail(job, section) for section in measured])
     return replace(alignment, sections=taken)
 
 

@@ -94,7 +94,13 @@ def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, dige
 def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
     """Raise DataError where an image is no longer the file whose checksum stands for it."""
     path = section.path if section is not None else None
-    if path is not None and str(path) in job.stamps and stamp(path) != job.stamps[str(path)]:
+    if path is None or str(path) not in job.stamps:
+        return
+    try:
+        same = stamp(path) == job.stamps[str(path)]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, while the run was reading it") from error
+    if not same:
         raise DataError(f"{path}: was changed while the run was reading it; run again")
 
 

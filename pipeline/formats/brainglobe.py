@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.errors import DataError
+from pipeline.limits import check_regular
 from pipeline.model import CORONAL_SPACE, Structure
 from pipeline.ontology import Ontology
 from pipeline.reference import ReferenceSpace
@@ -20,6 +22,7 @@ ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
 STRUCTURES, METADATA = "structures.json", "metadata.json"
 # Where index 0 lies. P, I, R axes start at anterior, superior, left.
 ORIGINS = ("ap", "si", "lr")
+MOST_VOXELS = 4_000_000_000  # a mouse brain at 10 um has a third of that
 FILL_COLOR = "AAAAAA"
 
 
@@ -125,9 +128,16 @@ def _json(path: Path) -> Any:
 
 def _volume(path: Path) -> npt.NDArray[Any]:
     try:
-        volume = np.asarray(tifffile.imread(path))
+        check_regular(path)
+        with tifffile.TiffFile(path, _multifile=False) as file:
+            shape = file.series[0].shape
+            if math.prod(shape) > MOST_VOXELS:
+                raise DataError(f"{path}: expected at most {MOST_VOXELS} voxels, got shape {shape}")
+            volume = np.asarray(file.asarray())
     except FileNotFoundError:
         raise DataError(f"{path}: expected it in a BrainGlobe atlas folder, got no such file") from None
+    except DataError:
+        raise
     except Exception as error:  # decoders raise what they like on damaged bytes
         raise DataError(f"{path}: expected a whole TIFF volume, got {error}; download it again") from error
     if volume.ndim != 3:

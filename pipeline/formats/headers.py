@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import DataError
+from pipeline.limits import check_size
 
 Buffer = bytes | mmap.mmap
 
@@ -43,9 +44,8 @@ INCH_UM = 25400.0
 class Header:
     """Size and meaning of the stored samples, before the orientation is applied.
 
-    `value_range` maps to black and white in 8 bits; None leaves the decoded samples as they are.
-    `range_stated` is false where it is only that of the type: a camera of 12 bits may have filled less.
-    `note` is what a user should know of the file.
+    `value_range` maps to black and white in 8 bits; None leaves the decoded samples as they are. Where the
+    file does not state it, it is that of the type. `notes` say what a person should know of how it is read.
     """
 
     format: str
@@ -58,7 +58,10 @@ class Header:
     value_range: tuple[int, int] | None = None
     premultiplied: bool = False
     range_stated: bool = True
-    note: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_size(self.width, self.height)
 
 
 def sniff(start: bytes) -> str | None:
@@ -141,17 +144,22 @@ def jpeg_header(data: Buffer) -> Header:
     if frame is None:
         raise DataError("expected a size in the JPEG header, got none; copy it again")
     bits, height, width, channels = frame
-    if width * height > 512 * len(data):
-        raise DataError(
-            f"expected {width} x {height} pixels as its header says, got {len(data)} bytes, too few for"
-            " them; copy it again"
-        )
+    _check_packed(width * height, len(data), 512)
     if bits != 8 or channels not in (1, 3):
         raise DataError(
             f"expected an 8-bit grey or RGB JPEG, got {channels} components of {bits} bits"
             f"{' (CMYK inks have no defined darkness)' if channels == 4 else ''}; save it as RGB"
         )
     return Header("JPEG", width, height, channels, bits, resolution, orientation)
+
+
+def _check_packed(needed: float, size: int, most: int) -> None:
+    """Refuse a header that declares more than the bytes of its file can hold, `most` from each of them."""
+    if needed > most * size:
+        raise DataError(
+            f"expected {needed:.0f} values as its header says, got {size} bytes, too few for them;"
+            " copy it again"
+        )
 
 
 def png_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
@@ -175,6 +183,10 @@ def png_header(data: Buffer) -> Header:
     if len(found.get(b"pHYs", b"")) == 9:
         x, y, unit = struct.unpack(">IIB", found[b"pHYs"])
         resolution = square_um(x, y, 1e6) if unit == 1 else None
+    samples = {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    _check_packed(
+        width * height * bits * samples / 8, len(data), 1032
+    )  # the most that deflate makes of a byte
     significant = found[b"sBIT"][0] if bits == 16 and b"sBIT" in found else bits
     return Header(
         "PNG",
@@ -185,7 +197,7 @@ def png_header(data: Buffer) -> Header:
         resolution_um=resolution,
         orientation=exif_orientation(found.get(b"eXIf", b"")),
         value_range=(0, 2**significant - 1) if bits == 16 else None,
-        range_stated=bits < 16 or b"sBIT" in found,
+        range_stated=significant < 16,
     )
 
 
@@ -225,9 +237,19 @@ def jpeg2000_header(data: Buffer) -> Header:
         raise DataError(
             f"expected grey or RGB of up to 16 bits without sign, got {components} components of {bits} bits"
         )
+    _check_packed((x1 - x0) * (y1 - y0), len(data), 50_000)
     channels = 3 if components >= 3 or b"pclr" in boxes else 1
     scale = None if bits == 8 else (0, 2**bits - 1)
-    return Header("JPEG 2000", x1 - x0, y1 - y0, channels, bits, resolution, value_range=scale)
+    return Header(
+        "JPEG 2000",
+        x1 - x0,
+        y1 - y0,
+        channels,
+        bits,
+        resolution,
+        value_range=scale,
+        range_stated=bits < 16,
+    )
 
 
 def _check_jp2_colour(data: Buffer, boxes: dict[bytes, int]) -> None:

@@ -3,13 +3,13 @@
 The format is read from the bytes. A stated orientation (EXIF, TIFF) is applied, so sizes and pixels are
 those of the picture as every viewer shows it. Alpha is laid over white, as glass is. Samples of more than
 8 bits are scaled by the range that the file states (TIFF SMin/SMaxSampleValue or Min/MaxSampleValue, OME
-SignificantBits, PNG sBIT, the bit depth), else by that of their type.
+SignificantBits, PNG sBIT, the bit depth); 16 bits that state none, by the bits of the camera that their
+brightest sample, or that of the whole series, tells.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,9 +26,10 @@ import tifffile
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
-from pipeline.files import check_plain
 from pipeline.formats import headers, tiff
 from pipeline.formats.headers import Buffer, Header
+from pipeline.intensity import fitting_bits
+from pipeline.limits import check_regular
 from pipeline.model import UInt8
 
 HEADERS: dict[str, Callable[[Buffer], Header]] = {
@@ -42,8 +43,6 @@ DECODERS: dict[str, Callable[[Buffer], npt.NDArray[Any]]] = {
     "JPEG 2000": imagecodecs.jpeg2k_decode,
 }
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
-CAMERA_BITS = (8, 10, 12, 14, 16)
-MOST_MEGAPIXELS = float(os.environ.get("ISH_MAX_MEGAPIXELS", "4000"))  # of a picture that is decoded
 FORMATS = "TIFF, JPEG, PNG or JPEG 2000"
 
 
@@ -58,7 +57,7 @@ class ImageInfo:
     resolution_um: float | None
     format: str
     range_stated: bool = True
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def probe(path: Path) -> ImageInfo:
@@ -74,7 +73,6 @@ def probe(path: Path) -> ImageInfo:
         else:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header = HEADERS[kind](data)
-        check_size(header)
     size = (header.width, header.height)
     width, height = size if header.orientation < 5 else size[::-1]
     return ImageInfo(
@@ -85,12 +83,16 @@ def probe(path: Path) -> ImageInfo:
         header.resolution_um,
         kind,
         header.range_stated,
-        header.note,
+        header.notes,
     )
 
 
-def read_image(path: Path) -> UInt8:
+def read_image(path: Path, bits: int | None = None) -> UInt8:
     """Read the pixels of an image.
+
+    Parameters
+    ----------
+    bits : int      the range of 16-bit samples that state none; None: the smallest that holds the brightest
 
     Returns
     -------
@@ -98,25 +100,37 @@ def read_image(path: Path) -> UInt8:
     """
     kind = image_format(path)
     with blaming(path, kind):
-        if kind == "TIFF":
-            header, pixels = tiff.tiff_pixels(path, check_size)
-        else:
-            header, pixels = _decode(path.read_bytes(), kind)
-        check_decoded(header, pixels)
-        value_range = header.value_range if header.range_stated else (0, 2 ** filled_bits(pixels) - 1)
+        header, pixels = _stored(path, kind)
+        value_range = header.value_range
+        if not header.range_stated:
+            white = 2 ** (bits or fitting_bits(_brightest(pixels))) - 1
+            pixels, value_range = np.minimum(pixels, white), (0, white)
         pixels = _over_white(_eight_bits(pixels, value_range), premultiplied=header.premultiplied)
         if pixels.ndim != (3 if header.channels == 3 else 2):
             raise DataError(f"expected {header.channels} channels as its header says, got {pixels.shape}")
         return np.ascontiguousarray(_upright(pixels, header.orientation))
 
 
-def read_filled_bits(path: Path) -> int:
-    """Return how many bits the samples of an image fill; see `filled_bits`."""
+def brightest(path: Path) -> int | None:
+    """Return the largest sample of an image of 16 bits whose file states no range, else None."""
+    if probe(path).range_stated:
+        return None
     kind = image_format(path)
     with blaming(path, kind):
-        return filled_bits(
-            (tiff.tiff_pixels(path, check_size) if kind == "TIFF" else _decode(path.read_bytes(), kind))[1]
-        )
+        return _brightest(_stored(path, kind)[1])
+
+
+def _brightest(pixels: npt.NDArray[Any]) -> int:
+    """Return the largest sample; where there is alpha, whose range is that of the type, the largest of it."""
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
+    return 65535 if has_alpha else int(pixels.max())
+
+
+def _stored(path: Path, kind: str) -> tuple[Header, npt.NDArray[Any]]:
+    """Return header and samples as stored, (H, W[, S])."""
+    header, pixels = tiff.tiff_pixels(path) if kind == "TIFF" else _decode(path.read_bytes(), kind)
+    check_decoded(header, pixels)
+    return header, pixels
 
 
 def block_mean(pixels: UInt8, factor: int) -> UInt8:
@@ -185,10 +199,14 @@ def image_format(path: Path) -> str:
     Traceback (most recent call last):
     pipeline.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
     """
-    check_plain(path, "an image")
+    if path.is_dir():
+        raise DataError(f"{path}: expected an image file, got a folder; OME-Zarr is read through the store")
     try:
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(16)
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an image, got no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     kind = headers.sniff(start)
@@ -213,34 +231,6 @@ def blaming(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
-def check_size(header: Header) -> None:
-    """Refuse a header that states no pixels, or more than are ever decoded."""
-    check_sides(header.width, header.height)
-
-
-def check_sides(width: int, height: int) -> None:
-    """Refuse sides of no picture, or of one beyond the limit, before anything is decoded."""
-    if width < 1 or height < 1:
-        raise DataError(f"expected a picture, got {width} x {height} pixels")
-    if width * height > MOST_MEGAPIXELS * 1e6:
-        raise DataError(
-            f"expected at most {MOST_MEGAPIXELS:g} megapixels, got {width} x {height}; is it damaged? "
-            "ISH_MAX_MEGAPIXELS sets another limit"
-        )
-
-
-def filled_bits(pixels: npt.NDArray[Any]) -> int:
-    """Return how many bits samples fill: the smallest depth of a camera that holds the brightest.
-
-    Glass is the brightest of a bright-field section and lies near the top of its range.
-
-    >>> filled_bits(np.array([3, 4000], np.uint16)), filled_bits(np.array([70, 250], np.uint16))
-    (12, 8)
-    """
-    highest = int(pixels.max())
-    return next(bits for bits in CAMERA_BITS if highest < 2**bits)
-
-
 def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
     """Refuse pixels (H, W[, S]) that are not as many as a header states."""
     if pixels.shape[:2] != (header.height, header.width):
@@ -252,7 +242,6 @@ def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
 
 def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
     header, decode = HEADERS[kind](data), DECODERS[kind]
-    check_size(header)
     return header, whole_jpeg(data, decode) if kind == "JPEG" else np.asarray(decode(data))
 
 

@@ -1,89 +1,199 @@
-"""The header of a NRRD volume, looked at before a native reader gets the file.
-
-Damaged headers make such readers crash with the process. Fields, their form and the sizes that they state are
-held against the definition of the format (teem.sourceforge.net/nrrd/format.html) and against the file.
-"""
+"""NRRD volumes, raw or gzip, attached or detached; a header is held against its file before it is trusted."""
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
+import zlib
 from pathlib import Path
+from typing import IO, Any
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import DataError
-from pipeline.files import shown
+from pipeline.limits import check_regular
 
-MOST_HEADER = 1 << 16  # bytes
-LONGEST_LINE = 1000
-MOST_VOXELS = 4 * 10**9  # the CCFv3 at 10 um has 1.2 billion
-MAGIC = re.compile(rb"NRRD000[1-5]")
-NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,3})?|nan|NaN|none"
-VECTOR = rf"(?:none|\((?:{NUMBER})(?:,\s*(?:{NUMBER})){{2}}\))"
-NUMBERS = rf"(?:{NUMBER})(?:\s+(?:{NUMBER}))*"
-QUOTED = r"(?:\"[^\"]{0,40}\"\s*){1,4}"
 TYPES = {
-    "int8": 1, "signed char": 1, "uchar": 1, "unsigned char": 1, "uint8": 1, "uint8_t": 1, "int8_t": 1,
-    "short": 2, "int16": 2, "int16_t": 2, "ushort": 2, "unsigned short": 2, "uint16": 2, "uint16_t": 2,
-    "int": 4, "int32": 4, "int32_t": 4, "uint": 4, "unsigned int": 4, "uint32": 4, "uint32_t": 4,
-    "longlong": 8, "int64": 8, "int64_t": 8, "ulonglong": 8, "uint64": 8, "uint64_t": 8,
-    "float": 4, "double": 8,
-}  # fmt: skip
-FORMS = {
-    "type": "|".join(map(re.escape, TYPES)),
-    "dimension": "3",
-    "sizes": r"\d{1,9}\s+\d{1,9}\s+\d{1,9}",
-    "encoding": "raw|gzip|gz",
-    "endian": "little|big",
-    "space": r"[\w-]{1,60}",
-    "space dimension": "3",
-    "space directions": rf"{VECTOR}(?:\s+{VECTOR}){{2}}",
-    "space origin": VECTOR,
-    "space units": QUOTED,
-    "spacings": NUMBERS,
-    "thicknesses": NUMBERS,
-    "axis mins": NUMBERS,
-    "axis maxs": NUMBERS,
-    "kinds": r"[\w?-]+(?:\s+[\w?-]+){2}",
-    "centers": r"[\w?-]+(?:\s+[\w?-]+){2}",
-    "centerings": r"[\w?-]+(?:\s+[\w?-]+){2}",
-    "labels": QUOTED,
-    "units": QUOTED,
-    "content": ".*",
-    "min": NUMBER,
-    "max": NUMBER,
-    "old min": NUMBER,
-    "old max": NUMBER,
-    "number": r"\d{1,12}",
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
 }
-NEEDED = ("type", "dimension", "sizes", "encoding")
+CODES = {name: code for code, names in TYPES.items() for name in names}
+LONGEST_LINE, MOST_LINES = 2000, 1000
+DEFLATE_MOST = 1032  # bytes that one byte of deflate can make
 
 
-def check_nrrd(path: Path) -> None:
-    """Raise DataError for a header that is damaged, states another size than the file's, or names a file."""
+def read_nrrd(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
+    """Read a volume of three dimensions.
+
+    Returns
+    -------
+    (P, I, R) array, spacing (3)        the first axis is the fastest in the file; spacing in its own unit
+    """
+    try:
+        return _read(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; download it again") from error
+    except (zlib.error, EOFError, ValueError, OverflowError) as error:
+        what = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path}: {what}" if isinstance(error, DataError) else _damaged(path, what)
+        ) from error
+
+
+def nrrd_spacing(path: Path) -> tuple[float, ...]:
+    """Return the spacing of a volume, in its own unit, without reading the volume."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return _spacing(_fields(file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; download it again") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path}: expected a whole volume, got {what}; download it again"
+
+
+def _read(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
+    check_regular(path)
     with path.open("rb") as file:
-        head = file.read(MOST_HEADER)
-    end = re.search(rb"\r?\n\r?\n", head)
-    if not MAGIC.match(head) or end is None:
-        raise DataError(f"{path}: expected a NRRD volume, got no such header; download it again")
+        fields = _fields(file)
+        shape, dtype, spacing = _shape(fields), _dtype(fields), _spacing(fields)
+        named = fields.get("data file") or fields.get("datafile")
+        if named is None:
+            return _volume(file, path, fields, (shape, dtype)), spacing
+    beside = _beside(path, named)
+    check_regular(beside)
+    with beside.open("rb") as file:
+        return _volume(file, beside, fields, (shape, dtype)), spacing
+
+
+def _beside(path: Path, named: str) -> Path:
+    """Return the data file of a detached header: in its folder, and one."""
+    if not named or named.startswith("LIST") or "%" in named or Path(named).name != named:
+        raise DataError(f"expected one data file beside the header, got {named[:60]!r}")
+    return path.parent / named
+
+
+def _fields(file: IO[bytes]) -> dict[str, str]:
+    """Read the header up to its empty line."""
+    if not re.match(rb"NRRD000\d\r?\n", file.readline(16)):
+        raise DataError(
+            "expected a whole volume in NRRD, got a file that begins otherwise; download it again"
+        )
     fields: dict[str, str] = {}
-    for line in head[: end.start()].splitlines()[1:]:
-        if line.startswith(b"#") or b":=" in line[:LONGEST_LINE]:
-            continue
-        name, _, value = line[: LONGEST_LINE + 1].decode("latin-1").partition(":")
-        name, value = name.strip().lower(), value.strip()
-        if name not in FORMS or len(line) > LONGEST_LINE or not re.fullmatch(FORMS[name], value):
-            raise DataError(f"{path}: expected a field of a NRRD header, got {shown(line.decode('latin-1'))}")
-        fields[name] = value
-    lacking = [name for name in NEEDED if name not in fields]
-    if lacking:
-        raise DataError(f"{path}: expected {lacking[0]} in the NRRD header, got none; download it again")
-    _check_length(path, fields, path.stat().st_size - end.end())
+    for number in range(2, MOST_LINES):
+        line = file.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"header line {number}: expected up to {LONGEST_LINE} characters, got more")
+        text = line.decode("latin-1").rstrip("\r\n")
+        if not text:
+            return fields
+        key, colon, value = text.partition(":")
+        if colon and not text.startswith("#") and not value.startswith("="):
+            fields[key.strip().lower()] = value.strip()
+    raise DataError(f"expected a NRRD header of up to {MOST_LINES} lines, got more")
 
 
-def _check_length(path: Path, fields: dict[str, str], there: int) -> None:
-    voxels = math.prod(int(n) for n in fields["sizes"].split())
-    if not 0 < voxels <= MOST_VOXELS:
-        raise DataError(f"{path}: expected 1 to {MOST_VOXELS} voxels, got sizes {fields['sizes']}")
-    expected = voxels * TYPES[fields["type"]]
-    if fields["encoding"] == "raw" and there != expected:
-        raise DataError(f"{path}: expected {expected} bytes of voxels, got {there}; download it again")
+def _shape(fields: dict[str, str]) -> tuple[int, ...]:
+    sizes = fields.get("sizes", "").split()
+    if fields.get("dimension") != "3" or len(sizes) != 3:
+        raise DataError(
+            f"expected one volume of three dimensions, got dimension {fields.get('dimension', 'none')[:20]},"
+            f" sizes {fields.get('sizes', 'none')[:60]}"
+        )
+    if not all(re.fullmatch(r"0*[1-9]\d{0,8}", size) for size in sizes):
+        raise DataError(f"expected three sizes above 0, got {fields['sizes'][:60]}")
+    return tuple(int(size) for size in sizes)
+
+
+def _dtype(fields: dict[str, str]) -> np.dtype[Any]:
+    code = CODES.get(fields.get("type", "").lower())
+    if code is None:
+        raise DataError(f"expected a type such as uint32 or float, got {fields.get('type', 'none')[:40]!r}")
+    endian = fields.get("endian", "little" if code[1] == "1" else "").lower()
+    if endian not in ("little", "big"):
+        raise DataError(f"expected endian little or big, got {endian[:40] or 'none'!r}")
+    return np.dtype(("<" if endian == "little" else ">") + code)
+
+
+def _spacing(fields: dict[str, str]) -> tuple[float, ...]:
+    directions = fields.get("space directions")
+    if directions is not None:
+        vectors = re.findall(r"\(([^()]*)\)", directions)
+        spacing = tuple(math.hypot(*_numbers(vector.split(","), directions)) for vector in vectors)
+    else:
+        spacing = _numbers(fields.get("spacings", "1 1 1").split(), fields.get("spacings", ""))
+    if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise DataError(
+            f"expected three spacings above 0, got {(directions or fields.get('spacings', ''))[:60]!r}"
+        )
+    return spacing
+
+
+def _numbers(words: list[str], whole: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in words)
+    except ValueError:
+        raise DataError(f"expected numbers in the spacing, got {whole[:60]!r}") from None
+
+
+def _volume(
+    file: IO[bytes], path: Path, fields: dict[str, str], layout: tuple[tuple[int, ...], np.dtype[Any]]
+) -> npt.NDArray[Any]:
+    """Read a volume from where its data begin; numbers in the machine's order of bytes."""
+    shape, dtype = layout
+    size = math.prod(shape) * dtype.itemsize
+    encoding = fields.get("encoding", "").lower()
+    skips = {fields.get(name, "0") for name in ("line skip", "lineskip", "byte skip", "byteskip")}
+    if skips != {"0"} or encoding not in ("raw", "gzip", "gz"):
+        raise DataError(f"expected encoding raw or gzip without skips, got {encoding[:40]!r}")
+    there = check_regular(path) - file.tell()
+    most = there if encoding == "raw" else DEFLATE_MOST * there
+    if size > most:
+        voxels = " x ".join(map(str, shape))
+        raise DataError(
+            f"expected {size} bytes for {voxels} voxels, got {there} in {path.name}; it is cut off"
+        )
+    volume = np.empty(shape, dtype, order="F")
+    start = file.tell()
+    if encoding == "raw" or not _inflated(file.read(), volume):
+        file.seek(start)
+        _fill(file if encoding == "raw" else gzip.GzipFile(fileobj=file), volume)  # type: ignore[arg-type]
+    return volume.astype(volume.dtype.newbyteorder("="), copy=False)
+
+
+def _bytes(volume: npt.NDArray[Any]) -> Any:
+    """Return the memory of a volume, as it lies in the file."""
+    return memoryview(volume.reshape(-1, order="F").view(np.uint8))  # type: ignore[arg-type]
+
+
+def _inflated(data: bytes, volume: npt.NDArray[Any]) -> bool:
+    """Inflate gzip of one member, at once and no further than the volume; tell whether it was that."""
+    try:
+        return len(imagecodecs.gzip_decode(data, out=_bytes(volume))) == volume.nbytes
+    except (imagecodecs.GzipError, ValueError):
+        return False
+
+
+def _fill(stream: IO[bytes], volume: npt.NDArray[Any]) -> None:
+    buffer = _bytes(volume)
+    at = 0
+    while at < len(buffer):
+        count = stream.readinto(buffer[at:])  # type: ignore[attr-defined]
+        if not count:
+            raise DataError(f"expected {len(buffer)} bytes of voxels, got {at}; the file is cut off")
+        at += count

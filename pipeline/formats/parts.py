@@ -16,22 +16,20 @@ from pipeline.formats.headers import jpeg_header
 from pipeline.formats.images import (
     blaming,
     check_decoded,
-    check_size,
     image_format,
     read_image,
     whole_jpeg,
 )
 from pipeline.model import UInt8
 
-PLAIN = (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK)
 
-
-def read_part(path: Path, rows: slice, columns: slice) -> UInt8:
+def read_part(path: Path, rows: slice, columns: slice, bits: int | None = None) -> UInt8:
     """Read some rows and columns of an image.
 
     Parameters
     ----------
     rows, columns : slice, px       with a start and a stop inside the image
+    bits : int                      as of `read_image`
 
     Returns
     -------
@@ -41,15 +39,15 @@ def read_part(path: Path, rows: slice, columns: slice) -> UInt8:
     with blaming(path, kind), _plain_tiles(path, kind) as found:
         if found is not None:
             return _tiles(*found, rows, columns)
-    return np.ascontiguousarray(read_image(path)[rows, columns])
+    return np.ascontiguousarray(read_image(path, bits)[rows, columns])
 
 
-def read_luma(path: Path) -> Iterator[tuple[int, int, UInt8]]:
+def read_luma(path: Path, bits: int | None = None) -> Iterator[tuple[int, int, UInt8]]:
     """Read an image for its luma, in parts that cover it: the tiles of a tiled TIFF, else all at once.
 
     JPEG stores luma and colour apart. Where a tile or the image is one, its luma is taken as stored, at half
     the cost of making colour of it and luma of that: they differ in 3 pixels of 10 000, by the rounding in
-    between.
+    between. `bits` as of `read_image`.
 
     Yields
     ------
@@ -68,7 +66,7 @@ def read_luma(path: Path) -> Iterator[tuple[int, int, UInt8]]:
             return
     with blaming(path, kind):
         luma = _jpeg_luma(path) if kind == "JPEG" else None
-    yield 0, 0, read_image(path) if luma is None else luma
+    yield 0, 0, read_image(path, bits) if luma is None else luma
 
 
 def _jpeg_luma(path: Path) -> UInt8 | None:
@@ -77,7 +75,6 @@ def _jpeg_luma(path: Path) -> UInt8 | None:
     header = jpeg_header(data)
     if header.orientation != 1:
         return None
-    check_size(header)
     luma = whole_jpeg(data, partial(imagecodecs.jpeg8_decode, outcolorspace="GRAYSCALE"))
     check_decoded(header, luma)
     return luma
@@ -107,16 +104,8 @@ def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
         return
     with tiff.open_tiff(path) as file:
         header = tiff.header_of(file)
-        check_size(header)
-        level = tiff.main_level(file)
-        page = level.keyframe
-        plain = (
-            tiff.is_one_plane(level)
-            and page.photometric in PLAIN
-            and not page.extrasamples
-            and page.planarconfig == 1
-        )
-        if page.is_tiled and plain and header.orientation == 1 and header.value_range is None:
+        page = tiff.main_series(file).levels[0].keyframe
+        if page.is_tiled and tiff.is_chunky(page, header) and header.orientation == 1:
             tiff.check_segments(path, page)
             yield file, page
         else:
@@ -150,4 +139,5 @@ def _tile(
         return y, x, np.full((*shape, *page.shape[2:]), 255, np.uint8)
     file.filehandle.seek(page.dataoffsets[index])
     data = file.filehandle.read(page.databytecounts[index])
+    tiff.check_tile(page, data)
     return y, x, decode(page, data, index)[: shape[0], : shape[1]]

@@ -23,15 +23,20 @@ from pipeline.formats.images import (
     HEADERS,
     blaming,
     block_mean,
-    check_size,
     image_format,
     read_image,
     whole_jpeg,
 )
 from pipeline.model import UInt8
 
-COLOUR = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+COLOUR = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 GREY = {
+    1: cv2.IMREAD_GRAYSCALE,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -41,12 +46,12 @@ START = b"\xff\xd8"
 SAME_PICTURE = 0.01  # by which the sides of a level may depart from the factor
 
 
-def read_reduced(path: Path, factor: int) -> UInt8:
+def read_reduced(path: Path, factor: int, bits: int | None = None) -> UInt8:
     """Read an image reduced by an integer factor.
 
     Where the form has no cheaper way, a pixel is the rounded mean of a factor x factor block, at the right
     and lower edge of the pixels there are; else a low pass as sharp as the form makes it, in its place to
-    within half a reduced pixel.
+    within half a reduced pixel. `bits` as of `read_image`.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def read_reduced(path: Path, factor: int) -> UInt8:
     with blaming(path, kind):
         found = _cheaper(path, kind, factor) if factor > 1 else None
     if found is None:
-        return block_mean(read_image(path), factor)
+        return block_mean(read_image(path, bits), factor)
     header, pixels, done = found
     pixels = block_mean(pixels, factor // done)
     return np.ascontiguousarray(pixels[: -(-header.height // factor), : -(-header.width // factor)])
@@ -72,7 +77,6 @@ def _cheaper(path: Path, kind: str, factor: int) -> tuple[Header, UInt8, int] | 
         return None
     data = path.read_bytes()
     header = HEADERS[kind](data)
-    check_size(header)
     if header.orientation != 1 or header.bits != 8:
         return None
     if kind == "JPEG 2000":
@@ -126,18 +130,15 @@ def _jpeg2000(data: bytes, header: Header, factor: int) -> tuple[Header, UInt8, 
 def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
     with tiff.open_tiff(path) as file:
         header = tiff.header_of(file)
-        check_size(header)
         if header.orientation != 1 or header.bits != 8 or header.value_range is not None:
             return None
-        if not tiff.is_one_plane(tiff.main_level(file)):
-            return None
-        level = _level(tiff.main_series(file).levels, header, factor)
+        main = tiff.main_series(file)
+        level = _level(main.levels, header, factor)
         if level is not None:
             return header, *level
-        page = tiff.main_level(file).keyframe
+        page = main.levels[0].keyframe
         step = _step(factor)
-        plain = page.photometric in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) and not page.extrasamples
-        if step == 1 or page.compression != tiff.JPEG or not plain or page.planarconfig != 1:
+        if step == 1 or page.compression != tiff.JPEG or not tiff.is_chunky(page, header):
             return None
         if page.chunks[0] % step or (page.is_tiled and page.chunks[1] % step):
             return None
@@ -167,33 +168,24 @@ def _level(levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None
 
 def _tiles(file: Any, page: Any, header: Header, step: int) -> UInt8:
     """Decode the tiles or strips of a TIFF at 1/step of their size; what is not there is glass."""
-    height, width = page.chunks[:2]
+    (height, width), rows = page.chunks[:2], header.height
     across = -(-header.width // width)
     shape = (-(-header.height // step), -(-header.width // step))
     canvas = np.full(shape if header.channels == 1 else (*shape, 3), 255, np.uint8)
     for index, data in _streams(file, page):
-        row, column = divmod(index, across)
-        y, x = row * height // step, column * width // step
-        tile = _jpeg(data, step, header.channels)
-        tile = _without_fill(tile, (header.height - row * height, header.width - column * width), step)
+        y, x = (index // across) * height // step, (index % across) * width // step
+        inside = min(height, rows - y * step), min(width, header.width - x * step)
+        tile = _edge(data, step, header.channels, inside)
         part = canvas[y : y + tile.shape[0], x : x + tile.shape[1]]
         part[:] = tile[: part.shape[0], : part.shape[1]]
     return canvas
 
 
-def _without_fill(tile: UInt8, left: tuple[int, int], step: int) -> UInt8:
-    """Return a reduced tile whose last pixels, where they would average what fills it up, repeat others.
-
-    Parameters
-    ----------
-    left : (rows, columns), px      of the image from the tile's corner on, at full size
-    """
-    for axis in (0, 1):
-        whole = left[axis] // step  # reduced pixels that lie in the image with all of theirs
-        if left[axis] % step and 0 < whole < tile.shape[axis]:
-            last, before = ((slice(None),) * axis + (at,) for at in (whole, whole - 1))
-            tile[last] = tile[before]
-    return tile
+def _edge(data: bytes, step: int, channels: int, inside: tuple[int, int]) -> UInt8:
+    """Decode a tile at 1/step; at an edge of the image its last pixels mix in no fill of the tile."""
+    if inside[0] % step == 0 and inside[1] % step == 0:
+        return _jpeg(data, step, channels)
+    return block_mean(_jpeg(data, 1, channels)[: inside[0], : inside[1]], step)
 
 
 def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:
@@ -204,4 +196,6 @@ def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:
     for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
         if count:
             handle.seek(offset)
-            yield index, START + colour + tables + handle.read(count)[2:]
+            whole = handle.read(count)
+            tiff.check_tile(page, whole)
+            yield index, START + colour + tables + whole[2:]

@@ -5,25 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DataError
-from pipeline.files import check_plain, read_json_value
+from pipeline.files import read_json_value
 from pipeline.formats.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.metaimage import read_metaimage
-from pipeline.formats.nrrd import check_nrrd
-from pipeline.later import Later
+from pipeline.formats.nrrd import nrrd_spacing, read_nrrd
 from pipeline.model import CORONAL_SPACE
 from pipeline.ontology import Ontology, from_structure_graph
 from pipeline.reference import ReferenceSpace
-
-if TYPE_CHECKING:
-    import SimpleITK
-else:
-    SimpleITK = Later("SimpleITK")
 
 ONTOLOGY = "structure_graph_1.json"
 ANNOTATIONS = ("annotation",)
@@ -158,47 +152,20 @@ def _read_volume(path: Path) -> tuple[npt.NDArray[Any], float]:
 
     The axes are a view on the file's own order (P fastest): copying 300 MB to reorder them buys nothing.
     """
-    check_volume(path)
     if path.suffix == ".mhd":
         volume, spacing, _ = read_metaimage(path)
         return volume, _resolution_um(path, spacing)
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise DataError(
-            f"{path}: expected a whole volume, got {_reason(error)}; download it again"
-        ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise DataError(f"{path}: expected one volume of three dimensions, got {image.GetSize()}")
-    return SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), _resolution_um(path, image.GetSpacing())
-
-
-def check_volume(path: Path) -> None:
-    """Refuse what a native reader might die of: anything but a plain file with a sane header."""
-    check_plain(path, "a volume")
-    if path.suffix == ".nrrd":
-        check_nrrd(path)
+    values, sizes = read_nrrd(path)
+    return values, _resolution_um(path, sizes)
 
 
 def _header_um(path: Path) -> float:
-    check_volume(path)
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DataError(f"{path}: expected a volume, got {_reason(error)}; download it again") from error
-    return _resolution_um(path, reader.GetSpacing())
-
-
-def _reason(error: RuntimeError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else "an error")[:160]
+    return _resolution_um(path, read_metaimage(path)[1] if path.suffix == ".mhd" else nrrd_spacing(path))
 
 
 def _resolution_um(path: Path, spacing: tuple[float, ...]) -> float:
     """Return the voxel size: below 1 the header is in mm, else in um; the name must agree."""
-    if max(spacing) - min(spacing) > 1e-6 * max(spacing):
+    if not 0 < min(spacing) <= max(spacing) < 1e6 or max(spacing) - min(spacing) > 1e-6 * max(spacing):
         raise DataError(f"{path}: expected one spacing along all axes, got {spacing}")
     um = spacing[0] if spacing[0] >= 1.0 else 1000.0 * spacing[0]
     named = re.search(r"_(\d+(?:\.\d+)?)\.\w+$", path.name)

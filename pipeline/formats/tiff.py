@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.errors import DataError
-from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
+from pipeline.formats.headers import INCH_UM, Header, jpeg_segments, plausible_um, square_um
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-COLOUR_NAMES = re.compile(r"r|g|b|red|green|blue|rgb|channel[ :_]?\d.*|c\d|\d")
-SLACK = 1 << 16  # bytes of headers that a packed tile may have beyond its pixels
 JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables
 JPEG_COMPRESSIONS = (6, 7, 34892, 33007)
 ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 OME_UNIT_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+# What a converter calls channels without a dye: any other name is one of fluorescence.
+PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 IMAGEJ_UNITS = ("micron", "microns", "um", "µm", "μm", "\\u00B5m")
 
 # Without a handler Python prints the reader's complaints beside the one line that says what to do.
@@ -36,8 +37,8 @@ def tiff_header(path: Path) -> Header:
         return header_of(tiff)
 
 
-def tiff_pixels(path: Path, check: Callable[[Header], None]) -> tuple[Header, npt.NDArray[Any]]:
-    """Read the largest image of a TIFF at full size, after a check of what its header says.
+def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
+    """Read the first image of a TIFF at full size.
 
     Returns
     -------
@@ -45,14 +46,22 @@ def tiff_pixels(path: Path, check: Callable[[Header], None]) -> tuple[Header, np
     """
     with open_tiff(path) as tiff:
         header = header_of(tiff)
-        level = main_level(tiff)
+        level = main_series(tiff).levels[0]
         page = level.keyframe
-        check(header)
         check_segments(path, page)
+        _check_tiles(tiff, page)
         # A slide scanner leaves out tiles without tissue: glass, not darkness.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
-        pixels = np.asarray(level.asarray())
-        return header, _samples_last(pixels, level.axes, page)
+        return header, _samples_last(np.asarray(level.asarray()), level.axes, page)
+
+
+def _check_tiles(tiff: Any, page: Any) -> None:
+    if page.compression != JPEG:
+        return
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if count:
+            tiff.filehandle.seek(offset)
+            check_tile(page, tiff.filehandle.read(count))
 
 
 def _white(page: Any, header: Header) -> int:
@@ -64,60 +73,16 @@ def open_tiff(path: Path) -> Any:
     return tifffile.TiffFile(path, _multifile=False)
 
 
-def main_series(tiff: Any) -> Any:
-    """Return the largest image of an open TIFF: scanners add labels, thumbnails and overviews to the scan.
-
-    DataError where two are of that size, or there is none.
-    """
-    areas = [_area(series) for series in tiff.series]
-    if not areas or not max(areas):
-        raise DataError("expected an image, got none")
-    at = areas.index(max(areas))
-    if areas.count(areas[at]) > 1:
-        sizes = " and ".join(_size(tiff.series[n]) for n, area in enumerate(areas) if area == areas[at])
-        raise DataError(
-            f"expected one image, got several of one size ({sizes[:100]}); export the one that is meant"
-        )
-    return tiff.series[at]
-
-
-def main_level(tiff: Any) -> Any:
-    """Return the largest image of an open TIFF at full size."""
-    return main_series(tiff).levels[0]
-
-
-def is_one_plane(level: Any) -> bool:
-    """Tell whether an image lies in one page, colours pixel by pixel; three planes are three pages."""
-    return set(level.axes) <= set("YXS") and level.axes.startswith("YX") and len(level.pages) == 1
-
-
-def _area(series: Any) -> int:
-    sides = dict(zip(series.axes, series.shape, strict=True))
-    return int(sides.get("Y", 0)) * int(sides.get("X", 0))
-
-
-def _size(series: Any) -> str:
-    sides = dict(zip(series.axes, series.shape, strict=True))
-    return f"{sides.get('X', 0)} x {sides.get('Y', 0)} px"
-
-
-def _other_images(tiff: Any) -> str:
-    """Say which image was taken where a file holds several; empty where it holds one."""
-    if len(tiff.series) == 1:
-        return ""
-    taken = main_series(tiff)
-    others = ", ".join(_size(series) for series in tiff.series if series is not taken)
-    return f"holds {len(tiff.series)} images: the largest is taken, {_size(taken)}, not {others[:80]}"
-
-
 def header_of(tiff: Any) -> Header:
     """Return size, bit depth, stated range and resolution of an open TIFF."""
-    level = main_level(tiff)
+    main = main_series(tiff)
+    level = main.levels[0]
     page = level.keyframe
     _check_kind(page)
+    ome = _ome_of(tiff.ome_metadata, page)
     axes = "".join(a for a, n in zip(level.axes, level.shape, strict=True) if n > 1 or a in "YX")
     lengths = dict(zip(level.axes, level.shape, strict=True))
-    as_channels = axes == "CYX" and lengths["C"] == 3 and page.bitspersample == 8
+    as_channels = axes == "CYX" and _are_colours(lengths["C"], ome, page)
     colour = page.photometric in (RGB, PALETTE, YCBCR) or as_channels
     samples = lengths.get("S", 1)
     surplus = samples - (3 if page.photometric in (RGB, YCBCR) else 1)
@@ -126,9 +91,6 @@ def header_of(tiff: Any) -> Header:
             f"expected one grey or RGB picture, got axes {level.axes} of shape {tuple(level.shape)};"
             " export one plane as grey or RGB"
         )
-    ome = _ome_pixels(tiff.ome_metadata)
-    if as_channels:
-        _check_colours(tiff.ome_metadata)
     value_range, stated = _value_range(page, ome)
     return Header(
         "TIFF",
@@ -141,7 +103,82 @@ def header_of(tiff: Any) -> Header:
         value_range=value_range,
         premultiplied=ASSOCIATED_ALPHA in page.extrasamples,
         range_stated=stated,
-        note=_other_images(tiff),
+        notes=_others(tiff, main),
+    )
+
+
+def main_series(tiff: Any) -> Any:
+    """Return the largest image of an open TIFF: others are its macro, label and thumbnail.
+
+    DataError where two are as large as one another: which one is the section, a person must say.
+    """
+    pictures = [series for series in tiff.series if {"X", "Y"} <= set(series.axes)]
+    if not pictures:
+        raise DataError("expected a picture, got a TIFF without one; copy or export it again")
+    largest = max(pictures, key=_area)
+    alike = [series for series in pictures if _area(series) == _area(largest)]
+    if len(alike) > 1:
+        raise DataError(
+            f"expected one image, or one larger than the others, got {_listed(pictures)}; export the section"
+            " alone"
+        )
+    return largest
+
+
+def _area(series: Any) -> int:
+    return math.prod(_sides(series))
+
+
+def _sides(series: Any) -> tuple[int, int]:
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    return int(lengths["X"]), int(lengths["Y"])
+
+
+def _listed(pictures: Sequence[Any]) -> str:
+    named = [f"{name!r} " if (name := str(s.name or "").strip()[:24]) else "" for s in pictures]
+    sizes = [" x ".join(map(str, _sides(series))) for series in pictures]
+    more = f" and {len(pictures) - 6} more" if len(pictures) > 6 else ""
+    listed = ", ".join(f"{name}{size}" for name, size in zip(named[:6], sizes, strict=False))
+    return f"{len(pictures)} images ({listed} px{more})"
+
+
+def _others(tiff: Any, main: Any) -> tuple[str, ...]:
+    """Say which image is read, where a file holds others that are not the same one reduced."""
+    width, height = _sides(main)
+    pictures = [series for series in tiff.series if {"X", "Y"} <= set(series.axes)]
+    strangers = [s for s in pictures if s is not main and not _is_reduction(_sides(s), (width, height))]
+    if not strangers or tiff.is_svs:  # of a slide of Aperio it is known which is which
+        return ()
+    return (f"holds {_listed(pictures)}; the largest is read",)
+
+
+def _is_reduction(sides: tuple[int, int], full: tuple[int, int]) -> bool:
+    step = max(1, round(full[0] / sides[0]))
+    return step > 1 and all(abs(n - whole / step) <= 1 for n, whole in zip(sides, full, strict=True))
+
+
+def is_chunky(page: Any, header: Header) -> bool:
+    """Tell whether tiles or strips hold the 8-bit samples of whole pixels: they need only be put together."""
+    return (
+        page.photometric in (YCBCR, RGB, MINISBLACK)
+        and not page.extrasamples
+        and (page.planarconfig == 1 or page.samplesperpixel == 1)
+        and page.samplesperpixel == header.channels
+        and header.value_range is None
+    )
+
+
+def _are_colours(count: int, ome: Mapping[str, Any], page: Any) -> bool:
+    """Tell whether planes are red, green and blue; DataError names channels that are not."""
+    names = list(ome.get("channels", ()))
+    plain = all(PLAIN_CHANNEL.fullmatch(name.strip()) for name in names)
+    named = [name.strip().lower()[:1] for name in names] == ["r", "g", "b"]
+    if count == 3 and plain and (page.bitspersample == 8 or named):
+        return True
+    which = f" ({', '.join(names)[:80]})" if any(names) else ""
+    raise DataError(
+        f"expected one grey channel, or red, green and blue of 8 bits, got {count} channels of"
+        f" {page.bitspersample} bits{which}; export one channel, or RGB"
     )
 
 
@@ -164,15 +201,28 @@ def check_segments(path: Path, page: Any) -> None:
             f"expected {expected} strips or tiles for {page.imagewidth} x {page.imagelength} pixels,"
             f" got {got}; the header or the file is damaged: copy it again"
         )
-    unpacked = math.prod(page.chunks) * max(1, page.bitspersample // 8)
-    if max(page.databytecounts[:expected], default=0) > 2 * unpacked + SLACK:
-        raise DataError(
-            f"expected tiles of at most {unpacked} bytes, got one that is larger packed; copy it again"
-        )
     size = path.stat().st_size
     end = max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
     if end > size:
         raise DataError(f"expected pixels up to byte {end}, got a file of {size} bytes; copy it again")
+
+
+def check_tile(page: Any, data: bytes) -> None:
+    """Refuse a JPEG tile or strip whose own header declares more pixels than the TIFF: a bomb."""
+    if page.compression != JPEG:
+        return
+    sizes = [
+        struct.unpack_from(">HH", data, start + 1)
+        for marker, start, _ in jpeg_segments(data)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+    ]
+    for height, width in sizes:
+        # the last block may be stored whole
+        if height >= page.chunks[0] + 16 or width >= page.chunks[1] + 16:
+            raise DataError(
+                f"expected tiles of {page.chunks[1]} x {page.chunks[0]} px as the header says, got one of"
+                f" {width} x {height}; copy it again"
+            )
 
 
 def _samples_last(pixels: npt.NDArray[Any], axes: str, page: Any) -> npt.NDArray[Any]:
@@ -190,21 +240,11 @@ def _samples_last(pixels: npt.NDArray[Any], axes: str, page: Any) -> npt.NDArray
     return pixels
 
 
-def _check_colours(document: str | None) -> None:
-    """Refuse three planes that are other channels than red, green and blue, where they are named."""
-    if not document or "<!DOCTYPE" in document:
-        return
-    root = ElementTree.fromstring(document)
-    names = [e.get("Name", "").lower() for e in root.iter() if e.tag.rpartition("}")[2] == "Channel"]
-    odd = [name for name in names if name and not COLOUR_NAMES.fullmatch(name)]
-    if odd:
-        raise DataError(
-            f"expected red, green and blue, got channels {', '.join(names)[:80]}; export one plane or RGB"
-        )
+def _value_range(page: Any, ome: Mapping[str, Any]) -> tuple[tuple[int, int] | None, bool]:
+    """Return black and white in the samples of a TIFF, None for plain 8 bits, and whether it states them.
 
-
-def _value_range(page: Any, ome: dict[str, str]) -> tuple[tuple[int, int] | None, bool]:
-    """Return what black and white are in the samples of a TIFF, None for plain 8 bits; whether it says so."""
+    16 significant bits are what writers state that know only the type.
+    """
     if page.photometric == PALETTE:
         return (0, 65535), True
     bits = int(page.bitspersample)
@@ -215,10 +255,9 @@ def _value_range(page: Any, ome: dict[str, str]) -> tuple[tuple[int, int] | None
     high = _first(page.tags.valueof("SMaxSampleValue", page.tags.valueof("MaxSampleValue")), 0)
     if bits == 16 and low < high:
         return (low, high), True
-    if significant.isdigit() and 0 < int(significant) <= bits:
-        # Writers that know nothing better state the bits of the type.
-        return (0, 2 ** int(significant) - 1), int(significant) < bits
-    return (0, 2**bits - 1), bits < 16
+    if significant.isdecimal() and 0 < int(significant) < bits:
+        return (0, 2 ** int(significant) - 1), True
+    return (0, 2**bits - 1), bits < 16 or page.photometric == MINISWHITE
 
 
 def _first(value: Any, default: int) -> int:
@@ -227,7 +266,7 @@ def _first(value: Any, default: int) -> int:
     return int(value[0] if isinstance(value, (tuple, list, np.ndarray)) else value)
 
 
-def _resolution_um(tiff: Any, page: Any, ome: dict[str, str]) -> float | None:
+def _resolution_um(tiff: Any, page: Any, ome: Mapping[str, Any]) -> float | None:
     if "PhysicalSizeX" in ome:
         return _ome_resolution_um(ome)
     aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "")
@@ -246,16 +285,24 @@ def _ratio(value: Any) -> float:
     return float(value[0]) / float(value[1])
 
 
-def _ome_pixels(document: str | None) -> dict[str, str]:
-    """Return the attributes of the first Pixels element of an OME header."""
+def _ome_of(document: str | None, page: Any) -> dict[str, Any]:
+    """Return what an OME header says of the image of a page: the attributes of Pixels, and `channels`."""
     if not document or "<!DOCTYPE" in document:
         return {}
-    root = ElementTree.fromstring(document)
-    pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
-    return {} if pixels is None else dict(pixels.attrib)
+    found = [e for e in ElementTree.fromstring(document).iter() if _tag(e) == "Pixels"]
+    size = str(page.imagewidth), str(page.imagelength)
+    pixels = next((e for e in found if (e.get("SizeX"), e.get("SizeY")) == size), None)
+    if pixels is None:
+        return {}
+    channels = [e.get("Name", "") for e in pixels if _tag(e) == "Channel"]
+    return {**pixels.attrib, "channels": channels}
 
 
-def _ome_resolution_um(ome: dict[str, str]) -> float | None:
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _ome_resolution_um(ome: Mapping[str, Any]) -> float | None:
     sizes = []
     for axis in "XY":
         unit = OME_UNIT_UM.get(ome.get(f"PhysicalSize{axis}Unit", "µm"), 0.0)

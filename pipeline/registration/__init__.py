@@ -18,6 +18,7 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 `joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
 """
 
+from pipeline.registration.checks import check_background
 from pipeline.registration.corrections import Correction
 from pipeline.registration.deformable import DEFORMABLE
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
@@ -35,5 +36,6 @@ __all__ = [
     "SpecimenVolume",
     "align_series",
     "align_specimen",
+    "check_background",
     "reconstruct",
 ]

@@ -11,7 +11,7 @@ from pipeline.model import Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
 from pipeline.registration.pose import area_profile
-from pipeline.registration.tissue import TissueImage
+from pipeline.registration.tissue import TissueImage, background_luma
 
 POOR_DICE = 0.80
 _HALF_BRAIN = 0.6  # a series of one hemisphere may run a little over the midline
@@ -24,6 +24,17 @@ def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
     twice = sorted({n for n in numbers if numbers.count(n) > 1})
     if twice:
         raise AlignmentError(f"alignment: section numbers must differ, got {twice[:5]} twice")
+
+
+def check_background(thumbnails: Sequence[SectionThumbnail]) -> None:
+    """Refuse sections on a dark background: whatever is read from them would be read upside down."""
+    levels = [level for t in thumbnails if (level := background_luma(t)) is not None]
+    if 2 * len(levels) > len(thumbnails):
+        raise AlignmentError(
+            f"alignment: the background is dark (grey level {np.median(levels):.0f} of 255) in {len(levels)}"
+            f" of {len(thumbnails)} sections: fluorescence, an inverted stain, or black around the scan; only"
+            " stained sections on a bright background are read: export them so, or invert them"
+        )
 
 
 def check_usable(

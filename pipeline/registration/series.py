@@ -12,6 +12,7 @@ from pipeline.model import SeriesAlignment, Status
 from pipeline.reference import ReferenceSpace
 from pipeline.registration.atlas import atlas_of
 from pipeline.registration.checks import (
+    check_background,
     check_extent,
     check_fit,
     check_numbers,
@@ -136,6 +137,7 @@ def align_alone(series: Series, reference: ReferenceSpace) -> SeriesAlignment:
 def way_of(series: Series, seen: Seen, reference: ReferenceSpace) -> Chosen:
     """Find how a series lies; AlignmentError where it lies nowhere."""
     options = series.options
+    check_background(series.thumbnails)
     check_usable(series.thumbnails, series.tissues, series.usable, options)
     atlas = atlas_of(reference, options.plane_of_section, options.hemisphere)
     check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)

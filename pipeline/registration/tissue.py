@@ -17,6 +17,8 @@ _MIN_SHARE = 0.015
 _MIN_SIGNAL = 0.010
 _RIM_UM = 120.0
 _RIM_SUPPORT = 0.02
+_DARK = 80.0  # of a background that is no glass
+_TIMES, _BRIGHTER = 1.5, 4.0  # by how much tissue on it is brighter
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,17 @@ def tissue_image(thumbnail: SectionThumbnail) -> TissueImage:
     stain = _flat(stain, valid)
     pixel_um = thumbnail.pixel_um
     return TissueImage(stain, _mask(stain, valid, pixel_um), valid, pixel_um, thumbnail.series)
+
+
+def background_luma(thumbnail: SectionThumbnail) -> float | None:
+    """Return the grey level around a section where it is dark and the section brighter, else None."""
+    pixels = thumbnail.pixels if thumbnail.pixels.ndim == 3 else thumbnail.pixels[..., None]
+    valid = np.ones(pixels.shape[:2], bool) if thumbnail.valid is None else thumbnail.valid
+    luma, ring = pixels.mean(axis=-1), _ring(valid)
+    if not ring.any():
+        return None
+    around, bright = float(np.median(luma[ring])), float(np.percentile(luma[valid], 98))
+    return around if around < _DARK and bright > _TIMES * around + _BRIGHTER else None
 
 
 def _padding(pixels: np.ndarray) -> Bool:

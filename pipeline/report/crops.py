@@ -123,7 +123,8 @@ def _part(window: Window) -> tuple[slice, slice]:
 def _source(contents: RunContents, section: Section, window: Window) -> UInt8:
     path = source_path(contents.provenance.get("inputs") or {}, str(section.document.get("file")))
     width, height = _stored_px(section)
-    image = SectionImage(0, section.number, path, width, height, section.resolution_um)
+    bits = section.document.get("bits")
+    image = SectionImage(0, section.number, path, width, height, section.resolution_um, bits=bits)
     info = load_info(image)
     if (info.height_px, info.width_px) != (height, width):
         raise DataError(

@@ -1,15 +1,14 @@
-"""Section images that come as OME-Zarr, of any writer: versions 0.4 and 0.5, with or without colour.
-
-What a user brings may be torn or absurd: sizes are looked at before anything is decoded, and whatever zarr
-and its codecs raise becomes one line that names the image.
-"""
+"""OME-Zarr images as microscopes and converters write them: 0.1 to 0.5, one image or several in a folder."""
 
 from __future__ import annotations
 
+import math
 import os
-import stat
-from collections.abc import Iterator
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import DataError, PipelineError
+from pipeline.intensity import fitting_bits, to_uint8
 from pipeline.later import Later
+from pipeline.limits import check_regular, check_size, max_pixels
 from pipeline.model import UInt8
 
 if TYPE_CHECKING:
@@ -25,198 +26,340 @@ if TYPE_CHECKING:
 else:
     zarr = Later("zarr")
 
-UNITS_UM = {
-    "nanometer": 1e-3, "nm": 1e-3, "micrometer": 1.0, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0,
-    "millimeter": 1e3, "mm": 1e3, "centimeter": 1e4, "cm": 1e4, "meter": 1e6, "m": 1e6,
+AXES = "tczyx"  # of images that name none
+UNIT_UM = {
+    "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
+    "meter": 1e6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6,
 }  # fmt: skip
-COLOURS = ("red", "green", "blue")
+DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
+LARGEST_DOCUMENT = 16 * 1024**2
+# What a converter calls channels without a dye: any other name is one of fluorescence.
+PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class OmeInfo:
+    """What an OME-Zarr image holds; `notes` say what a person should know of how it is read."""
+
+    width_px: int
+    height_px: int
+    channels: int  # 1 grey, 3 RGB
+    bits: int
+    resolution_um: float | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """One image of a folder: its levels, the finest first."""
+
+    place: Path
+    axes: str
+    levels: tuple[Any, ...]
+    described: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def sides(self, level: int = 0) -> dict[str, int]:
+        """Length along each axis."""
+        return dict(zip(self.axes, self.levels[level].shape, strict=True))
+
+
+def image_info(folder: Path) -> OmeInfo:
+    """Tell size, channels and um a pixel of an OME-Zarr image, without decoding it."""
+    with _blaming(folder):
+        image = _open(folder)
+        sides, dtype = image.sides(), np.dtype(image.levels[0].dtype)
+        notes = image.notes + _missing_chunks(image)
+        return OmeInfo(
+            sides["x"], sides["y"], sides.get("c", 1), 8 * dtype.itemsize, _resolution_um(image), notes
+        )
+
+
+def brightest(folder: Path) -> int | None:
+    """Return the largest sample of an image of 16 bits, which states no range; None for one of 8."""
+    with _blaming(folder):
+        image = _open(folder)
+        return None if np.dtype(image.levels[0].dtype).itemsize == 1 else int(_samples(image, 0).max())
+
+
+def read_pixels(folder: Path, factor: int = 1, bits: int | None = None) -> tuple[UInt8, int]:
+    """Read an OME-Zarr image; DataError where it is something else.
+
+    Parameters
+    ----------
+    factor : int        by how much the level may be reduced at most, along x and y
+    bits : int          the range of 16-bit samples; None: the smallest that holds the brightest
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) uint8       the smallest level whose reduction divides `factor`
+    int                             its reduction
+    """
+    with _blaming(folder):
+        image = _open(folder)
+        level, reduction = _level(image, factor)
+        pixels = _samples(image, level)
+        if pixels.dtype != np.uint8:
+            bits = bits or fitting_bits(int(pixels.max()))
+            pixels = to_uint8(np.minimum(pixels, 2**bits - 1), (0, 2**bits - 1))
+        return np.ascontiguousarray(pixels), reduction
 
 
 @contextmanager
-def blaming(folder: Path) -> Iterator[None]:
-    """Turn whatever zarr and its codecs raise into one line that names the image."""
+def _blaming(folder: Path) -> Iterator[None]:
+    """Turn whatever zarr and its codecs raise into one line that names the folder."""
     try:
-        check_files(folder)
         yield
-    except PipelineError:
-        raise
-    except Exception as error:  # of documents that hold anything, and of chunks that hold garbage
+    except PipelineError as error:
+        text = str(error)
+        raise DataError(text if str(folder) in text else f"{folder}: {text}") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # zarr and codecs raise what they like on damaged documents and chunks
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(
             f"{folder}: expected a whole OME-Zarr image, got one that cannot be read ({what}); copy it again"
         ) from error
 
 
-def check_files(folder: Path) -> None:
-    """Raise DataError for anything that is neither file nor folder: reading a named pipe is waiting."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root, name)
-            try:
-                plain = stat.S_ISREG(path.stat().st_mode)
-            except OSError:
-                plain = False
-            if not plain:
-                raise DataError(
-                    f"{path}: expected a file of an OME-Zarr image, got a pipe, device or dead link"
-                )
+def _open(folder: Path) -> _Image:
+    """Open the image of a folder; of several, as bioformats2raw writes them, the one with most pixels."""
+    attributes = _attributes(folder)
+    if "multiscales" in attributes:
+        return _opened(folder, attributes)
+    found = [(name, _attributes(folder / name)) for name in _inner(folder)]
+    images = [(name, inner) for name, inner in found if "multiscales" in inner]
+    if not images:
+        raise DataError(
+            f"{folder}: expected an OME-Zarr image (a group with `multiscales`, or bioformats2raw's with"
+            f" images in {folder.name}/0, {folder.name}/1 …), got none"
+        )
+    opened = [_opened(folder / name, inner) for name, inner in images]
+    return _largest(folder, opened)
 
 
-class OmeImage:
-    """One OME-Zarr image, open for reading.
-
-    A folder of bioformats2raw holds its images in subfolders 0, 1 …: the largest is taken.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.note = folder, ""
-        group = _open(folder)
-        images = {"": group} if _multiscales(group) else _inner(folder, group)
-        if not images:
-            raise DataError(
-                f"{folder}: expected an OME-Zarr image (a group with `multiscales`, or the layout of"
-                " bioformats2raw with it in .zarr/0), got none"
-            )
-        sizes = {name: _area(folder, image) for name, image in images.items()}
-        taken = max(sizes, key=lambda name: sizes[name])
-        if len(sizes) > 1:
-            self.note = f"holds {len(sizes)} images: the largest is taken, {taken}"
-        self.group, self.attributes = images[taken], _multiscales(images[taken])
-        self.axes = [
-            str(axis["name"] if isinstance(axis, dict) else axis) for axis in self.attributes["axes"]
-        ]
-
-    def level(self, number: int) -> zarr.Array[Any]:
-        """Return one level of the pyramid, its shape held against the axes."""
-        return _array(self.folder, self.group, self.attributes, number)
-
-    def sides(self, number: int = 0) -> dict[str, int]:
-        """Return the length of a level along each axis."""
-        return dict(zip(self.axes, map(int, self.level(number).shape), strict=True))
-
-    @property
-    def levels(self) -> int:
-        """How many levels there are."""
-        return len(self.attributes["datasets"])
-
-    @property
-    def resolution_um(self) -> float | None:
-        """Size of a pixel along x; None where the image states no length."""
-        at = self.axes.index("x")
-        axis = self.attributes["axes"][at]
-        unit_um = UNITS_UM.get(str(axis.get("unit", "")) if isinstance(axis, dict) else "")
-        transforms = self.attributes["datasets"][0].get("coordinateTransformations") or [{}]
-        scale = next((t["scale"] for t in transforms if t.get("type") == "scale"), None)
-        if scale is None or (
-            unit_um is None and isinstance(axis, dict) and axis.get("unit") not in (None, "")
-        ):
-            return None
-        return float(scale[at]) * (unit_um or 1.0)
-
-    def check_colours(self) -> None:
-        """Refuse three channels that are named, and are not red, green and blue."""
-        found = dict(self.group.attrs)
-        described: Any = found.get("ome", found)
-        channels = (described.get("omero") or {}).get("channels") or ()
-        names = [str(channel.get("label", "")).lower() for channel in channels]
-        odd = [
-            n
-            for n in names
-            if n and not n.startswith(("channel", "ch", "c:", "0", "1", "2")) and n not in COLOURS
-        ]
-        if odd and not set(names) <= {"r", "g", "b"}:
-            raise DataError(
-                f"{self.folder}: expected red, green and blue, got channels {', '.join(names)[:80]}"
-            )
-
-    def plane(self, number: int) -> npt.NDArray[Any]:
-        """Return the one plane of a level as stored, (H, W) or (H, W, C)."""
-        pixels, axes = np.asarray(self.level(number)[...]), list(self.axes)
-        for axis in ("t", "z"):
-            if axis in axes:
-                if pixels.shape[axes.index(axis)] != 1:
-                    raise DataError(
-                        f"{self.folder}: expected one plane, got {pixels.shape} along axes {axes}"
-                    )
-                pixels = pixels.take(0, axis=axes.index(axis))
-                axes.remove(axis)
-        if "c" in axes:
-            pixels = np.moveaxis(pixels, axes.index("c"), -1)
-            pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        if (
-            pixels.dtype not in (np.uint8, np.uint16)
-            or pixels.ndim not in (2, 3)
-            or pixels.shape[2:] not in ((), (3,))
-        ):
-            raise DataError(
-                f"{self.folder}: expected grey or RGB of 8 or 16 bits, got {pixels.dtype} of shape"
-                f" {pixels.shape}"
-            )
-        return np.ascontiguousarray(pixels)
+def _largest(folder: Path, images: Sequence[_Image]) -> _Image:
+    sizes = [math.prod(image.sides()[axis] for axis in "yx") for image in images]
+    if len(images) == 1:
+        return images[0]
+    names = ", ".join(
+        f"{image.place.name} ({image.sides()['x']} x {image.sides()['y']} px)" for image in images[:6]
+    )
+    if sizes.count(max(sizes)) > 1:
+        raise DataError(
+            f"{folder}: expected one image, or one larger than the others, got {names}; name the one that is"
+            f" meant in sections.csv, such as {folder.name}/{images[0].place.name}"
+        )
+    chosen = images[sizes.index(max(sizes))]
+    note = f"holds {len(images)} images, {names}; the largest, {chosen.place.name}, is read"
+    return _Image(chosen.place, chosen.axes, chosen.levels, chosen.described, (note, *chosen.notes))
 
 
-def level_of(image: OmeImage, factor: int) -> tuple[int, int]:
-    """Return the smallest level whose reduction divides `factor`, and that reduction."""
+def _inner(folder: Path) -> list[str]:
+    """Return the names of folders inside that may be images, in order of number."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name != "OME"]
+    return sorted(names, key=lambda name: (not name.isdigit(), len(name), name))[:64]
+
+
+def _attributes(folder: Path) -> Mapping[str, Any]:
+    """Return what a group says of itself, {} for a folder that is none."""
+    _check_documents(folder)
+    if not any((folder / name).exists() for name in ("zarr.json", ".zgroup")):
+        if not (folder / ".zattrs").exists():
+            return {}
+        raise DataError(f"{folder}: expected .zgroup beside .zattrs, got none; copy it again")
+    attributes = dict(zarr.open_group(folder, mode="r", use_consolidated=False).attrs)
+    inner = attributes.get("ome", attributes)
+    if not isinstance(inner, Mapping):
+        raise DataError(f"{folder}: expected `ome` to hold names and values, got {type(inner).__name__}")
+    return inner
+
+
+def _check_documents(folder: Path) -> None:
+    """Refuse documents that are no files, or too large to be documents, before they are opened."""
+    for name in DOCUMENTS:
+        try:
+            size = check_regular(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if size > LARGEST_DOCUMENT:
+            raise DataError(f"{folder / name}: expected a document, got {size} bytes")
+
+
+def _opened(place: Path, attributes: Mapping[str, Any]) -> _Image:
+    """Open the levels of an image and hold what they declare against what can be read."""
+    try:
+        described = attributes["multiscales"][0]
+        paths = [str(dataset["path"]) for dataset in described["datasets"]]
+    except (KeyError, IndexError, TypeError):
+        raise DataError(f"{place}: expected `multiscales` with `datasets`, got none; copy it again") from None
+    if not paths:
+        raise DataError(f"{place}: expected an image with levels, got none")
+    for path in paths:
+        if not (place / path).resolve().is_relative_to(place.resolve()):
+            raise DataError(f"{place}: expected levels inside it, got {path[:60]!r}")
+        _check_documents(place / path)
+    levels = tuple(zarr.open_array(place / path, mode="r") for path in paths)
+    image = _Image(place, _axes(described, levels[0].ndim), levels, {**described, **_omero(attributes)})
+    for level in levels:
+        _check_level(image, level)
+    _check_channels(image)
+    return image
+
+
+def _omero(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    omero = attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    return {"channels": channels if isinstance(channels, list) else []}
+
+
+def _axes(described: Mapping[str, Any], count: int) -> str:
+    """Return the letter of each axis: 0.4 and later name them as objects, 0.3 as words, earlier not."""
+    stated = described.get("axes", list(AXES[-count:]))
+    names = [str(axis.get("name") if isinstance(axis, Mapping) else axis).lower() for axis in stated]
+    if len(names) != count or len(set(names)) != count or not {"x", "y"} <= set(names) <= set(AXES):
+        raise DataError(f"expected axes of t, c, z, y, x, each once, got {', '.join(names)[:60]}")
+    return "".join(names)
+
+
+def _check_level(image: _Image, level: Any) -> None:
+    """Refuse what cannot be a section, before a byte of it is decoded."""
+    dtype = np.dtype(level.dtype).newbyteorder("=")
+    if dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise DataError(f"{image.place}: expected 8-bit or 16-bit samples without sign, got {dtype}")
+    if len(level.shape) != len(image.axes):
+        raise DataError(f"{image.place}: expected levels along axes {image.axes}, got {level.shape}")
+    sides = dict(zip(image.axes, level.shape, strict=True))
+    check_size(sides["x"], sides["y"])
+    long = {axis: sides[axis] for axis in "tz" if sides.get(axis, 1) != 1}
+    if long or sides.get("c", 1) < 1:
+        raise DataError(f"{image.place}: expected one plane, got shape {level.shape} along axes {image.axes}")
+    if min(level.chunks) < 1 or math.prod(level.chunks) > 4 * max_pixels():
+        raise DataError(f"{image.place}: expected chunks of a part of the image, got {level.chunks}")
+
+
+def _check_channels(image: _Image) -> None:
+    """Refuse channels that are not one grey, or red, green and blue."""
+    count = image.sides().get("c", 1)
+    stated = image.described["channels"]
+    names = [str(c.get("label") or "") if isinstance(c, Mapping) else "" for c in stated][:count]
+    dyes = [name for name in names if not PLAIN_CHANNEL.fullmatch(name.strip())]
+    if count == 1 or (count == 3 and not dyes):
+        return
+    which = f" ({', '.join(names)[:80]})" if any(names) else ""
+    raise DataError(
+        f"{image.place}: expected one grey channel, or red, green and blue, got {count} channels{which};"
+        " export one channel, or RGB"
+    )
+
+
+def _resolution_um(image: _Image) -> float | None:
+    """Return um a pixel; None where a scale of 1 has no unit of length, or pixels are not square."""
+    datasets = image.described["datasets"]
+    scales = [_scale(image, node) for node in (datasets[0], image.described)]
+    if scales[0] is None and scales[1] is None:
+        return None
+    sizes = {}
+    for axis in "yx":
+        at = image.axes.index(axis)
+        size = math.prod(float(scale[at]) for scale in scales if scale is not None)
+        unit = _unit(image, axis)
+        factor = UNIT_UM.get(unit, 0.0) if unit else float(size != 1.0)
+        sizes[axis] = size * factor
+    square = math.isfinite(sizes["x"]) and abs(sizes["x"] - sizes["y"]) <= 0.01 * sizes["x"]
+    return float(f"{sizes['x']:.9g}") if square and sizes["x"] > 0 else None
+
+
+def _unit(image: _Image, axis: str) -> str:
+    stated = image.described.get("axes") or []
+    node = stated[image.axes.index(axis)] if stated else None
+    return str(node.get("unit") or "").strip().lower() if isinstance(node, Mapping) else ""
+
+
+def _scale(image: _Image, node: Mapping[str, Any]) -> Sequence[float] | None:
+    transforms = node.get("coordinateTransformations") or []
+    found = next((t["scale"] for t in transforms if isinstance(t, Mapping) and "scale" in t), None)
+    if found is None:
+        return None
+    if not isinstance(found, list) or len(found) != len(image.axes):
+        raise DataError(f"{image.place}: expected a scale for axes {image.axes}, got {found!r:.60}")
+    return found
+
+
+def _level(image: _Image, factor: int) -> tuple[int, int]:
+    """Return the smallest level whose reduction divides a factor, and its reduction."""
     full, best, reduction = image.sides(), 0, 1
-    for level in range(1, image.levels if factor > 1 else 0):
+    for level in range(1, len(image.levels) if factor > 1 else 0):
         sides = image.sides(level)
-        step = round(full["x"] / sides["x"])
-        alike = all(abs(sides[a] - full[a] / step) <= 1 for a in "yx") if step else False
+        step = max(1, round(full["x"] / sides["x"]))
+        alike = all(abs(sides[a] - full[a] / step) <= 1 for a in "yx")
         if alike and step > reduction and factor % step == 0:
             best, reduction = level, step
     return best, reduction
 
 
-def high_byte(pixels: npt.NDArray[Any], bits: int) -> UInt8:
-    """Return samples that fill so many bits as 8 bits."""
-    if pixels.dtype == np.uint8:
-        return np.asarray(pixels)
-    scaled = np.minimum(pixels, 2**bits - 1) * (255.0 / (2**bits - 1))
-    return np.asarray(np.rint(scaled), np.uint8)
+def _samples(image: _Image, level: int) -> npt.NDArray[Any]:
+    """Return a level as (H, W) or (H, W, 3)."""
+    array = image.levels[level]
+    _check_chunks(_folder(array), math.prod(array.chunks) * np.dtype(array.dtype).itemsize)
+    pixels, axes = np.asarray(array[...]), image.axes
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    for axis in "tz":
+        if axis in axes:
+            pixels, axes = pixels.take(0, axis=axes.index(axis)), axes.replace(axis, "")
+    pixels = pixels.transpose([axes.index(axis) for axis in "yxc" if axis in axes])
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
 
 
-def _open(folder: Path) -> zarr.Group:
+def _folder(array: Any) -> Path:
+    return Path(str(array.store.root)) / str(array.path)
+
+
+def _chunk_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of an array; DataError where one is none that can be read without waiting."""
+    pending = [str(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                check_regular(Path(entry.path))
+                if not entry.name.startswith(".") and entry.name != "zarr.json":
+                    yield Path(entry.path)
+
+
+def _missing_chunks(image: _Image) -> tuple[str, ...]:
+    """Say how many chunks are not there: by the format they hold the fill value, which may be black."""
+    array = image.levels[0]
+    parts = array.shards or array.chunks
+    expected = math.prod(-(-side // part) for side, part in zip(array.shape, parts, strict=True))
+    there = sum(1 for _ in _chunk_files(_folder(array)))
+    if there == 0:
+        raise DataError(f"{image.place}: expected pixels, got none of its {expected} chunks; copy it again")
+    if there >= expected:
+        return ()
+    missing, value = expected - there, array.fill_value
+    return (f"{missing} of {expected} chunks are not there and count as {value or 0}; is the copy whole?",)
+
+
+def _check_chunks(folder: Path, size: int) -> None:
+    """Refuse compressed chunks that would inflate to more than they declare: bombs."""
+    for path in _chunk_files(folder):
+        with path.open("rb") as file:
+            start = file.read(16)
+            if start[:2] == b"\x1f\x8b" or start[:1] == b"\x78":  # gzip, zlib
+                _check_inflated(path, start + file.read(), size)
+
+
+def _check_inflated(path: Path, data: bytes, size: int) -> None:
+    if len(data) * 1032 <= 4 * size:  # deflate makes no more than that of a byte
+        return
+    inflating = zlib.decompressobj(wbits=47)  # zlib or gzip
     try:
-        return zarr.open_group(folder, mode="r")
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder}: expected an OME-Zarr image (a group with `multiscales`), got none"
-        ) from None
-
-
-def _multiscales(group: zarr.Group) -> dict[str, Any]:
-    """Return what a group says of the image that it is; empty where it is none."""
-    found = dict(group.attrs)
-    described: Any = found.get("ome", found)
-    images = described.get("multiscales") if isinstance(described, dict) else None
-    return dict(images[0]) if isinstance(images, list) and images and isinstance(images[0], dict) else {}
-
-
-def _inner(folder: Path, group: zarr.Group) -> dict[str, zarr.Group]:
-    """Return the images in numbered subfolders."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.isdecimal() and path.is_dir():
-            inner = group[path.name]
-            if isinstance(inner, zarr.Group) and _multiscales(inner):
-                found[path.name] = inner
-    return found
-
-
-def _area(folder: Path, group: zarr.Group) -> int:
-    attributes = _multiscales(group)
-    shape = _array(folder, group, attributes, 0).shape
-    return int(shape[-1]) * int(shape[-2])
-
-
-def _array(folder: Path, group: zarr.Group, attributes: dict[str, Any], level: int) -> zarr.Array[Any]:
-    try:
-        array = group[attributes["datasets"][level]["path"]]
-    except (FileNotFoundError, KeyError, IndexError, TypeError):
-        raise DataError(f"{folder}: expected an OME-Zarr image, got none at level {level}") from None
-    if not isinstance(array, zarr.Array):
-        raise DataError(f"{folder}: level {level} is not an array")
-    shape = tuple(map(int, array.shape))
-    if len(shape) != len(attributes["axes"]) or min(shape, default=0) < 1:
-        raise DataError(f"{folder}: expected sides along {len(attributes['axes'])} axes, got shape {shape}")
-    return array
+        inflating.decompress(data, size)
+        more = inflating.decompress(inflating.unconsumed_tail, 1)
+    except zlib.error:
+        return  # not compressed after all, or damaged: the decoder says so
+    if more:
+        raise DataError(f"{path}: expected a chunk of {size} bytes, got one that inflates to more")
