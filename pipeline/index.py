@@ -73,7 +73,9 @@ class SearchIndex:
         self._snapshot = snapshot
         self._order = voxel_order(snapshot.subject)
         stored = {name: snapshot.stored_sums(name) for name in VOXEL_SETS}
-        self._sums = {name: sums for name, sums in stored.items() if sums is not None}
+        self._stored = {name: found for name, found in stored.items() if found is not None}
+        self._sums = {name: found.sums for name, found in self._stored.items()}
+        self._intact: set[int] = set()  # places whose rows were held against their checksums
         self._at: dict[str, Int64] = {}
 
     def __len__(self) -> int:
@@ -131,7 +133,7 @@ class SearchIndex:
             self._places(name, ids, sums, voxels)
             for name, ids in zip(("target", "contrast"), wanted, strict=True)
         ]
-        (here_n, here), (there_n, there) = (sums.over(place)[:2] for place in places)
+        (here_n, here), (there_n, there) = (self._over(voxels, place)[:2] for place in places)
         found = Contrast.of((here, here_n), (there, there_n))
         at = self._places_of(voxels)
         ids = self._snapshot.table.columns["section_data_set_id"][at]
@@ -206,6 +208,16 @@ class SearchIndex:
             raise MissingResultError(f"{self._snapshot.path}: holds no {kind} yet; add some with `ish index`")
         return found
 
+    def _over(self, voxels: str, positions: Int64) -> Float64:
+        """Return `SetSums.over`; what is stored and damaged is computed again from the rows."""
+        if voxels in self._stored:
+            try:
+                self._stored[voxels].check(positions.tolist())
+            except DataError:
+                del self._stored[voxels]
+                self._sums[voxels] = sum_set(voxels, self._order, self._snapshot.table, self._snapshot.blocks)
+        return self._sums[voxels].over(positions)
+
     def _places_of(self, voxels: str) -> Int64:
         """Return where the experiments of a voxel set stand in the table."""
         if voxels not in self._at:
@@ -232,7 +244,7 @@ class SearchIndex:
         """Return the voxels of a domain, and count, sum and sum of squares of every experiment there."""
         ids = topmost(self.ontology, domain) if domain else (int(self._order.structure_ids[0]),)
         places = self._places("domain", ids, sums, voxels)
-        known = None if sums.squares is None else sums.over(places)
+        known = None if sums.squares is None else self._over(voxels, places)
         return sums.member & self._order.mask(places), known
 
     def _seed(
@@ -244,7 +256,7 @@ class SearchIndex:
         at = self._place_of(seed)
         if at is None:
             return self._parts(self._read(Path(str(seed))), everywhere)
-        row = self._snapshot.row(at)
+        row = self._whole_row(at)
         if not everywhere:
             return decode_brain(row), np.empty(0, np.float32), ()
         own = self._own_outside(int(self._snapshot.slots[at]))
@@ -314,6 +326,8 @@ class SearchIndex:
             rows, here = block.rows(sums.slots[picks])
             if len(rows):
                 slots = sums.slots[picks[here]].tolist()
+                for slot in slots:
+                    self._row(slot)
                 beyond = np.stack([outside(slot, here.start + i) for i, slot in enumerate(slots)])
                 out[:, here] = settle(block, rows, scales.take(picks[here]), probe, beyond)
 
@@ -321,7 +335,14 @@ class SearchIndex:
         return out[0], out[1], rough
 
     def _row(self, slot: int) -> Row:
-        return self._snapshot.row(int(np.searchsorted(self._snapshot.slots, slot)))
+        return self._whole_row(int(np.searchsorted(self._snapshot.slots, slot)))
+
+    def _whole_row(self, at: int) -> Row:
+        """Return the row of the experiment at a place, held against its checksum; an answer rests on it."""
+        if at not in self._intact:
+            self._snapshot.check_row(at)
+            self._intact.add(at)
+        return self._snapshot.row(at)
 
     def _scales(self, sums: SetSums) -> Scales:
         return self._snapshot.scales.take(np.searchsorted(self._snapshot.slots, sums.slots))
