@@ -255,7 +255,9 @@ class SearchIndex:
             return self._parts(check_grid(seed, self._order.shape), everywhere)
         at = self._place_of(seed)
         if at is None:
-            return self._parts(self._read(Path(str(seed))), everywhere)
+            told: list[str] = []
+            brain, beyond, notes = self._parts(self._read(Path(str(seed)), told.append), everywhere)
+            return brain, beyond, (*notes, *(f"seed {line}" for line in told))
         row = self._whole_row(at)
         if not everywhere:
             return decode_brain(row), np.empty(0, np.float32), ()
@@ -279,9 +281,11 @@ class SearchIndex:
             raise DataError(f"seed {seed}: not among the {len(self)} experiments of {self._snapshot.path}")
         return int(at[0])
 
-    def _read(self, path: Path) -> Float32:
+    def _read(self, path: Path, tell: Callable[[str], None] = lambda line: None) -> Float32:
         try:
-            return check_grid(read_grid_file(path, self._snapshot.subject.spacing_um), self._order.shape)
+            return check_grid(
+                read_grid_file(path, self._snapshot.subject.spacing_um, tell), self._order.shape
+            )
         except PipelineError as error:
             raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
 
@@ -395,7 +399,14 @@ def index_folders(
     declared : CSV                    section_data_set_id, gene, plane_of_section of served grids
     listener : (name, what)           called as each experiment is done
     """
-    sources = find_experiments(folders, declared)
+    check_output(output, folders)
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        listener(line, line)
+
+    sources = find_experiments(folders, declared, note)
     new = not (output / "zarr.json").exists()
     space = labels_reference(reference, folders) if new or reference else None
     subject = _subject(space, served_labels) or read_subject(output)
@@ -404,9 +415,24 @@ def index_folders(
     def read(source: ExperimentSource) -> tuple[Experiment, Float32]:
         if reference is None:
             check(source.path)
-        return source.read(subject.spacing_um)
+        return source.read(subject.spacing_um, note)
 
-    return fill_index(output, subject, ((str(s.path), partial(read, s)) for s in sources), listener)
+    report = fill_index(output, subject, ((s.name, partial(read, s)) for s in sources), listener)
+    report.notes += notes
+    return report
+
+
+def check_output(output: Path, folders: Sequence[Path]) -> None:
+    """ConfigError where a new index would lie in, or be, a folder that it is built from."""
+    if (output / "zarr.json").exists():
+        return
+    real = output.resolve()
+    for folder in folders:
+        if folder.is_dir() and real.is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"{output}: expected an --output outside of {folder}, from which the index is built; name"
+                " another"
+            )
 
 
 def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:

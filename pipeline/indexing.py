@@ -42,12 +42,13 @@ _SHARES = 4  # a core: few enough to cost nothing, enough for cores to end toget
 
 @dataclass
 class BuildReport:
-    """What a build did: how many experiments were added, replaced, left as they were; what went wrong."""
+    """What a build did: experiments added, replaced, left as they were; what went wrong or was noticed."""
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
     errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def voxel_order(subject: IndexSubject) -> VoxelOrder:

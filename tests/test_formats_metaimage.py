@@ -124,7 +124,7 @@ def test_a_zip_without_its_data_or_damaged(tmp_path: Path) -> None:
 
 BAD = {
     "cut off": (lambda f: (f / "energy.raw").write_bytes(b"\0" * 92), "expected 96 bytes for 4 x 3 x 2"),
-    "no data": (lambda f: (f / "energy.raw").unlink(), "No such file"),
+    "no data": (lambda f: (f / "energy.raw").unlink(), "no such file"),
     "wrong size": (lambda f: edit(f, "DimSize = 4 3 2", "DimSize = 5 3 2"), "got 96"),
     "two dimensions": (lambda f: edit(f, "DimSize = 4 3 2", "DimSize = 4 3"), "three dimensions"),
     "no size": (lambda f: edit(f, "DimSize", "Size"), "DimSize"),
@@ -135,7 +135,7 @@ BAD = {
     "damaged compression": (lambda f: edit(f, "Offset", "CompressedData = True\nOffset"), "compressed"),
     "not MetaImage": (lambda f: (f / "energy.mhd").write_bytes(b"\x89PNG" * 9), "MetaImage header"),
     "empty": (lambda f: (f / "energy.mhd").write_bytes(b""), "MetaImage header"),
-    "missing": (lambda f: (f / "energy.mhd").unlink(), "No such file"),
+    "missing": (lambda f: (f / "energy.mhd").unlink(), "no such file"),
 }
 
 

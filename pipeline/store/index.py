@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.atomic import UNFINISHED, beside, remove, remove_ours, replacing, sync
 from pipeline.errors import DataError, MissingResultError, PipelineError
@@ -397,7 +398,7 @@ def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
             write_group(fresh / name, {})
             squares = np.zeros((0, 0), np.float32) if found.squares is None else found.squares
             member = found.member.astype(np.uint8)
-            arrays = (found.slots, member, found.total, squares, found.count)
+            arrays: tuple[npt.NDArray[Any], ...] = (found.slots, member, found.total, squares, found.count)
             for part, array in zip(SUMS, arrays, strict=True):
                 write_whole(fresh / name / part, array, _salt(folder / name))
 
