@@ -73,7 +73,9 @@ class SearchIndex:
         self._snapshot = snapshot
         self._order = voxel_order(snapshot.subject)
         stored = {name: snapshot.stored_sums(name) for name in VOXEL_SETS}
-        self._sums = {name: sums for name, sums in stored.items() if sums is not None}
+        self._stored = {name: found for name, found in stored.items() if found is not None}
+        self._sums = {name: found.sums for name, found in self._stored.items()}
+        self._intact: set[int] = set()  # places whose rows were held against their checksums
         self._at: dict[str, Int64] = {}
 
     def __len__(self) -> int:
@@ -131,7 +133,7 @@ class SearchIndex:
             self._places(name, ids, sums, voxels)
             for name, ids in zip(("target", "contrast"), wanted, strict=True)
         ]
-        (here_n, here), (there_n, there) = (sums.over(place)[:2] for place in places)
+        (here_n, here), (there_n, there) = (self._over(voxels, place)[:2] for place in places)
         found = Contrast.of((here, here_n), (there, there_n))
         at = self._places_of(voxels)
         ids = self._snapshot.table.columns["section_data_set_id"][at]
@@ -206,6 +208,16 @@ class SearchIndex:
             raise MissingResultError(f"{self._snapshot.path}: holds no {kind} yet; add some with `ish index`")
         return found
 
+    def _over(self, voxels: str, positions: Int64) -> Float64:
+        """Return `SetSums.over`; what is stored and damaged is computed again from the rows."""
+        if voxels in self._stored:
+            try:
+                self._stored[voxels].check(positions.tolist())
+            except DataError:
+                del self._stored[voxels]
+                self._sums[voxels] = sum_set(voxels, self._order, self._snapshot.table, self._snapshot.blocks)
+        return self._sums[voxels].over(positions)
+
     def _places_of(self, voxels: str) -> Int64:
         """Return where the experiments of a voxel set stand in the table."""
         if voxels not in self._at:
@@ -232,7 +244,7 @@ class SearchIndex:
         """Return the voxels of a domain, and count, sum and sum of squares of every experiment there."""
         ids = topmost(self.ontology, domain) if domain else (int(self._order.structure_ids[0]),)
         places = self._places("domain", ids, sums, voxels)
-        known = None if sums.squares is None else sums.over(places)
+        known = None if sums.squares is None else self._over(voxels, places)
         return sums.member & self._order.mask(places), known
 
     def _seed(
@@ -243,8 +255,10 @@ class SearchIndex:
             return self._parts(check_grid(seed, self._order.shape), everywhere)
         at = self._place_of(seed)
         if at is None:
-            return self._parts(self._read(Path(str(seed))), everywhere)
-        row = self._snapshot.row(at)
+            told: list[str] = []
+            brain, beyond, notes = self._parts(self._read(Path(str(seed)), told.append), everywhere)
+            return brain, beyond, (*notes, *(f"seed {line}" for line in told))
+        row = self._whole_row(at)
         if not everywhere:
             return decode_brain(row), np.empty(0, np.float32), ()
         own = self._own_outside(int(self._snapshot.slots[at]))
@@ -267,9 +281,11 @@ class SearchIndex:
             raise DataError(f"seed {seed}: not among the {len(self)} experiments of {self._snapshot.path}")
         return int(at[0])
 
-    def _read(self, path: Path) -> Float32:
+    def _read(self, path: Path, tell: Callable[[str], None] = lambda line: None) -> Float32:
         try:
-            return check_grid(read_grid_file(path, self._snapshot.subject.spacing_um), self._order.shape)
+            return check_grid(
+                read_grid_file(path, self._snapshot.subject.spacing_um, tell), self._order.shape
+            )
         except PipelineError as error:
             raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
 
@@ -314,6 +330,8 @@ class SearchIndex:
             rows, here = block.rows(sums.slots[picks])
             if len(rows):
                 slots = sums.slots[picks[here]].tolist()
+                for slot in slots:
+                    self._row(slot)
                 beyond = np.stack([outside(slot, here.start + i) for i, slot in enumerate(slots)])
                 out[:, here] = settle(block, rows, scales.take(picks[here]), probe, beyond)
 
@@ -321,7 +339,14 @@ class SearchIndex:
         return out[0], out[1], rough
 
     def _row(self, slot: int) -> Row:
-        return self._snapshot.row(int(np.searchsorted(self._snapshot.slots, slot)))
+        return self._whole_row(int(np.searchsorted(self._snapshot.slots, slot)))
+
+    def _whole_row(self, at: int) -> Row:
+        """Return the row of the experiment at a place, held against its checksum; an answer rests on it."""
+        if at not in self._intact:
+            self._snapshot.check_row(at)
+            self._intact.add(at)
+        return self._snapshot.row(at)
 
     def _scales(self, sums: SetSums) -> Scales:
         return self._snapshot.scales.take(np.searchsorted(self._snapshot.slots, sums.slots))
@@ -374,7 +399,14 @@ def index_folders(
     declared : CSV                    section_data_set_id, gene, plane_of_section of served grids
     listener : (name, what)           called as each experiment is done
     """
-    sources = find_experiments(folders, declared)
+    check_output(output, folders)
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        listener(line, line)
+
+    sources = find_experiments(folders, declared, note)
     new = not (output / "zarr.json").exists()
     space = labels_reference(reference, folders) if new or reference else None
     subject = _subject(space, served_labels) or read_subject(output)
@@ -383,9 +415,24 @@ def index_folders(
     def read(source: ExperimentSource) -> tuple[Experiment, Float32]:
         if reference is None:
             check(source.path)
-        return source.read(subject.spacing_um)
+        return source.read(subject.spacing_um, note)
 
-    return fill_index(output, subject, ((str(s.path), partial(read, s)) for s in sources), listener)
+    report = fill_index(output, subject, ((s.name, partial(read, s)) for s in sources), listener)
+    report.notes += notes
+    return report
+
+
+def check_output(output: Path, folders: Sequence[Path]) -> None:
+    """ConfigError where a new index would lie in, or be, a folder that it is built from."""
+    if (output / "zarr.json").exists():
+        return
+    real = output.resolve()
+    for folder in folders:
+        if folder.is_dir() and real.is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"{output}: expected an --output outside of {folder}, from which the index is built; name"
+                " another"
+            )
 
 
 def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
-import xml.etree.ElementTree as ElementTree
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -14,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.files import shown
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.metaimage import NO_DATA, read_metaimage
 from pipeline.formats.reference import available
-from pipeline.formats.tables import read_cells
+from pipeline.formats.zips import is_zip, open_zip, read_member
+from pipeline.index_names import DECLARED, Declared, named, read_declared
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.model import Float32, UInt32
 from pipeline.opening import run_reference
@@ -27,26 +28,50 @@ from pipeline.store.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
 
 GRID = "energy.mhd"
-DECLARED = "experiments.csv"
-_COLUMNS = ("section_data_set_id", "gene", "plane_of_section")
-_PLANES = ("coronal", "sagittal", "")
+FACTORS = ("density.mhd", "intensity.mhd")  # energy is their product
+MOST_GRID = 1 << 26  # bytes: a grid of 200 um has 637,304
+MOST_XML = 1 << 26
+PRODUCT = "has no energy; taken as density x intensity"
+LOW = "no voxel is above 1, as in a density grid; a search compares energies"
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ExperimentSource:
-    """One run, folder or zip that holds an experiment; `read` says what went wrong where it does not."""
+    """One run, folder or zip that holds an experiment.
+
+    `read` takes the spacing in um and whom to tell what was noticed, and raises what went wrong.
+    """
 
     path: Path
-    read: Callable[[float], tuple[Experiment, Float32]]
+    read: Callable[[float, Tell], tuple[Experiment, Float32]]
+
+    @property
+    def name(self) -> str:
+        """The path as text that any terminal and table can hold."""
+        return printable(self.path)
 
 
-def find_experiments(folders: Iterable[Path], declared: Path | None = None) -> list[ExperimentSource]:
+def printable(path: Path) -> str:
+    """Return a path as text; bytes that are no UTF-8 as they are written in Python.
+
+    >>> printable(Path("Prox1_\udce9"))
+    'Prox1_\\\\xe9'
+    """
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
+
+
+def find_experiments(
+    folders: Iterable[Path], declared: Path | None = None, tell: Tell = lambda line: None
+) -> list[ExperimentSource]:
     """Find the experiments of folders: what is one itself, else all in its direct subfolders and zips.
 
     Parameters
     ----------
     declared : Path        a CSV that says what served grids do not: section_data_set_id, gene,
-                           plane_of_section; default `experiments.csv` in the folder, where it has one
+                           plane_of_section, file; default `experiments.csv` in the folder, where it has one
+    tell : (line)          told what was left out of that table
 
     Raises
     ------
@@ -55,29 +80,86 @@ def find_experiments(folders: Iterable[Path], declared: Path | None = None) -> l
     """
     found: list[ExperimentSource] = []
     for folder in folders:
-        stated = _declared(declared or folder / DECLARED, required=declared is not None)
+        if folder.name == GRID and folder.is_file():
+            folder = folder.parent
+        stated = read_declared(declared or folder / DECLARED, required=declared is not None, tell=tell)
         inside = [folder] if _is_experiment(folder) else _children(folder)
         if not inside:
             raise DataError(
-                f"{folder}: expected finished runs, folders with {GRID} or zips of the grid service, got none"
+                f"{printable(folder)}: expected finished runs, folders with {GRID} or zips of the grid"
+                " service, got none"
             )
         found += [_source(path, stated) for path in inside]
     return found
 
 
-def read_grid_file(path: Path, spacing_um: float) -> Float32:
+def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None) -> Float32:
     """Read an energy grid, (P, I, R) float32, NaN = no data; DataError where it holds other than energies.
 
     Parameters
     ----------
     path : Path            a .mhd, a zip of the grid service, a finished run, or a folder with energy.mhd
+    tell : (line)          told where density and intensity stand for the energy, or it may be a density
     """
+    if path.is_dir() and _is_run(path):
+        path = _finished_grid(RunFolder(path))
+    energy, factors = _parts(path)
+    if factors:
+        density, intensity = (_read_values(*part, spacing_um) for part in factors)
+        tell(f"{printable(path)}: {PRODUCT}")
+        return _product(path, density, intensity)
+    values = _read_values(*energy, spacing_um)
+    if 0 < np.fmax.reduce(values, axis=None, initial=np.float32(0)) <= 1:
+        tell(f"{printable(path)}: {LOW}")
+    return values
+
+
+def _parts(
+    path: Path,
+) -> tuple[tuple[Path, str | None], tuple[tuple[Path, str | None], ...]]:
+    """Return where an energy grid lies, and the density and intensity that stand for it where it lacks."""
     if path.is_dir():
-        path = _finished_grid(RunFolder(path)) if _is_run(path) else path / GRID
-    volume, spacing, _ = read_metaimage(path)
+        lies = [os.path.lexists(path / name) for name in (GRID, *FACTORS)]
+        energy: tuple[Path, str | None] = (path / GRID, None)
+        factors: tuple[tuple[Path, str | None], ...] = tuple((path / name, None) for name in FACTORS)
+    elif is_zip(path):
+        with open_zip(path) as archive:
+            listed = [name for name in archive.namelist() if name.endswith(".mhd")]
+        lies = [name in listed for name in (GRID, *FACTORS)]
+        alone = listed[0] if len(listed) == 1 else GRID
+        energy, factors = (path, alone), tuple((path, name) for name in FACTORS)
+    else:
+        lies, energy, factors = [True], (path, None), ()
+    if not lies[0] and all(lies[1:]):
+        return energy, factors
+    name = Path(energy[1] or energy[0].name).stem.lower()
+    other = [kind for kind in ("density", "intensity") if kind in name]
+    other += [] if lies[0] else [Path(n).stem for n, there in zip(FACTORS, lies[1:], strict=True) if there]
+    if other:
+        raise DataError(f"{printable(path)}: expected an energy grid, got {other[0]}; give {GRID}")
+    return energy, ()
+
+
+def _product(path: Path, density: Float32, intensity: Float32) -> Float32:
+    """Return energy = density x intensity; where nothing expresses there is no intensity, and no energy."""
+    if density.shape != intensity.shape:
+        raise DataError(
+            f"{printable(path)}: expected density and intensity of one grid, got {density.shape} and"
+            f" {intensity.shape}"
+        )
+    highest = float(np.fmax.reduce(density, axis=None, initial=np.float32(0)))
+    if highest > 1 + 1e-6:
+        raise DataError(f"{printable(path)}: expected densities up to 1, got {highest:g}")
+    return np.where(density == 0, np.float32(0), density * intensity)
+
+
+def _read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
+    """Read one grid, (P, I, R) float32, NaN = no data."""
+    volume, spacing, _ = read_metaimage(path, member, MOST_GRID)
     if set(spacing) != {spacing_um}:
         raise DataError(f"{path}: expected a grid of {spacing_um:g} um, got spacing {spacing}")
-    values = volume.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = volume.astype(np.float32)
     odd = int(np.count_nonzero(~np.isfinite(values)))
     if odd:
         raise DataError(f"{path}: expected numbers, got NaN or inf in {odd} voxels; no data is written as -1")
@@ -87,7 +169,8 @@ def read_grid_file(path: Path, spacing_um: float) -> Float32:
 def labels_reference(directory: Path | None, folders: Iterable[Path]) -> ReferenceSpace:
     """Return the reference that labels an index: the one given, else the one that the runs used."""
     if directory is None:
-        runs = [path for folder in folders for path in (folder, *_children(folder)) if _is_run(path)]
+        candidates = (path for folder in folders for path in (folder, *_children(folder)))
+        runs = [path for path in candidates if os.access(path, os.R_OK | os.X_OK) and _is_run(path)]
         if not runs:
             raise ConfigError("index: expected --reference DIR: grids do not say which brain they lie in")
         directory = run_reference(runs[0])
@@ -110,7 +193,12 @@ def brain_check(labels: UInt32) -> Callable[[Path], None]:
         return not any(np.array_equal(labels, form) for form in forms)
 
     def check(path: Path) -> None:
-        if _is_run(path) and (path / "provenance.json").exists() and other(run_reference(path)):
+        if (
+            os.access(path, os.R_OK)
+            and _is_run(path)
+            and (path / "provenance.json").exists()
+            and other(run_reference(path))
+        ):
             raise DataError(
                 f"{path}: its reference, {run_reference(path) or 'the phantom'}, has other labels than the"
                 " index; index it apart, or give --reference where both are one brain"
@@ -128,18 +216,28 @@ def _open_labels(directory: Path | None) -> ReferenceSpace:
     return open_reference(directory, max(fit, default=None))
 
 
-def _source(path: Path, declared: dict[int, Experiment]) -> ExperimentSource:
-    if _is_run(path):
-        return ExperimentSource(path, lambda spacing_um: _read_run(path, spacing_um))
-    return ExperimentSource(path, lambda spacing_um: _read_served(path, declared, spacing_um))
+def _source(path: Path, declared: Declared) -> ExperimentSource:
+    def read(spacing_um: float, tell: Tell = lambda line: None) -> tuple[Experiment, Float32]:
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(f"{printable(path)}: expected a name in UTF-8; rename it") from None
+        if path.is_dir() and _is_run(path):
+            return _read_run(path, spacing_um)
+        return _read_served(path, declared, spacing_um, tell)
+
+    return ExperimentSource(path, read)
 
 
 def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     run = RunFolder(path)
     grid = _finished_grid(run)
     described = read_json(run.require("section_data_set.json"))
+    number = described.get("id")
+    if not isinstance(number, int):
+        raise DataError(f"{path}/section_data_set.json: expected a whole number as id, got {shown(number)}")
     experiment = Experiment(
-        int(described["id"]), described.get("gene"), described.get("plane_of_section"), str(grid.resolve())
+        number, described.get("gene"), described.get("plane_of_section"), str(grid.resolve())
     )
     return experiment, read_grid_file(grid, spacing_um)
 
@@ -154,68 +252,53 @@ def _finished_grid(run: RunFolder) -> Path:
     return run.require(f"grid/{GRID}")
 
 
-def _read_served(
-    path: Path, declared: dict[int, Experiment], spacing_um: float
-) -> tuple[Experiment, Float32]:
-    file = path / GRID if path.is_dir() else path
-    found = _described(path) or Experiment(_named(path))
-    stated = declared.get(found.section_data_set_id, found)
+def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) -> tuple[Experiment, Float32]:
+    file = path / GRID if (path / GRID).is_file() else path
+    said, wanted = _described(path), declared.of_file(path)
+    if said is None:
+        found = wanted or Experiment(named(path, DATA_SET_XML))
+    elif wanted is not None and wanted.section_data_set_id != said.section_data_set_id:
+        raise DataError(
+            f"{path}: expected one id, got {said.section_data_set_id} in {DATA_SET_XML} and"
+            f" {wanted.section_data_set_id} in the table of experiments"
+        )
+    else:
+        found = said
+    stated = wanted or declared.by_id.get(found.section_data_set_id, found)
     experiment = Experiment(
         found.section_data_set_id,
         found.gene or stated.gene,
         found.plane_of_section or stated.plane_of_section,
         str(file.resolve()),
     )
-    return experiment, read_grid_file(file, spacing_um)
+    return experiment, read_grid_file(path, spacing_um, tell)
 
 
 def _described(path: Path) -> Experiment | None:
     """Return what the data_set.xml beside a grid, or in its zip, says; None where there is none."""
     if path.is_dir():
-        return _from_xml(path / DATA_SET_XML) if (path / DATA_SET_XML).is_file() else None
-    if not zipfile.is_zipfile(path):
+        return _from_xml(path / DATA_SET_XML) if os.path.lexists(path / DATA_SET_XML) else None
+    if not is_zip(path):
         return None
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+    with open_zip(path) as archive:
         if DATA_SET_XML not in archive.namelist():
             return None
+        content = read_member(path, archive, DATA_SET_XML, MOST_XML)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / DATA_SET_XML
+        copy.write_bytes(content)
         try:
-            return _from_xml(Path(archive.extract(DATA_SET_XML, folder)))
+            return _from_xml(copy)
         except DataError as error:
             raise DataError(f"{path}: {str(error).removeprefix(f'{folder}/')}") from None
 
 
 def _from_xml(path: Path) -> Experiment:
-    data_set = read_data_set_xml(path).data_set
-    if ElementTree.parse(path).getroot().findtext("failed") == "true":
+    source = read_data_set_xml(path)
+    if any("marked failed by its source" in line for line in source.warnings):
         raise DataError(f"{path}: the data set is marked failed by its source; it is left out")
+    data_set = source.data_set
     return Experiment(data_set.id, data_set.gene, data_set.plane_of_section)
-
-
-def _named(path: Path) -> int:
-    """Return the data set id that a name ends with."""
-    numbers = re.findall(r"\d+", path.stem if path.is_file() else path.name)
-    if not numbers:
-        raise DataError(
-            f"{path}: expected {DATA_SET_XML} beside the grid or a data set id in the name, got neither"
-        )
-    return int(numbers[-1])
-
-
-def _declared(path: Path, *, required: bool) -> dict[int, Experiment]:
-    if not required and not path.is_file():
-        return {}
-    header, rows = read_cells(path)
-    if missing := [name for name in _COLUMNS if name not in header]:
-        raise DataError(f"{path}: expected columns {','.join(_COLUMNS)}, {missing[0]} is missing")
-    found = {}
-    for line, cells in rows:
-        number, gene, plane = (cells[header.index(name)] for name in _COLUMNS)
-        if not number.isdigit() or plane not in _PLANES:
-            raise DataError(
-                f"{path}: line {line}: expected an id and coronal or sagittal, got {number}, {plane}"
-            )
-        found[int(number)] = Experiment(int(number), gene or None, plane or None)
-    return found
 
 
 def _is_run(path: Path) -> bool:
@@ -223,11 +306,19 @@ def _is_run(path: Path) -> bool:
 
 
 def _is_experiment(path: Path) -> bool:
-    if path.is_dir():
-        return _is_run(path) or (path / GRID).is_file()
+    """Tell whether a path is to be read; what may not be looked at is, so that it gets its line."""
+    try:
+        if path.is_dir():
+            names = {GRID, *FACTORS} & set(os.listdir(path))
+            return bool(names) or _is_run(path)
+    except PermissionError:
+        return True
     return path.suffix == ".zip" or (path.suffix == ".mhd" and re.search(r"\d", path.stem) is not None)
 
 
 def _children(folder: Path) -> list[Path]:
-    inside = sorted(folder.iterdir()) if folder.is_dir() and not _is_run(folder) else []
+    try:
+        inside = sorted(folder.iterdir()) if folder.is_dir() and not _is_run(folder) else []
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: cannot be read: {error.strerror}; rights?") from None
     return [path for path in inside if _is_experiment(path)]

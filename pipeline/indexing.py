@@ -17,17 +17,17 @@ from pipeline.reference import hemispheres
 from pipeline.search.codes import Row, check_grid, encode
 from pipeline.search.order import VoxelOrder
 from pipeline.search.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
-from pipeline.store.experiments import Experiment, ExperimentTable
+from pipeline.store.experiments import Experiment, ExperimentTable, check_experiment
 from pipeline.store.index import (
+    IndexSnapshot,
     IndexSubject,
     create_index,
+    open_snapshot,
     read_subject,
-    read_table,
     remove_other_sums,
-    sums_folder,
     write_sums,
 )
-from pipeline.store.index_writer import IndexWriter
+from pipeline.store.index_writer import IndexWriter, index_lock
 
 VOXEL_SETS = {
     "all": "brain voxels that at least 80 % of all experiments cover",
@@ -42,12 +42,13 @@ _SHARES = 4  # a core: few enough to cost nothing, enough for cores to end toget
 
 @dataclass
 class BuildReport:
-    """What a build did: how many experiments were added, replaced, left as they were; what went wrong."""
+    """What a build did: experiments added, replaced, left as they were; what went wrong or was noticed."""
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
     errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def voxel_order(subject: IndexSubject) -> VoxelOrder:
@@ -71,11 +72,23 @@ def fill_index(
     jobs : (name, read)        read gives the experiment and its grid; a PipelineError leaves it out
     listener : (name, what)    called as each is "added", "replaced", "unchanged" or failed with a line
     """
-    subject = _subject(path, subject)
-    order = voxel_order(subject)
+    if subject is None:
+        subject = read_subject(path)
+    with index_lock(path):
+        report = _fill(path, _subject(path, subject), jobs, listener)
+        refresh_sums(path)
+    return report
+
+
+def _fill(
+    path: Path,
+    subject: IndexSubject,
+    jobs: Iterable[tuple[str, Callable[[], Outcome]]],
+    listener: Callable[[str, str], None],
+) -> BuildReport:
+    order, report, seen = voxel_order(subject), BuildReport(), dict[int, str]()
     if not (path / "zarr.json").exists():
         create_index(path, subject, order)
-    report, seen = BuildReport(), dict[int, str]()
     with IndexWriter(path) as writer:
         for name, read in jobs:
             try:
@@ -87,8 +100,10 @@ def fill_index(
                 what = writer.put(experiment, row)
                 setattr(report, what, getattr(report, what) + 1)
             listener(name, what)
+        for what in writer.still_damaged():
+            report.errors.append(what)
+            listener(str(path), what)
         writer.compact()
-    refresh_sums(path)
     return report
 
 
@@ -96,6 +111,7 @@ def _row(
     order: VoxelOrder, read: Callable[[], Outcome], name: str, seen: dict[int, str]
 ) -> tuple[Experiment, Row]:
     experiment, grid = read()
+    check_experiment(experiment)
     number = experiment.section_data_set_id
     if number in seen:
         raise DataError(
@@ -106,27 +122,36 @@ def _row(
     return experiment, row
 
 
-def _subject(path: Path, wanted: IndexSubject | None) -> IndexSubject:
-    if wanted is None or (path / "zarr.json").exists():
-        there = read_subject(path)
-        same = wanted is None or (
-            wanted.spacing_um == there.spacing_um and np.array_equal(wanted.labels, there.labels)
-        )
-        if not same:
-            raise DataError(
-                f"{path}: the index has other labels than this reference; build a new one elsewhere"
-            )
-        return there
-    return wanted
+def _subject(path: Path, wanted: IndexSubject) -> IndexSubject:
+    """Return what an index is of, once it is known to be what is wanted."""
+    if not (path / "zarr.json").exists():
+        return wanted
+    there = read_subject(path)
+    if wanted.spacing_um != there.spacing_um or not np.array_equal(wanted.labels, there.labels):
+        raise DataError(f"{path}: the index has other labels than this reference; build a new one elsewhere")
+    return there
 
 
 def refresh_sums(path: Path) -> None:
-    """Compute voxel sets and structure sums of all that is committed, where they are not there yet."""
-    table, blocks = read_table(path)
-    if not sums_folder(path, table.sequence).is_dir():
-        order = voxel_order(read_subject(path))
-        write_sums(path, table.sequence, {name: sum_set(name, order, table, blocks) for name in VOXEL_SETS})
-    remove_other_sums(path, table.sequence)
+    """Compute voxel sets and structure sums of all that is committed, where they are not there whole."""
+    snapshot = open_snapshot(path)
+    sequence, table = snapshot.table.sequence, snapshot.table
+    if not all(_is_stored(snapshot, name) for name in VOXEL_SETS):
+        order = voxel_order(snapshot.subject)
+        write_sums(
+            path, sequence, {name: sum_set(name, order, table, snapshot.blocks) for name in VOXEL_SETS}
+        )
+    remove_other_sums(path, sequence)
+
+
+def _is_stored(snapshot: IndexSnapshot, name: str) -> bool:
+    stored = snapshot.stored_sums(name)
+    try:
+        if stored is not None:
+            stored.check(None)
+    except DataError:
+        return False
+    return stored is not None
 
 
 def sum_set(name: str, order: VoxelOrder, table: ExperimentTable, blocks: tuple[Block, ...]) -> SetSums:

@@ -23,8 +23,8 @@ FLOORS = {
         "siblings", "publishing",
     },
     5: {
-        "schedule", "report", "service", "facade", "experiments", "index", "index_sources", "indexing",
-        "run_status",
+        "schedule", "report", "service", "facade", "experiments", "index", "index_names", "index_sources",
+        "indexing", "run_status",
     },
     6: {"cli"},
 }  # fmt: skip

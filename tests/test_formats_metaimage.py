@@ -113,7 +113,7 @@ def test_a_zip_without_its_data_or_damaged(tmp_path: Path) -> None:
     path = zipped(tmp_path, "energy")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.write(tmp_path / "energy.mhd", "energy.mhd")
-    with pytest.raises(DataError, match=r"energy\.raw in the zip"):
+    with pytest.raises(DataError, match=r"energy\.raw' in the zip"):
         read_grid(tmp_path / "b.zip")
     data = bytearray(path.read_bytes())
     data[data.index(b"energy.raw") + 40] ^= 0xFF
@@ -124,7 +124,7 @@ def test_a_zip_without_its_data_or_damaged(tmp_path: Path) -> None:
 
 BAD = {
     "cut off": (lambda f: (f / "energy.raw").write_bytes(b"\0" * 92), "expected 96 bytes for 4 x 3 x 2"),
-    "no data": (lambda f: (f / "energy.raw").unlink(), "No such file"),
+    "no data": (lambda f: (f / "energy.raw").unlink(), "no such file"),
     "wrong size": (lambda f: edit(f, "DimSize = 4 3 2", "DimSize = 5 3 2"), "got 96"),
     "two dimensions": (lambda f: edit(f, "DimSize = 4 3 2", "DimSize = 4 3"), "three dimensions"),
     "no size": (lambda f: edit(f, "DimSize", "Size"), "DimSize"),
@@ -135,13 +135,52 @@ BAD = {
     "damaged compression": (lambda f: edit(f, "Offset", "CompressedData = True\nOffset"), "compressed"),
     "not MetaImage": (lambda f: (f / "energy.mhd").write_bytes(b"\x89PNG" * 9), "MetaImage header"),
     "empty": (lambda f: (f / "energy.mhd").write_bytes(b""), "MetaImage header"),
-    "missing": (lambda f: (f / "energy.mhd").unlink(), "No such file"),
+    "leads out": (lambda f: edit(f, "energy.raw", "../energy.raw"), "leads out of it"),
+    "absolute": (lambda f: edit(f, "energy.raw", "/etc/hostname"), "leads out of it"),
+    "link": (lambda f: relinked(f), "leads out of it"),
+    "folder": (lambda f: edit(f, "= energy.raw", "= ."), "got a folder"),
+    "absurd": (lambda f: edit(f, "DimSize = 4 3 2", f"DimSize = {9**40} 3 2"), "at most"),
+    "too long": (lambda f: edit(f, "DimSize = 4 3 2", f"DimSize = {'9' * 5000} 3 2"), "DimSize"),
+    "channels": (lambda f: edit(f, "Offset", "ElementNumberOfChannels = x\nOffset"), "ElementType"),
+    "infinite": (lambda f: edit(f, "200 200 200", "200 inf 200"), "ElementSpacing"),
+    "bomb": (lambda f: bomb(f), "at most"),
+    "missing": (lambda f: (f / "energy.mhd").unlink(), "no such file"),
 }
 
 
 def edit(folder: Path, old: str, new: str) -> None:
     path = folder / "energy.mhd"
     path.write_text(path.read_text().replace(old, new))
+
+
+def relinked(folder: Path) -> None:
+    (folder / "energy.raw").unlink()
+    (folder / "energy.raw").symlink_to("/etc/hostname")
+
+
+def bomb(folder: Path) -> None:
+    edit(folder, "Offset", "CompressedData = True\nOffset")
+    (folder / "energy.raw").write_bytes(zlib.compress(bytes(1 << 22)))
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_what_a_zip_holds_beyond_the_header_is_not_unpacked(method: int, tmp_path: Path) -> None:
+    write_grid(tmp_path / "energy.mhd", grid(), 200.0)
+    head = (tmp_path / "energy.mhd").read_text()
+    for name, raw, words in (
+        ("good", (tmp_path / "energy.raw").read_bytes(), ""),
+        ("bad", bytes(97), "got 97"),
+    ):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", method) as archive:
+            archive.writestr("energy.mhd", head)
+            archive.writestr("energy.raw", raw)
+        if words:
+            with pytest.raises(DataError, match=words):
+                read_grid(tmp_path / f"{name}.zip")
+        else:
+            np.testing.assert_array_equal(read_grid(tmp_path / f"{name}.zip"), grid())
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from pipeline.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.metaimage import write_grid
+from pipeline.index_names import named
 from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
 from pipeline.store.run import Receipt, RunFolder
 
@@ -47,18 +50,18 @@ def finished_run(folder: Path) -> Path:
 
 
 def test_folders_zips_and_runs_side_by_side(tmp_path: Path) -> None:
-    first = grid_folder(tmp_path / "abc_12")
+    first = grid_folder(tmp_path / "abc_71717012")
     (grid_folder(tmp_path / "named") / "data_set.xml").write_text(XML.format(failed="false"))
     zipped(tmp_path / "13.zip", first)
     zipped(tmp_path / "whatever.zip", first, XML.format(failed="false").replace("42", "43"))
     finished_run(tmp_path / "run")
     (tmp_path / "experiments.csv").write_text(
-        "section_data_set_id,gene,plane_of_section\n12,Foo,sagittal\n42,,\n13,Bar,\n"
+        "section_data_set_id,gene,plane_of_section\n71717012,Foo,sagittal\n42,,\n13,Bar,\n"
     )
-    found = [source.read(200.0)[0] for source in find_experiments([tmp_path])]
+    found = [source.read(200.0, print)[0] for source in find_experiments([tmp_path])]
     said = {e.section_data_set_id: (e.gene, e.plane_of_section) for e in found}
     assert said == {
-        12: ("Foo", "sagittal"),
+        71717012: ("Foo", "sagittal"),
         42: ("Abc", "coronal"),
         13: ("Bar", None),
         43: ("Abc", "coronal"),
@@ -69,8 +72,8 @@ def test_folders_zips_and_runs_side_by_side(tmp_path: Path) -> None:
 
 
 def test_one_experiment_by_its_own_path(tmp_path: Path) -> None:
-    folder = grid_folder(tmp_path / "abc_12")
-    assert find_experiments([folder])[0].read(200.0)[0].section_data_set_id == 12
+    folder = grid_folder(tmp_path / "abc_71717012")
+    assert find_experiments([folder])[0].read(200.0, print)[0].section_data_set_id == 71717012
     assert np.array_equal(read_grid_file(finished_run(tmp_path / "run"), 200.0), GRID)
 
 
@@ -102,29 +105,29 @@ def test_a_half_written_run_is_refused(tmp_path: Path) -> None:
     run.write_receipt(Receipt("detect-00001", "done", "d"))
     source = find_experiments([run.path])[0]
     with pytest.raises(MissingResultError, match="its grid is not there yet; finish it with `ish run`"):
-        source.read(200.0)
+        source.read(200.0, print)
     run.write_receipt(Receipt("grid", "failed", "d", message="no section"))
     with pytest.raises(MissingResultError, match="its grid is failed no section"):
-        source.read(200.0)
+        source.read(200.0, print)
     run.write_receipt(Receipt("grid", "done", "d"))
     with pytest.raises(MissingResultError, match=r"energy\.mhd: no such output"):
-        source.read(200.0)
+        source.read(200.0, print)
     grid_folder(run.path / "grid")
     with pytest.raises(MissingResultError, match=r"section_data_set\.json: no such output"):
-        source.read(200.0)
+        source.read(200.0, print)
 
 
 def test_failed_data_sets_are_left_out(tmp_path: Path) -> None:
     folder = grid_folder(tmp_path / "x")
     (folder / "data_set.xml").write_text(XML.format(failed="true"))
     with pytest.raises(DataError, match="marked failed by its source"):
-        find_experiments([folder])[0].read(200.0)
+        find_experiments([folder])[0].read(200.0, print)
 
 
 def test_what_cannot_be_named_or_found(tmp_path: Path) -> None:
     folder = grid_folder(tmp_path / "nameless")
-    with pytest.raises(DataError, match="a data set id in the name, got neither"):
-        find_experiments([folder])[0].read(200.0)
+    with pytest.raises(DataError, match="that is the whole name, got neither"):
+        find_experiments([folder])[0].read(200.0, print)
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="expected finished runs"):
         find_experiments([tmp_path / "void"])
@@ -132,21 +135,109 @@ def test_what_cannot_be_named_or_found(tmp_path: Path) -> None:
         find_experiments([tmp_path / "nowhere"])
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("id,gene\n1,A", "expected columns"),
-        ("section_data_set_id,gene,plane_of_section\n1,A,axial", "line 2"),
-    ],
-)
-def test_a_bad_table_of_experiments_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    grid_folder(tmp_path / "a_1")
-    table = tmp_path / "mine.csv"
-    table.write_text(text)
-    with pytest.raises(DataError, match=words):
+def test_a_table_of_other_columns_is_refused_where_it_was_given(tmp_path: Path) -> None:
+    grid_folder(tmp_path / "1")
+    table = tmp_path / "experiments.csv"
+    table.write_text("id,gene\n1,A")
+    with pytest.raises(DataError, match="expected columns"):
         find_experiments([tmp_path], table)
     with pytest.raises(DataError, match="no such file"):
         find_experiments([tmp_path], tmp_path / "absent.csv")
+    told: list[str] = []
+    assert len(find_experiments([tmp_path], None, told.append)) == 1
+    assert "the table is left out" in told[0]
+
+
+def test_bad_rows_of_a_table_are_counted_and_left_out(tmp_path: Path) -> None:
+    grid_folder(tmp_path / "1")
+    table, told = tmp_path / "mine.csv", list[str]()
+    rows = [
+        "1;A;axial",
+        "\u00b2;B;",
+        f"{2**63};C;",
+        "1;D",
+        "1;Prox1;Coronal",
+        "1;Other;coronal",
+        "7.1E+07;E;",
+    ]
+    table.write_text("\n".join(["section_data_set_id;gene;plane_of_section", *rows]))
+    source = find_experiments([tmp_path], table, told.append)[0]
+    assert source.read(200.0, print)[0].gene == "Prox1"
+    assert told[0].startswith("6 rows left out; the first: ")
+    assert "mine.csv: line 5" in told[0]
+
+
+def test_a_table_names_the_file_of_an_experiment(tmp_path: Path) -> None:
+    folder = grid_folder(tmp_path / "Prox1_200um")
+    with pytest.raises(DataError, match=r"expected data_set\.xml with the grid or an id"):
+        find_experiments([tmp_path])[0].read(200.0, print)
+    (tmp_path / "experiments.csv").write_text(
+        "section_data_set_id,gene,plane_of_section,file\n77,Prox1,,Prox1_200um\n"
+    )
+    assert find_experiments([tmp_path])[0].read(200.0, print)[0].section_data_set_id == 77
+    (folder / "data_set.xml").write_text(XML.format(failed="false"))
+    with pytest.raises(DataError, match=r"got 42 in data_set\.xml and 77"):
+        find_experiments([tmp_path])[0].read(200.0, print)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("71717084.zip", 71717084), ("Prox1_71717084", 71717084), ("Prox1-71717084-energy.zip", 71717084),
+        ("71717084_200um.zip", 71717084), ("277.zip", 277), ("Prox1_200um.zip", None),
+        ("energy_200.zip", None), ("Prox1_25.zip", None),
+        ("71717084 (1).zip", None), ("2024-03-12_Prox1.zip", None),
+        ("20240312_Prox1.zip", None), ("Prox1_71717084_2.zip", None), ("s0071717084x.zip", None),
+    ],
+)  # fmt: skip
+def test_an_id_is_no_other_number_of_a_name(name: str, number: int | None, tmp_path: Path) -> None:
+    if number is not None:
+        assert named(tmp_path / name, "data_set.xml") == number
+    else:
+        with pytest.raises(DataError, match="give --experiments CSV"):
+            named(tmp_path / name, "data_set.xml")
+
+
+def test_density_and_intensity_are_read_as_their_product(tmp_path: Path) -> None:
+    folder = tmp_path / "71717084"
+    density = GRID / 100
+    write_grid(folder / "density.mhd", density, 200.0)
+    with pytest.raises(DataError, match="expected an energy grid, got density"):
+        find_experiments([tmp_path])[0].read(200.0, print)
+    intensity = np.where(density == 0, np.nan, 120).astype(np.float32)
+    write_grid(folder / "intensity.mhd", intensity, 200.0)
+    told: list[str] = []
+    found, grid = find_experiments([tmp_path])[0].read(200.0, told.append)
+    assert np.allclose(grid, density * 120)
+    assert told == [f"{folder}: has no energy; taken as density x intensity"]
+    assert np.array_equal(read_grid_file(Path(found.source), 200.0), grid)
+    with pytest.raises(DataError, match="expected an energy grid, got density"):
+        read_grid_file(folder / "density.mhd", 200.0)
+    write_grid(folder / "energy.mhd", density, 200.0)
+    told.clear()
+    read_grid_file(folder, 200.0, told.append)
+    assert "no voxel is above 1" in told[0]
+
+
+def test_each_bad_entry_of_a_folder_gets_a_line(tmp_path: Path) -> None:
+    good = grid_folder(tmp_path / "1")
+    os.mkfifo(tmp_path / "2.zip")
+    (tmp_path / "3" / "energy.mhd").mkdir(parents=True)
+    os.makedirs(os.fsencode(tmp_path) + b"/4\xe9")
+    for file in good.iterdir():
+        shutil.copy(file, os.fsdecode(os.fsencode(tmp_path) + b"/4\xe9"))
+    (tmp_path / "5.zip").write_bytes(b"PK\x03\x04 torn")
+    zipped(tmp_path / "6.zip", good, XML.format(failed="false").replace("42", "9" * 20))
+    said = {}
+    for source in find_experiments([tmp_path]):
+        try:
+            said[source.path.name[0]] = str(source.read(200.0, print)[0].section_data_set_id)
+        except DataError as error:
+            assert source.name.encode()
+            said[source.path.name[0]] = str(error)
+    assert said["1"] == "1"
+    words = {"2": "a pipe", "3": "a folder", "4": "UTF-8", "5": "5.zip", "6": "whole number from 0"}
+    assert all(word in said[name] for name, word in words.items()), said
 
 
 def test_grids_do_not_say_which_brain_they_lie_in(tmp_path: Path) -> None:

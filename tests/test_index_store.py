@@ -28,7 +28,7 @@ from pipeline.search.codes import MISSING, decode_brain, encode
 from pipeline.store import index_writer, shards
 from pipeline.store.experiments import JOURNAL, TABLE, read_committed
 from pipeline.store.index import IndexSubject, create_index, open_snapshot, read_subject, sums_folder
-from pipeline.store.index_writer import IndexWriter
+from pipeline.store.index_writer import IndexWriter, index_lock
 
 HERE = Path(__file__).parent
 
@@ -77,7 +77,7 @@ def test_any_zarr_reader_sees_the_rows(tmp_path: Path) -> None:
         for at, row in enumerate(rows):
             assert (array[at] == getattr(row, name)).all()
     assert (group["codes"][3] == MISSING).all()  # type: ignore[index]
-    assert np.array_equal(zarr.open_group(path, mode="r")["labels"][...], case.space.grid_labels())
+    assert np.array_equal(zarr.open_array(path / "labels", mode="r")[...], case.space.grid_labels())
 
 
 def test_many_shards_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,6 @@ def put_until_crash(path: Path, case: Case, last: int) -> int:
             for at in range(4):
                 writer.put(case.experiments[at % 3], encode(case.grids[at], order))
                 done += 1
-    os.close(writer._lock)
     return done
 
 
@@ -213,7 +212,6 @@ def test_a_journal_cut_in_the_middle_of_a_line(tmp_path: Path) -> None:
         (path / JOURNAL).write_bytes(whole[:cut])
         committed = whole[:cut].count(b"\n")
         same(path, case, {100 + i: [i] for i in range(committed)})
-    os.close(writer._lock)
 
 
 def test_a_row_that_is_not_what_was_written_is_not_committed(tmp_path: Path) -> None:
@@ -226,15 +224,16 @@ def test_a_row_that_is_not_what_was_written_is_not_committed(tmp_path: Path) -> 
     with (path / "rows-0" / "codes" / "c" / "0" / "0").open("r+b") as file:
         file.seek(4096 + order.padded * 2 + 10)
         file.write(b"\x01\x02\x03\x04")
-    os.close(writer._lock)
     same(path, case, {100: [0]})
 
 
 def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
     path = empty(tmp_path, experiments(6, 0))
-    with IndexWriter(path), pytest.raises(DataError, match="another process is writing"):
-        IndexWriter(path)
-    IndexWriter(path).close()
+    locked = pytest.raises(DataError, match="another process is writing")
+    with index_lock(path), locked, index_lock(path):
+        pass
+    with index_lock(path):
+        IndexWriter(path).close()
 
 
 def test_stale_sums_are_not_used(tmp_path: Path) -> None:
@@ -260,9 +259,13 @@ def test_what_is_no_index_or_a_newer_one_is_refused(tmp_path: Path) -> None:
         open_index(tmp_path / "other")
     path = empty(tmp_path, experiments(6, 0))
     described = json.loads((path / "zarr.json").read_text())
-    described["attributes"]["ish_index"]["version"] = 2
+    described["attributes"]["ish_index"]["version"] = 3
     (path / "zarr.json").write_text(json.dumps(described))
-    with pytest.raises(DataError, match="of version 2, this program reads 1; update"):
+    with pytest.raises(DataError, match="of version 3, this program reads 2; update"):
+        open_index(path)
+    described["attributes"]["ish_index"] = {"version": 1, "spacing_um": 200.0}
+    (path / "zarr.json").write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"of version 1, this program reads 2; remove .* and build the index"):
         open_index(path)
 
 
@@ -271,7 +274,9 @@ def test_lost_parts_are_named(tmp_path: Path) -> None:
     path = tmp_path / "index"
     build_index(path, case.pairs, case.space)
     (path / "rows-0" / "fine" / "c" / "0" / "0").unlink()
-    with pytest.raises(MissingResultError, match="some files are not there"):
+    with pytest.raises(
+        DataError, match=r"rows-0/codes/c/0/0 .*missing rows of experiments 100, 101; run `ish"
+    ):
         open_index(path)
     (path / TABLE).write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match=r"experiments\.parquet: expected the table"):

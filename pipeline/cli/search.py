@@ -107,7 +107,7 @@ def build(
     counts = {"added": report.added, "replaced": report.replaced, "unchanged": report.unchanged}
     show([{"index": str(output), **counts, "failed": len(report.errors)}], json)
     if json:
-        for line in report.errors:
+        for line in (*report.notes, *report.errors):
             say(line)
     raise typer.Exit(1 if report.errors else 0)
 

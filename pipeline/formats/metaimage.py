@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +12,8 @@ import numpy.typing as npt
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
+from pipeline.files import check_plain, read_content, shown
+from pipeline.formats.zips import is_zip, open_zip, read_member
 from pipeline.model import Float32, UInt32
 
 TYPES = {
@@ -28,6 +29,9 @@ TYPES = {
     "MET_DOUBLE": "f8",
 }
 NO_DATA = -1.0
+MOST_HEADER = 1 << 20  # bytes
+MOST_BYTES = 1 << 34  # of a volume unless the caller knows better: a reference of 10 um has 5 GB
+_INFLATED = 1040  # times its own size is the most that a zlib stream unpacks to
 SERVED = """ObjectType = Image
 NDims = 3
 BinaryData = True
@@ -44,7 +48,7 @@ ElementDataFile = {raw}
 
 
 def read_metaimage(
-    path: Path, member: str | None = None
+    path: Path, member: str | None = None, most: int = MOST_BYTES
 ) -> tuple[npt.NDArray[Any], tuple[float, float, float], tuple[float, float, float]]:
     """Read a volume.
 
@@ -52,25 +56,17 @@ def read_metaimage(
     ----------
     path : Path              a `.mhd` with its data beside it, or a zip as the grid service sends it
     member : str             inside a zip: which `.mhd` (e.g. `density.mhd`); default the only one, or energy
+    most : int               bytes that a volume may have; a header that asks for more is refused
 
     Returns
     -------
     (P, I, R) array, spacing (3), origin (3)    numbers as stored: Allen's grids are um, -1 = no data
     """
-    if zipfile.is_zipfile(path):
-        text, data, where = _from_zip(path, member)
-    else:
-        text, data, where = _from_folder(path)
-    fields = _fields(text, where)
+    check_plain(path, "a MetaImage file")
+    where, fields, data = _from_zip(path, member, most) if is_zip(path) else _from_folder(path, most)
     shape, dtype = _layout(fields, where)
-    if fields.get("CompressedData", "False").lower() == "true":
-        data = _inflate(data, where)
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        raise DataError(
-            f"{where}: expected {expected} bytes for {' x '.join(map(str, shape))} voxels of"
-            f" {dtype.itemsize} bytes, got {len(data)}; the data file is cut off or of another grid"
-        )
+    if len(data) != (expected := math.prod(shape) * dtype.itemsize):
+        raise _wrong_size(where, fields, expected, len(data))
     volume = np.frombuffer(data, dtype).reshape(shape[::-1]).transpose(2, 1, 0)
     native = np.ascontiguousarray(volume).astype(dtype.newbyteorder("="), copy=False)
     return native, _triple(fields, "ElementSpacing", where), _triple(fields, "Offset", where)
@@ -115,42 +111,84 @@ def _write(path: Path, values: npt.NDArray[Any], spacing_um: float) -> None:
         fresh.write_bytes(header.encode("ascii"))
 
 
-def _from_folder(path: Path) -> tuple[str, bytes, str]:
+def _from_folder(path: Path, most: int) -> tuple[str, dict[str, str], bytes]:
     where = str(path)
-    head = _bytes(path)
-    name = _fields(_text(head, where), where).get("ElementDataFile", "")
+    fields = _fields(_text(read_content(path, "a MetaImage header", MOST_HEADER), where))
+    name = fields.get("ElementDataFile", "")
     if name == "LOCAL":
         raise DataError(
             f"{where}: expected the data in a file of its own, got them inside; write .mhd + .raw"
         )
-    return _text(head, where), _bytes(path.parent / name), where
+    raw = _inside(path, name)
+    expected, packed = _bytes_of(fields, where, most), _is_packed(fields)
+    size = check_plain(raw, f"the data of {path.name}")
+    if not packed and size != expected:
+        raise _wrong_size(where, fields, expected, size)
+    data = read_content(raw, f"the data of {path.name}", _most_packed(expected) if packed else expected)
+    return where, fields, _inflate(data, where, expected) if packed else data
 
 
-def _from_zip(path: Path, member: str | None) -> tuple[str, bytes, str]:
+def _inside(path: Path, name: str) -> Path:
+    """Return the data file that a header names; DataError where it lies elsewhere than beside the header."""
+    if not name or "\0" in name:
+        raise DataError(f"{path}: expected a file name in ElementDataFile, got {shown(name)}")
+    raw = path.parent / name
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [n for n in archive.namelist() if n.endswith(".mhd")]
-            chosen = member or ("energy.mhd" if "energy.mhd" in names else (names or [""])[0])
-            if chosen not in names or (member is None and len(names) > 1 and chosen != "energy.mhd"):
-                raise DataError(f"{path}: expected one grid {chosen or '.mhd'}, got {names}")
-            where = f"{path}:{chosen}"
-            text = _text(archive.read(chosen), where)
-            raw = _fields(text, where).get("ElementDataFile", "")
-            beside = str(PurePosixPath(chosen).parent / raw)
-            if beside not in archive.namelist():
-                raise DataError(f"{where}: expected its data file {beside} in the zip, got none")
-            return text, archive.read(beside), where
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        real, homes = raw.resolve(), {path.parent.resolve(), path.resolve().parent}
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise DataError(f"{path}: ElementDataFile {shown(name)} leads nowhere ({error})") from None
+    if Path(name).is_absolute() or ".." in Path(name).parts or not any(map(real.is_relative_to, homes)):
         raise DataError(
-            f"{path}: expected a whole zip, got a damaged one ({error!r}); download it again"
-        ) from error
+            f"{path}: expected ElementDataFile in the folder of the header, got {shown(name)}, which leads"
+            " out of it; put the data beside it"
+        )
+    return raw
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: expected a MetaImage file, got {error.strerror or error}") from error
+def _from_zip(path: Path, member: str | None, most: int) -> tuple[str, dict[str, str], bytes]:
+    with open_zip(path) as archive:
+        listed = archive.namelist()
+        names = [n for n in listed if n.endswith(".mhd")]
+        chosen = member or ("energy.mhd" if "energy.mhd" in names else (names or [""])[0])
+        if chosen not in names or (member is None and len(names) > 1 and chosen != "energy.mhd"):
+            raise DataError(f"{path}: expected one grid {chosen or '.mhd'}, got {shown(names)}")
+        where = f"{path}:{chosen}"
+        fields = _fields(_text(read_member(path, archive, chosen, MOST_HEADER), where))
+        beside = str(PurePosixPath(chosen).parent / fields.get("ElementDataFile", ""))
+        if beside not in listed:
+            raise DataError(f"{where}: expected its data file {shown(beside)} in the zip, got none")
+        expected, packed = _bytes_of(fields, where, most), _is_packed(fields)
+        if not packed and (size := archive.getinfo(beside).file_size) != expected:
+            raise _wrong_size(where, fields, expected, size)
+        data = read_member(path, archive, beside, _most_packed(expected) if packed else expected)
+    return where, fields, _inflate(data, where, expected) if packed else data
+
+
+def _bytes_of(fields: dict[str, str], where: str, most: int) -> int:
+    """Return how many bytes a header asks for; DataError where that is more than a volume may have."""
+    shape, dtype = _layout(fields, where)
+    expected = math.prod(shape) * dtype.itemsize
+    if expected > most:
+        raise DataError(
+            f"{where}: expected a volume of at most {most} bytes, got DimSize {shown(fields['DimSize'])}"
+        )
+    return expected
+
+
+def _most_packed(expected: int) -> int:
+    """Return how many bytes a zlib stream may have that unpacks to so many."""
+    return expected + expected // 1000 + 1024
+
+
+def _is_packed(fields: dict[str, str]) -> bool:
+    return fields.get("CompressedData", "False").lower() == "true"
+
+
+def _wrong_size(where: str, fields: dict[str, str], expected: int, got: int) -> DataError:
+    return DataError(
+        f"{where}: expected {expected} bytes for {' x '.join(fields['DimSize'].split())} voxels, got {got};"
+        " the data file is cut off or of another grid"
+    )
 
 
 def _text(head: bytes, where: str) -> str:
@@ -159,7 +197,7 @@ def _text(head: bytes, where: str) -> str:
     return head.decode("utf-8", errors="replace")
 
 
-def _fields(text: str, where: str) -> dict[str, str]:
+def _fields(text: str) -> dict[str, str]:
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -168,10 +206,15 @@ def _layout(fields: dict[str, str], where: str) -> tuple[tuple[int, ...], np.dty
     try:
         shape = tuple(int(n) for n in fields["DimSize"].split())
         code = TYPES[fields["ElementType"]]
+        channels = int(fields.get("ElementNumberOfChannels", "1"))
     except (KeyError, ValueError) as error:
-        raise DataError(f"{where}: expected DimSize and a known ElementType, got {error}") from error
-    if len(shape) != 3 or min(shape) < 1 or int(fields.get("ElementNumberOfChannels", "1")) != 1:
-        raise DataError(f"{where}: expected one volume of three dimensions, got DimSize {fields['DimSize']}")
+        raise DataError(
+            f"{where}: expected DimSize and a known ElementType, got {shown(str(error))}"
+        ) from error
+    if len(shape) != 3 or min(shape) < 1 or channels != 1:
+        raise DataError(
+            f"{where}: expected one volume of three dimensions, got DimSize {shown(fields['DimSize'])}"
+        )
     order = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
     return shape, np.dtype((">" if order.lower() == "true" else "<") + code)
 
@@ -180,15 +223,30 @@ def _triple(fields: dict[str, str], key: str, where: str) -> tuple[float, float,
     default = "0 0 0" if key == "Offset" else "1 1 1"
     try:
         a, b, c = (float(v) for v in fields.get(key, default).split())
+        if not math.isfinite(a + b + c):
+            raise ValueError
     except ValueError as error:
-        raise DataError(f"{where}: expected three numbers in {key}, got {fields.get(key)!r}") from error
+        raise DataError(f"{where}: expected three numbers in {key}, got {shown(fields.get(key))}") from error
     return a, b, c
 
 
-def _inflate(data: bytes, where: str) -> bytes:
+def _inflate(data: bytes, where: str, expected: int) -> bytes:
+    """Unpack a zlib stream, no further than one byte behind what is expected of it."""
+    if expected > _INFLATED * len(data):
+        raise DataError(
+            f"{where}: expected compressed data of {expected} bytes, {len(data)} cannot hold them"
+        )
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompress(data)
+        found = unpacker.decompress(data, expected + 1)
     except zlib.error as error:
         raise DataError(
             f"{where}: expected whole compressed data, got damaged ones ({error}); download it again"
         ) from error
+    if len(found) > expected:
+        raise DataError(
+            f"{where}: expected compressed data of {expected} bytes, got more; damaged, or of another grid"
+        )
+    if not unpacker.eof:
+        raise DataError(f"{where}: expected whole compressed data, got damaged ones; download it again")
+    return found

@@ -97,11 +97,15 @@ def write_points_csv(path: Path, columns: Columns) -> None:
     write_csv(path, columns)
 
 
-def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Read a table as its column names and, with its line number, each row of stripped cells.
 
     Commas, semicolons or tabs part cells, as the header line tells; with the latter two, numbers may have
     decimal commas, as spreadsheets of many countries write them. Empty columns and lines are dropped.
+
+    Parameters
+    ----------
+    uneven : list     gets a line for each row of too few or too many cells, left out; None: DataError
     """
     text = read_text(path, "a table")
     first = text.split("\n", 1)[0].strip()
@@ -120,11 +124,11 @@ def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise DataError(f"{path}: expected a header line, got an empty file")
     if delimiter != ",":
         lines = [(n, [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row]) for n, row in lines]
-    return _without_empty(path, lines)
+    return _without_empty(path, lines, uneven)
 
 
 def _without_empty(
-    path: Path, lines: list[tuple[int, list[str]]]
+    path: Path, lines: list[tuple[int, list[str]]], uneven: list[str] | None
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return header and rows without the columns that are empty throughout; DataError for uneven rows."""
     header = lines[0][1]
@@ -133,7 +137,11 @@ def _without_empty(
     rows = []
     for line, row in lines[1:]:
         if len(row) < len(header) or any(row[len(header) :]):
-            raise DataError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
+            reason = f"{path}: line {line}: expected {len(header)} cells, got {len(row)}"
+            if uneven is None:
+                raise DataError(reason)
+            uneven.append(reason)
+            continue
         rows.append((line, row[: len(header)]))
     kept = [at for at, name in enumerate(header) if name or any(row[at] for _, row in rows)]
     nameless = [at for at in kept if not header[at]]

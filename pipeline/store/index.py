@@ -5,44 +5,69 @@
     INDEX/experiments.parquet     the committed experiments; journal.jsonl those since the last table
     INDEX/rows-0/                 codes, fine, outside: one row an experiment, sharded, uncompressed
     INDEX/sums-17/                voxel sets and structure sums of the 17th commit, uncompressed
+    INDEX/seal.json               size and time of the files of rows when their checksums were last looked at
 
 One process writes, any number read. A reader sees the experiments that were committed when it opened;
-rows are never changed in place, so what it maps stays as it was.
+rows are never changed in place, so what it maps stays as it was. Labels, ontology and table are held
+against their checksums at every open, sums where they are used, rows where an answer rests on them; a file
+of rows is read whole only where it is not as it was sealed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import UNFINISHED, remove, replacing
+from pipeline.atomic import UNFINISHED, beside, remove, remove_ours, replacing, sync
 from pipeline.errors import DataError, MissingResultError, PipelineError
-from pipeline.later import Later
+from pipeline.files import read_content, read_json_value
 from pipeline.model import Int64, Structure, UInt32
 from pipeline.ontology import Ontology
 from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
 from pipeline.search.order import BLOCK, VoxelOrder
 from pipeline.search.sums import Block, Scales, SetSums
-from pipeline.store.experiments import Entry, ExperimentTable, read_committed, write_experiments
-from pipeline.store.shards import ROWS, create_rows, map_rows, map_whole, row_length, write_whole
+from pipeline.store.experiments import (
+    TABLE,
+    Damage,
+    Entry,
+    ExperimentTable,
+    read_committed,
+    write_experiments,
+)
+from pipeline.store.plain import DOCUMENT, is_zarr_part, write_group
+from pipeline.store.shards import (
+    ROWS,
+    RowArray,
+    map_rows,
+    map_whole,
+    shard_file,
+    write_rows_document,
+    write_whole,
+)
 
-if TYPE_CHECKING:
-    import zarr
-else:
-    zarr = Later("zarr")
-
-VERSION = 1
+VERSION = 2
 PARTS = ("codes", "fine", "outside")
+LOCK = ".writing"
+SEAL = "seal.json"
+ONTOLOGY = "ontology.json"
+SUMS = ("slots", "member", "total", "squares", "count")
 _ATTRIBUTE = "ish_index"
-_RETRIES = 5
+_LABELS = "labels"
+_MOST_BYTES = 1 << 28  # of labels or ontology: those of the 200 um grid have less than 1 MB
+_RETRIES = 3
+_OURS = re.compile(
+    rf"\.writing|zarr\.json|labels|ontology\.json|rows-\d+|sums-\d+|experiments\.parquet|journal\.jsonl|seal\.json"
+    rf"|{re.escape(UNFINISHED)}[0-9a-f]{{8}}-.+"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +77,14 @@ class IndexSubject:
     labels: UInt32
     ontology: Ontology
     spacing_um: float
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSums:
+    """Sums as they are stored; `check` raises a DataError where structures, default all, are damaged."""
+
+    sums: SetSums
+    check: Callable[[Sequence[int] | None], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +112,30 @@ class IndexSnapshot:
         """Return the row of the experiment at this place of the table."""
         return entry_row(self.blocks, self.table.entry(at))
 
-    def stored_sums(self, name: str) -> SetSums | None:
+    def stored_sums(self, name: str) -> StoredSums | None:
         """Return the sums of a voxel set where they are those of this very moment, else None."""
         folder = sums_folder(self.path, self.table.sequence) / name
-        with suppress(PipelineError):
-            found = map_whole(folder, ("slots", "member", "total", "squares", "count"))
-            squares = found["squares"] if found["squares"].shape == found["total"].shape else None
-            member = np.asarray(found["member"]).astype(bool)
-            return SetSums(np.asarray(found["slots"]), member, found["total"], squares, found["count"])
-        return None
+        try:
+            found = {part: map_whole(folder / part, _salt(folder)) for part in SUMS}
+            for part in ("slots", "member"):
+                found[part].check()
+        except PipelineError:
+            return None
+        total, squares, count = (found[part] for part in SUMS[2:])
+        member, kept = found["member"].array.astype(bool), len(squares.array) > 0
+
+        def check(rows: Sequence[int] | None) -> None:
+            for part in (total, squares, count) if kept else (total, count):
+                part.check(rows)
+
+        arrays = (total.array, squares.array if kept else None, count.array)
+        return StoredSums(SetSums(np.asarray(found["slots"].array), member, *arrays), check)
+
+    def check_row(self, at: int) -> None:
+        """DataError where the row of the experiment at this place is not what was written."""
+        entry = self.table.entry(at)
+        if not is_intact(self.blocks, entry):
+            raise _lost_row(self.path, self.table.epoch, [entry])
 
 
 def open_snapshot(path: Path) -> IndexSnapshot:
@@ -96,94 +144,222 @@ def open_snapshot(path: Path) -> IndexSnapshot:
     Raises
     ------
     MissingResultError, DataError
-        where there is no index, one of a newer version, or one that lacks a part.
+        where there is no index, one of another version, or one that is damaged or lacks a part.
     """
     subject = read_subject(path)
-    for attempt in range(_RETRIES):
+    for _ in range(_RETRIES):
         try:
             return IndexSnapshot(path, subject, *read_table(path))
-        except MissingResultError:  # a writer has just moved all rows: look again
-            if attempt == _RETRIES - 1:
-                raise
-    raise MissingResultError(f"{path}: no index")
+        except (DataError, MissingResultError) as error:  # a writer may just have moved all rows: look again
+            damaged: PipelineError = error
+    raise damaged
 
 
-def read_table(path: Path) -> tuple[ExperimentTable, tuple[Block, ...]]:
+def read_table(path: Path, damage: Damage | None = None) -> tuple[ExperimentTable, tuple[Block, ...]]:
     """Read the committed experiments and map the rows that they lie in.
 
     An experiment that the journal names but whose row is not what was written is not committed: a loss of
     power may keep the line and lose the row.
+
+    Parameters
+    ----------
+    damage : list      gets a line for each experiment whose row or line is damaged, which is left out; None:
+                       damage is a DataError
     """
-    committed = read_committed(path)
-    blocks = map_blocks(path, committed.table.epoch)
-    table = committed.merged(lambda entry, expected: _intact(blocks, entry, expected))
+    committed = read_committed(path, damage)
+    epoch = committed.table.epoch
+    blocks = map_blocks(path, epoch)
+    table = committed.merged(lambda entry: is_intact(blocks, entry))
+    lost = _damaged(path, table, blocks)
+    if lost and damage is None:
+        raise _lost_row(path, epoch, [table.entry(at) for at in lost])
+    if damage is not None:
+        rows = [table.entry(at) for at in lost]
+        damage += [(row.section_data_set_id, str(_lost_row(path, epoch, [row]))) for row in rows]
+    return table.without(lost), blocks
+
+
+def _damaged(path: Path, table: ExperimentTable, blocks: Sequence[Block]) -> list[int]:
+    """Return the places of experiments whose rows are not what was written, among what is not as sealed."""
     slots = table.columns["slot"]
-    if len(slots) and not is_mapped(blocks, int(slots[-1])):
-        raise MissingResultError(
-            f"{path}: rows of {len(slots)} experiments expected, some files are not there"
-        )
-    return table, blocks
+    last = int(slots[-1]) // ROWS + 1 if len(slots) else 0
+    known = _read_seal(path)
+    changed = [
+        shard for shard in range(last) if any(known.get(k) != v for k, v in _stamps(path, table.epoch, shard))
+    ]
+
+    def look(shard: int) -> list[int]:
+        low, high = np.searchsorted(slots, [shard * ROWS, (shard + 1) * ROWS]).tolist()
+        return [at for at in range(low, high) if not is_intact(blocks, table.entry(at))]
+
+    with ThreadPoolExecutor() as pool:
+        return [at for found in pool.map(look, changed) for at in found]
+
+
+def _lost_row(path: Path, epoch: int, entries: Sequence[Entry]) -> DataError:
+    ids = ", ".join(str(entry.section_data_set_id) for entry in entries[:5])
+    more = f" and {len(entries) - 5} more" if len(entries) > 5 else ""
+    file = shard_file(rows_folder(path, epoch), PARTS[0], entries[0].slot // ROWS)
+    return DataError(
+        f"{file} (or fine, outside beside it): damaged or missing rows of experiments {ids}{more}; run `ish"
+        " index` again with their folders"
+    )
+
+
+def write_seal(path: Path, epoch: int) -> None:
+    """Note how the files of rows look now that all their rows are known to be what was written."""
+    stamps, shard = dict[str, list[int]](), 0
+    while found := [(name, stamp) for name, stamp in _stamps(path, epoch, shard) if stamp]:
+        stamps.update(found)
+        shard += 1
+    with replacing(path / SEAL) as fresh:
+        fresh.write_text(json.dumps(stamps), encoding="utf-8")
+
+
+def _stamps(path: Path, epoch: int, shard: int) -> list[tuple[str, list[int]]]:
+    """Return name, and size and time of change, of the files of a shard; nothing for one that lacks."""
+    found = []
+    for part in PARTS:
+        file = shard_file(rows_folder(path, epoch), part, shard)
+        stamp = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
+        found.append((file.relative_to(path).as_posix(), stamp))
+    return found
+
+
+def _read_seal(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json_value(path / SEAL, "the seal of an index")
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def claim_folder(path: Path) -> None:
+    """Make the folder of an index where there is none; DataError where another thing is in its place."""
+    names = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+    foreign = [name for name in names if not _OURS.fullmatch(name)]
+    ours = (path / DOCUMENT).is_file() or (path / LOCK).is_file()
+    if (path.exists() and not path.is_dir()) or (names and (not ours or foreign)):
+        if (path / DOCUMENT).is_file() and (path / TABLE).is_file():
+            return  # an index beside which someone keeps notes
+        raise DataError(f"{path}: expected an index or nothing, got something else; choose another --output")
+    if not (path / DOCUMENT).is_file() and _has_rows(path):
+        raise _broken(path, f"{path / DOCUMENT}: is missing")
+    path.mkdir(parents=True, exist_ok=True)
 
 
 def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
-    """Create an index without experiments, whole or not at all."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path}: expected an index or nothing, got something else; choose another --output")
-    for half in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # of a creation that was killed
-        remove(half)
-    with replacing(path) as fresh:
-        group = zarr.create_group(fresh, zarr_format=3)
-        group.attrs[_ATTRIBUTE] = {"version": VERSION, "spacing_um": subject.spacing_um}
-        group.create_array(
-            "labels", data=np.ascontiguousarray(subject.labels, np.uint32), chunks=subject.labels.shape
-        )
-        structures = [asdict(structure) for structure in subject.ontology.structures]
-        (fresh / "ontology.json").write_text(json.dumps(structures), encoding="utf-8")
-        create_part(fresh, 0, order.padded, order.padded_outside)
-        write_experiments(fresh, (), 0, 0)
+    """Create an index without experiments; its zarr.json, written last, makes it one."""
+    claim_folder(path)
+    labels = np.ascontiguousarray(subject.labels, "<u4")
+    write_whole(path / _LABELS, labels, _LABELS)
+    structures = [asdict(structure) for structure in subject.ontology.structures]
+    ontology = json.dumps(structures).encode()
+    (path / ONTOLOGY).write_bytes(ontology)
+    described = {
+        "version": VERSION,
+        "spacing_um": subject.spacing_um,
+        "shape": list(labels.shape),
+        "row": [order.padded, order.padded_outside],
+        "labels": zlib.crc32(labels.data),
+        "ontology": zlib.crc32(ontology),
+    }
+    create_part(path, 0, row_arrays(order.padded, order.padded_outside))
+    write_experiments(path, (), 0, 0)
+    for file in (path / ONTOLOGY, path / _LABELS / "c" / "0" / "0" / "0", path):
+        sync(file)
+    whole = beside(path / DOCUMENT)
+    write_group(whole, {_ATTRIBUTE: described | {"crc32": _own_checksum(described)}})
+    sync(whole / DOCUMENT)
+    (whole / DOCUMENT).rename(path / DOCUMENT)
+    remove(whole)
+    sync(path)
 
 
-def create_part(path: Path, epoch: int, brain: int, outside: int) -> None:
-    """Create the arrays of rows of one epoch, without a row; how many voxels a row has, in and outside."""
+def create_part(path: Path, epoch: int, arrays: Sequence[RowArray]) -> None:
+    """Create the arrays of rows of one epoch, without a row."""
     folder = rows_folder(path, epoch)
-    zarr.create_group(folder, zarr_format=3)
-    create_rows(folder, "codes", brain, "<u2", MISSING)
-    create_rows(folder, "fine", brain // BLOCK * FINE_BYTES, "u1", 0)
-    create_rows(folder, "outside", outside, "u1", MISSING_OUTSIDE)
+    write_group(folder, {})
+    for array in arrays:
+        write_rows_document(folder, array, 0)
 
 
-def row_lengths(path: Path, epoch: int) -> tuple[int, int]:
-    """Return how many voxels a row has inside the brain and outside."""
-    folder = rows_folder(path, epoch)
-    return row_length(folder, "codes"), row_length(folder, "outside")
+def row_arrays(brain: int, outside: int) -> tuple[RowArray, ...]:
+    """Return what the rows of an index consist of; how many voxels a row has, in and outside."""
+    fine = RowArray(PARTS[1], brain // BLOCK * FINE_BYTES, "<u1", 0)
+    return (
+        RowArray(PARTS[0], brain, "<u2", MISSING),
+        fine,
+        RowArray(PARTS[2], outside, "<u1", MISSING_OUTSIDE),
+    )
+
+
+def rows_of(path: Path) -> tuple[RowArray, ...]:
+    """Return what the rows of an index that is there consist of."""
+    return row_arrays(*_described(path)["row"])
 
 
 def read_subject(path: Path) -> IndexSubject:
     """Read what an index is of; the errors are those of `open_snapshot`."""
-    if not (path / "zarr.json").exists():
+    described = _described(path)
+    try:
+        content = read_content(path / _LABELS / "c" / "0" / "0" / "0", "the labels of an index", _MOST_BYTES)
+        if zlib.crc32(content) != described["labels"]:
+            raise DataError(f"{path / _LABELS}: labels are damaged")
+        labels = np.frombuffer(content, "<u4").reshape(described["shape"]).astype(np.uint32)
+        text = read_content(path / ONTOLOGY, "the structures of an index", _MOST_BYTES)
+        if zlib.crc32(text) != described["ontology"]:
+            raise DataError(f"{path / ONTOLOGY}: is damaged")
+    except DataError as error:
+        raise _broken(path, str(error)) from None
+    ontology = Ontology(tuple(Structure(**item) for item in json.loads(text)))
+    return IndexSubject(labels, ontology, float(described["spacing_um"]))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Return what the document of an index says; the errors are those of `open_snapshot`."""
+    if not (path / DOCUMENT).exists():
+        if _has_rows(path):
+            raise _broken(path, f"{path / DOCUMENT}: is missing")
         raise MissingResultError(f"{path}: no index here; make one with `ish index DIR --output {path}`")
     try:
-        group = zarr.open_group(path, mode="r")
-        described: Any = group.attrs[_ATTRIBUTE]
-        version, spacing = int(described["version"]), float(described["spacing_um"])
-    except (KeyError, TypeError, ValueError):
+        document = read_json_value(path / DOCUMENT, "the document of an index")
+    except DataError as error:
+        raise _broken(path, str(error)) from None
+    try:
+        described = dict(document["attributes"][_ATTRIBUTE])
+        version = int(described["version"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        if _has_rows(path):
+            raise _broken(path, f"{path / DOCUMENT}: is damaged") from None
         raise DataError(f"{path}: expected a search index, got another zarr group") from None
+    whole = described.pop("crc32", None) == _own_checksum(described)
+    if version < VERSION:
+        raise _broken(path, f"{path}: the index is of version {version}, this program reads {VERSION}")
     if version > VERSION:
         raise DataError(
             f"{path}: the index is of version {version}, this program reads {VERSION}; update ish-pipeline"
         )
-    try:
-        labels = np.asarray(group["labels"][...], np.uint32)
-        items = json.loads((path / "ontology.json").read_text(encoding="utf-8"))
-        ontology = Ontology(tuple(Structure(**item) for item in items))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: labels or ontology are damaged ({error}); build the index again") from None
-    return IndexSubject(labels, ontology, spacing)
+    if not whole:
+        raise _broken(path, f"{path / DOCUMENT}: is damaged")
+    return described
+
+
+def _own_checksum(described: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(described, sort_keys=True).encode())
+
+
+def _has_rows(path: Path) -> bool:
+    return any(path.glob("rows-*/*/c/*/0")) or ((path / TABLE).exists() and (path / SEAL).exists())
+
+
+def _broken(path: Path, what: str) -> DataError:
+    return DataError(f"{what}; remove {path} and build the index again")
 
 
 def map_blocks(path: Path, epoch: int) -> tuple[Block, ...]:
     """Map all rows of an epoch."""
-    parts = zip(*(map_rows(rows_folder(path, epoch), part) for part in PARTS), strict=False)
+    parts = zip(*(map_rows(rows_folder(path, epoch), array) for array in rows_of(path)), strict=False)
     blocks = []
     for shard, arrays in enumerate(parts):
         rows = min(len(array) for array in arrays)  # a row is whole once it is in all three
@@ -208,30 +384,41 @@ def checksum(row: Row) -> int:
     """Return a checksum of the bytes of a row."""
     found = 0
     for part in (row.codes, row.fine, row.outside):
-        found = zlib.crc32(part.tobytes(), found)
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
     return found
 
 
 def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
-    """Write the sums of every voxel set."""
-    with replacing(sums_folder(path, sequence)) as fresh:
-        zarr.create_group(fresh, zarr_format=3)
+    """Write the sums of every voxel set, in place of those that may be there."""
+    folder = sums_folder(path, sequence)
+    remove_ours(folder, is_zarr_part)
+    with replacing(folder) as fresh:
+        write_group(fresh, {})
         for name, found in sums.items():
-            group = zarr.create_group(fresh / name, zarr_format=3)
+            write_group(fresh / name, {})
             squares = np.zeros((0, 0), np.float32) if found.squares is None else found.squares
-            arrays: dict[str, npt.NDArray[Any]] = {
-                "slots": found.slots,
-                "member": found.member.astype(np.uint8),
-                "total": found.total,
-            }
-            write_whole(group, {**arrays, "squares": squares, "count": found.count})
+            member = found.member.astype(np.uint8)
+            arrays: tuple[npt.NDArray[Any], ...] = (found.slots, member, found.total, squares, found.count)
+            for part, array in zip(SUMS, arrays, strict=True):
+                write_whole(fresh / name / part, array, _salt(folder / name))
 
 
 def remove_other_sums(path: Path, sequence: int) -> None:
     """Remove the sums of all moments but one."""
     for old in path.glob("sums-*"):
-        if old != sums_folder(path, sequence):
-            remove(old)
+        if old != sums_folder(path, sequence) and _OURS.fullmatch(old.name):
+            remove_ours(old, is_zarr_part)
+
+
+def remove_other_rows(path: Path, epoch: int) -> None:
+    """Remove the rows of all epochs but one: of a move that was interrupted, or has ended."""
+    for old in path.glob("rows-*"):
+        if old != rows_folder(path, epoch) and _OURS.fullmatch(old.name):
+            remove_ours(old, is_zarr_part)
+
+
+def _salt(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def rows_folder(path: Path, epoch: int) -> Path:
@@ -244,8 +431,9 @@ def sums_folder(path: Path, sequence: int) -> Path:
     return path / f"sums-{sequence}"
 
 
-def _intact(blocks: Sequence[Block], entry: Entry, expected: int) -> bool:
-    return is_mapped(blocks, entry.slot) and checksum(entry_row(blocks, entry)) == expected
+def is_intact(blocks: Sequence[Block], entry: Entry) -> bool:
+    """Whether the row of an experiment is what was written."""
+    return is_mapped(blocks, entry.slot) and checksum(entry_row(blocks, entry)) == entry.checksum
 
 
 def is_mapped(blocks: Sequence[Block], slot: int) -> bool:

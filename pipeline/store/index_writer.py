@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,22 +14,24 @@ from pipeline.atomic import remove, sweep, writing
 from pipeline.errors import DataError
 from pipeline.search.codes import Row
 from pipeline.search.sums import Block
-from pipeline.store.experiments import Entry, Experiment, Journal, write_experiments
+from pipeline.store.experiments import Damage, Entry, Experiment, Journal, check_experiment, write_experiments
 from pipeline.store.index import (
-    PARTS,
+    LOCK,
     checksum,
+    claim_folder,
     create_part,
     entry_row,
     is_mapped,
     map_blocks,
     read_table,
-    row_lengths,
+    remove_other_rows,
     rows_folder,
+    rows_of,
+    write_seal,
 )
 from pipeline.store.shards import RowWriter
 
 _CHECKPOINT = 256  # commits after which the table takes the journal in
-_LOCK = ".writing"
 _LEAST_DEAD = 64  # replaced rows that are worth moving all others for
 
 
@@ -43,25 +47,18 @@ class IndexWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _locked(path)
-        try:
-            self._begin(path)
-        except BaseException:
-            os.close(self._lock)
-            raise
-
-    def _begin(self, path: Path) -> None:
+        self.damage: Damage = []  # what was damaged and is left out
         sweep(path)
-        for half in path.rglob("*.partial"):  # zarr's own name for what it was writing
+        for half in path.glob("*/**/*.partial"):  # zarr's own name for what it was writing
             remove(half)
-        table, self._blocks = read_table(path)
-        for rows in path.glob("rows-*"):
-            if rows != rows_folder(path, table.epoch):  # an interrupted move of all rows
-                remove(rows)
+        table, self._blocks = read_table(path, self.damage)
+        remove_other_rows(path, table.epoch)  # of an interrupted move
         self.sequence, self.epoch = table.sequence, table.epoch
         self.entries = {entry.section_data_set_id: entry for entry in table.entries()}
         self._next = 1 + max((e.slot for e in self.entries.values()), default=-1)
         self._unwritten = 0
+        if self.damage:
+            self.sequence += 1  # the sums of this moment speak of others
         with writing(path):
             write_experiments(path, self.entries.values(), self.sequence, self.epoch)
             self._open()
@@ -79,11 +76,12 @@ class IndexWriter:
 
     def put(self, experiment: Experiment, row: Row) -> str:
         """Commit an experiment; returns "added", "replaced", or "unchanged" where it is there already."""
+        check_experiment(experiment)
         old = self.entries.get(experiment.section_data_set_id)
         if old is not None and old.experiment == experiment and self.row(old).same(row):
             return "unchanged"
         entry = Entry(
-            experiment.section_data_set_id,
+            int(experiment.section_data_set_id),
             experiment.gene,
             experiment.plane_of_section,
             experiment.source,
@@ -91,10 +89,11 @@ class IndexWriter:
             row.exponent,
             row.outside_scale,
             row.outside_error,
+            checksum(row),
         )
         with writing(self.path):
             self._write(self._next, row)
-            self._journal.commit(self.sequence + 1, entry, checksum(row))
+            self._journal.commit(self.sequence + 1, entry)
         self.sequence += 1
         self._next += 1
         self.entries[entry.section_data_set_id] = entry
@@ -102,6 +101,10 @@ class IndexWriter:
         if self._unwritten >= _CHECKPOINT:
             self.checkpoint()
         return "added" if old is None else "replaced"
+
+    def still_damaged(self) -> list[str]:
+        """Return the lines of damage but for those of experiments that were put in again."""
+        return [line for number, line in self.damage if number not in self.entries]
 
     def row(self, entry: Entry) -> Row:
         """Return the row of a committed experiment."""
@@ -122,6 +125,7 @@ class IndexWriter:
             write_experiments(self.path, self.entries.values(), self.sequence, self.epoch)
             self._journal.close()
             self._journal = Journal(self.path)
+            write_seal(self.path, self.epoch)
         self._unwritten = 0
 
     def compact(self) -> None:
@@ -129,17 +133,16 @@ class IndexWriter:
         dead = self._next - len(self.entries)
         if dead < max(_LEAST_DEAD, len(self.entries) // 4):
             return
-        old_epoch = self.epoch
         with writing(self.path):
             self._move(self.blocks())
         self.sequence += 1
         self.checkpoint()
-        remove(rows_folder(self.path, old_epoch))
+        remove_other_rows(self.path, self.epoch)
 
     def _move(self, old: tuple[Block, ...]) -> None:
         """Write all rows anew, one behind the other, as the next epoch."""
         self._close_files()
-        create_part(self.path, self.epoch + 1, *row_lengths(self.path, self.epoch))
+        create_part(self.path, self.epoch + 1, rows_of(self.path))
         self.epoch += 1
         self._open()
         for slot, entry in enumerate(sorted(self.entries.values(), key=lambda e: e.slot)):
@@ -156,11 +159,8 @@ class IndexWriter:
 
     def _leave(self) -> None:
         """Let go of all files; what is committed is in the table or the journal at every moment."""
-        try:
-            with writing(self.path):
-                self._close_files()
-        finally:
-            os.close(self._lock)
+        with writing(self.path):
+            self._close_files()
 
     def _write(self, slot: int, row: Row) -> None:
         for name, writer in self._writers.items():
@@ -168,7 +168,7 @@ class IndexWriter:
 
     def _open(self) -> None:
         folder = rows_folder(self.path, self.epoch)
-        self._writers = {name: RowWriter(folder, name) for name in PARTS}
+        self._writers = {array.name: RowWriter(folder, array) for array in rows_of(self.path)}
         self._journal = Journal(self.path)
 
     def _close_files(self) -> None:
@@ -177,15 +177,17 @@ class IndexWriter:
         self._journal.close()
 
 
-def _locked(path: Path) -> int:
-    """Return an open file that keeps other writers out for as long as it stays open."""
+@contextmanager
+def index_lock(path: Path) -> Iterator[None]:
+    """Keep other writers out of the folder of an index, which is made where there is none."""
+    with writing(path):
+        claim_folder(path)
+        file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}; rights?") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"{path}: another process is writing this index; wait until it is done") from None
+        yield
+    finally:
         os.close(file)
-        raise DataError(f"{path}: another process is writing this index; wait until it is done") from None
-    return file

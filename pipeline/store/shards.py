@@ -2,89 +2,101 @@
 
 Rows of an index lie in sharded arrays: a shard is one file that begins with zarr's own list of which of
 its ROWS rows are there, and grows by a row at a time. A row is written and then entered into that list,
-so any zarr reader sees it, and this package maps the file instead of reading it.
+so any zarr reader sees it, and this package maps the file instead of reading it. What a chunk holds is
+held against checksums, so that a lost or torn file never reads as numbers.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing, write_at
+from pipeline.atomic import replacing, sync, write_at
 from pipeline.errors import DataError, MissingResultError
-from pipeline.later import Later
-
-if TYPE_CHECKING:
-    import zarr
-else:
-    zarr = Later("zarr")
+from pipeline.files import read_json_value
+from pipeline.store.plain import DOCUMENT, Document, array_document
 
 ROWS = 256  # their list fills a page of memory, so that rows begin at the next
 _ENTRY = 16  # bytes of a row in that list: offset and length, little-endian; all ones = absent
 _HEAD = ROWS * _ENTRY
+_CHECKSUMS = "crc32"
 
 
-def create_rows(group: Path, name: str, length: int, dtype: str, missing: int) -> None:
-    """Create an array of rows in a zarr group, without a row."""
-    codec = zarr.codecs.ShardingCodec(
-        chunk_shape=(1, length),
-        codecs=[zarr.codecs.BytesCodec()],
-        index_codecs=[zarr.codecs.BytesCodec()],
-        index_location="start",
-    )
-    zarr.open_group(group, mode="a").create_array(
-        name,
-        shape=(0, length),
-        dtype=dtype,
-        chunks=(ROWS, length),
-        serializer=codec,
-        compressors=None,
-        filters=None,
-        fill_value=missing,
-    )
+@dataclass(frozen=True)
+class RowArray:
+    """What an array of rows is: how many numbers a row has, of which type, and which of them is "missing"."""
+
+    name: str
+    length: int
+    dtype: str
+    missing: int
+
+    @property
+    def row_bytes(self) -> int:
+        """How many bytes a row has."""
+        return self.length * np.dtype(self.dtype).itemsize
 
 
-def map_rows(group: Path, name: str) -> list[npt.NDArray[Any]]:
+def shard_file(group: Path, name: str, shard: int) -> Path:
+    """Return the file of a shard."""
+    return group / name / "c" / str(shard) / "0"
+
+
+def write_rows_document(group: Path, array: RowArray, shards: int) -> None:
+    """Write what zarr needs to know of an array with so many shards."""
+    plain = _bytes_codec(array.dtype)
+    index = {
+        "chunk_shape": [1, array.length],
+        "codecs": plain,
+        "index_codecs": _bytes_codec("<u8"),
+        "index_location": "start",
+    }
+    sharding = [{"name": "sharding_indexed", "configuration": index}]
+    shape = (shards * ROWS, array.length)
+    document = array_document(shape, array.dtype, (ROWS, array.length), sharding, {})
+    _write_document(group / array.name, document | {"fill_value": array.missing})
+
+
+def map_rows(group: Path, array: RowArray) -> list[npt.NDArray[Any]]:
     """Map the shards of an array of rows, each (rows, length) of ROWS or, the last, fewer; read-only."""
-    array = _array(group, name)
-    length, found = int(array.shape[1]), list[npt.NDArray[Any]]()
-    while (path := group / name / "c" / str(len(found)) / "0").exists():
-        rows = (path.stat().st_size - _HEAD) // (length * array.dtype.itemsize)
-        found.append(_map(path, array.dtype, (rows, length), _HEAD))
+    found: list[npt.NDArray[Any]] = []
+    while (path := shard_file(group, array.name, len(found))).is_file():
+        rows = max(0, path.stat().st_size - _HEAD) // array.row_bytes
+        found.append(_map(path, np.dtype(array.dtype), (min(rows, ROWS), array.length), _HEAD))
     return found
-
-
-def row_length(group: Path, name: str) -> int:
-    """Return how many numbers a row of an array has."""
-    return int(_array(group, name).shape[1])
 
 
 class RowWriter:
     """Writes rows of one array in place; the shard in hand stays open."""
 
-    def __init__(self, group: Path, name: str) -> None:
-        self.array = _array(group, name, mode="r+")
-        self.folder = group / name / "c"
-        self.row_bytes = int(self.array.shape[1]) * self.array.dtype.itemsize
-        self.shard, self.file = -1, -1
+    def __init__(self, group: Path, array: RowArray) -> None:
+        self.group, self.array = group, array
+        self.shard, self.file, self.shards = -1, -1, 0
+        while shard_file(group, array.name, self.shards).exists():
+            self.shards += 1
+        write_rows_document(group, array, self.shards)  # what it may have lost comes back
 
     def write(self, slot: int, row: npt.NDArray[Any]) -> None:
         """Write one row whole, then make it known to zarr."""
-        if row.nbytes != self.row_bytes or row.dtype != self.array.dtype:
+        size = self.array.row_bytes
+        if row.nbytes != size or row.dtype != self.array.dtype:
             raise DataError(
-                f"{self.folder}: expected a row of {self.row_bytes} bytes, got {row.nbytes} ({row.dtype})"
+                f"{self.group / self.array.name}: expected a row of {size} bytes, got {row.nbytes}"
+                f" ({row.dtype})"
             )
         shard, place = divmod(slot, ROWS)
         if shard != self.shard:
             self._open(shard)
-        offset = _HEAD + place * self.row_bytes
-        listed = np.array([offset, self.row_bytes], "<u8").tobytes()
+        offset = _HEAD + place * size
+        listed = np.array([offset, size], "<u8").tobytes()
         write_at(self.file, row.tobytes(), offset)
         write_at(self.file, listed, place * _ENTRY)
 
@@ -102,35 +114,80 @@ class RowWriter:
 
     def _open(self, shard: int) -> None:
         self.close()
-        path = self.folder / str(shard) / "0"
+        path = shard_file(self.group, self.array.name, shard)
         if not path.exists():
             with replacing(path) as fresh:
                 fresh.write_bytes(b"\xff" * _HEAD)
-        rows = max((shard + 1) * ROWS, self.array.shape[0])
-        if rows > self.array.shape[0]:
-            self.array.resize((rows, self.array.shape[1]))
+            sync(path.parent)
+            sync(path.parent.parent)
+        if shard >= self.shards:
+            self.shards = shard + 1
+            write_rows_document(self.group, self.array, self.shards)
         self.file, self.shard = os.open(path, os.O_RDWR), shard
 
 
-def write_whole(group: zarr.Group, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Write arrays into a group, each as one chunk without compression."""
-    for name, array in arrays.items():
-        chunks = tuple(max(1, n) for n in array.shape)
-        group.create_array(
-            name, data=np.ascontiguousarray(array), chunks=chunks, compressors=None, filters=None
-        )
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A mapped array with the checksums of its rows; one of a single dimension is one row."""
+
+    path: Path
+    array: npt.NDArray[Any]
+    checksums: Sequence[int]
+    salt: str
+
+    def check(self, rows: Iterable[int] | None = None) -> None:
+        """DataError where rows, default all, are not what was written."""
+        lines = _lines(self.array)
+        for row in range(len(lines)) if rows is None else rows:
+            if _checksum(lines, row, self.salt) != self.checksums[row]:
+                raise DataError(f"{self.path}: a part of the index is damaged; run `ish index` again")
 
 
-def map_whole(group: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Map arrays that `write_whole` wrote, read-only; MissingResultError where one is not there."""
-    found = {}
-    for name in names:
-        array = _array(group, name)
-        path = group.joinpath(name, "c", *("0" for _ in array.shape))
-        empty = np.zeros(array.shape, array.dtype)
-        # zarr writes no chunk that holds nothing but the fill value
-        found[name] = _map(path, array.dtype, array.shape) if path.exists() else empty
-    return found
+def write_whole(folder: Path, array: npt.NDArray[Any], salt: str) -> None:
+    """Write an array as one chunk without compression, also where it holds nothing but zeros.
+
+    Parameters
+    ----------
+    salt : str      goes into the checksums: an array in the place of another does not have them
+    """
+    array = np.ascontiguousarray(array)
+    lines, salt = _lines(array), _salt(array, salt)
+    checksums = [_checksum(lines, row, salt) for row in range(len(lines))]
+    chunk = tuple(max(1, n) for n in array.shape)
+    codecs, attributes = _bytes_codec(array.dtype), {_CHECKSUMS: checksums}
+    path = _chunk(folder, array.ndim)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(array.tobytes())
+    _write_document(folder, array_document(array.shape, array.dtype, chunk, codecs, attributes))
+
+
+def map_whole(folder: Path, salt: str) -> Whole:
+    """Map an array that `write_whole` wrote, read-only; DataError where it is not one."""
+    document = read_json_value(folder / DOCUMENT, "the document of an array")
+    try:
+        shape, dtype = tuple(document["shape"]), np.dtype(document["data_type"])
+        checksums = document["attributes"][_CHECKSUMS]
+        fits = min(shape) >= 0 and len(checksums) == (shape[0] if len(shape) > 1 else 1)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError):
+        fits = False
+    path = _chunk(folder, len(shape) if fits else 0)
+    if not fits or not path.is_file() or path.stat().st_size != size:
+        raise DataError(f"{path}: a part of the index is torn or missing; run `ish index` again")
+    array = _map(path, dtype, shape)
+    return Whole(path, array, checksums, _salt(array, salt))
+
+
+def _lines(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array if array.ndim > 1 else array.reshape(1, -1)
+
+
+def _checksum(lines: npt.NDArray[Any], row: int, salt: str) -> int:
+    return zlib.crc32(lines[row].data if lines[row].size else b"", zlib.crc32(f"{salt} {row}".encode()))
+
+
+def _salt(array: npt.NDArray[Any], salt: str) -> str:
+    return f"{salt} {array.shape} {array.dtype.name}"
 
 
 def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> npt.NDArray[Any]:
@@ -144,9 +201,16 @@ def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int =
         raise DataError(f"{path}: a part of the index cannot be mapped ({error}); build it again") from None
 
 
-def _array(group: Path, name: str, mode: Any = "r") -> zarr.Array[Any]:
-    with suppress(FileNotFoundError, KeyError):
-        found = zarr.open_group(group, mode=mode)[name]
-        if isinstance(found, zarr.Array):
-            return found
-    raise MissingResultError(f"{group / name}: a part of the index is not there; build the index again")
+def _bytes_codec(dtype: npt.DTypeLike) -> list[Document]:
+    order = {"configuration": {"endian": "little"}} if np.dtype(dtype).itemsize > 1 else {}
+    return [{"name": "bytes", **order}]
+
+
+def _write_document(folder: Path, document: Document) -> None:
+    with replacing(folder / DOCUMENT) as fresh:
+        fresh.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _chunk(folder: Path, axes: int) -> Path:
+    """Return where the only chunk of an array lies."""
+    return folder.joinpath("c", *("0",) * axes)
