@@ -6,8 +6,12 @@ run = pipeline.open_run(output / "71717084")
 index = pipeline.open_index(folder)
 """
 
+# isort: off
+from pipeline import compiled_cache  # before anything that imports numba
+
+# isort: on
 from pipeline.config import load_config
 from pipeline.facade import RunOptions, open_run, run
 from pipeline.index import open_index
 
-__all__ = ["RunOptions", "load_config", "open_index", "open_run", "run"]
+__all__ = ["RunOptions", "compiled_cache", "load_config", "open_index", "open_run", "run"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.atomic import writing
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats import allen_xml, headers, sections_csv, series_yaml
 from pipeline.formats.images import ImageInfo
@@ -22,6 +25,7 @@ from pipeline.reference import reference_space_id
 from pipeline.section_names import Reading
 
 CONTACT_SHEET = "ish_init.png"
+OVERVIEW = re.compile(r"(?i)(?:^|[^a-z])(?:overview|macro|label|thumb(?:nail)?|preview)(?:[^a-z]|$)")
 BOXES = ("none", "largest")
 THICKNESS_UM = (0.5, 1000.0)
 # A brain is longer than this along every axis: a shorter series of neighbours is worth a question.
@@ -122,10 +126,58 @@ def image_names(folder: Path, *, force: bool = False) -> list[str]:
     there = [n for n in (sections_csv.NAME, series_yaml.NAME, allen_xml.NAME) if (folder / n).exists()]
     if there and not force:
         raise ConfigError(f"{folder / there[0]}: is there already; edit it, or let --force write a new one")
-    names = [path.name for path in sorted(folder.iterdir()) if _is_image(path)]
+    try:
+        names = [path.name for path in sorted(folder.iterdir()) if _is_image(path)]
+    except OSError as error:
+        raise ConfigError(f"{folder}: expected a folder of images, got {error.strerror}") from None
     if not names:
         raise ConfigError(f"{folder}: expected images of sections, got {_content(folder)}")
     return names
+
+
+def sections_among(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names that may be of sections, and those of overviews, labels and previews beside them.
+
+    >>> sections_among(["s_001.jpg", "s_002.jpg", "overview.jpg", "s_macro.jpg"])
+    (['s_001.jpg', 's_002.jpg'], ['overview.jpg', 's_macro.jpg'])
+    """
+    others = [name for name in names if OVERVIEW.search(name)]
+    sections = [name for name in names if name not in others]
+    return (sections, others) if sections else (list(names), [])
+
+
+def linked(folder: Path, output: Path, names: Sequence[str]) -> Path:
+    """Make a folder of links to images, for those that lie where nothing can be written; return it.
+
+    Raises
+    ------
+    ConfigError
+        a folder that holds something else by one of these names.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            link, image = output / name, (folder / name).resolve()
+            if link.is_symlink() and link.resolve() == image:
+                continue
+            if link.exists() or link.is_symlink():
+                raise ConfigError(
+                    f"--output {output}: {name} is there already; choose an empty or new folder"
+                )
+            link.symlink_to(image)
+    return output
+
+
+def keep_old(folder: Path) -> list[str]:
+    """Keep a manifest that --force writes anew under another name; return these names."""
+    kept = []
+    for name in (sections_csv.NAME, series_yaml.NAME):
+        path = folder / name
+        if path.exists():
+            taken = len(list(folder.glob(f"{name}.old-*")))
+            os.replace(path, folder / f"{name}.old-{taken + 1}")
+            kept.append(f"{name}.old-{taken + 1}")
+    return kept
 
 
 def survey(folder: Path, reading: Reading) -> Survey:

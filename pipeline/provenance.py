@@ -250,7 +250,7 @@ def _sha256_once(path: Path, size: int, modified_ns: int) -> str:
 
 
 def _cost(receipt: Receipt) -> dict[str, Any]:
-    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts", "outputs"}}
+    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts", "outputs", "stands"}}
 
 
 def _digest(content: Any) -> str:

@@ -18,6 +18,7 @@ DATE = re.compile(
     r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"
     r"(?:[-_. T]{0,2}[0-2]\d[-_.h:]?[0-5]\d(?:[-_.m:]?[0-5]\d)?(?!\d))?"
 )
+CHANNEL = re.compile(r"(?i)(?<![a-z0-9])(?:ch|channel|c)[ _-]?\d{1,2}(?!\d)")
 MEASURE = re.compile(r"(?<![\d.])\d+(?:[.,]\d+)?[ ]?(?:[xX](?![A-Za-z])|um|µm|μm|nm|mm|dpi)")
 MOST_DIGITS = 4
 SHOWN = 3
@@ -135,7 +136,7 @@ def _read(names: Sequence[str], pattern: str, how: str) -> Reading | None:
 
 
 def _means_something_else(text: str, at: int) -> bool:
-    return any(m.start() <= at < m.end() for kind in (DATE, MEASURE) for m in kind.finditer(text))
+    return any(m.start() <= at < m.end() for kind in (DATE, MEASURE, CHANNEL) for m in kind.finditer(text))
 
 
 def _by_pattern(names: Sequence[str], pattern: str) -> Reading:
@@ -186,8 +187,9 @@ def _none(names: Sequence[str]) -> str:
     lacking = [name for name in names if not re.search(r"\d", stem(name))]
     if lacking:
         return (
-            f"{where}: {lacking[0]} has no number in its name; rename it to …_s0013, or use --pattern, which"
-            " leaves out what it does not match"
+            f"{where}: {lacking[0]} has no number in its name; rename it to …_s0013, or use --pattern such as"
+            f" '{_example(next((n for n in names if n not in lacking), 'x_s0013.jpg'))}', which leaves out what"
+            " it does not match"
         )
     stated = _twins(DECIDING[0][0], names)
     pairs = (r"(\d+)\D+(\d+)" + r"\D+\d+" * k + r"\D*$" for k in range(MOST_DIGITS))
@@ -202,8 +204,23 @@ def _none(names: Sequence[str]) -> str:
         return f"{where}: {twins[0]} and {twins[1]} have the same number; keep one image a section"
     return (
         f"{where}: no number of up to {MOST_DIGITS} digits, dates and lengths aside, stands in every name and"
-        f" differs in each, from {names[0]} to {names[-1]}; rename to …_s0013 or use --pattern"
+        f" differs in each, from {names[0]} to {names[-1]}; rename to …_s0013, or use --pattern such as"
+        f" '{_example(names[0])}'"
     )
+
+
+def _example(name: str) -> str:
+    """Return a pattern that takes the last number of a name, made of that name.
+
+    >>> _example("Slide3_2024_013_10x.jpg")
+    'Slide3_2024_(\\\\d+)_10x'
+    """
+    text = stem(name)
+    numbers = [m for m in re.finditer(r"\d+", text) if not _means_something_else(text, m.start())]
+    if not numbers:
+        return r"(\d+)"
+    last = numbers[-1]
+    return f"{re.escape(text[: last.start()])}(\\d+){re.escape(text[last.end() :])}"
 
 
 def _two_tell_apart(pattern: str, names: Sequence[str]) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.jobs import SeriesJob, Upstream, task_name
-from pipeline.model import SectionImage
+from pipeline.model import SectionImage, numbered
 from pipeline.provenance import provenance
-from pipeline.store.run import write_json
+from pipeline.store.run import Receipt, write_json
 
 
 def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -61,9 +61,23 @@ def _measured(job: SeriesJob, section: SectionImage, facts: Mapping[str, Any]) -
 
 
 def series_messages(upstream: Upstream) -> list[str]:
-    """Return what went wrong, first causes only, as `task: message`."""
-    failed = [r for r in upstream.values() if r.state == "failed"]
-    return [f"{receipt.task}: {receipt.message}" for receipt in failed]
+    """Return what went wrong, first causes only, as `task: message`; what many sections say is said once."""
+    causes: dict[tuple[str, str], list[Receipt]] = {}
+    for receipt in upstream.values():
+        if receipt.state == "failed":
+            causes.setdefault((receipt.task.rpartition("-")[0], _cause(receipt.message)), []).append(receipt)
+    return [
+        f"{found[0].task}: {found[0].message}"
+        if len(found) == 1 or not stage
+        else f"{stage} of {numbered([int(r.task.rpartition('-')[2]) for r in found])}: {found[0].message}"
+        for (stage, _), found in causes.items()
+    ]
+
+
+def _cause(message: str) -> str:
+    """Return a message without the file that it begins with: one cause has one message."""
+    first, colon, rest = message.partition(": ")
+    return rest if colon and "/" in first else message
 
 
 def _data_set(job: SeriesJob, upstream: Upstream, sections: list[dict[str, Any]]) -> dict[str, Any]:

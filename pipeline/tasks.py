@@ -46,7 +46,7 @@ def run_task(
         digest = _digest([code_digest(), stage.name, stage.key(job, section, upstream)])
         earlier = job.run.read_receipt(name)
         if earlier and _stands(stage, job, section, earlier, digest):
-            return earlier
+            return replace(earlier, stands=True)
         taken = _taken_over(stage, job, section, digest)
         if taken:
             return _keep(job, taken)

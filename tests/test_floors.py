@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "pipeline"
 FLOORS = {
-    1: {"errors", "later", "limits", "model", "threads"},
+    1: {"compiled_cache", "errors", "later", "limits", "model", "threads"},
     2: {
         "affine", "deformation", "ontology", "reference", "intensity", "tiling", "detection", "registration",
         "gridding", "unionize", "search", "sync", "phantom",

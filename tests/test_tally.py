@@ -53,10 +53,10 @@ def test_progress_throughput_and_failures() -> None:
 def test_what_stood_already_is_no_throughput() -> None:
     tally = Tally([job(7)], begun=0.0)
     tally.hear(Event("7", "detect-00001", None), 1.0)
-    tally.hear(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", wall_s=60.0)), 1.1)
+    tally.hear(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", stands=True)), 1.1)
     taken = Receipt("detect-00002", "done", "d", taken_from="/other")
     tally.hear(Event("7", "detect-00002", taken), 1.2)
-    tally.hear(Event("7", STEPS[-1].name, Receipt(STEPS[-1].name, "done", "d")), 1.3)
+    tally.hear(Event("7", STEPS[-1].name, Receipt(STEPS[-1].name, "done", "d", stands=True)), 1.3)
     assert tally.fresh_sections == 0
     assert "sections/min" not in tally.line(2.0)
     assert "1/1 series" in tally.line(2.0)

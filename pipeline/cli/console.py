@@ -12,7 +12,7 @@ from rich.table import Table
 
 WIDE = 240  # columns of a table that goes to a file or another program, where nothing folds lines
 
-OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+OUT = Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -22,8 +22,11 @@ from pipeline.init_series import (
     check_answers,
     draft,
     image_names,
+    keep_old,
+    linked,
     open_questions,
     refusal,
+    sections_among,
     summary,
     survey,
     with_boxes,
@@ -52,13 +55,26 @@ def init(
     section_order: Annotated[str | None, typer.Option(help="of rising numbers, as rostral_to_caudal")] = None,
     image_up: Annotated[str | None, typer.Option(help="superior or inferior")] = None,
     boxes: Annotated[str, typer.Option(help="largest: box the largest of several pieces")] = "none",
-    force: Annotated[bool, typer.Option(help="write over a manifest that is there")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="a folder for the manifest and links to the images, where FOLDER cannot be written"
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option(help="write a new manifest; the one that is there is kept as .old-N")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="write without asking")] = False,
     json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
 ) -> None:
     """Describe a folder of section images: show what was understood, ask for the rest, write a manifest."""
     asking = not (yes or json) and sys.stdin.isatty()
-    names = image_names(folder, force=force)
+    names, others = sections_among(image_names(folder, force=force))
+    for name in others:
+        say(f"{name}: left out, an overview by its name; --pattern takes what it matches")
+    if output is not None:
+        folder = linked(folder, output, names)
+        image_names(folder, force=force)
     found = survey(folder, read_numbers(names, pattern or _pattern(names, asking)))
     answers = Answers(
         plane, thickness_um, resolution_um, spacing, id_, gene, specimen, hemisphere, section_order, image_up,
@@ -75,6 +91,8 @@ def init(
     _tell(found, made, looks)
     if asking and not typer.confirm("write sections.csv and section_data_set.yaml?", default=True, err=True):
         raise typer.Exit(1)
+    for name in keep_old(folder) if force else ():
+        say(f"kept {folder / name}")
     for line in write_series(folder, made):
         if not any(seen.trouble and seen.trouble in line for seen in looks):  # told already
             say(f"warning: {line}")

@@ -15,11 +15,13 @@ from pipeline.batch import parse_shard
 from pipeline.cli import reference as reference_cli
 from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
+from pipeline.cli.borders import unbroken
 from pipeline.cli.console import say, show
 from pipeline.cli.ending import ending_well
 from pipeline.cli.experiments import agree, compare
 from pipeline.cli.fetch import fetch
 from pipeline.cli.init import init
+from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
 from pipeline.config import ClusterConfig, Experiment, load_experiment, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
@@ -103,6 +105,8 @@ def run(
             say(f"{result.source.name}: {line}")
     for path in compared:
         say(f"wrote {path}")
+    for line in ending(results, output):
+        say(line)
     failed = any(r.errors for r in results) or (strict and any(r.warnings for r in results))
     raise typer.Exit(1 if failed else 0)
 
@@ -203,8 +207,9 @@ def export_run(
 
 def main() -> None:
     """Run the command; errors of ours are one line, 2 for usage and configuration, else 1."""
-    try:
-        app()
-    except PipelineError as error:
-        say(f"ish: {error}")
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    with unbroken():
+        try:
+            app()
+        except PipelineError as error:
+            say(f"ish: {error}")
+            sys.exit(2 if isinstance(error, ConfigError) else 1)

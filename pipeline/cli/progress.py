@@ -72,6 +72,8 @@ class Progress(Listener):
         """One series: a line a task. Many: a line a series, what fails, and how far all is, now and then."""
         receipt = event.receipt
         assert receipt is not None
+        if receipt.stands:
+            return
         if self.tally.series == 1:
             detail = f": {receipt.message}" if receipt.message else f" in {receipt.wall_s:.1f} s"
             say(f"{receipt.task} {receipt.state}{detail}")

@@ -37,12 +37,12 @@ class Tally:
         if receipt is None:
             self.running[event.series, event.task] = (now, event.where)
             return
-        begun = self.running.pop((event.series, event.task), (self.begun, ""))[0]
+        self.running.pop((event.series, event.task), None)
         self.done[event.step] += 1
         self.states[receipt.state] += 1
         if receipt.state == "failed":
             self.failures.append(f"{event.series} {event.task}: {receipt.message}")
-        if receipt.ok and receipt.wall_s <= now - begun + 0.01 and not receipt.taken_from:
+        if receipt.ok and not receipt.stands and not receipt.taken_from:
             self.fresh += 1
             if event.step == "detect":
                 number = int(event.task.rpartition("-")[2])

@@ -22,6 +22,9 @@ from pipeline.errors import DataError
 from pipeline.files import check_plain, read_text, shown
 
 DELIMITERS = ",;\t"
+# A spreadsheet takes text that begins so for a formula, and runs it; an apostrophe before it says that it is
+# text (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
@@ -116,7 +119,7 @@ def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], 
         delimiter = max(DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        lines = [(reader.line_num, [_read_cell(cell) for cell in row]) for row in reader]
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: expected a table, got {error}") from error
     lines = [(number, row) for number, row in lines if any(row)]
@@ -125,6 +128,12 @@ def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], 
     if delimiter != ",":
         lines = [(n, [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row]) for n, row in lines]
     return _without_empty(path, lines, uneven)
+
+
+def _read_cell(cell: str) -> str:
+    """Return a cell as it was meant: without space around it, and without the apostrophe of `write_csv`."""
+    text = cell.strip()
+    return text[1:] if text[:1] == "'" and text[1:2] and text[1] in "=+-@" else text
 
 
 def _without_empty(
@@ -150,7 +159,7 @@ def _without_empty(
     header = [header[at] for at in kept]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise DataError(f"{path}: expected every column once, got {shown(twice)} twice")
+        raise DataError(f"{path}: expected every column once, got {', '.join(twice)[:80]} twice")
     return header, [(line, [row[at] for at in kept]) for line, row in rows]
 
 
@@ -180,4 +189,7 @@ def _plain(values: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text

@@ -125,7 +125,7 @@ def _write_comparison(
             rows=[_row_of(folder, run, row, wide[0]) for run, row in zip(runs, wide, strict=True)],
         )
     )
-    page.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8", errors="backslashreplace")
     return [*files, page]
 
 

@@ -39,7 +39,7 @@ def write_index(folder: Path) -> Path:
     entries = [_entry(RunFolder(path), pictures=len(runs) <= MOST_PICTURES) for path in runs]
     text = environment().get_template("index.html.j2").render(entries=entries, name=folder.resolve().name)
     with publishing(folder) as fresh:
-        (fresh / INDEX).write_text(text, encoding="utf-8")
+        (fresh / INDEX).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder / INDEX
 
 

@@ -43,7 +43,7 @@ def write_report(run: RunFolder, reference: ReferenceSpace | None, threads: int 
     content = page_content(read_contents(run), reference, threads)
     text = environment().get_template("report.html.j2").render(content)
     with replacing(page) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     return page
 
 

@@ -63,7 +63,8 @@ class Receipt:
     """What a finished task says of itself; its digest decides whether it must run again.
 
     `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead;
-    `outputs` are size and digest of every file that it wrote, by path in the run folder.
+    `outputs` are size and digest of every file that it wrote, by path in the run folder. `stands` is told of
+    in a run alone, never kept.
     """
 
     task: str
@@ -77,6 +78,7 @@ class Receipt:
     where: str = ""
     taken_from: str = ""
     outputs: Seals = field(default_factory=dict)
+    stands: bool = False  # from an earlier run: nothing was done now
 
     @property
     def ok(self) -> bool:
@@ -283,7 +285,7 @@ class RunFolder:
 
     def write_receipt(self, receipt: Receipt) -> None:
         """Write what a task says of itself, last of all its outputs."""
-        document = asdict(receipt)
+        document = {name: value for name, value in asdict(receipt).items() if name != "stands"}
         with replacing(self.path / RECEIPTS / f"{receipt.task}.json") as fresh:
             fresh.write_text(json.dumps({**document, SEAL: _seal_of(document)}), encoding="utf-8")
             sync(fresh)
