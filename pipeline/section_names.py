@@ -186,10 +186,10 @@ def _none(names: Sequence[str]) -> str:
     where = "section numbers"
     lacking = [name for name in names if not re.search(r"\d", stem(name))]
     if lacking:
+        example = _example(next((n for n in names if n not in lacking), "x_s0013.jpg"))
         return (
             f"{where}: {lacking[0]} has no number in its name; rename it to …_s0013, or use --pattern such as"
-            f" '{_example(next((n for n in names if n not in lacking), 'x_s0013.jpg'))}', which leaves out what"
-            " it does not match"
+            f" '{example}', which leaves out what it does not match"
         )
     stated = _twins(DECIDING[0][0], names)
     pairs = (r"(\d+)\D+(\d+)" + r"\D+\d+" * k + r"\D*$" for k in range(MOST_DIGITS))
