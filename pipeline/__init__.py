@@ -6,6 +6,11 @@ run = pipeline.open_run(output / "71717084")
 index = pipeline.open_index(folder)
 """
 
+import sys
+
+if sys.platform == "win32":  # the locks of files, among others, are those of POSIX
+    sys.exit("ish: Windows is not supported; it runs in WSL, the Windows Subsystem for Linux")
+
 # isort: off
 from pipeline import compiled_cache  # before anything that imports numba
 

@@ -205,7 +205,7 @@ def _slice(item: Mapping[str, Any], voxel_um: float, where: str) -> Slice:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{who}: expected nr, anchoring and numbers as markers: {error}") from None
     numbers = np.array([*anchoring, *size, *markers.ravel()])
-    if len(anchoring) != 9 or not np.isfinite(numbers).all() or abs(number) > MOST_NUMBER:
+    if len(anchoring) != 9 or not (np.abs(numbers) < MOST_NUMBER).all() or abs(number) > MOST_NUMBER:
         raise DataError(f"{who}: expected 9 finite numbers of anchoring, got {len(anchoring)}")
     if min(size) <= 0:  # DeepSlice writes -999: without markers no pixel is counted
         if len(markers):
@@ -225,15 +225,14 @@ def _markers(given: Any) -> Float64:
 
 def _check_plane(anchoring_um: Float64, who: str) -> None:
     """Raise DataError for an anchoring that spans no plane, or one far from any brain."""
-    o, u, v = anchoring_um.reshape(3, 3)
+    farthest = float(np.abs(anchoring_um).max())
+    if farthest > MOST_UM:
+        raise DataError(f"{who}: its anchoring reaches {farthest:.3g} um, farther than any brain")
+    _, u, v = anchoring_um.reshape(3, 3)
     lengths = float(np.linalg.norm(u)), float(np.linalg.norm(v))
     area = float(np.linalg.norm(np.cross(u, v)))
     if min(lengths) < LEAST_SIDE_UM or area < LEAST_SINE * lengths[0] * lengths[1]:
         raise DataError(
             f"{who}: its anchoring spans no plane (sides of {lengths[0]:.3g} and {lengths[1]:.3g} um, area"
             f" {area:.3g}); place it again, or leave it out"
-        )
-    if max(*lengths, *np.abs(o)) > MOST_UM:
-        raise DataError(
-            f"{who}: its anchoring reaches {max(*lengths, *np.abs(o)):.3g} um, farther than any brain"
         )

@@ -1,0 +1,107 @@
+"""Where the command ends: streams that close or show no such text, faults, read-only places."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CONFIG, GIVEN, ID, Ish
+
+from pipeline.cli.borders import unbroken
+from pipeline.cli.outcome import ending
+from pipeline.compiled_cache import cache_folder
+from pipeline.formats.tables import read_cells, write_csv
+from pipeline.store.run import Receipt
+from pipeline.summary import series_messages
+
+COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
+
+
+def test_the_end_of_a_run_says_what_users_look_for(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN)
+    assert ish(*words) == 0
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"{ID}: sections: 6 pass, 0 check, 0 fail; page: {tmp_path / ID / 'report.html'}"
+    assert ish(*words) == 0
+    said = capfd.readouterr().err.splitlines()
+    assert said[-2] == last
+    assert said[-1].startswith("nothing to do: all ")
+    assert ending([], tmp_path) == []
+
+
+def test_one_cause_has_one_message() -> None:
+    failed = {
+        f"measure-0000{n}": Receipt(
+            f"measure-0000{n}", "failed", "", f"/a/{n}.jpg: expected a JPEG, got text"
+        )
+        for n in range(1, 4)
+    }
+    other = {"align": Receipt("align", "failed", "", "too few sections")}
+    assert series_messages(failed | other) == [
+        "measure of sections 1, 2 and 3: /a/1.jpg: expected a JPEG, got text",
+        "align: too few sections",
+    ]
+    assert series_messages(dict(list(failed.items())[:1])) == [
+        "measure-00001: /a/1.jpg: expected a JPEG, got text"
+    ]
+
+
+def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    texts = ["=cmd|'/c calc'!A0", "+1", "-x", "@SUM(A1)", "Prox1", "'quoted"]
+    write_csv(path, {"gene": texts, "energy": [-1.5, 1.0, 2.0, 3.0, 4.0, 5.0]})
+    lines = path.read_text().splitlines()[1:]
+    assert [line[0] for line in lines[:4]] == ["'"] * 4
+    assert lines[0].endswith(",-1.5")  # a number is no formula
+    assert [row[0] for _, row in read_cells(path)[1]] == texts
+
+
+def test_a_reader_that_goes_away_and_a_terminal_of_ascii(finished: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    process = subprocess.Popen(
+        [*COMMAND, "status", str(finished)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert b"Traceback" not in process.communicate()[1]
+    gone = os.fsdecode(b"/tmp/no\xfffolder")
+    done = subprocess.run([*COMMAND, "status", gone], capture_output=True, env=environment, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
+
+
+def test_an_unforeseen_fault_is_one_line_and_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"), unbroken():
+        raise TypeError("nobody thought of this")
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    story = Path(said.rpartition(" with ")[2].strip())
+    assert "nobody thought of this" in story.read_text()
+    story.unlink()
+
+
+def test_kernels_find_a_place_where_the_package_is_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_folder(tmp_path) is None
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).startswith(str(tmp_path / "package")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = cache_folder(tmp_path / "package")
+    assert found is not None
+    assert found.is_relative_to(tmp_path / "cache")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no home to write in
+    other = cache_folder(tmp_path / "package")
+    assert other is not None
+    assert not other.is_relative_to(tmp_path)
+
+
+def test_windows_is_refused_in_one_line() -> None:
+    code = "import sys; sys.platform = 'win32'; import pipeline"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "ish: Windows is not supported; it runs in WSL, the Windows Subsystem for Linux\n"
