@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import LONGEST_PATH, Config
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.files import shown
 from pipeline.formats.series import find_series, read_series
@@ -80,7 +80,7 @@ def _expanded(given: Path, notes: list[str]) -> list[Path]:
     if os.path.exists(given):  # which is false, not an error, for any text
         return [given]
     if not glob.has_magic(str(given)):
-        raise ConfigError(f"--input {shown(str(given))}: no such folder")
+        raise ConfigError(f"--input {str(given)[:LONGEST_PATH]}: no such folder")
     folders = sorted(path for text in glob.glob(str(given), recursive=True) if (path := Path(text)).is_dir())
     kept = []
     for folder in folders:

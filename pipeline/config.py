@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.files import read_text, shown
 from pipeline.yaml_text import parse_yaml
 
+LONGEST_PATH = 300  # characters of one that is not there, in a message
 MOST_BYTES = 1 << 20  # of a configuration
 CONFIGS = (
     Path(__file__).parent / "configs",
@@ -220,7 +221,7 @@ def find_config(name: Path) -> Path:
     if os.path.lexists(name):  # which is false, not an error, for a name that is too long
         return name
     raise ConfigError(
-        f"{shown(str(name))}: no such configuration; ready ones are"
+        f"{str(name)[:LONGEST_PATH]}: no such configuration; ready ones are"
         f" {', '.join(sorted(_ready()))}, or name a file"
     )
 

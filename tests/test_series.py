@@ -169,6 +169,7 @@ BAD_CSV = {
     "failed": (csv_with("maybe", "failed"), "true or false in failed, got 'maybe'"),
     "flip": (csv_with("sideways", "flip"), "horizontal, vertical or nothing in flip, got 'sideways'"),
     "turn": (csv_with("left"), "line 2: expected a number in column rotate_deg"),
+    "turns": (csv_with("1e300"), r"line 2: expected rotate_deg from -360 to 360, got 1e\+300"),
     "box right": (box(1, 0, 60, 40), "inside 60 x 40 px, got x 1, y 0, width 60"),
     "box below": (box(0, 10, 60, 31), "inside 60 x 40 px"),
     "box left": (box(-1, 0, 10, 10), "inside 60 x 40 px"),

@@ -30,6 +30,7 @@ TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
 FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
 
 MOST_DOUBTS = 20  # columns that are looked at for a slip of the pen
+FULL_TURN_DEG = 360.0
 LONGEST_NAME = 255  # bytes, of file systems
 
 Probe = Callable[[Path], ImageInfo]
@@ -160,7 +161,7 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         resolution_um=0.0 if resolution is None else check_resolution(row.where, resolution),
         dark_polygons_px=fields.dark_polygons_px.get(row.section_number, ()),
         failed=_failed(row),
-        rotate_deg=row.number("rotate_deg") or 0.0,
+        rotate_deg=_turn(row),
         flip=_flip(row),
     )
     return replace(section, tissue_box_px=_tissue_box(row, section)), warnings
@@ -198,6 +199,13 @@ def _failed(row: _Row) -> bool:
     if cell not in TRUE + FALSE:
         raise DataError(f"{row.where}: expected true or false in failed, got {shown(cell)}")
     return cell in TRUE
+
+
+def _turn(row: _Row) -> float:
+    value = row.number("rotate_deg") or 0.0
+    if abs(value) > FULL_TURN_DEG:
+        raise DataError(f"{row.where}: expected rotate_deg from -360 to 360, got {value:g}")
+    return value
 
 
 def _flip(row: _Row) -> Literal["horizontal", "vertical"] | None:
