@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import LONGEST_PATH, Config
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.files import shown
 from pipeline.formats.series import find_series, read_series
@@ -49,34 +49,50 @@ def find_sources(inputs: Sequence[Path]) -> Found:
     """Return the series that are meant: each input a series, a folder of series, a glob or a table.
 
     A table is a CSV with a column `series` of folders, relative to itself. A series that is named twice
-    is run once, which is noted.
+    is run once, which is noted. What a glob finds besides series is passed over, and noted; a folder that
+    is named among others and holds no series stays, so that it fails alone.
     """
     if not inputs:
         raise ConfigError("no series: expected --input FOLDER, once or more")
-    named = [folder for given in inputs for folder in _expanded(given)]
-    sources: dict[Path, Path] = {}
     notes: list[str] = []
-    try:
-        for source in (s for folder in named for s in find_series([folder], notes.append)):
+    named = [folder for given in inputs for folder in _expanded(given, notes)]
+    sources: dict[Path, Path] = {}
+    for folder in named:
+        for source in _series_in(folder, len(named) > 1, notes):
             if source.resolve() in sources:
                 notes.append(f"{source}: this series is listed twice; it runs once")
             sources.setdefault(source.resolve(), source)
-    except DataError as error:
-        raise ConfigError(str(error)) from None
     return Found(tuple(sources.values()), tuple(notes))
 
 
-def _expanded(given: Path) -> list[Path]:
-    if given.is_file() and given.suffix.lower() in TABLES:
+def _series_in(folder: Path, among_others: bool, notes: list[str]) -> list[Path]:
+    try:
+        return find_series([folder], notes.append)
+    except DataError as error:
+        if among_others:
+            return [folder]  # reading it says the same, and ends nothing else
+        raise ConfigError(str(error)) from None
+
+
+def _expanded(given: Path, notes: list[str]) -> list[Path]:
+    if os.path.isfile(given) and given.suffix.lower() in TABLES:
         return _table(given)
-    if given.exists():
+    if os.path.exists(given):  # which is false, not an error, for any text
         return [given]
     if not glob.has_magic(str(given)):
-        raise ConfigError(f"--input {given}: no such folder")
+        raise ConfigError(f"--input {str(given)[:LONGEST_PATH]}: no such folder")
     folders = sorted(path for text in glob.glob(str(given), recursive=True) if (path := Path(text)).is_dir())
-    if not folders:
-        raise ConfigError(f"--input {given}: expected folders of this form, found none")
-    return folders
+    kept = []
+    for folder in folders:
+        try:
+            find_series([folder])
+        except DataError as error:
+            notes.append(f"{error}; passed over")
+        else:
+            kept.append(folder)
+    if not kept:
+        raise ConfigError(f"--input {given}: expected folders of series of this form, found none")
+    return kept
 
 
 def _table(path: Path) -> list[Path]:
@@ -86,12 +102,12 @@ def _table(path: Path) -> list[Path]:
         raise ConfigError(f"--input {error}") from None
     column = next((name for name in COLUMNS if name in header), None)
     if column is None:
-        raise ConfigError(f"--input {path}: expected a column {COLUMNS[0]}, got {shown(header)}")
+        raise ConfigError(f"--input {path}: expected a column {COLUMNS[0]}, got {shown(','.join(header))}")
     found = []
     for line, cells in rows:
         cell = cells[header.index(column)]
         folder = path.parent / cell
-        if not cell or not os.path.exists(folder):  # which is false, not an error, for any text
+        if not cell or not os.path.exists(folder):
             raise ConfigError(f"--input {path}: line {line}: {shown(cell)}: no such folder")
         found.append(folder)
     return found

@@ -7,14 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import read_text, shown
 from pipeline.yaml_text import parse_yaml
 
+LONGEST_PATH = 300  # characters of one that is not there, in a message
 MOST_BYTES = 1 << 20  # of a configuration
 CONFIGS = (
     Path(__file__).parent / "configs",
@@ -39,7 +40,7 @@ class ReferenceConfig(_Section):
 class SeriesConfig(_Section):
     """Which rows of the sorted manifest take part: 0, n, 2n, …"""
 
-    section_step: int = Field(default=1, ge=1)
+    section_step: int = Field(default=1, ge=1, le=2**31 - 1)
 
 
 class AlgorithmConfig(_Section):
@@ -86,6 +87,14 @@ class Config(_Section):
     unionize: UnionizeConfig = UnionizeConfig()
 
 
+def _listed(value: Any) -> Any:
+    """Take one text as a list of one: a shell's line may hold commas of its own."""
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 class ClusterConfig(_Section):
     """How jobs are asked for on a cluster: the site's settings, none of which changes a number."""
 
@@ -100,8 +109,8 @@ class ClusterConfig(_Section):
     python: str | None = None
     local_directory: Path | None = None
     log_directory: Path | None = None
-    job_extra: tuple[str, ...] = ()
-    prologue: tuple[str, ...] = ()
+    job_extra: Texts = ()
+    prologue: Texts = ()
 
 
 @dataclass(frozen=True)
@@ -129,8 +138,8 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
     document = {} if path is None else _read_yaml(find_config(path))
     for override in overrides:
         _override(document, override)
-    where = str(path or "--set")
-    cluster = _validated(ClusterConfig, document.pop("cluster", None) or {}, where)
+    where = " with ".join([*([str(path)] if path else []), *(["--set"] if overrides else [])])
+    cluster = _validated(ClusterConfig, document.pop("cluster", None) or {}, where, "cluster")
     sweep = _sweep(document.pop("sweep", None), where)
     return Experiment(parse_config(document, where), sweep, cluster)
 
@@ -169,14 +178,15 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 def parse_config(document: Mapping[str, Any], where: str) -> Config:
     """Check a document against the schema; ConfigError in one line otherwise."""
-    return _validated(Config, document, where)
+    empty = {key for key in Config.model_fields if document.get(key, ...) is None}  # all lines commented out
+    return _validated(Config, {key: value for key, value in document.items() if key not in empty}, where)
 
 
-def _validated(model: type[Model], document: Any, where: str) -> Model:
+def _validated(model: type[Model], document: Any, where: str, section: str = "") -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error, model)}") from None
+        raise ConfigError(f"{where}: {_explain(error, model, section)}") from None
 
 
 def reference_directory(config: Config, given: Path | None) -> Path | None:
@@ -200,21 +210,26 @@ def reference_directory(config: Config, given: Path | None) -> Path | None:
 def find_config(name: Path) -> Path:
     """Return the file that a user means by a configuration: a path, or the bare name of a ready one.
 
+    A file of one's own of that name is meant where it is written with its suffix or a folder: ./coronal.
+
     >>> find_config(Path("coronal")).name
     'coronal.yaml'
     """
-    if name.suffix or len(name.parts) != 1 or name.is_file():
-        return name
-    ready = {
-        path.stem: path for folder in CONFIGS if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
-    }
+    ready = _ready() if len(name.parts) == 1 and not name.suffix else {}
     if name.name in ready:
         return ready[name.name]
-    if name.exists():
+    if os.path.lexists(name):  # which is false, not an error, for a name that is too long
         return name
     raise ConfigError(
-        f"{name}: no such configuration; ready ones are {', '.join(sorted(ready))}, or name a file"
+        f"{str(name)[:LONGEST_PATH]}: no such configuration; ready ones are"
+        f" {', '.join(sorted(_ready()))}, or name a file"
     )
+
+
+def _ready() -> dict[str, Path]:
+    return {
+        path.stem: path for folder in CONFIGS if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
+    }
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -222,8 +237,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: expected a configuration (YAML), got a folder; a series is given as --input {path}"
         )
-    if not path.exists() and not path.is_symlink():
-        raise ConfigError(f"{path}: no such configuration; configs/ holds ready ones")
     try:
         document = parse_yaml(read_text(path, "a configuration (YAML)", MOST_BYTES), str(path))
     except DataError as error:
@@ -243,7 +256,18 @@ def _override(document: dict[str, Any], override: str) -> None:
         value = parse_yaml(text, f"--set {shown(override)}")
     except DataError as error:
         raise ConfigError(str(error)) from None
+    if key.strip().startswith("sweep.") and not isinstance(value, list | dict):
+        value = _values(text)
     with_value(document, key.strip(), value, f"--set {shown(override)}")
+
+
+def _values(text: str) -> list[Any]:
+    """Return the values of a list without brackets, which some shells take for a pattern.
+
+    >>> _values("100, 200")
+    [100, 200]
+    """
+    return [parse_yaml(part, "--set") for part in text.split(",")]
 
 
 def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> None:
@@ -257,9 +281,12 @@ def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> No
     node[last] = value
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def _explain(error: ValidationError, model: type[BaseModel], section: str) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    parts = [section] * bool(section) + [
+        shown(p).strip("'") if isinstance(p, str) else str(p) for p in first["loc"]
+    ]
+    where = ".".join(parts)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(
             str(first["loc"][-1]), _keys(model, first["loc"][:-1]), n=1, cutoff=0.3
@@ -268,6 +295,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             f"; did you mean {near[0]}?" if near else f"; known: {', '.join(_keys(model, first['loc'][:-1]))}"
         )
         return f"unknown key {where}{hint}"
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{where}: expected keys and values, got {shown(first['input'])}"
     return f"{where}: {first['msg']}, got {shown(first['input'])}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 import stat
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.errors import DataError
 
 MOST_TEXT = 64 << 20  # bytes of a manifest, table, configuration or alignment; real ones have some 100 kB
 MOST_DIGITS = 400  # of a whole number: a float holds 309
+CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\ufffe\uffff]")  # terminals obey them, XML has no place for them
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 _SHORT = reprlib.Repr()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -16,6 +16,9 @@ from pipeline.errors import DataError
 from pipeline.files import MOST_DIGITS, shown
 
 DEEPEST = 30  # lists within lists; ours nest five deep
+MOST_NODES = (
+    100_000  # keys, values and lists, which takes seconds to read; polygons drawn by hand have hundreds
+)
 PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 SURROGATE = re.compile("[\ud800-\udfff\0]")
 
@@ -24,43 +27,58 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with other rules for plain scalars, and bounds."""
 
     depth = 0
+    nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node unless it is an alias, nested too deep, or of a foreign tag."""
+        """Compose a node unless it is an alias, nested too deep, or of a tag that does not fit it."""
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
-            self._refuse("an alias (*name)")
+            _refuse("an alias (*name)", mark)
         self.depth += 1
+        self.nodes += 1
         if self.depth > DEEPEST:
-            self._refuse(f"lists nested more than {DEEPEST} deep")
+            _refuse(f"lists nested more than {DEEPEST} deep", mark)
+        if self.nodes > MOST_NODES:
+            _refuse(f"more than {MOST_NODES} values", mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
-        if node is not None and node.tag not in PLAIN:
-            self._refuse(f"the tag {node.tag[-40:]}", node.start_mark)
+        if node is not None:
+            self._check_tag(node)
         return node
+
+    def _check_tag(self, node: yaml.Node) -> None:
+        """Refuse a written tag under which the value is another: of 1.1, `!!int 0123` is 83."""
+        if node.tag not in PLAIN:
+            _refuse(f"the tag {node.tag[-40:]}", node.start_mark)
+        if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":str"):
+            usual = self.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+            if usual != node.tag and not (usual.endswith(":int") and node.tag.endswith(":float")):
+                _refuse(f"{shown(node.value)} under the tag !!{node.tag.rpartition(':')[2]}", node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Construct a mapping; a key written twice is an error instead of the last one winning."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                self._refuse(f"the key {shown(key)}", node.start_mark)
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{shown(key)} stands twice", node.start_mark
-                )
+                _refuse(f"{shown(key)} as a key", key_node.start_mark)
+            if key in seen:
+                _refuse(f"the key {shown(key)} twice", key_node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Construct a scalar; whole numbers of very many digits are refused."""
         value = super().construct_scalar(node)
         if isinstance(value, str) and SURROGATE.search(value):
-            self._refuse(f"half a character or NUL in {shown(value)}", node.start_mark)
+            _refuse(f"half a character or NUL in {shown(value)}", node.start_mark)
         if node.tag.endswith((":int", ":float")) and len(str(value)) > MOST_DIGITS:
-            self._refuse(f"a number of {len(str(value))} digits", node.start_mark)
+            _refuse(f"a number of {len(str(value))} digits", node.start_mark)
         return value
 
-    def _refuse(self, what: str, mark: yaml.Mark | None = None) -> None:
-        raise yaml.constructor.ConstructorError(None, None, f"expected plain values, got {what}", mark)
+
+def _refuse(what: str, mark: yaml.Mark) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=what, problem_mark=mark)
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -82,9 +100,25 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise DataError(f"{where}: expected YAML, got {' '.join(str(error).split())[:300]}") from None
+    except yaml.MarkedYAMLError as error:
+        raise DataError(f"{where}{_place(error)}: expected YAML, got {_problem(error)}") from None
+    except yaml.YAMLError as error:  # a character that YAML does not have
+        raise DataError(f"{where}: expected YAML, got {' '.join(str(error).split())[:200]}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         # what constructors raise on a tag that does not fit its value, as in !!int abc
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{where}: expected YAML, got a value that cannot be read ({what})") from None
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    """Return line and text where the error is, the key among it."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return ""
+    text = (mark.get_snippet(indent=0, max_length=60) or "").partition("\n")[0].strip()
+    return f": line {mark.line + 1}" + (f" ({shown(text)})" if text else "")
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong in one line; what was being read belongs to it where it is PyYAML that says so."""
+    return " ".join(f"{error.problem or ''} {error.context or ''}".split())[:200]

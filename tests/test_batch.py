@@ -71,6 +71,28 @@ def test_a_table_that_cannot_be_is_said(folders: Path, content: str, message: st
         find_sources([folders / "t.csv"])
 
 
+def test_one_bad_folder_among_others_stays_to_fail_alone(folders: Path) -> None:
+    (folders / "notes").mkdir()
+    good = tuple(folders / f"series_{n}" for n in (1, 2, 3))
+    assert find_sources([folders / "series_1", folders / "notes"]).sources == (good[0], folders / "notes")
+    globbed = find_sources([folders / "*"])
+    assert globbed.sources == good
+    assert "notes" in globbed.notes[0]
+    with pytest.raises(ConfigError, match="expected a series"):
+        find_sources([folders / "notes"])
+
+
+def test_what_is_no_series_is_passed_over(folders: Path) -> None:
+    os.mkfifo(folders / "pipe")
+    (folders / "broken").symlink_to("nowhere")
+    (folders / "loop").symlink_to("loop")
+    odd = Path(os.fsdecode(os.fsencode(folders) + b"/odd\xff"))
+    shutil.copytree(folders / "series_1", odd)
+    assert find_sources([folders]).sources == (odd, *(folders / f"series_{n}" for n in (1, 2, 3)))
+    with pytest.raises(ConfigError, match="no such folder"):
+        find_sources([folders / ("x" * 300)])
+
+
 def test_shards_take_each_series_once(folders: Path, tmp_path: Path, ish: Ish) -> None:
     words = ("run", CONFIG, "--input", folders, "--output", tmp_path / "out", *GIVEN)
     assert ish(*words, "--shard", "1/2") == 0

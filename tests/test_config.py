@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config, find_config, load_config, load_experiment, reference_directory
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -33,7 +33,7 @@ def test_overrides_are_yaml_values_at_dotted_keys(tmp_path: Path) -> None:
         ("gridding: {smoothing_um: -1}", [], "gridding.smoothing_um: .* got -1"),
         ("gridding: 7", [], "gridding: .* got 7"),
         ("- a list", [], "expected keys and values, got list"),
-        ("a: [", [], "not YAML"),
+        ("a: [", [], r"c.yaml: line 1 \(.a: \[.\): expected YAML"),
         ("", ["gridding.smoothing_um"], "expected dotted.key=value"),
         ("gridding: {smoothing_um: 1}", ["gridding.smoothing_um.x=1"], "smoothing_um is a value"),
         ("", ["series.section_step=0"], "series.section_step"),
@@ -57,3 +57,48 @@ def test_parameters_may_be_given_without_the_name_of_the_default() -> None:
     assert config.alignment.name == "joint"
     assert config.alignment.configuration == {"deformable": "volume"}
     assert config.detection == load_config(None).detection
+
+
+def test_only_the_phantom_needs_no_reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ISH_REFERENCE", raising=False)
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        config = load_config(path)
+        assert reference_directory(config, tmp_path) == tmp_path
+        if path.stem == "phantom":
+            assert reference_directory(config, None) is None
+        else:
+            with pytest.raises(ConfigError, match=r"--reference DIR.*`ish reference fetch`"):
+                reference_directory(config, None)
+
+
+def test_ready_configurations_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coronal.yaml").write_text("")
+    (tmp_path / "nissl").mkdir()
+    assert find_config(Path("coronal")).samefile(CONFIGS / "coronal.yaml")
+    assert find_config(Path("nissl")).samefile(CONFIGS / "nissl.yaml")
+    assert find_config(Path("coronal.yaml")) == Path("coronal.yaml")
+    for name in ("coronl", "coronl.yaml", "x" * 300, "a/b"):
+        with pytest.raises(ConfigError, match="ready ones are coronal, nissl, phantom, sagittal"):
+            find_config(Path(name))
+
+
+def test_lists_need_no_brackets() -> None:
+    experiment = load_experiment(
+        None, ["sweep.gridding.smoothing_um=100,200", "cluster.job_extra=--gres=gpu:1,b"]
+    )
+    assert experiment.sweep == {"gridding.smoothing_um": (100, 200)}
+    assert experiment.cluster.job_extra == ("--gres=gpu:1,b",)
+
+
+def test_an_empty_section_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("gridding:\n  # smoothing_um: 100\n")
+    assert load_config(tmp_path / "c.yaml") == Config()
+
+
+def test_messages_stay_short_and_name_the_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--set: cluster\.cores: .* got 0"):
+        load_experiment(None, ["cluster.cores=0"])
+    with pytest.raises(ConfigError, match="unknown key x") as caught:
+        load_config(None, ["x" * 5000 + "=1"])
+    assert len(str(caught.value)) < 400

@@ -94,14 +94,16 @@ def test_other_columns_are_carried_along(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "empty file"),
-        ("section_number,x\n1,2\n", "expected columns section_number,x,y, got section_number,x"),
+        ("section_number,x\n1,2\n", "expected columns section_number,x,y, got 'section_number,x'"),
         ("section_number,x,y\n1,2\n", "line 2: expected 3 cells, got 2"),
         ("section_number,x,y\n1,2,3\n1,abc,3\n", "line 3: expected a number in column x, got 'abc'"),
         ("section_number,x,y\n1,nan,3\n", "line 2: expected a number in column x, got 'nan'"),
         ("section_number,x,y\n1,,3\n", "column x, got ''"),
         ("section_number,x,y\n1.5,2,3\n", "whole section numbers, got 1.5"),
-        ("section_number,x,y,x\n1,2,3,4\n", "x twice"),
-        ('section_number,x,y\n1,"2,3\n', "line"),
+        ("section_number,x,y,x\n1,2,3,4\n", "'x' twice"),
+        ('section_number,x,y\n1,"2,3\n', "line 2: .* is a quote not closed"),
+        ("section_number,x,y\n1e300,2,3\n", "whole section numbers, got 1e"),
+        ("section_number,x,y\n1_0,2,3\n", "column section_number, got '1_0'"),
     ],
 )
 def test_bad_points(text: str, message: str, tmp_path: Path) -> None:

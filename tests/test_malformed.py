@@ -134,9 +134,10 @@ ATLAS = both(
 )  # fmt: skip
 
 # What is done, and what is then said. Each group shares its command and exit status.
+PHANTOM = "reference: {name: phantom}\n"
 CONFIGS: dict[str, tuple[str | bytes, str]] = {
-    "bytes": (b"\xff\xfe\x00gridding", "config.yaml: cannot be read"),
-    "not YAML": ("gridding: {smoothing_um: 3", "config.yaml: not YAML"),
+    "bytes": (b"\xff\xfe\x00gridding", "config.yaml: expected a configuration .YAML. in UTF-8"),
+    "not YAML": ("gridding: {smoothing_um: 3", "config.yaml: line 1 .*: expected YAML"),
     "a list": ("- gridding", "expected keys and values, got list"),
     "a word": ("gridding", "expected keys and values, got str"),
     "unknown section": ("griding: {smoothing_um: 3}", "unknown key griding; did you mean gridding?"),
@@ -146,16 +147,25 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "a value for a section": ("gridding: 3", "gridding: .*got 3"),
     "step of none": ("series: {section_step: 0}", "series.section_step: .*got 0"),
     "reference by name": ("reference: {name: ccf}", "reference.name: .*got 'ccf'"),
-    "detector": ("detection: {name: adaptiv}", "did you mean 'adaptive'?"),
-    "detector key": ("detection: {name: adaptive, configuration: {contrst: 3}}", "did you mean 'contrast'?"),
-    "detector value": ("detection: {name: adaptive, configuration: {contrast: much}}", "a number from 1 to"),
-    "aligner": ("alignment: {name: jont}", "expected one of given, joint, template; got 'jont'"),
-    "aligner key": ("alignment: {name: joint, configuration: {strian: 1}}", "did you mean strain?"),
-    "aligner value": (
-        "alignment: {name: joint, configuration: {stain_sigma_um: wide}}",
-        "alignment.configuration.stain_sigma_um: expected a list of numbers from 1 to 5000",
+    "detector": (PHANTOM + "detection: {name: adaptiv}", "did you mean 'adaptive'?"),
+    "detector key": (
+        PHANTOM + "detection: {name: adaptive, configuration: {contrst: 3}}",
+        "did you mean 'contrast'?",
     ),
-    "given key": ("alignment: {name: given, configuration: {file: x}}", "unknown key file; known: path"),
+    "detector value": (
+        PHANTOM + "detection: {name: adaptive, configuration: {contrast: much}}",
+        "a number from 1 to",
+    ),
+    "aligner": (PHANTOM + "alignment: {name: jont}", "expected one of given, joint, template; got 'jont'"),
+    "aligner key": (PHANTOM + "alignment: {name: joint, configuration: {strian: 1}}", "did you mean strain?"),
+    "aligner value": (
+        PHANTOM + "alignment: {name: joint, configuration: {stain_sigma_um: wide}}",
+        "alignment.configuration.stain_sigma_um: expected numbers such as 250,150, got .wide.",
+    ),
+    "given key": (
+        PHANTOM + "alignment: {name: given, configuration: {file: x}}",
+        "unknown key file; known: path",
+    ),
     "labels": ("unionize: {grid_annotation: old}", "unionize.grid_annotation: .*got 'old'"),
 }
 WORDS: dict[str, tuple[tuple[object, ...], int, str]] = {
@@ -164,7 +174,11 @@ WORDS: dict[str, tuple[tuple[object, ...], int, str]] = {
     "config of nothing": (("run", "--input", "{series}"), 2, "expected CONFIG"),
     "set without value": (options("--set", "gridding.smoothing_um"), 2, "expected dotted.key=value"),
     "set into a value": (options("--set", "gridding=3", "--set", "gridding.a=3"), 2, "gridding is a value"),
-    "set not YAML": (options("--set", "gridding.smoothing_um={"), 2, "is not a YAML value"),
+    "set not YAML": (
+        options("--set", "gridding.smoothing_um={"),
+        2,
+        "--set .gridding.smoothing_um={.: line 1 .*: expected YAML",
+    ),
     "phantom too fine": (
         options("--set", "reference.resolution_um=7"),
         2,
@@ -198,11 +212,11 @@ WITH_BOX = HEADER[:-1] + ",x_px,y_px,box_width_px,box_height_px\n"
 TABLES: dict[str, tuple[Harm, str]] = {
     "empty": (put("series/sections.csv", ""), "expected a header line, got an empty file"),
     "only a header": (table(), "expected one row a section"),
-    "semicolons": (put("series/sections.csv", CSV.replace(",", ";")), "separated by commas"),
+    "spaces": (put("series/sections.csv", CSV.replace(",", " ")), "separated by commas"),
     "no file": (table("100", header="section_number\n"), "expected the columns section_number, file"),
-    "column twice": (table("1,a,b", header="section_number,file,file\n"), "got file twice"),
+    "column twice": (table("1,a,b", header="section_number,file,file\n"), "got 'file' twice"),
     "too many cells": (table(f"{FIRST},7"), "line 2: expected 5 cells, got 6"),
-    "UTF-16": (put("series/sections.csv", CSV.encode("utf-16")), "expected a table in UTF-8"),
+    "UTF-16 unsaid": (put("series/sections.csv", CSV.encode("utf-16-le")), "text with NUL characters"),
     "number twice": (table(FIRST, FIRST), "section 100 on lines 2 and 3"),
     "number in words": (table(f"ten,a.png,{ROW}"), "line 2: expected a number in column section_number"),
     "number and a half": (
@@ -227,16 +241,19 @@ DESCRIPTIONS: dict[str, tuple[Harm, str]] = {
     "gone": (gone("series/section_data_set.yaml"), "expected it beside sections.csv"),
     "torn": (put("series/section_data_set.yaml", "id: [5"), "expected YAML"),
     "a list": (put("series/section_data_set.yaml", "- 5"), "expected `key: value` lines"),
-    "key twice": (put("series/section_data_set.yaml", "id: 6\n" + yaml.safe_dump(YAML)), "'id' stands twice"),
+    "key twice": (
+        put("series/section_data_set.yaml", "id: 6\n" + yaml.safe_dump(YAML)),
+        "line 2 .* got the key 'id' twice",
+    ),
     "no id": (described(id=None), "expected id, got none"),
-    "id in words": (described(id="five"), "expected a whole number as id, got 'five'"),
+    "id in words": (described(id="five"), "expected a whole number from 0 to .* as id, got 'five'"),
     "unknown key": (described(thickness=25), "unknown key 'thickness'; nearest: section_thickness_um"),
     "plane": (described(plane_of_section="coronnal"), "got 'coronnal'; nearest: coronal"),
     "no thickness": (
         described(section_thickness_um=0),
-        "section_thickness_um to be a positive number, got 0",
+        "section_thickness_um to be a positive number of um, got 0",
     ),
-    "thickness in words": (described(section_thickness_um="25um"), "a positive number, got '25um'"),
+    "thickness in words": (described(section_thickness_um="25um"), "a positive number of um, got '25um'"),
     "hemisphere": (described(hemisphere="upper"), "expected hemisphere to be one of left, right, both"),
     "order": (described(section_order="lateral_to_medial"), "expected section_order to be one of rostral"),
     "up": (described(image_up="left"), "expected image_up to be one of superior, inferior"),

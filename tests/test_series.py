@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,8 +139,8 @@ BAD_CSV = {
     "empty": ("", "empty file"),
     "only a header": (CSV.splitlines()[0], "one row a section"),
     "missing columns": ("number,file\n3,a.png\n", "expected the columns section_number, file"),
-    "semicolons": (CSV.replace(",", ";"), "separated by commas"),
-    "column twice": (CSV.replace("width_px,height_px", "width_px,width_px"), "width_px twice"),
+    "spaces": (CSV.replace(",", " "), "separated by commas"),
+    "column twice": (CSV.replace("width_px,height_px", "width_px,width_px"), "'width_px' twice"),
     "duplicate": (CSV.replace("19,a", "3,a"), "section 3 on lines 2 and 4"),
     "number in words": (CSV.replace("11,", "eleven,"), "line 3: expected a number in column section_number"),
     "half a section": (CSV.replace("11,", "11.5,"), "line 3: expected a whole number in section_number"),
@@ -154,10 +155,21 @@ BAD_CSV = {
         "line 2: expected a number in column resolution_um",
     ),
     "infinite resolution": (CSV.replace("4.0", "inf", 1), "line 2: expected a number"),
+    "number with underscore": (CSV.replace("11,", "1_1,"), "line 3: expected a number in column"),
+    "section of 300 digits": (CSV.replace("11,", "1e300,"), "line 3: expected a whole number"),
+    "absurd width": (CSV.replace("60", "1e12", 1), "line 2: expected a whole number in width_px"),
+    "long name": (CSV.replace("a_s0011.png", "x" * 300), "line 3: expected the name of a file"),
+    "absolute name": (CSV.replace("a_s0011.png", "/etc/passwd"), "line 3: expected a file within"),
+    "name above": (CSV.replace("a_s0011.png", "../a.png"), "line 3: expected a file within"),
+    "the folder itself": (CSV.replace("a_s0011.png", "."), "line 3: expected a file within"),
+    "open quote": (CSV.replace("a_s0011.png", '"a_s0011.png'), "is a quote not closed"),
+    "long cell": (CSV.replace("a_s0011.png", "x" * 200_000), "field larger than"),
+    "one column in two ways": (CSV.replace("width_px,height_px", "width_px,Width px"), "width_px twice"),
     "zero width": (CSV.replace("60", "0", 1), "line 2: expected width_px of at least 1"),
     "failed": (csv_with("maybe", "failed"), "true or false in failed, got 'maybe'"),
     "flip": (csv_with("sideways", "flip"), "horizontal, vertical or nothing in flip, got 'sideways'"),
     "turn": (csv_with("left"), "line 2: expected a number in column rotate_deg"),
+    "turns": (csv_with("1e300"), r"line 2: expected rotate_deg from -360 to 360, got 1e\+300"),
     "box right": (box(1, 0, 60, 40), "inside 60 x 40 px, got x 1, y 0, width 60"),
     "box below": (box(0, 10, 60, 31), "inside 60 x 40 px"),
     "box left": (box(-1, 0, 10, 10), "inside 60 x 40 px"),
@@ -185,13 +197,20 @@ BAD_YAML = {
         "'section_thicknes_um'; nearest: section_thickness_um",
     ),
     "strange key": (YAML + "zzz: 25\n", "unknown key 'zzz'; known: id"),
-    "key twice": (YAML + "id: 8\n", "'id' stands twice"),
+    "key twice": (YAML + "id: 8\n", "line 4 .*: expected YAML, got the key 'id' twice"),
     "no id": (YAML.replace("id: 7\n", ""), "expected id, got none"),
     "no plane": (YAML.replace("plane_of_section: coronal\n", ""), "expected plane_of_section, got none"),
     "unknown plane": (YAML.replace("coronal", "coronel"), "got 'coronel'; nearest: coronal"),
-    "id in words": (YAML.replace("7", "brain"), "whole number as id, got 'brain'"),
-    "negative id": (YAML.replace("7", "-7"), "whole number as id"),
-    "zero thickness": (YAML.replace("25", "0"), "section_thickness_um to be a positive number, got 0"),
+    "id in words": (YAML.replace("7", "brain"), "whole number from 0 to .* as id, got 'brain'"),
+    "id of 64 bits": (YAML.replace("7", str(2**63)), "as id, got 9223372036854775808"),
+    "id of 300 digits": (YAML.replace("7", "7" * 300), "as id, got 777"),
+    "thickness of 400 digits": (YAML.replace("25", "2" * 400), "section_thickness_um to be a positive"),
+    "impossible date": (YAML + "age: 2024-02-30\n", "a date that exists as age, got '2024-02-30'"),
+    "control character": (YAML + 'gene: "a\\x1b[31mb"\n', "gene without control characters"),
+    "long text": (YAML + "gene: " + "x" * 2000, "gene of at most 1000 characters"),
+    "infinite section": (YAML + "dark_artifacts: {.inf: []}\n", "inf is no section number"),
+    "negative id": (YAML.replace("7", "-7"), "as id, got -7"),
+    "zero thickness": (YAML.replace("25", "0"), "section_thickness_um to be a positive number of um, got 0"),
     "thickness in words": (YAML.replace("25", "thin"), "section_thickness_um to be a positive number"),
     "infinite thickness": (YAML.replace("25", ".inf"), "section_thickness_um to be a positive number"),
     "hemisphere": (YAML + "hemisphere: lef\n", "got 'lef'; nearest: left"),
@@ -199,7 +218,7 @@ BAD_YAML = {
     "order of the other plane": (YAML + "section_order: lateral_to_medial\n", "rostral_to_caudal"),
     "up": (YAML + "image_up: dorsal\n", "image_up to be one of superior, inferior"),
     "space": (YAML + "reference_space_id: nine\n", "reference_space_id 9"),
-    "gene": (YAML + "gene: no\n", "gene to be text, got False; put it in quotes"),
+    "gene": (YAML + "gene: true\n", "gene to be text, got True; put it in quotes"),
     "zero resolution": (YAML + "resolution_um: 0\n", "resolution_um to be a positive number"),
     "absurd resolution": (YAML + "resolution_um: 500\n", "0.05 to 200 um"),
     "polygon of two": (YAML + "dark_artifacts: {3: [[[0, 0], [1, 1]]]}\n", "three are the least"),
@@ -221,6 +240,48 @@ def test_bad_yaml(what: str, tmp_path: Path) -> None:
         read_series(folder)
     assert str(caught.value).startswith(str(folder / "section_data_set.yaml"))
     assert "\n" not in str(caught.value)
+
+
+READ_CSV = {
+    "semicolons": CSV.replace(",", ";").replace("4.0", "4,0"),
+    "tabs": CSV.replace(",", "\t"),
+    "Excel's first line": "sep=;\n" + CSV.replace(",", ";"),
+    "empty columns and rows": CSV.replace("\n", ",,\n") + ",,,,,,\n",
+    "names in words": CSV.replace("section_number", "Section Number").replace("file", " File "),
+    "other ends of lines": CSV.replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("what", READ_CSV)
+def test_what_spreadsheets_write_is_read(what: str, encoding: str, tmp_path: Path) -> None:
+    expected = read_series(series(tmp_path / "s")).data_set.section_images
+    (tmp_path / "s" / "sections.csv").write_bytes(READ_CSV[what].encode(encoding))
+    assert read_series(tmp_path / "s").data_set.section_images == expected
+
+
+def test_texts_and_ids_of_the_yaml_stay_as_written(tmp_path: Path) -> None:
+    texts = 'gene: NO\nspecimen: 0123\ntreatment: 12:30\nage: 2024-01-05\nprobe_orientation: "a\\n b"\n'
+    data_set = read_series(series(tmp_path / "s", yaml=YAML.replace("7", "007") + texts)).data_set
+    assert (data_set.id, data_set.gene, data_set.specimen) == (7, "NO", "0123")
+    assert (data_set.treatment, data_set.age) == ("12:30", "2024-01-05")
+    assert data_set.probe_orientation == "a b"
+
+
+def test_a_path_longer_than_the_system_allows_is_a_missing_file(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s", CSV.replace("a_s0011.png", "/".join(["d" * 200] * 30)))
+    source = read_series(folder)
+    assert source.data_set.section_images[1].path is None
+    assert "section 11: missing" in source.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["sections.csv", "section_data_set.yaml"])
+def test_a_pipe_in_place_of_a_manifest_is_never_waited_for(name: str, tmp_path: Path) -> None:
+    folder = series(tmp_path / "s")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(DataError, match="a pipe or device"):
+        read_series(folder)
 
 
 def test_other_bad_folders(tmp_path: Path) -> None:

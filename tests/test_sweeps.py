@@ -79,7 +79,7 @@ def test_the_table_holds_every_variant(swept: Path) -> None:
 
 def test_only_what_differs_is_done_again(swept: Path, rendered: Path, tmp_path: Path, ish: Ish) -> None:
     (tmp_path / "s.yaml").write_text(
-        "{reference: {resolution_um: 100}, alignment: {name: given},"
+        "{reference: {name: phantom, resolution_um: 100}, alignment: {name: given},"
         " sweep: {gridding.smoothing_um: [100, 200]}}"
     )
     words = ("run", tmp_path / "s.yaml", "--input", rendered / "series", "--output", tmp_path / "out")

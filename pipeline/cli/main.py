@@ -23,7 +23,7 @@ from pipeline.cli.fetch import fetch
 from pipeline.cli.init import init
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
-from pipeline.config import ClusterConfig, Experiment, load_experiment, parse_overrides
+from pipeline.config import ClusterConfig, Experiment, find_config, load_experiment, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
@@ -123,6 +123,8 @@ def _plan(
             "expected CONFIG, a YAML such as those of configs/, or --config-from RUN, and not both"
         )
     experiment = load_experiment(config, set_)
+    if (found := find_config(config)) != config:
+        say(f"configuration: {found}")
     return Repeat(experiment.config, tuple(inputs), reference, ()), experiment
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -13,8 +14,9 @@ from pipeline.affine import from_itk, to_itk
 from pipeline.atomic import replacing
 from pipeline.errors import DataError, PipelineError
 from pipeline.files import read_content, shown
-from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, MOST_NUMBER, PLANES, check_resolution
+from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
 from pipeline.formats.source import SeriesSource
+from pipeline.formats.tables import MOST_NUMBER, plain_number
 from pipeline.model import (
     CORONAL_SPACE,
     SAGITTAL_SPACE,
@@ -33,6 +35,7 @@ NAME = "data_set.xml"
 SPACE_PLANES: dict[int, Plane] = {CORONAL_SPACE: "coronal", SAGITTAL_SPACE: "sagittal"}
 OWN_ORDER = {"coronal": "caudal_to_rostral", "sagittal": "lateral_to_medial"}
 HEMISPHERES = ("left", "right", "both")
+UNSTATED = "(none)"  # as Allen serves a hemisphere that nobody entered
 
 
 def read_data_set_xml(path: Path) -> SeriesSource:
@@ -51,10 +54,10 @@ def read_data_set_xml(path: Path) -> SeriesSource:
     images = [_image(path, element) for element in root.iterfind("section-images/section-image")]
     if not images:
         raise DataError(f"{path}: expected section-images, got none; download the data set again")
-    numbers = [image.section_number for image in images]
-    twice = sorted({n for n in numbers if numbers.count(n) > 1})
-    if twice:
-        raise DataError(f"{path}: expected every section once, got section {twice[0]} more than once")
+    counts = Counter(image.section_number for image in images)
+    twice = min((n for n, count in counts.items() if count > 1), default=None)
+    if twice is not None:
+        raise DataError(f"{path}: expected every section once, got section {twice} more than once")
     data_set = SectionDataSet(
         id=_whole(path, root, "id", MOST_ID),
         plane_of_section=plane,
@@ -63,7 +66,7 @@ def read_data_set_xml(path: Path) -> SeriesSource:
         gene=_text(root, "genes/gene/acronym"),
         specimen=_text(root, "specimen/name"),
         reference_space_id=space,
-        hemisphere=_hemisphere(root, plane),
+        hemisphere=_hemisphere(path, root, plane, warnings),
         treatment=_text(root, "treatments/treatment/name"),
         probe_orientation=_text(root, "probes/probe/orientation/name"),
         age=_text(root, "age") or _text(root, "specimen/donor/age/name"),
@@ -134,7 +137,7 @@ def _text(element: Element, tag: str) -> str | None:
 def _number(path: Path, element: Element, tag: str) -> float:
     text = _text(element, tag)
     try:
-        value = float(text or "")
+        value = plain_number(text or "")
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -178,11 +181,18 @@ def _plane(path: Path, root: Element, space: int) -> Plane:
     return cast(Plane, stated or expected)
 
 
-def _hemisphere(root: Element, plane: Plane) -> Literal["left", "right", "both"]:
-    stated = (_text(root, "specimen/hemisphere") or "").lower()
+def _hemisphere(
+    path: Path, root: Element, plane: Plane, warnings: list[str]
+) -> Literal["left", "right", "both"]:
+    stated = (_text(root, "specimen/hemisphere") or UNSTATED).lower()
     if stated in HEMISPHERES:
         return cast(Literal["left", "right", "both"], stated)
-    return "left" if plane == "sagittal" else "both"
+    usual: Literal["left", "both"] = "left" if plane == "sagittal" else "both"
+    if stated != UNSTATED:
+        warnings.append(
+            f"{path}: expected hemisphere left, right or both, got {shown(stated)}; taken as {usual}"
+        )
+    return usual
 
 
 def _image(path: Path, element: Element) -> SectionImage:
@@ -203,7 +213,7 @@ def _image(path: Path, element: Element) -> SectionImage:
 
 
 def _matrix(element: Element, tag: str, dimensions: int) -> Float64:
-    return from_itk([float(v) for v in (_text(element, tag) or "").split(",")], dimensions)
+    return from_itk([plain_number(v) for v in (_text(element, tag) or "").split(",")], dimensions)
 
 
 def _alignment(path: Path, root: Element, space: int, warnings: list[str]) -> SeriesAlignment | None:

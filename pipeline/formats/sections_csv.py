@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,12 @@ import yaml
 
 from pipeline.atomic import replacing
 from pipeline.errors import DataError
-from pipeline.files import shown
+from pipeline.files import CONTROLS, shown
 from pipeline.formats import series_yaml
 from pipeline.formats.images import ImageInfo
-from pipeline.formats.series_yaml import MOST_NUMBER, SeriesFields, check_resolution, read_series_yaml
+from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.source import SeriesSource
-from pipeline.formats.tables import number, read_cells, write_csv
+from pipeline.formats.tables import MOST_NUMBER, number, read_cells, write_csv
 from pipeline.model import SectionDataSet, SectionImage
 
 NAME = "sections.csv"
@@ -28,6 +29,8 @@ COLUMNS = (*REQUIRED, "width_px", "height_px", "resolution_um", "failed", *BOX, 
 TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
 FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
 
+MOST_DOUBTS = 20  # columns that are looked at for a slip of the pen
+FULL_TURN_DEG = 360.0
 LONGEST_NAME = 255  # bytes, of file systems
 
 Probe = Callable[[Path], ImageInfo]
@@ -43,6 +46,7 @@ def read_sections_csv(folder: Path, probe: Probe) -> SeriesSource:
     path = folder / NAME
     fields = read_series_yaml(folder / series_yaml.NAME)
     header, lines = read_cells(path)
+    header = _known(path, header)
     warnings = [*fields.warnings, *_check_columns(path, header)]
     if not lines:
         raise DataError(f"{path}: expected one row a section, got only the header")
@@ -86,7 +90,9 @@ class _Row:
         if value is None:
             return None
         if value != int(value) or not 0 <= value <= MOST_NUMBER:
-            raise DataError(f"{self.where}: expected a whole number in {column}, got {self.text(column)!r}")
+            raise DataError(
+                f"{self.where}: expected a whole number in {column}, got {shown(self.text(column))}"
+            )
         return int(value)
 
     @property
@@ -97,14 +103,25 @@ class _Row:
         return value
 
 
+def _known(path: Path, header: list[str]) -> list[str]:
+    """Return the header with columns of ours by their own names: `Section Number` is section_number."""
+    plain = ["_".join(name.lower().split()) for name in header]
+    known = [own if own in COLUMNS else name for own, name in zip(plain, header, strict=True)]
+    twice = next((name for name, count in Counter(known).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: expected every column once, got {twice} twice, written in two ways")
+    return known
+
+
 def _check_columns(path: Path, header: list[str]) -> list[str]:
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise DataError(
-            f"{path}: expected the columns {', '.join(REQUIRED)} separated by commas, got {', '.join(header)}"
+            f"{path}: expected the columns {', '.join(REQUIRED)} separated by commas,"
+            f" got {shown(','.join(header))}"
         )
     doubts = []
-    for name in set(header) - set(COLUMNS):
+    for name in sorted(set(header) - set(COLUMNS))[:MOST_DOUBTS]:
         near = difflib.get_close_matches(name, COLUMNS, n=1)
         doubts += [f"{path}: column {name} is not used; nearest: {near[0]}"] if near else []
     return doubts
@@ -144,7 +161,7 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         resolution_um=0.0 if resolution is None else check_resolution(row.where, resolution),
         dark_polygons_px=fields.dark_polygons_px.get(row.section_number, ()),
         failed=_failed(row),
-        rotate_deg=row.number("rotate_deg") or 0.0,
+        rotate_deg=_turn(row),
         flip=_flip(row),
     )
     return replace(section, tissue_box_px=_tissue_box(row, section)), warnings
@@ -168,11 +185,11 @@ def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:
     if not name:
         return None, [f"section {row.section_number}: missing: no file is named"]
     parts = Path(name).parts
-    if Path(name).is_absolute() or ".." in parts:
+    if not parts or Path(name).is_absolute() or ".." in parts:
         raise DataError(f"{row.where}: expected a file within the folder of the series, got {shown(name)}")
-    if "\0" in name or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
+    if CONTROLS.search(name) or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
         raise DataError(f"{row.where}: expected the name of a file in column file, got {shown(name)}")
-    if not (folder / name).exists():
+    if not os.path.exists(folder / name):  # which is false, not an error, for a path that is too long
         return None, [f"section {row.section_number}: missing: no file {folder / name}"]
     return folder / name, []
 
@@ -180,14 +197,21 @@ def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:
 def _failed(row: _Row) -> bool:
     cell = row.text("failed").lower()
     if cell not in TRUE + FALSE:
-        raise DataError(f"{row.where}: expected true or false in failed, got {cell!r}")
+        raise DataError(f"{row.where}: expected true or false in failed, got {shown(cell)}")
     return cell in TRUE
+
+
+def _turn(row: _Row) -> float:
+    value = row.number("rotate_deg") or 0.0
+    if abs(value) > FULL_TURN_DEG:
+        raise DataError(f"{row.where}: expected rotate_deg from -360 to 360, got {value:g}")
+    return value
 
 
 def _flip(row: _Row) -> Literal["horizontal", "vertical"] | None:
     cell = row.text("flip").lower()
     if cell not in FLIPS:
-        raise DataError(f"{row.where}: expected horizontal, vertical or nothing in flip, got {cell!r}")
+        raise DataError(f"{row.where}: expected horizontal, vertical or nothing in flip, got {shown(cell)}")
     return FLIPS[cell]  # type: ignore[return-value]
 
 

@@ -71,7 +71,7 @@ def find_series(folders: Iterable[Path], note: Callable[[str], None] = lambda li
 
 def is_series(folder: Path) -> bool:
     """Tell whether a folder has a manifest."""
-    return folder.is_dir() and not {sections_csv.NAME, allen_xml.NAME}.isdisjoint(_names(folder))
+    return os.path.isdir(folder) and not {sections_csv.NAME, allen_xml.NAME}.isdisjoint(_names(folder))
 
 
 def _may_be_series(folder: Path, note: Callable[[str], None]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
-from pipeline.files import MOST_DIGITS, read_text, shown
+from pipeline.files import CONTROLS, MOST_DIGITS, read_text, shown
+from pipeline.formats.tables import MOST_NUMBER
 from pipeline.model import Polygon
 from pipeline.reference import reference_space_id
 from pipeline.yaml_text import parse_yaml
@@ -26,9 +28,9 @@ ORDERS = {
 }
 UPS = ("superior", "inferior")
 MOST_ID = 2**63 - 1  # tables and indices hold ids in 64 bits
-MOST_NUMBER = 2**31 - 1  # of a section
 LARGEST_UM = 1e5
 LONGEST_TEXT = 1000
+MOST_BYTES = 4 << 20  # of the file; real ones have some kB, with many polygons some 100
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
 RESOLUTION_UM = (0.05, 200.0)
 TEXTS = ("gene", "specimen", "treatment", "probe_orientation", "age")
@@ -105,9 +107,9 @@ def _doubts(path: Path, document: Mapping[str, Any], plane: str) -> tuple[str, .
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         raise DataError(f"{path}: expected it beside sections.csv, got no such file; `ish init` writes both")
-    document = parse_yaml(read_text(path, "YAML"), str(path))
+    document = parse_yaml(read_text(path, "YAML", MOST_BYTES), str(path))
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected `key: value` lines, got {type(document).__name__}")
     return document
@@ -170,9 +172,12 @@ def _text(path: Path, document: Mapping[str, Any], key: str) -> str:
         raise DataError(f"{path}: expected {key} to be text, got {shown(value)}; put it in quotes")
     if DATE.fullmatch(str(value)) and not _is_date(str(value)):
         raise DataError(f"{path}: expected a date that exists as {key}, got {shown(value)}")
-    if len(str(value)) > LONGEST_TEXT:
+    text = " ".join(str(value).split())  # a text over several lines is one
+    if len(text) > LONGEST_TEXT:
         raise DataError(f"{path}: expected {key} of at most {LONGEST_TEXT} characters, got {shown(value)}")
-    return str(value)
+    if CONTROLS.search(text):
+        raise DataError(f"{path}: expected {key} without control characters, got {shown(value)}")
+    return text
 
 
 def _is_date(text: str) -> bool:
@@ -188,7 +193,9 @@ def _dark_polygons(path: Path, document: Any) -> dict[int, tuple[Polygon, ...]]:
     try:
         found = {_section(n): tuple(_polygon(p) for p in polygons) for n, polygons in document.items()}
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: expected {form} in px, got {shown(document)} ({error})") from error
+        raise DataError(
+            f"{path}: expected {form} in px, got {shown(document)} ({str(error)[:120]})"
+        ) from error
     return found
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ DELIMITERS = ",;\t"
 # A spreadsheet takes text that begins so for a formula, and runs it; an apostrophe before it says that it is
 # text (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+MOST_NUMBER = 2**31 - 1  # of a section, and of pixels along a side
 DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
@@ -83,7 +85,7 @@ def read_points_csv(path: Path, required: Sequence[str]) -> dict[str, npt.NDArra
     header, rows = read_cells(path)
     missing = [name for name in required if name not in header]
     if missing:
-        raise DataError(f"{path}: expected columns {','.join(required)}, got {','.join(header)}")
+        raise DataError(f"{path}: expected columns {','.join(required)}, got {shown(','.join(header))}")
     columns: dict[str, npt.NDArray[Any]] = {}
     for at, name in enumerate(header):
         cells = [(line, row[at]) for line, row in rows]
@@ -117,11 +119,13 @@ def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], 
         delimiter, text = stated[1], text.split("\n", 1)[1] if "\n" in text else ""
     elif first:
         delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, [_read_cell(cell) for cell in row]) for row in reader]
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: expected a table, got {error}") from error
+        raise DataError(
+            f"{path}: line {reader.line_num}: expected a table, got {error}; is a quote not closed?"
+        ) from error
     lines = [(number, row) for number, row in lines if any(row)]
     if not lines:
         raise DataError(f"{path}: expected a header line, got an empty file")
@@ -157,16 +161,16 @@ def _without_empty(
     if nameless:
         raise DataError(f"{path}: expected a name for every column, got none for column {nameless[0] + 1}")
     header = [header[at] for at in kept]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: expected every column once, got {', '.join(twice)[:80]} twice")
+    twice = next((name for name, count in Counter(header).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: expected every column once, got {shown(twice)} twice")
     return header, [(line, [row[at] for at in kept]) for line, row in rows]
 
 
 def number(path: Path, line: int, column: str, cell: str) -> float:
     """Return a cell as a finite number; DataError names file, line and column."""
     try:
-        value = float(cell)
+        value = plain_number(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -174,11 +178,22 @@ def number(path: Path, line: int, column: str, cell: str) -> float:
     return value
 
 
+def plain_number(text: str) -> float:
+    """Return a number as spreadsheets write it; ValueError otherwise, and for 1_0, which Python takes for 10.
+
+    >>> plain_number("-1.5e3")
+    -1500.0
+    """
+    try:
+        return float("" if "_" in text else text)
+    except ValueError:
+        raise ValueError(f"expected a number, got {shown(text)}") from None
+
+
 def _whole(path: Path, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    if not np.array_equal(numbers, np.rint(numbers)):
-        raise DataError(
-            f"{path}: expected whole section numbers, got {numbers[numbers != np.rint(numbers)][0]}"
-        )
+    wrong = numbers[(numbers != np.rint(numbers)) | (np.abs(numbers) > MOST_NUMBER)]
+    if wrong.size:
+        raise DataError(f"{path}: expected whole section numbers, got {wrong[0]:g}")
     return numbers.astype(np.int64)
 
 
