@@ -13,7 +13,8 @@ from typing import Any
 NASTY = (
     b"", b"-1", b"0", b"1e999", b"-0", b"nan", b"inf", b"9" * 400, b"99999999999999999999", b"0123", b"0x1F",
     b"1e3", b"!!int abc", b"!!python/object:os.system", b"*a", b"&a [*a]", b"[" * 3000, b"{" * 200,
-    b"2024-13-45", b"null", b"~", b"'", b"[]", b"{}", b"../../etc/passwd", b"/etc/passwd", b"x" * 300, b"\\uD800", b'"',
+    b"2024-13-45", b"null", b"~", b"'", b"[]", b"{}", b"../../etc/passwd", b"/etc/passwd",
+    b"x" * 300, b"\\uD800", b'"',
     b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"\n", b"\r\n", b"\t", b";", b",", b",,,,", b"=cmd|'/c calc'!A0",
     "µ".encode("latin-1"), b"<!DOCTYPE x>", b"<a>", b"&amp;", b"%n%s", b"[bold]", b"[/x]", b"-2147483649",
     b"1.7976931348623157e308", b"true", b"NO",
