@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 EXPERIMENTS ?= 25000
+CASES ?= 10000
 
-.PHONY: help setup demo demo-given test test-slow faults bench-batch bench bench-align bench-detection bench-search lint types lock clean
+.PHONY: help setup demo demo-given test test-slow faults fuzz bench-batch bench bench-align bench-detection bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -38,7 +39,10 @@ bench: $(READY)  ## ratios against what most people write, and against merely re
 	$(BIN)/python workflows/benchmark.py
 
 faults: $(READY)  ## runs that are killed, starved and lied to, again and again
-	$(BIN)/python -m pytest -m "faults" tests/test_faults.py
+	$(BIN)/python -m pytest -m "faults" tests/test_faults.py tests/test_torn_runs.py
+
+fuzz: $(READY)  ## 10,000 damaged inputs of every form, an hour or more (CASES=n)
+	$(BIN)/python workflows/fuzz.py --count $(CASES) --keep fuzz-output
 
 bench-batch: $(READY)  ## 40 small series: two workers against one, overhead, memory
 	$(BIN)/python workflows/bench_batch.py bench-output
