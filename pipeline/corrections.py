@@ -24,7 +24,7 @@ from pipeline.model import (
 from pipeline.opening import placement
 from pipeline.registration.corrections import BY_HAND, Correction, markers_of, placed, volume_of
 
-WHAT = "an alignment of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, or an alignment.json,"
+WHAT = "an alignment of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, or an alignment.json"
 _NO_MARKERS = np.zeros((0, 4))
 
 

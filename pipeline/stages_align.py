@@ -155,7 +155,10 @@ def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
         return None
     values = given.replace(",", " ").split() if isinstance(given, str) else given
     try:
-        return [int(n) for n in (values if isinstance(values, list) else [values])]
+        numbers = [str(n) for n in (values if isinstance(values, list) else [values])]
+        if not all(number.isascii() and number.isdigit() for number in numbers):
+            raise ValueError
+        return [int(number) for number in numbers]
     except (TypeError, ValueError):
         raise ConfigError(
             "alignment.configuration.corrected_sections: expected section numbers such as 26,34, got"

@@ -105,3 +105,13 @@ def test_windows_is_refused_in_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "ish: Windows is not supported; it runs in WSL, the Windows Subsystem for Linux\n"
+
+
+def test_folders_whose_names_are_no_utf8_work(rendered: Path, tmp_path: Path, ish: Ish) -> None:
+    series = tmp_path / os.fsdecode(b"series\xff")
+    series.symlink_to(rendered / "series")
+    output = tmp_path / os.fsdecode(b"out\xfe")
+    assert ish("run", CONFIG, "--input", series, "--output", output, *GIVEN) == 0
+    assert (output / ID / "structure_unionize.parquet").exists()
+    assert ish("report", output) == 0
+    assert ish("export", output / ID, "--format", "csv") == 0

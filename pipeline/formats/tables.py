@@ -48,15 +48,16 @@ def write_table(columns: Columns, path_csv: Path, path_parquet: Path | None = No
     table = pyarrow.table({name: pyarrow.array(_plain(values)) for name, values in columns.items()})
     write_csv(path_csv, columns)
     if path_parquet is not None:
-        with replacing(path_parquet) as fresh:
-            pyarrow.parquet.write_table(table, fresh)
+        with replacing(path_parquet) as fresh, fresh.open("wb") as file:  # pyarrow takes no path but in UTF-8
+            pyarrow.parquet.write_table(table, file)
 
 
 def read_table(path: Path) -> dict[str, list[Any]]:
     """Read a Parquet table as columns."""
     try:
         check_plain(path, "a Parquet table")
-        return dict(pyarrow.parquet.read_table(path).to_pydict())
+        with path.open("rb") as file:
+            return dict(pyarrow.parquet.read_table(file).to_pydict())
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: expected a Parquet table, got {str(error).splitlines()[0]}") from error
 
