@@ -18,6 +18,7 @@ from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.metaimage import NO_DATA, read_metaimage
 from pipeline.formats.reference import available
+from pipeline.formats.source import SeriesSource
 from pipeline.formats.zips import is_zip, open_zip, read_member
 from pipeline.index_names import DECLARED, Declared, named, read_declared
 from pipeline.loading import GRID_LABELS_UM, open_reference
@@ -105,10 +106,10 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
         path = _finished_grid(RunFolder(path))
     energy, factors = _parts(path)
     if factors:
-        density, intensity = (_read_values(*part, spacing_um) for part in factors)
+        density, intensity = (read_values(*part, spacing_um) for part in factors)
         tell(f"{printable(path)}: {PRODUCT}")
         return _product(path, density, intensity)
-    values = _read_values(*energy, spacing_um)
+    values = read_values(*energy, spacing_um)
     if 0 < np.fmax.reduce(values, axis=None, initial=np.float32(0)) <= 1:
         tell(f"{printable(path)}: {LOW}")
     return values
@@ -153,11 +154,13 @@ def _product(path: Path, density: Float32, intensity: Float32) -> Float32:
     return np.where(density == 0, np.float32(0), density * intensity)
 
 
-def _read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
+def read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
     """Read one grid, (P, I, R) float32, NaN = no data."""
-    volume, spacing, _ = read_metaimage(path, member, MOST_GRID)
-    if set(spacing) != {spacing_um}:
-        raise DataError(f"{path}: expected a grid of {spacing_um:g} um, got spacing {spacing}")
+    volume, spacing, origin = read_metaimage(path, member, MOST_GRID)
+    if set(spacing) != {spacing_um} or any(origin):
+        raise DataError(
+            f"{path}: expected a grid of {spacing_um:g} um from 0 0 0, got spacing {spacing} from {origin}"
+        )
     with np.errstate(over="ignore"):
         values = volume.astype(np.float32)
     odd = int(np.count_nonzero(~np.isfinite(values)))
@@ -174,7 +177,7 @@ def labels_reference(directory: Path | None, folders: Iterable[Path]) -> Referen
         if not runs:
             raise ConfigError("index: expected --reference DIR: grids do not say which brain they lie in")
         directory = run_reference(runs[0])
-    return _open_labels(directory)
+    return open_labels(directory)
 
 
 def brain_check(labels: UInt32) -> Callable[[Path], None]:
@@ -186,7 +189,7 @@ def brain_check(labels: UInt32) -> Callable[[Path], None]:
     @cache
     def other(directory: Path | None) -> bool:
         try:
-            space = _open_labels(directory)
+            space = open_labels(directory)
         except PipelineError:
             return False
         forms = [space.grid_labels()] + ([] if space.grid_annotation is None else [space.grid_annotation])
@@ -207,7 +210,7 @@ def brain_check(labels: UInt32) -> Callable[[Path], None]:
     return check
 
 
-def _open_labels(directory: Path | None) -> ReferenceSpace:
+def open_labels(directory: Path | None) -> ReferenceSpace:
     """Open a reference at a resolution that is enough for the labels of the 200 um grid."""
     if directory is None:
         return open_reference(None, GRID_LABELS_UM)
@@ -276,8 +279,19 @@ def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) 
 
 def _described(path: Path) -> Experiment | None:
     """Return what the data_set.xml beside a grid, or in its zip, says; None where there is none."""
+    source = read_described(path)
+    if source is None:
+        return None
+    if any("marked failed by its source" in line for line in source.warnings):
+        raise DataError(f"{path}: the data set is marked failed by its source; it is left out")
+    data_set = source.data_set
+    return Experiment(data_set.id, data_set.gene, data_set.plane_of_section)
+
+
+def read_described(path: Path) -> SeriesSource | None:
+    """Read the data_set.xml in a folder or a zip; None where there is none."""
     if path.is_dir():
-        return _from_xml(path / DATA_SET_XML) if os.path.lexists(path / DATA_SET_XML) else None
+        return read_data_set_xml(path / DATA_SET_XML) if os.path.lexists(path / DATA_SET_XML) else None
     if not is_zip(path):
         return None
     with open_zip(path) as archive:
@@ -288,17 +302,9 @@ def _described(path: Path) -> Experiment | None:
         copy = Path(folder) / DATA_SET_XML
         copy.write_bytes(content)
         try:
-            return _from_xml(copy)
+            return read_data_set_xml(copy)
         except DataError as error:
             raise DataError(f"{path}: {str(error).removeprefix(f'{folder}/')}") from None
-
-
-def _from_xml(path: Path) -> Experiment:
-    source = read_data_set_xml(path)
-    if any("marked failed by its source" in line for line in source.warnings):
-        raise DataError(f"{path}: the data set is marked failed by its source; it is left out")
-    data_set = source.data_set
-    return Experiment(data_set.id, data_set.gene, data_set.plane_of_section)
 
 
 def _is_run(path: Path) -> bool:

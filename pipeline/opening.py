@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import MissingResultError
+from pipeline.errors import DataError, MissingResultError
+from pipeline.files import shown
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.model import SeriesAlignment
@@ -62,3 +63,15 @@ def run_reference(folder: Path) -> Path | None:
         return None
     directory = run.read_document("provenance.json").get("reference_directory")
     return Path(directory) if directory else None
+
+
+def run_labels(run: RunFolder) -> str:
+    """Return which labels a run's 200 um grid has: derived or served, as its configuration says."""
+    configured = run.read_document("provenance.json").get("configuration")
+    unionized = configured.get("unionize") if isinstance(configured, dict) else None
+    name = unionized.get("grid_annotation", "derived") if isinstance(unionized, dict) else "derived"
+    if name not in ("derived", "served"):
+        raise DataError(
+            f"{run.path}/provenance.json: expected grid_annotation derived or served, got {shown(name)}"
+        )
+    return str(name)

@@ -13,7 +13,7 @@ FLOORS = {
     1: {"compiled_cache", "errors", "later", "limits", "model", "threads"},
     2: {
         "affine", "deformation", "ontology", "reference", "intensity", "tiling", "detection", "registration",
-        "gridding", "unionize", "search", "sync", "phantom",
+        "gridding", "grid_sums", "unionize", "search", "sync", "phantom",
     },
     3: {"atomic", "files", "yaml_text", "locks", "formats", "store", "config"},
     4: {
@@ -24,7 +24,7 @@ FLOORS = {
     },
     5: {
         "schedule", "report", "service", "facade", "experiments", "index", "index_names", "index_sources",
-        "indexing", "run_status",
+        "indexing", "run_status", "grid_tables",
     },
     6: {"cli"},
 }  # fmt: skip

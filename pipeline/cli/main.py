@@ -23,6 +23,7 @@ from pipeline.cli.fetch import fetch
 from pipeline.cli.init import init
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
+from pipeline.cli.unionize import unionize
 from pipeline.config import ClusterConfig, Experiment, find_config, load_experiment, parse_overrides
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
@@ -48,6 +49,7 @@ app.add_typer(search_cli.app, name="search")
 app.command()(init)
 app.command()(compare)
 app.command()(fetch)
+app.command()(unionize)
 app.command("index")(search_cli.build)
 
 MOST_NAMED = 10  # files that are named one by one

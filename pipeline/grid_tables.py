@@ -1,0 +1,265 @@
+"""The structure table of a grid as Allen serves it: folders, zips and files of the grid service, and runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.files import shown
+from pipeline.formats.allen_xml import NAME as DATA_SET_XML
+from pipeline.formats.tables import write_table
+from pipeline.formats.zips import is_zip, open_zip
+from pipeline.grid_sums import RatioGrids, grid_table, unknown_columns
+from pipeline.gridding import cell_width_px
+from pipeline.index_sources import LOW, open_labels, printable, read_described, read_values
+from pipeline.model import Float32, Float64, SectionDataSet
+from pipeline.ontology import Ontology
+from pipeline.opening import run_labels, run_reference
+from pipeline.publishing import publishing
+from pipeline.reference import ReferenceSpace, hemispheres
+from pipeline.store.run import RATIOS, RunFolder, is_run
+from pipeline.unionize import LabelIndex
+
+TABLE = "structure_unionize"
+MOST_ID = 2**63 - 1
+_PIXELS = ("sum_pixels", "sum_pixel_intensity")  # beside the ratios where `ish export` wrote them
+_WHOLE_ID = re.compile(r"[1-9]\d{0,18}", re.ASCII)
+_SPACING_UM = 200.0
+
+Tell = Callable[[str], None]
+Places = dict[str, tuple[Path, str | None]]  # name of a grid -> file, and member of a zip
+
+
+@dataclass(frozen=True, eq=False)
+class GridTable:
+    """The table of one grid, and the structures that its rows name.
+
+    Parameters
+    ----------
+    columns : name -> (rows,) array     those of StructureUnionize; NaN where a grid cannot tell
+    """
+
+    columns: dict[str, npt.NDArray[Any]]
+    ontology: Ontology
+
+
+@dataclass(frozen=True, eq=False)
+class _Experiment:
+    """What one place holds: ratios, and pixels and summed darkness of voxels where they are known."""
+
+    number: int
+    grids: RatioGrids
+    pixels: Float64 | float | None
+    darkness: Float64 | None
+
+
+def unionize_grid(
+    path: Path,
+    reference: Path | None = None,
+    served_labels: bool | None = None,
+    number: int | None = None,
+    tell: Tell = lambda line: None,
+) -> GridTable:
+    """Sum a grid over the structures of a reference.
+
+    Parameters
+    ----------
+    path : Path             a .mhd, a zip of the grid service, a folder with energy.mhd, or a finished run
+    reference : folder      needed for grids that are no run's; default that of the run
+    served_labels : bool    whether the gridAnnotation labels voxels; default as in the run, else not
+    number : int            section_data_set_id, where neither data_set.xml nor the name of the place is one
+    tell : (line)           told what was taken for granted, and which columns stay empty
+
+    Raises
+    ------
+    ConfigError, DataError, MissingResultError
+        no reference or id; grids that are torn, of another lattice or not what their names say.
+    """
+    if not path.exists():
+        raise DataError(f"{printable(path)}: no such file or folder; expected a grid")
+    place = _place(path)
+    run = RunFolder(place) if is_run(place) else None
+    space, own_labels = _labelled(place, run, reference)
+    found = _of_run(run) if run else _of_served(place, number, tell)
+    if run and number not in (None, found.number):
+        raise ConfigError(f"--id {number}: {printable(place)} is the run of {found.number}; leave --id out")
+    if found.grids.energy.shape != space.grid.shape:
+        raise DataError(
+            f"{printable(place)}: expected a grid of {space.grid.shape} voxels as of the reference, got"
+            f" {found.grids.energy.shape}"
+        )
+    served = own_labels if served_labels is None else served_labels
+    index = LabelIndex.of(space.grid_labels(served=served), space.ontology)
+    if unknown := space.ontology.unknown(index.label_ids):
+        tell(f"labels {', '.join(map(str, unknown[:5]))} are not in the ontology; they count under root")
+    known = found.grids, found.pixels, found.darkness
+    columns = grid_table(found.number, *known, index, hemispheres(space.grid))
+    if not len(columns["structure_id"]):
+        raise DataError(f"{printable(place)}: expected data within the brain, got none in any structure")
+    if empty := unknown_columns(*known):
+        tell(f"{', '.join(empty)}: empty, these grids do not tell")
+    return GridTable(columns, space.ontology)
+
+
+def write_grid_table(output: Path, table: GridTable, inputs: Sequence[Path]) -> tuple[Path, ...]:
+    """Write structure_unionize.csv and .parquet into a folder, beside nothing that is read.
+
+    Raises
+    ------
+    ConfigError
+        an output that is, holds or lies in an input or a run, and files there that are not ours.
+    """
+    place = output.resolve()
+    for given in inputs:
+        real = given.resolve()
+        home = real if real.is_dir() else real.parent
+        if place.is_relative_to(home) or real.is_relative_to(place):
+            raise ConfigError(
+                f"--output {output}: is, holds or lies in {printable(given)}, which is read; name a folder"
+                " apart"
+            )
+    names = [f"{TABLE}.csv", f"{TABLE}.parquet"]
+    with publishing(output) as fresh:
+        write_table(table.columns, *(fresh / name for name in names))
+    return tuple(output / name for name in names)
+
+
+def _place(path: Path) -> Path:
+    """Return the run or folder that a grid of it stands for."""
+    if path.is_file() and path.name in {f"{name}.mhd" for name in RATIOS}:
+        path = path.absolute().parent
+    if path.is_dir() and path.resolve().name == "grid" and is_run(path.resolve().parent):
+        return path.resolve().parent
+    return path
+
+
+def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tuple[ReferenceSpace, bool]:
+    """Return the reference, and whether the table of a run has the labels of its gridAnnotation."""
+    served, directory = False, reference
+    if run is not None and run.file("provenance.json").exists():
+        served = run_labels(run) == "served"
+        directory = reference or run_reference(run.path)
+    elif reference is None:
+        raise ConfigError(
+            f"{printable(place)}: expected --reference DIR: a grid does not say which brain it lies in;"
+            " `ish reference fetch` gets one"
+        )
+    return open_labels(directory), served
+
+
+def _of_run(run: RunFolder) -> _Experiment:
+    """Read the grid of a finished run, with the pixels of every voxel."""
+    run.require("grid.zarr")
+    arrays = run.read_grid()
+    number = run.read_document("section_data_set.json").get("id")
+    if not isinstance(number, int):
+        raise DataError(f"{run.path}/section_data_set.json: expected a whole id, got {shown(number)}")
+    covered = arrays["sum_pixels"] >= 0
+    known = {n: np.where(covered, arrays[n], np.nan).astype(np.float64) for n in (*RATIOS, *_PIXELS)}
+    grids = RatioGrids(known["energy"], known["density"])
+    return _Experiment(number, grids, known["sum_pixels"], known["sum_pixel_intensity"])
+
+
+def _of_served(place: Path, number: int | None, tell: Tell) -> _Experiment:
+    """Read grids as the service sends them, or as `ish export --format metaimage` writes them."""
+    there = _places(place)
+    source = read_described(place)
+    for line in source.warnings if source else ():
+        if "marked failed" in line:
+            tell(line)
+    data_set = source.data_set if source else None
+    own = _number(place, data_set, number)
+    values = {name: read_values(*at, _SPACING_UM) for name, at in there.items()}
+    shapes = {grid.shape for grid in values.values()}
+    if len(shapes) > 1:
+        raise DataError(f"{printable(place)}: expected grids of one shape, got {sorted(shapes)}")
+    try:
+        grids = RatioGrids.of({name: grid for name, grid in values.items() if name in RATIOS})
+    except DataError as error:
+        raise DataError(f"{printable(place)}: {error}") from None
+    if list(there) == ["energy"] and 0 < np.nanmax(grids.energy, initial=0.0) <= 1:
+        tell(f"{printable(place)}: {LOW}")
+    if "energy" not in there:
+        tell("energy is taken as density x intensity")
+    return _Experiment(own, grids, *_pixels(place, values, grids, data_set, tell))
+
+
+def _pixels(
+    place: Path,
+    values: dict[str, Float32],
+    grids: RatioGrids,
+    data_set: SectionDataSet | None,
+    tell: Tell,
+) -> tuple[Float64 | float | None, Float64 | None]:
+    """Return pixels and summed darkness of voxels: of their own grids, else the pixels of a whole cell."""
+    if "sum_pixels" in values:
+        own = [values[name].astype(np.float64) for name in _PIXELS if name in values]
+        if any((np.isfinite(grid) & (grid >= 0) != grids.covered).any() for grid in own):
+            raise DataError(
+                f"{printable(place)}: expected sums wherever the energy has data, got other voxels"
+            )
+        return own[0], own[1] if len(own) > 1 else None
+    widths = {cell_width_px(i.resolution_um) for i in data_set.section_images} if data_set else set()
+    if len(widths) != 1:
+        got = f"none in a {DATA_SET_XML} beside the grid" if not widths else "several"
+        tell(f"sums need one resolution of the images, got {got}; ratios weigh all voxels alike")
+        return None, None
+    pixels = widths.pop() ** 2
+    tell(
+        f"sums count {pixels} pixels for every voxel; the service does not say how many there are, and"
+        " voxels at the rim of an image have fewer"
+    )
+    return float(pixels), None
+
+
+def _places(place: Path) -> Places:
+    """Return where the grids of a served experiment lie; DataError where there is no energy to be had."""
+    wanted = (*RATIOS, *_PIXELS)
+    if place.is_dir():
+        try:
+            listed = os.listdir(place)
+        except OSError as error:
+            raise DataError(f"{printable(place)}: cannot be read: {error.strerror}; rights?") from None
+        found: Places = {n: (place / f"{n}.mhd", None) for n in wanted if f"{n}.mhd" in listed}
+    elif is_zip(place):
+        with open_zip(place) as archive:
+            listed = [name for name in archive.namelist() if name.endswith(".mhd")]
+        found = {n: (place, f"{n}.mhd") for n in wanted if f"{n}.mhd" in listed}
+    else:
+        listed, found = [place.name], {"energy": (place, None)}
+        kind = next((name for name in ("density", "intensity", "sum_") if name in place.stem.lower()), None)
+        if kind is not None:
+            raise DataError(f"{printable(place)}: expected an energy grid, got one named {kind}")
+    if "energy" not in found and not {"density", "intensity"} <= found.keys():
+        got = ", ".join(sorted(name for name in listed if name.endswith(".mhd"))[:5]) or "no grid"
+        raise DataError(
+            f"{printable(place)}: expected energy.mhd, or density.mhd and intensity.mhd, got {got}"
+        )
+    return found
+
+
+def _number(place: Path, data_set: SectionDataSet | None, given: int | None) -> int:
+    """Return the id of an experiment: as data_set.xml or the user says, else the whole name of its place."""
+    if data_set is not None:
+        if given not in (None, data_set.id):
+            raise ConfigError(
+                f"--id {given}: {DATA_SET_XML} of {printable(place)} says {data_set.id}; leave --id out"
+            )
+        return data_set.id
+    if given is not None:
+        return given
+    name = place.resolve().name if place.is_dir() else place.stem
+    if _WHOLE_ID.fullmatch(name) and int(name) <= MOST_ID:
+        return int(name)
+    raise ConfigError(
+        f"{printable(place)}: expected {DATA_SET_XML} with the grid or a name that is an id and no more, got"
+        " neither; give --id"
+    )
