@@ -293,7 +293,7 @@ IMAGES: dict[str, tuple[Harm, str]] = {
 }
 ALIGNMENTS: dict[str, tuple[Harm, str]] = {
     "gone": (gone("series/alignment.json"), "alignment.name is 'given', but"),
-    "torn": (put("series/alignment.json", "{"), "alignment.json: expected JSON"),
+    "torn": (put("series/alignment.json", "{"), "alignment.json: expected an alignment .* in JSON"),
     "a list": (put("series/alignment.json", "[]"), "alignment.json: expected an alignment as `ish run`"),
     "no 3d": (aligned(alignment3d={}), "expected an alignment .* got no 'tvr'"),
     "of five": (aligned(alignment2d=[placed(tsv=[1, 0, 0, 1, 0])]), "expected 6 numbers in ITK order, got 5"),
@@ -323,7 +323,7 @@ REFERENCES: dict[str, tuple[Harm, str]] = {
     "ontology a list": (put(GRAPH_FILE, "[]"), "expected a structure graph with 'msg', got list"),
     "ontology empty": (put(GRAPH_FILE, '{"msg": []}'), "expected a list of nodes under 'msg'"),
     "ontology node": (put(GRAPH_FILE, '{"msg": [{"id": 1}]}'), r"a node lacks \['acronym', 'name'\]"),
-    "volume torn": (put("reference/annotation_100.nrrd", b"NRRD0004\n"), "expected a whole volume"),
+    "volume torn": (put("reference/annotation_100.nrrd", b"NRRD0004\n"), "expected one volume of three dimensions"),
     "volume of HTML": (
         put("reference/annotation_100.nrrd", "<html>"),
         "annotation_100.nrrd: expected a whole",
@@ -365,7 +365,7 @@ CASES: dict[str, tuple[Harm, int, str, tuple[object, ...]]] = {
         (*AGAINST, "--set", "unionize.grid_annotation=served"),
     ),
     "given path gone": (
-        nothing, 1, "none.json: expected an alignment, got no such file",
+        nothing, 1, "none.json: expected an alignment .* got no such file",
         options("--set", "alignment.configuration.path={tmp}/none.json"),
     ),
 }  # fmt: skip
