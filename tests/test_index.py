@@ -108,8 +108,8 @@ def test_a_grid_that_changed_since_is_not_taken(tmp_path: Path) -> None:
     case = experiments(4, 4)
     grids = served(tmp_path / "grids", case)
     index_folders([grids], tmp_path / "index", labels(case, tmp_path))
-    _write(grids / "exp_102", case.grids[2] * 2)
-    shutil.rmtree(grids / "exp_103")
+    _write(grids / "102", case.grids[2] * 2)
+    shutil.rmtree(grids / "103")
     found = open_index(tmp_path / "index").correlation(100, voxels="grid")
     assert "2 of 4 contenders: their own grids are not at hand" in found.notes[0]
 
@@ -281,7 +281,7 @@ def _write(folder: Path, grid: np.ndarray) -> None:  # type: ignore[type-arg]
 
 def served(folder: Path, case: Case) -> Path:
     for experiment, grid in case.pairs:
-        _write(folder / f"exp_{experiment.section_data_set_id}", grid)
+        _write(folder / f"{experiment.section_data_set_id}", grid)
     rows = [f"{e.section_data_set_id},{e.gene},{e.plane_of_section}" for e in case.experiments]
     (folder / "experiments.csv").write_text("\n".join(["section_data_set_id,gene,plane_of_section", *rows]))
     return folder

@@ -323,7 +323,7 @@ REFERENCES: dict[str, tuple[Harm, str]] = {
     "ontology a list": (put(GRAPH_FILE, "[]"), "expected a structure graph with 'msg', got list"),
     "ontology empty": (put(GRAPH_FILE, '{"msg": []}'), "expected a list of nodes under 'msg'"),
     "ontology node": (put(GRAPH_FILE, '{"msg": [{"id": 1}]}'), r"a node lacks \['acronym', 'name'\]"),
-    "volume torn": (put("reference/annotation_100.nrrd", b"NRRD0004\n"), "expected one volume of three dimensions"),
+    "volume torn": (put("reference/annotation_100.nrrd", b"NRRD0004\n"), "expected one volume of three"),
     "volume of HTML": (
         put("reference/annotation_100.nrrd", "<html>"),
         "annotation_100.nrrd: expected a whole",
@@ -337,7 +337,7 @@ REFERENCES: dict[str, tuple[Harm, str]] = {
     ),
     "grid labels": (
         put("reference/gridAnnotation.mhd", "DimSize = 3 3\nElementDataFile = a.raw\n"),
-        "a.raw: expected a MetaImage file",
+        "gridAnnotation.mhd: expected DimSize and a known ElementType, got no ElementType",
     ),
     "atlas orientation": (
         both(ATLAS, put("reference/metadata.json", json.dumps(BRAINGLOBE | {"orientation": "xyz"}))),

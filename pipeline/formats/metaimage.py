@@ -208,9 +208,8 @@ def _layout(fields: dict[str, str], where: str) -> tuple[tuple[int, ...], np.dty
         code = TYPES[fields["ElementType"]]
         channels = int(fields.get("ElementNumberOfChannels", "1"))
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{where}: expected DimSize and a known ElementType, got {shown(str(error))}"
-        ) from error
+        what = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{where}: expected DimSize and a known ElementType, got {what[:100]}") from error
     if len(shape) != 3 or min(shape) < 1 or channels != 1:
         raise DataError(
             f"{where}: expected one volume of three dimensions, got DimSize {shown(fields['DimSize'])}"

@@ -10,11 +10,13 @@ import numpy as np
 
 from pipeline.errors import MissingResultError
 from pipeline.model import Float64, Status
-from pipeline.report.coarse import CoarseAtlas
+from pipeline.registration import SectionThumbnail
+from pipeline.registration.tissue import tissue_image
+from pipeline.report.coarse import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
 from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
-from pipeline.report.outlines import Outline, outlines
+from pipeline.report.outlines import Outline, mask_path, outlines
 from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
 from pipeline.store.ome import level_count
@@ -58,7 +60,7 @@ class Picture:
     height: int
     uri: str
     mm: float
-    outlines: Panel[tuple[Outline, ...]]
+    outlines: Panel[tuple[Outline, ...]]  # of the reference; of the tissue where there is no alignment
     overlay: Panel[Overlay]
     box: tuple[float, ...]  # x, y, width, height; empty where the manifest gives none
     dark_polygons: tuple[str, ...]
@@ -144,12 +146,22 @@ def _outlines(
 ) -> tuple[Outline, ...]:
     alignment = contents.alignment.content
     if alignment is None or section.alignment is None:
-        raise MissingResultError(f"the {'section' if alignment else 'series'} has no alignment")
+        return tissue_outline(thumbnail)
     if atlas is None:
         raise MissingResultError("the reference of the run was not at hand")
     z_um = section.number * float(contents.data_set["section_thickness_um"])
     points = reference_points(thumbnail, section.alignment, alignment.alignment3d, z_um)
     return outlines(atlas.at(points), rounding_px(atlas.reference.annotation_um, thumbnail.pixel_um))
+
+
+def tissue_outline(thumbnail: Thumbnail) -> tuple[Outline, ...]:
+    """Return the outline of what an aligner takes for tissue: it may tell why a section found no place."""
+    to_section = np.eye(2, 3) * thumbnail.factor * thumbnail.reduce
+    seen = SectionThumbnail(0, 0.0, thumbnail.pixels, thumbnail.resolution_um, to_section, thumbnail.valid)
+    mask = tissue_image(seen).mask
+    if not mask.any():
+        raise MissingResultError("no tissue was seen")
+    return (Outline(OUTSIDE, mask_path(mask)),)
 
 
 def rounding_px(annotation_um: float, pixel_um: float) -> float:
