@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import read_text, shown
+from pipeline.reference import LABELS
 from pipeline.yaml_text import parse_yaml
 
 LONGEST_PATH = 300  # characters of one that is not there, in a message
@@ -73,7 +74,7 @@ class GriddingConfig(_Section):
 class UnionizeConfig(_Section):
     """Which labels the 200 um grid carries."""
 
-    grid_annotation: Literal["derived", "served"] = "derived"
+    grid_annotation: Literal["derived", "served"] = Field(default="derived", description=LABELS)
 
 
 class Config(_Section):

@@ -22,7 +22,7 @@ from pipeline.gridding import cell_width_px
 from pipeline.index_sources import LOW, open_labels, printable, read_described, read_values
 from pipeline.model import Float32, Float64, SectionDataSet
 from pipeline.ontology import Ontology
-from pipeline.opening import run_labels, run_reference
+from pipeline.opening import run_config, run_reference
 from pipeline.publishing import publishing
 from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.store.run import RATIOS, RunFolder, is_run
@@ -145,7 +145,7 @@ def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tup
     """Return the reference, and whether the table of a run has the labels of its gridAnnotation."""
     served, directory = False, reference
     if run is not None and run.file("provenance.json").exists():
-        served = run_labels(run) == "served"
+        served = run_config(run).unionize.grid_annotation == "served"
         directory = reference or run_reference(run.path)
     elif reference is None:
         raise ConfigError(

@@ -21,11 +21,11 @@ from pipeline.index_sources import (
 from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
 from pipeline.model import Bool, Float32, Float64, Int64
 from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace
+from pipeline.reference import ReferenceSpace, labels_note
 from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
 from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
 from pipeline.search.differential import Contrast, Threshold
-from pipeline.search.order import refuse_overlap, topmost
+from pipeline.search.order import topmost
 from pipeline.search.result import SearchResult
 from pipeline.search.sums import Block, Scales, SetSums
 from pipeline.store.experiments import Experiment
@@ -112,7 +112,7 @@ class SearchIndex:
 
         Parameters
         ----------
-        target, contrast : one or more structures  that share no voxel
+        target, contrast : one or more structures  voxels of the target that lie in the contrast count in both
         target_threshold, contrast_threshold      "min,max" of the mean energy there, e.g. "1,50"
         top : int                                 how many; default all
 
@@ -127,7 +127,6 @@ class SearchIndex:
             Threshold.parse(contrast_threshold, "contrast threshold"),
         )
         wanted = [topmost(self.ontology, self._names(names)) for names in (target, contrast)]
-        refuse_overlap(self.ontology, *wanted)
         sums = self._set(voxels)
         places = [
             self._places(name, ids, sums, voxels)
@@ -146,7 +145,9 @@ class SearchIndex:
             "contrast_voxels": there_n[order].astype(np.int64),
             "contrast_zero": np.isinf(found.fold_change[order]),
         }
-        return SearchResult(self._described(at[order]) | columns)
+        return SearchResult(
+            self._described(at[order]) | columns, labels_note(self._snapshot.subject.label_form)
+        )
 
     def correlation(
         self,
@@ -174,6 +175,7 @@ class SearchIndex:
         member, known = self._domain(self._names(domain), sums, voxels)
         everywhere = voxels == "grid" and not domain
         brain, outside, notes = self._seed(seed, everywhere)
+        notes += labels_note(self._snapshot.subject.label_form) if domain else ()
         probe = Probe.of(brain, member, outside)
         if probe.voxels < int(member.sum()):
             known = None  # what is known counts voxels that the seed misses
@@ -438,7 +440,8 @@ def check_output(output: Path, folders: Sequence[Path]) -> None:
 def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:
     if space is None:
         return None
-    return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um)
+    form = "served" if served else "derived"
+    return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um, form)
 
 
 def _count(top: int | None, everything: int) -> int:

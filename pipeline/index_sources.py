@@ -157,10 +157,10 @@ def _product(path: Path, density: Float32, intensity: Float32) -> Float32:
 def read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
     """Read one grid, (P, I, R) float32, NaN = no data."""
     volume, spacing, origin = read_metaimage(path, member, MOST_GRID)
-    if set(spacing) != {spacing_um} or any(origin):
-        raise DataError(
-            f"{path}: expected a grid of {spacing_um:g} um from 0 0 0, got spacing {spacing} from {origin}"
-        )
+    if set(spacing) != {spacing_um}:
+        raise DataError(f"{path}: expected a grid of {spacing_um:g} um, got spacing {spacing}")
+    if any(origin):
+        raise DataError(f"{path}: expected a grid that begins at 0 0 0, got Offset {origin}; is it cut out?")
     with np.errstate(over="ignore"):
         values = volume.astype(np.float32)
     odd = int(np.count_nonzero(~np.isfinite(values)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config import Config, parse_config
 from pipeline.errors import DataError, MissingResultError
 from pipeline.files import shown
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.model import SeriesAlignment
-from pipeline.store.run import RunFolder
+from pipeline.store.run import RunFolder, read_json
 from pipeline.sync import SyncGeometry, geometry_of
 
 
@@ -65,13 +66,16 @@ def run_reference(folder: Path) -> Path | None:
     return Path(directory) if directory else None
 
 
-def run_labels(run: RunFolder) -> str:
-    """Return which labels a run's 200 um grid has: derived or served, as its configuration says."""
-    configured = run.read_document("provenance.json").get("configuration")
-    unionized = configured.get("unionize") if isinstance(configured, dict) else None
-    name = unionized.get("grid_annotation", "derived") if isinstance(unionized, dict) else "derived"
-    if name not in ("derived", "served"):
-        raise DataError(
-            f"{run.path}/provenance.json: expected grid_annotation derived or served, got {shown(name)}"
-        )
-    return str(name)
+def run_config(run: RunFolder) -> Config:
+    """Return the configuration that a run was made with.
+
+    Raises
+    ------
+    MissingResultError, DataError, ConfigError
+        no finished run; a configuration that is torn or of another version.
+    """
+    path = run.require("provenance.json")
+    configured = read_json(path).get("configuration")
+    if not isinstance(configured, dict):
+        raise DataError(f"{path}: expected the configuration of the run, got {shown(configured)}")
+    return parse_config(configured, str(path))

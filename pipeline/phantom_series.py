@@ -1,10 +1,13 @@
 """Write a rendered series to disk: `series/` as any series is given, `truth/` beside it.
 
-Nothing of the truth lies in `series/`. One section is in memory at a time.
+Nothing of the truth lies in `series/`. One section is in memory at a time. A small list in the folder knows
+what was written, with digests. An earlier series gives way to a new one; anything else is the user's.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing
+from pipeline.atomic import replacing, writing
 from pipeline.errors import ConfigError
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.formats.allen_xml import write_data_set_xml
@@ -30,7 +33,9 @@ from pipeline.phantom import (
     render_section,
     true_alignment,
 )
+from pipeline.store.seals import first_damaged, seal
 
+WRITTEN = ".ish-phantom.json"
 Progress = Callable[[int, int], None]
 SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 
@@ -43,9 +48,9 @@ class SeriesForm:
     ----------
     image : str             jpeg, png or tiff
     quality : int           of a JPEG
-    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which holds
-                            the given alignment and may store images reduced
-    give_alignment : bool   csv only: put the given alignment, without extra poses, into the series
+    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which may
+                            store images reduced
+    give_alignment : bool   put the given alignment, without extra poses, into the series
     give_hints : bool       csv only: state section order and which way is up
     truth_masks : bool      write mask, tissue and artefacts of every section
     """
@@ -77,7 +82,7 @@ def write_phantom_series(
     """
     shown = replace(scene, geometry=drawn(scene.geometry)) if form.manifest == "csv" else scene
     series, truth = folder / "series", folder / "truth"
-    _check_empty(series)
+    _clear_earlier(folder)
     files, sums = {}, _Totals()
     present = [k for k, image in enumerate(shown.images) if image.section_number not in shown.missing]
     for done, index in enumerate(present, start=1):
@@ -92,12 +97,57 @@ def write_phantom_series(
             progress(done, len(present))
     _write_series(series, shown, form, files)
     _write_truth(truth, shown, sums)
+    with replacing(folder / WRITTEN) as fresh:
+        fresh.write_text(json.dumps(seal(folder, [series, truth]), indent=1), encoding="utf-8")
     return series
 
 
-def _check_empty(series: Path) -> None:
-    if series.exists() and any(series.iterdir()):
-        raise ConfigError(f"{series}: expected an empty or new folder, got files; name another folder")
+def check_free(folder: Path) -> None:
+    """Look for what is not ours in a folder that phantom series are to be written to.
+
+    Raises
+    ------
+    ConfigError
+        a file; a folder that holds, hidden files aside, anything but earlier phantom series as we wrote them.
+    """
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise ConfigError(f"{folder}: expected a folder, got a file; name another")
+    lists = [folder / WRITTEN, *sorted(folder.glob(f"*/{WRITTEN}"))]
+    ours = {found.parent / name for found in lists for name in _earlier(found.parent)}
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        for name in sorted((*files, *links)):
+            if not name.startswith(".") and Path(root, name) not in ours:
+                raise ConfigError(
+                    f"{folder}: expected a new or empty folder, or an earlier phantom as it was written, got"
+                    f" {Path(root, name).relative_to(folder)}; name another folder"
+                )
+
+
+def _earlier(folder: Path) -> list[str]:
+    """Return the files of an earlier series in this folder that are still as they were written."""
+    try:
+        known = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    names = known if isinstance(known, dict) else {}
+    return [
+        name
+        for name, of_file in names.items()
+        if name.startswith(("series/", "truth/"))
+        and ".." not in Path(name).parts
+        and not first_damaged(folder, {name: of_file})
+    ]
+
+
+def _clear_earlier(folder: Path) -> None:
+    """Remove an earlier series of this folder; ConfigError where it holds anything else."""
+    check_free(folder)
+    with writing(folder):
+        for name in _earlier(folder):
+            (folder / name).unlink()
+        (folder / WRITTEN).unlink(missing_ok=True)
 
 
 @dataclass
@@ -130,7 +180,8 @@ def _mask(mask: Bool) -> UInt8:
 def _write_series(series: Path, scene: Scene, form: SeriesForm, files: dict[int, str]) -> None:
     geometry = scene.geometry
     if form.manifest == "xml":
-        write_data_set_xml(series / "data_set.xml", geometry.data_set, geometry.alignment)
+        given = geometry.alignment if form.give_alignment else None
+        write_data_set_xml(series / "data_set.xml", geometry.data_set, given)
         return
     data_set = geometry.data_set
     if not form.give_hints:

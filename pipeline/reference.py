@@ -17,6 +17,17 @@ LABELS = (
     " borders: take served to compare with Allen's numbers or rankings)"
 )
 
+LABELS_USED = {
+    "derived": "structures are those of the annotation; Allen's own numbers rest on its gridAnnotation, which"
+    " an index made with --served-labels has",
+    "served": "structures are those of the served gridAnnotation, as in Allen's own numbers",
+}
+
+
+def labels_note(form: str) -> tuple[str, ...]:
+    """Return what to note of the labels that structures were looked up in; nothing where it is not known."""
+    return (LABELS_USED[form],) if form in LABELS_USED else ()
+
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSpace:

@@ -26,6 +26,7 @@ from pipeline.phantom import (
 )
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 
+PLAIN = SeriesForm(truth_masks=False)
 OPTIONS = RenderOptions(seed=1, extra_rotation_deg=3.0, missing=0.25)
 
 
@@ -141,8 +142,49 @@ def test_alignment_and_hints_can_be_kept_back(scene: Scene, tmp_path: Path) -> N
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_refuses_a_folder_in_use(scene: Scene, tmp_path: Path) -> None:
-    (tmp_path / "series").mkdir()
-    (tmp_path / "series/mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(ConfigError, match="empty or new"):
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "series/mine.txt", "truth/energy.mhd", "runs/900001/plan.json"]
+)
+def test_refuses_a_folder_that_holds_anything_else(scene: Scene, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"an earlier phantom as it was written, got {name}"):
         write_phantom_series(tmp_path, scene)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_an_earlier_phantom_gives_way_whole(scene: Scene, tmp_path: Path) -> None:
+    write_phantom_series(tmp_path, scene, PLAIN)
+    other = build_scene(scene.reference, sagittal_geometry(scene.reference, 2, 60.0, seed=2))
+    series = write_phantom_series(tmp_path, other, PLAIN)
+    numbers = [image.section_number for image in other.images]
+    assert sorted(p.name for p in series.glob("*.jpg")) == [f"section_s{n:04d}.jpg" for n in numbers]
+    assert len(list((tmp_path / "truth").glob("*.npz"))) == 2
+
+
+def test_an_earlier_phantom_that_was_changed_stays(scene: Scene, tmp_path: Path) -> None:
+    series = write_phantom_series(tmp_path, scene, PLAIN)
+    edited = (series / "sections.csv").read_text(encoding="utf-8") + "\n"
+    (series / "sections.csv").write_text(edited, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"got series/sections\.csv"):
+        write_phantom_series(tmp_path, scene, PLAIN)
+    assert (series / "sections.csv").read_text(encoding="utf-8") == edited
+
+
+def test_a_link_to_a_folder_is_never_written_through(scene: Scene, tmp_path: Path) -> None:
+    series = write_phantom_series(tmp_path / "made", scene, PLAIN)
+    moved = series.rename(tmp_path / "elsewhere")
+    series.symlink_to(moved)
+    with pytest.raises(ConfigError, match="got series;"):
+        write_phantom_series(tmp_path / "made", scene, PLAIN)
+    assert (moved / "sections.csv").exists()
+
+
+def test_a_data_set_xml_has_the_alignment_only_where_asked(scene: Scene, tmp_path: Path) -> None:
+    made = build_scene(scene.reference, sagittal_geometry(scene.reference, 2, 60.0, seed=1))
+    for name, given in (("without", False), ("with", True)):
+        form = SeriesForm(manifest="xml", truth_masks=False, give_alignment=given)
+        series = write_phantom_series(tmp_path / name, made, form)
+        assert (read_series(series).alignment is not None) == given

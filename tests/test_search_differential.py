@@ -31,6 +31,14 @@ def test_order_is_that_of_a_plain_sort(seed: int, count: int) -> None:
         assert found.fold_change[i] == (here[i] / there[i] if there[i] else np.inf)
 
 
+def test_a_published_fold_change_counts_the_target_in_its_contrast() -> None:
+    """Subiculum over grey matter, coronal experiment 70562045."""
+    found = Contrast.of(
+        (np.array([3845.768]), np.array([320.0])), (np.array([31005.322]), np.array([27460.0]))
+    )
+    assert found.fold_change[0] == pytest.approx(10.644, abs=5e-4)
+
+
 def test_thresholds_bound_either_mean() -> None:
     found = Contrast.of((np.array([1.0, 5.0, 60.0]), np.ones(3)), (np.array([1.0, 1.0, 1.0]), np.ones(3)))
     ids = np.arange(3)

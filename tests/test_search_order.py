@@ -10,7 +10,7 @@ from search_cases import ONTOLOGY, UNKNOWN, experiments, space
 
 from pipeline.errors import DataError
 from pipeline.reference import hemispheres
-from pipeline.search.order import BLOCK, VoxelOrder, block_runs, refuse_overlap, topmost
+from pipeline.search.order import BLOCK, VoxelOrder, block_runs, topmost
 
 
 def order_of(seed: int) -> VoxelOrder:
@@ -78,20 +78,3 @@ def test_block_runs_cover_every_member_and_whole_blocks(seed: int, blocks: int) 
 
 def test_topmost_leaves_out_what_lies_inside() -> None:
     assert topmost(ONTOLOGY, ["L1", "CTX", 2, "VP", "ctx"]) == (1, 5)
-
-
-@pytest.mark.parametrize(
-    ("target", "contrast", "words"),
-    [
-        ("L1", "CTX", "target L1 lies inside contrast CTX"),
-        ("CTX", "L1", "target CTX holds contrast L1"),
-        ("TH", "TH", "target TH is the same as contrast TH"),
-    ],
-)
-def test_overlap_is_refused_by_name(target: str, contrast: str, words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        refuse_overlap(ONTOLOGY, topmost(ONTOLOGY, [target]), topmost(ONTOLOGY, [contrast]))
-
-
-def test_apart_is_not_overlap() -> None:
-    refuse_overlap(ONTOLOGY, topmost(ONTOLOGY, ["L1", "TH"]), topmost(ONTOLOGY, ["L2", "fiber"]))

@@ -77,7 +77,8 @@ def main() -> None:
     parser.add_argument("--sections", type=int, default=4)
     parser.add_argument("--resolution-um", type=float, default=16.0)
     given = parser.parse_args()
-    shutil.rmtree(given.folder, ignore_errors=True)
+    if given.folder.exists():
+        parser.error(f"{given.folder}: expected a new folder to render and run in; name another")
     make(given.folder, given.series, given.sections, given.resolution_um)
     every = sorted((given.folder / "all").iterdir())
     out = given.folder / "out"

@@ -1,6 +1,10 @@
 """Hold a run's energy against a grid that Allen serves, over the voxels that both have inside the brain.
 
-python workflows/compare_grids.py RUN SERVED.mhd --reference DIR [--smooth-voxels 2]
+python workflows/compare_grids.py RUN SERVED.mhd [--reference DIR] [--smooth-voxels 2]
+
+The brain is what the labels of the run hold: its own reference and unionize.grid_annotation. Voxels need no
+structure here; to compare structures with Allen's numbers, run with unionize.grid_annotation=served, since by
+default 217 of the 843 published structures have no voxel.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import numpy as np
 from scipy import ndimage, stats
 
 from pipeline.formats.metaimage import read_grid
-from pipeline.loading import GRID_LABELS_UM, open_reference
+from pipeline.index_sources import open_labels
 from pipeline.model import Bool, Float64
+from pipeline.opening import run_config, run_reference
 from pipeline.store.run import RunFolder
 
 
@@ -42,7 +47,8 @@ def compare(run: Path, served_path: Path, reference: Path | None, smooth_voxels:
     """Return the agreement of a run with a served grid."""
     ours = RunFolder(run).read_grid()["energy"].astype(np.float64)
     served = read_grid(served_path).astype(np.float64)
-    labels = open_reference(reference, GRID_LABELS_UM if reference else None).grid_labels()
+    space = open_labels(reference or run_reference(run))
+    labels = space.grid_labels(served=run_config(RunFolder(run)).unionize.grid_annotation == "served")
     both = (ours >= 0) & (served >= 0)
     inside = both & (labels > 0)
     a, b = (smoothed(grid, both, smooth_voxels)[inside] for grid in (ours, served))
@@ -53,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("served", type=Path)
-    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--reference", type=Path, help="default: the run's own")
     parser.add_argument("--smooth-voxels", type=float, default=0.0)
     given = parser.parse_args()
     for name, value in compare(given.run, given.served, given.reference, given.smooth_voxels).items():

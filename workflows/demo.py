@@ -51,4 +51,6 @@ if __name__ == "__main__":
     parser.add_argument("output", type=Path, nargs="?", default=HERE / "demo-output")
     parser.add_argument("--alignment", default="joint", help="joint: from nothing; given: as it was rendered")
     given = parser.parse_args()
+    if given.output.exists() and given.output.resolve() != HERE.resolve() / "demo-output":
+        parser.error(f"{given.output}: expected a new folder, for the demo removes its output; name another")
     sys.exit(main(given.output, given.alignment))

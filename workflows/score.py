@@ -4,9 +4,10 @@
 
 Three questions are asked apart:
 mask        Dice between the mask found and the pixels that express
-structures  energy per structure, against two truths: *exact*, summed over the section pixels that lie in the
-            structure; and *gridded*, the true masks at their true places through the same 200 um grid and
-            smoothing, which is what a perfect detector and a perfect alignment would reach
+structures  energy per structure by the labels of the run (unionize.grid_annotation), against two truths:
+            *exact*, summed over the section pixels that lie in the structure; and *gridded*, the true masks
+            at their true places through the same 200 um grid and smoothing, which is what a perfect
+            detector and a perfect alignment would reach
 grid        energy of voxels, against the gridded truth
 """
 
@@ -24,11 +25,12 @@ from pipeline.config import GriddingConfig
 from pipeline.errors import DataError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.series import read_series
+from pipeline.index_sources import open_labels
 from pipeline.intensity import darkness
-from pipeline.loading import GRID_LABELS_UM, load_pixels, open_reference
+from pipeline.loading import load_pixels
 from pipeline.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
 from pipeline.ontology import Ontology
-from pipeline.opening import run_reference
+from pipeline.opening import run_config, run_reference
 from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.store.run import RunFolder, read_json
 from pipeline.unionize import LabelIndex, unionize
@@ -55,7 +57,11 @@ def true_mask(truth: Path, section: SectionImage) -> Bool:
 
 
 def gridded_truth(
-    truth: Path, data_set: SectionDataSet, sections: list[SectionImage], reference: ReferenceSpace
+    truth: Path,
+    data_set: SectionDataSet,
+    sections: list[SectionImage],
+    reference: ReferenceSpace,
+    parameters: GriddingConfig,
 ) -> tuple[ExpressionSums, Bool]:
     """Return the 200 um grid of the true masks at their true places."""
     alignment = read_alignment(truth / "alignment.json")
@@ -71,11 +77,12 @@ def gridded_truth(
         sums = gridding.accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
         rectangle = (0, 0, dark.shape[1], dark.shape[0])
         cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
-        smooth = gridding.smooth(cells, GriddingConfig().smoothing_um)
+        smooth = gridding.smooth(cells, parameters.smoothing_um)
         z_um = data_set.z_um(section.section_number)
         placed.append(gridding.PlacedSection(smooth, z_um, aligned))
-    z_smoothing = GriddingConfig().z_smoothing_um
-    return gridding.assemble(placed, alignment.alignment3d, reference.grid, data_set.spacing_um, z_smoothing)
+    return gridding.assemble(
+        placed, alignment.alignment3d, reference.grid, data_set.spacing_um, parameters.z_smoothing_um
+    )
 
 
 def energies(path: Path) -> dict[int, float]:
@@ -102,11 +109,11 @@ def score(run_path: Path, rendered: Path) -> dict[str, dict[str, float]]:
     data_set = read_series(rendered / "series").data_set
     kept = {s["section_number"] for s in read_json(run.require("section_data_set.json"))["section_images"]}
     sections = [s for s in data_set.section_images if s.path is not None and s.section_number in kept]
-    directory = run_reference(run_path)
-    reference = open_reference(directory, GRID_LABELS_UM if directory else None)
-    labels = reference.grid_labels()
+    config = run_config(run)
+    reference = open_labels(run_reference(run_path))
+    labels = reference.grid_labels(served=config.unionize.grid_annotation == "served")
     index = LabelIndex.of(labels, reference.ontology)
-    sums, covered = gridded_truth(truth, data_set, sections, reference)
+    sums, covered = gridded_truth(truth, data_set, sections, reference, config.gridding)
     rows = unionize(data_set.id, sums, covered, index, hemispheres(reference.grid))
     gridded = {r.structure_id: r.expression_energy for r in rows if r.hemisphere_id == BOTH}
     found, exact = energies(run.require("structure_unionize.csv")), energies(truth / "structure_energy.csv")

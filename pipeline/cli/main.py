@@ -29,7 +29,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
-from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.phantom_series import SeriesForm, check_free, write_phantom_series
 from pipeline.provenance import Repeat, repeat
 from pipeline.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.schedule import ENGINES
@@ -173,6 +173,7 @@ def phantom(
     options = render_options(parse_overrides(set_ or ()))
     if series > 1 and geometry is not None:
         raise ConfigError("--series: expected one with --geometry, which gives the sections of one series")
+    check_free(folder)
     if series > 1:
         for scene in specimen_scenes(plane, series, sections, resolution_um, options):
             own = folder / str(scene.geometry.data_set.id)
@@ -188,6 +189,8 @@ def phantom(
     form = SeriesForm(give_alignment=give_alignment, manifest="csv" if geometry is None else "xml")
     write_phantom_series(folder, scene, form)
     say(f"wrote {folder / 'series'}; its truth is in {folder / 'truth'}")
+    if geometry is not None and not give_alignment:
+        say("its data_set.xml holds no alignment; --give-alignment puts in the one that was drawn through")
 
 
 @app.command("export")

@@ -13,6 +13,7 @@ import typer
 from pipeline.cli.console import say, show
 from pipeline.errors import ConfigError
 from pipeline.index import VOXEL_SETS, index_folders, open_index
+from pipeline.reference import LABELS
 from pipeline.search.result import SearchResult
 
 SHORT = {
@@ -41,7 +42,9 @@ def differential(
     target: Annotated[
         list[str], typer.Option(help="acronyms or ids, what is inside them included: DG,CA1 or given twice")
     ],
-    contrast: Annotated[list[str], typer.Option(help="likewise; shares no voxel with the target")],
+    contrast: Annotated[
+        list[str], typer.Option(help="likewise; where it contains the target, the target counts in it too")
+    ],
     target_threshold: Annotated[str | None, typer.Option(help='"min,max" of the mean energy there')] = None,
     contrast_threshold: Annotated[str | None, typer.Option(help="likewise")] = None,
     voxels: Voxels = "all",
@@ -49,7 +52,11 @@ def differential(
     as_csv: Csv = False,
     json: Json = False,
 ) -> None:
-    """Find experiments that are more expressed in the target than in the contrast."""
+    """Find experiments that are more expressed in the target than in the contrast.
+
+    Means are over voxels with data. A contrast that contains the target counts the target's voxels too, as
+    Allen's search does. Allen's numbers and rankings need an index made with --served-labels.
+    """
     found = open_index(index).differential(
         target,
         contrast,
@@ -64,7 +71,12 @@ def differential(
 @app.command()
 def correlation(
     index: Index,
-    seed: Annotated[str, typer.Option(help="an id of the index, or a grid: .mhd, zip, folder or run")],
+    seed: Annotated[
+        str,
+        typer.Option(
+            help="an id of the index, or an energy grid: .mhd, zip, folder or run; a density is noted as such"
+        ),
+    ],
     domain: Annotated[
         list[str] | None, typer.Option(help="structures to compare in; default the whole brain")
     ] = None,
@@ -88,7 +100,10 @@ def build(
         typer.Option(envvar="ISH_REFERENCE", help="labels a new index; default the reference of the runs"),
     ] = None,
     served_labels: Annotated[
-        bool, typer.Option("--served-labels", help="the reference's gridAnnotation, not its annotation")
+        bool,
+        typer.Option(
+            "--served-labels", help=f"label a new index by the reference's gridAnnotation. {LABELS}"
+        ),
     ] = False,
     experiments: Annotated[
         Path | None, typer.Option(help="CSV: section_data_set_id,gene,plane_of_section")

@@ -1,7 +1,8 @@
 """Where is a gene more expressed, here than there: mean energy in one set of structures over another.
 
-Means are over valid voxels. A contrast without any expression gives an infinite fold change: such
-experiments come after all others, ordered by their mean in the target, and are marked.
+Means are over valid voxels. Target and contrast may overlap: a contrast that contains the target counts the
+target's voxels too, as the original's search does. A contrast without any expression gives an infinite fold
+change: such experiments come after all others, ordered by their mean in the target, and are marked.
 """
 
 from __future__ import annotations

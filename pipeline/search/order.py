@@ -130,19 +130,6 @@ def topmost(ontology: Ontology, names: Sequence[str | int]) -> tuple[int, ...]:
     return tuple(s for s in ids if not any(a in ids for a in ontology.path(s)[:-1]))
 
 
-def refuse_overlap(ontology: Ontology, target: Sequence[int], contrast: Sequence[int]) -> None:
-    """DataError where a target and a contrast structure are the same or one holds the other."""
-    for a in target:
-        for b in contrast:
-            if a in ontology.path(b) or b in ontology.path(a):
-                names = [ontology.by_id[s].acronym for s in (a, b)]
-                inner = "is the same as" if a == b else "lies inside" if b in ontology.path(a) else "holds"
-                raise DataError(
-                    f"differential: target {names[0]} {inner} contrast {names[1]}; expected two sets of"
-                    " structures that share no voxel"
-                )
-
-
 def _whole_blocks(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
 

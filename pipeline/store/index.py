@@ -72,11 +72,15 @@ _OURS = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class IndexSubject:
-    """What an index is of: the label of every voxel, on a grid of this spacing."""
+    """What an index is of: the label of every voxel, on a grid of this spacing.
+
+    `label_form` says where labels are from: derived (the annotation), served (gridAnnotation), "" not known.
+    """
 
     labels: UInt32
     ontology: Ontology
     spacing_um: float
+    label_form: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,6 +267,7 @@ def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
         "row": [order.padded, order.padded_outside],
         "labels": zlib.crc32(labels.data),
         "ontology": zlib.crc32(ontology),
+        "label_form": subject.label_form,
     }
     create_part(path, 0, row_arrays(order.padded, order.padded_outside))
     write_experiments(path, (), 0, 0)
@@ -313,7 +318,8 @@ def read_subject(path: Path) -> IndexSubject:
     except DataError as error:
         raise _broken(path, str(error)) from None
     ontology = Ontology(tuple(Structure(**item) for item in json.loads(text)))
-    return IndexSubject(labels, ontology, float(described["spacing_um"]))
+    form = str(described.get("label_form", ""))
+    return IndexSubject(labels, ontology, float(described["spacing_um"]), form)
 
 
 def _described(path: Path) -> dict[str, Any]:
