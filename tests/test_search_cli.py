@@ -86,7 +86,7 @@ def test_top_thresholds_and_sets(index: Path) -> None:
 
 def test_correlation_by_id_and_by_file(index: Path) -> None:
     by_id = json.loads(ask("correlation", str(index), "--seed", "103", "--json", "--domain", "CTX"))
-    file = index.parent / "grids" / "exp_103" / "energy.mhd"
+    file = index.parent / "grids" / "103" / "energy.mhd"
     by_file = json.loads(ask("correlation", str(index), "--seed", str(file), "--json", "--domain", "CTX"))
     assert by_id[0]["section_data_set_id"] == 103
     assert [row["r"] for row in by_file] == pytest.approx([row["r"] for row in by_id], abs=1e-6)
@@ -94,21 +94,22 @@ def test_correlation_by_id_and_by_file(index: Path) -> None:
 
 
 def test_a_folder_is_a_seed_and_nothing_found_is_said(index: Path) -> None:
-    folder = index.parent / "grids" / "exp_103"
+    folder = index.parent / "grids" / "103"
     by_folder = json.loads(ask("correlation", str(index), "--seed", str(folder), "--json"))
     by_id = json.loads(ask("correlation", str(index), "--seed", "103", "--json"))
     assert [row["section_data_set_id"] for row in by_folder] == [row["section_data_set_id"] for row in by_id]
     arguments = ["differential", str(index), "--target", "L1,L2", "--contrast", "VP"]
     result = RUN.invoke(APP, ["search", *arguments, "--target-threshold", "1e9,"])
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "no experiment: none lies within the thresholds and has data there\n"
+    assert result.stderr.endswith("\nno experiment: none lies within the thresholds and has data there\n")
+    assert "--served-labels" in result.stderr  # which labels the structures are those of
 
 
 def test_errors_are_ours(index: Path) -> None:
     for arguments, kind in (
         (("correlation", str(index), "--seed", "1"), DataError),
         (("correlation", str(index), "--seed", "103", "--csv", "--json"), ConfigError),
-        (("differential", str(index), "--target", "CTX", "--contrast", "grey"), DataError),
+        (("differential", str(index), "--target", "NOPE", "--contrast", "grey"), DataError),
     ):
         result = RUN.invoke(APP, ["search", *arguments])
         assert isinstance(result.exception, kind)
