@@ -53,7 +53,7 @@ def test_to_uint8_refuses_an_impossible_range(stated: tuple[int, int]) -> None:
 
 
 def test_to_uint8_refuses_other_images() -> None:
-    with pytest.raises(DataError, match="expected \\(H, W.*\\) uint16"):
+    with pytest.raises(DataError, match=r"expected \(H, W.*\) uint16"):
         to_uint8(np.zeros((2, 2), np.uint8), (0, 255))  # type: ignore[arg-type]
 
 
