@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pipeline.store.plain import (
     write_array,
     write_group,
 )
+
+PLAIN_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}  # that sections lie in
 
 
 def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
@@ -47,12 +50,12 @@ def _group(folder: Path) -> tuple[list[str], dict[str, Any]]:
 def ensure_group(folder: Path) -> None:
     """Make `folder` a zarr group that sections are written into, one by one."""
     try:
-        whole = read_document(folder).get("node_type") == "group"
+        whole = read_document(folder) == PLAIN_GROUP
     except (OSError, DataError):
         whole = False
     if not whole:
         with replacing(folder / DOCUMENT) as fresh:
-            fresh.write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}', encoding="utf-8")
+            fresh.write_text(json.dumps(PLAIN_GROUP), encoding="utf-8")
 
 
 Field = tuple[npt.NDArray[Any], Mapping[str, Any]]
