@@ -55,10 +55,10 @@ class ExperimentSource:
 
 
 def printable(path: Path) -> str:
-    """Return a path as text; bytes that are no UTF-8 as they are written in Python.
+    r"""Return a path as text; bytes that are no UTF-8 as they are written in Python.
 
     >>> printable(Path("Prox1_\udce9"))
-    'Prox1_\\\\xe9'
+    'Prox1_\\xe9'
     """
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
