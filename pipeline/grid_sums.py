@@ -64,6 +64,7 @@ class RatioGrids:
             product = _product(density, intensity)
             if energy is None:
                 return cls(product, density)
+            _check_density(energy, density)
             _check_product(energy, product)
         if energy is None:
             got = " and ".join(sorted(grids)) or "nothing"

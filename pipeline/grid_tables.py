@@ -19,7 +19,7 @@ from pipeline.formats.tables import write_table
 from pipeline.formats.zips import is_zip, open_zip
 from pipeline.grid_sums import RatioGrids, grid_table, unknown_columns
 from pipeline.gridding import cell_width_px
-from pipeline.index_sources import LOW, open_labels, printable, read_described, read_values
+from pipeline.index_sources import LOW, finished_grid, open_labels, printable, read_described, read_values
 from pipeline.model import Float32, Float64, SectionDataSet
 from pipeline.ontology import Ontology
 from pipeline.opening import run_config, run_reference
@@ -157,7 +157,9 @@ def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tup
 
 def _of_run(run: RunFolder) -> _Experiment:
     """Read the grid of a finished run, with the pixels of every voxel."""
-    run.require("grid.zarr")
+    finished_grid(run)
+    for name in ("grid.zarr", *(f"grid/{n}.{end}" for n in RATIOS for end in ("mhd", "raw"))):
+        run.require(name)
     arrays = run.read_grid()
     number = run.read_document("section_data_set.json").get("id")
     if not isinstance(number, int):
@@ -229,7 +231,7 @@ def _places(place: Path) -> Places:
         except OSError as error:
             raise DataError(f"{printable(place)}: cannot be read: {error.strerror}; rights?") from None
         found: Places = {n: (place / f"{n}.mhd", None) for n in wanted if f"{n}.mhd" in listed}
-    elif is_zip(place):
+    elif is_zip(place) or place.suffix == ".zip":
         with open_zip(place) as archive:
             listed = [name for name in archive.namelist() if name.endswith(".mhd")]
         found = {n: (place, f"{n}.mhd") for n in wanted if f"{n}.mhd" in listed}

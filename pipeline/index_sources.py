@@ -103,7 +103,7 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
     tell : (line)          told where density and intensity stand for the energy, or it may be a density
     """
     if path.is_dir() and _is_run(path):
-        path = _finished_grid(RunFolder(path))
+        path = finished_grid(RunFolder(path))
     energy, factors = _parts(path)
     if factors:
         density, intensity = (read_values(*part, spacing_um) for part in factors)
@@ -234,7 +234,7 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
 
 def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     run = RunFolder(path)
-    grid = _finished_grid(run)
+    grid = finished_grid(run)
     described = read_json(run.require("section_data_set.json"))
     number = described.get("id")
     if not isinstance(number, int):
@@ -245,7 +245,7 @@ def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     return experiment, read_grid_file(grid, spacing_um)
 
 
-def _finished_grid(run: RunFolder) -> Path:
+def finished_grid(run: RunFolder) -> Path:
     receipt = run.read_receipt("grid")
     if receipt is None or not receipt.ok:
         state = "not there yet" if receipt is None else f"{receipt.state} {receipt.message}".strip()

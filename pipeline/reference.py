@@ -102,7 +102,8 @@ class ReferenceSpace:
             return self.labels_at(self.grid)
         if self.grid_annotation is None:
             raise DataError(
-                f"reference {self.name}: has no gridAnnotation; leave unionize.grid_annotation: derived"
+                f"reference {self.name}: has no gridAnnotation; leave unionize.grid_annotation: derived, or"
+                " get it with `ish reference fetch grid_annotation`"
             )
         return self.grid_annotation
 

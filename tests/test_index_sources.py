@@ -96,7 +96,7 @@ def test_files_with_nan_or_inf_are_refused(tmp_path: Path, value: float) -> None
 
 
 def test_other_spacings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a grid of 100 um from 0 0 0, got spacing"):
+    with pytest.raises(DataError, match="expected a grid of 100 um, got spacing"):
         read_grid_file(grid_folder(tmp_path / "1") / "energy.mhd", 100.0)
 
 
