@@ -182,7 +182,7 @@ def test_the_index_lists_every_run_with_its_state(tmp_path: Path, reference: Ref
     odd = RunFolder(tmp_path / "a b&c")
     odd.write_receipt(Receipt("align", "failed", "", "boom"))
     write_report(odd, None)
-    (tmp_path / "99" / "receipts").mkdir(parents=True)
+    RunFolder(tmp_path / "99").write_plan([40])  # a run that died before its first receipt
     path = write_index(tmp_path)
     assert path == tmp_path / "index.html"
     page = page_of(path)
