@@ -65,7 +65,6 @@ def desk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_what_is_typed_gives_what_is_shown(desk: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = transcript()
     assert len(typed) >= 10
