@@ -208,10 +208,21 @@ def reference_directory(config: Config, given: Path | None) -> Path | None:
     return directory
 
 
+def config_path(text: str) -> Path:
+    """Return the path of a configuration as it was typed: of `./coronal`, Path alone drops the folder.
+
+    >>> config_path("./coronal").is_absolute(), config_path("coronal")
+    (True, PosixPath('coronal'))
+    """
+    path = Path(text)
+    return path.absolute() if os.sep in text and len(path.parts) == 1 else path
+
+
 def find_config(name: Path) -> Path:
     """Return the file that a user means by a configuration: a path, or the bare name of a ready one.
 
-    A file of one's own of that name is meant where it is written with its suffix or a folder: ./coronal.
+    A file of one's own of that name is meant where it is written with its suffix or a folder: ./coronal,
+    which `config_path` keeps.
 
     >>> find_config(Path("coronal")).name
     'coronal.yaml'

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, find_config, load_config, load_experiment, reference_directory
+from pipeline.config import (
+    Config,
+    config_path,
+    find_config,
+    load_config,
+    load_experiment,
+    reference_directory,
+)
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -81,6 +88,15 @@ def test_ready_configurations_are_found_by_name(monkeypatch: pytest.MonkeyPatch,
     for name in ("coronl", "coronl.yaml", "x" * 300, "a/b"):
         with pytest.raises(ConfigError, match="ready ones are coronal, nissl, phantom, sagittal"):
             find_config(Path(name))
+
+
+def test_a_file_of_ones_own_is_meant_where_a_folder_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coronal").write_text("gridding: {smoothing_um: 150}\n")
+    assert find_config(config_path("./coronal")) == tmp_path / "coronal"
+    assert find_config(config_path("coronal")).samefile(CONFIGS / "coronal.yaml")
 
 
 def test_lists_need_no_brackets() -> None:

@@ -24,7 +24,14 @@ from pipeline.cli.init import init
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
 from pipeline.cli.unionize import unionize
-from pipeline.config import ClusterConfig, Experiment, find_config, load_experiment, parse_overrides
+from pipeline.config import (
+    ClusterConfig,
+    Experiment,
+    config_path,
+    find_config,
+    load_experiment,
+    parse_overrides,
+)
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
@@ -59,7 +66,10 @@ Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(help="a YAML of configs/, or your own")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="a YAML of configs/, or your own", parser=config_path, metavar="CONFIG"),
+    ] = None,
     inputs: Annotated[
         list[Path] | None,
         typer.Option("--input", help="a series, a folder of series, a glob in quotes, or a CSV of series"),
