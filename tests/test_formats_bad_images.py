@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,8 @@ import tifffile
 
 from pipeline.errors import DataError, PipelineError
 from pipeline.formats.images import probe, read_image
+from pipeline.formats.parts import read_part
+from pipeline.formats.reduced import read_reduced
 
 GREY = np.add.outer(np.arange(150), np.arange(211)).astype(np.uint8)
 RGB = np.dstack([GREY, GREY[::-1], 255 - GREY])
@@ -187,3 +190,78 @@ def test_pictures_without_a_plain_darkness_are_refused(
     write(tmp_path / "a")
     with pytest.raises(DataError, match=what):
         read_image(tmp_path / "a")
+
+
+TILE_CODECS = {
+    "JPEG": (7, lambda pixels: imagecodecs.jpeg8_encode(pixels)),
+    "JPEG2000": (34712, lambda pixels: imagecodecs.jpeg2k_encode(pixels)),
+    "PNG": (34933, lambda pixels: imagecodecs.png_encode(pixels)),
+    "WEBP": (50001, lambda pixels: imagecodecs.webp_encode(pixels, lossless=False)),
+    "WEBP lossless": (50001, lambda pixels: imagecodecs.webp_encode(pixels, lossless=True)),
+}
+
+
+def tiled(folder: Path, compression: int, tiles: list[bytes]) -> Path:
+    path = folder / "tiled.tif"
+    options = {"tile": (64, 64), "compression": compression, "photometric": "rgb"}
+    tifffile.imwrite(path, iter(tiles), shape=(128, 64, 3), dtype=np.uint8, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", TILE_CODECS)
+def test_tiles_that_are_bombs_are_refused_unread(name: str, tmp_path: Path) -> None:
+    compression, encode = TILE_CODECS[name]
+    good = bytes(encode(np.full((64, 64, 3), 200, np.uint8)))
+    path = tiled(tmp_path, compression, [good, good])
+    assert abs(int(read_image(path).mean()) - 200) <= 2
+    path = tiled(tmp_path, compression, [good, bytes(encode(np.full((2000, 2000, 3), 200, np.uint8)))])
+    for read in (read_image, lambda path: read_part(path, slice(70, 90), slice(0, 64))):
+        with pytest.raises(DataError, match=r"expected tiles of 64 x 64 px .* got one of 2000"):
+            read(path)
+
+
+def test_bombs_on_a_level_of_a_pyramid(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.tif"
+    bomb = bytes(imagecodecs.jpeg8_encode(np.full((2000, 2000, 3), 200, np.uint8)))
+    options = {"tile": (64, 64), "compression": "jpeg", "photometric": "rgb"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.full((128, 128, 3), 200, np.uint8), subifds=1, **options)
+        writer.write(iter([bomb]), shape=(64, 64, 3), dtype=np.uint8, subfiletype=1, **options)
+    with pytest.raises(DataError, match="expected tiles of 64 x 64"):
+        read_reduced(path, 2)
+
+
+def test_compressions_that_are_not_read_are_named(tmp_path: Path) -> None:
+    tile = bytes(imagecodecs.jpegxl_encode(np.full((64, 64, 3), 200, np.uint8)))
+    with pytest.raises(DataError, match=r"expected TIFF without compression .*got JPEGXL"):
+        read_image(tiled(tmp_path, 50002, [tile, tile]))
+
+
+def test_tiles_far_larger_than_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.full((64, 64), 200, np.uint8), tile=(64, 64), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for tag in ("TileWidth", "TileLength"):
+            file.pages[0].tags[tag].overwrite(60000)
+    with pytest.raises(DataError, match="expected tiles of a part of the image, got 60000 x 60000"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 2**31), (5, 3), (0, 65536)])
+def test_a_stated_range_beyond_the_type_is_none(low: int, high: int, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    tags = [("SMinSampleValue", 4, 1, low, True), ("SMaxSampleValue", 4, 1, high, True)]
+    for name, extra in (("plain", []), ("stated", tags)):
+        tifffile.imwrite(tmp_path / name, ramp, extratags=extra)
+    np.testing.assert_array_equal(read_image(tmp_path / "stated"), read_image(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("significant", [b"", b"\0", b"\x11", b"\xff"])
+def test_significant_bits_of_a_png_that_cannot_be(significant: bytes, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    data = bytes(imagecodecs.png_encode(ramp))
+    body = b"sBIT" + significant
+    chunk = struct.pack(">I", len(significant)) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "plain").write_bytes(data)
+    (tmp_path / "said").write_bytes(data[:33] + chunk + data[33:])
+    np.testing.assert_array_equal(read_image(tmp_path / "said"), read_image(tmp_path / "plain"))

@@ -187,7 +187,8 @@ def png_header(data: Buffer) -> Header:
     _check_packed(
         width * height * bits * samples / 8, len(data), 1032
     )  # the most that deflate makes of a byte
-    significant = found[b"sBIT"][0] if bits == 16 and b"sBIT" in found else bits
+    stated = next(iter(found.get(b"sBIT", b"")), bits)
+    significant = stated if bits == 16 and 0 < stated < bits else bits
     return Header(
         "PNG",
         width,

@@ -20,6 +20,7 @@ from pipeline.formats.images import (
     read_image,
     whole_jpeg,
 )
+from pipeline.formats.tiff_tiles import check_segments, check_tile
 from pipeline.model import UInt8
 
 
@@ -106,7 +107,7 @@ def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
         header = tiff.header_of(file)
         page = tiff.main_series(file).levels[0].keyframe
         if page.is_tiled and tiff.is_chunky(page, header) and header.orientation == 1:
-            tiff.check_segments(path, page)
+            check_segments(path, page)
             yield file, page
         else:
             yield None
@@ -139,5 +140,5 @@ def _tile(
         return y, x, np.full((*shape, *page.shape[2:]), 255, np.uint8)
     file.filehandle.seek(page.dataoffsets[index])
     data = file.filehandle.read(page.databytecounts[index])
-    tiff.check_tile(page, data)
+    check_tile(page, data)
     return y, x, decode(page, data, index)[: shape[0], : shape[1]]

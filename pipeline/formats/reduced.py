@@ -27,6 +27,7 @@ from pipeline.formats.images import (
     read_image,
     whole_jpeg,
 )
+from pipeline.formats.tiff_tiles import check_segments, check_tile, check_tiles
 from pipeline.model import UInt8
 
 COLOUR = {
@@ -133,7 +134,7 @@ def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
         if header.orientation != 1 or header.bits != 8 or header.value_range is not None:
             return None
         main = tiff.main_series(file)
-        level = _level(main.levels, header, factor)
+        level = _level(file, path, main.levels, header, factor)
         if level is not None:
             return header, *level
         page = main.levels[0].keyframe
@@ -142,11 +143,11 @@ def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
             return None
         if page.chunks[0] % step or (page.is_tiled and page.chunks[1] % step):
             return None
-        tiff.check_segments(path, page)
+        check_segments(path, page)
         return header, _tiles(file, page, header, step), step
 
 
-def _level(levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None:
+def _level(file: Any, path: Path, levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None:
     """Return the smallest level of a pyramid that is not coarser than asked, and its factor."""
     best: tuple[Any, int] | None = None
     for level in levels[1:]:
@@ -162,6 +163,8 @@ def _level(levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None
     page = level.keyframe
     if page.photometric not in (tiff.YCBCR, tiff.RGB, tiff.MINISBLACK) or page.extrasamples:
         return None
+    check_segments(path, page)
+    check_tiles(file, page)
     page.nodata = 255
     return np.asarray(level.asarray(), np.uint8), step
 
@@ -197,5 +200,5 @@ def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:
         if count:
             handle.seek(offset)
             whole = handle.read(count)
-            tiff.check_tile(page, whole)
+            check_tile(page, whole)
             yield index, START + colour + tables + whole[2:]

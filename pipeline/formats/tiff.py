@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-import struct
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.errors import DataError
-from pipeline.formats.headers import INCH_UM, Header, jpeg_segments, plausible_um, square_um
+from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
+from pipeline.formats.tiff_tiles import JPEGS, check_segments, check_tiles
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables
-JPEG_COMPRESSIONS = (6, 7, 34892, 33007)
 ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 OME_UNIT_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 # What a converter calls channels without a dye: any other name is one of fluorescence.
@@ -49,19 +48,10 @@ def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
         level = main_series(tiff).levels[0]
         page = level.keyframe
         check_segments(path, page)
-        _check_tiles(tiff, page)
+        check_tiles(tiff, page)
         # A slide scanner leaves out tiles without tissue: glass, not darkness.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
         return header, _samples_last(np.asarray(level.asarray()), level.axes, page)
-
-
-def _check_tiles(tiff: Any, page: Any) -> None:
-    if page.compression != JPEG:
-        return
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        if count:
-            tiff.filehandle.seek(offset)
-            check_tile(page, tiff.filehandle.read(count))
 
 
 def _white(page: Any, header: Header) -> int:
@@ -185,44 +175,11 @@ def _are_colours(count: int, ome: Mapping[str, Any], page: Any) -> bool:
 def _check_kind(page: Any) -> None:
     if page.dtype is None or page.dtype.kind not in "bu" or page.dtype.itemsize > 2:
         raise DataError(f"expected 8-bit or 16-bit samples without sign, got {page.dtype}; convert it")
-    if page.photometric == YCBCR and page.compression in JPEG_COMPRESSIONS:
+    if page.photometric == YCBCR and page.compression in JPEGS:
         return
     if page.photometric not in (MINISWHITE, MINISBLACK, RGB, PALETTE):
         name = getattr(page.photometric, "name", page.photometric)
         raise DataError(f"expected a grey, RGB or palette TIFF, got {name}; save it as RGB")
-
-
-def check_segments(path: Path, page: Any) -> None:
-    """Refuse a file that has fewer tiles or strips than its size asks for, or ends before them."""
-    expected = math.prod(page.chunked)
-    got = min(len(page.dataoffsets), len(page.databytecounts))
-    if got < expected:
-        raise DataError(
-            f"expected {expected} strips or tiles for {page.imagewidth} x {page.imagelength} pixels,"
-            f" got {got}; the header or the file is damaged: copy it again"
-        )
-    size = path.stat().st_size
-    end = max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
-    if end > size:
-        raise DataError(f"expected pixels up to byte {end}, got a file of {size} bytes; copy it again")
-
-
-def check_tile(page: Any, data: bytes) -> None:
-    """Refuse a JPEG tile or strip whose own header declares more pixels than the TIFF: a bomb."""
-    if page.compression != JPEG:
-        return
-    sizes = [
-        struct.unpack_from(">HH", data, start + 1)
-        for marker, start, _ in jpeg_segments(data)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
-    ]
-    for height, width in sizes:
-        # the last block may be stored whole
-        if height >= page.chunks[0] + 16 or width >= page.chunks[1] + 16:
-            raise DataError(
-                f"expected tiles of {page.chunks[1]} x {page.chunks[0]} px as the header says, got one of"
-                f" {width} x {height}; copy it again"
-            )
 
 
 def _samples_last(pixels: npt.NDArray[Any], axes: str, page: Any) -> npt.NDArray[Any]:
@@ -253,7 +210,7 @@ def _value_range(page: Any, ome: Mapping[str, Any]) -> tuple[tuple[int, int] | N
     significant = ome.get("SignificantBits", "")
     low = _first(page.tags.valueof("SMinSampleValue", page.tags.valueof("MinSampleValue")), 0)
     high = _first(page.tags.valueof("SMaxSampleValue", page.tags.valueof("MaxSampleValue")), 0)
-    if bits == 16 and low < high:
+    if bits == 16 and 0 <= low < high < 2**bits:
         return (low, high), True
     if significant.isdecimal() and 0 < int(significant) < bits:
         return (0, 2 ** int(significant) - 1), True

@@ -1,0 +1,126 @@
+"""Tiles and strips of a TIFF: whether they are all there, and none decodes to more than the TIFF says.
+
+Deflate, LZW and their like are decoded into as many bytes as a tile has. Codecs of images go by what the
+tile says of itself, which is looked at first.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DataError
+from pipeline.formats.headers import jpeg2000_header, jpeg_segments, png_header
+
+JPEGS = (6, 7, 33007, 34892)
+JPEGS_2000 = (33003, 33004, 33005, 34712)
+PNG, WEBP = 34933, 50001
+BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013)  # decoded into what a tile holds
+LARGEST_TILE = 2**26  # pixels, or four times the image
+
+
+def check_segments(path: Path, page: Any) -> None:
+    """Refuse a file that has fewer tiles or strips than its size asks for, or ends before them."""
+    _check_compression(page)
+    expected = math.prod(page.chunked)
+    got = min(len(page.dataoffsets), len(page.databytecounts))
+    if got < expected:
+        raise DataError(
+            f"expected {expected} strips or tiles for {page.imagewidth} x {page.imagelength} pixels,"
+            f" got {got}; the header or the file is damaged: copy it again"
+        )
+    height, width = _tile_sides(page)
+    if height * width > max(4 * page.imagewidth * page.imagelength, LARGEST_TILE):
+        raise DataError(
+            f"expected tiles of a part of the image, got {width} x {height} px for {page.imagewidth} x"
+            f" {page.imagelength}; the header is damaged: copy it again"
+        )
+    size = path.stat().st_size
+    end = max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+    if end > size:
+        raise DataError(f"expected pixels up to byte {end}, got a file of {size} bytes; copy it again")
+
+
+def check_tiles(tiff: Any, page: Any) -> None:
+    """Refuse an open TIFF with a tile or strip that declares more pixels than the TIFF: a bomb."""
+    if page.compression in BOUNDED:
+        return
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if count:
+            tiff.filehandle.seek(offset)
+            check_tile(page, tiff.filehandle.read(count))
+
+
+def check_tile(page: Any, data: bytes) -> None:
+    """Refuse a tile or strip whose own header declares more pixels than the TIFF: a bomb."""
+    if page.compression in BOUNDED:
+        return
+    rows, columns = _tile_sides(page)
+    for width, height in SIZES[int(page.compression)](data):
+        if height >= rows + 16 or width >= columns + 16:  # the last block may be stored whole
+            raise DataError(
+                f"expected tiles of {columns} x {rows} px as the header says, got one of {width} x {height};"
+                " copy it again"
+            )
+
+
+def _check_compression(page: Any) -> None:
+    if page.compression in BOUNDED or page.compression in SIZES:
+        return
+    name = getattr(page.compression, "name", page.compression)
+    raise DataError(
+        f"expected TIFF without compression or in LZW, deflate, zstd, JPEG or JPEG 2000, got {name};"
+        " save it as one of these"
+    )
+
+
+def _tile_sides(page: Any) -> tuple[int, int]:
+    if page.is_tiled:
+        return int(page.tilelength), int(page.tilewidth)
+    return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
+
+
+def _jpeg_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    for marker, start, _ in jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            yield width, height
+
+
+def _jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    header = jpeg2000_header(data)
+    yield header.width, header.height
+
+
+def _png_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    header = png_header(data)
+    yield header.width, header.height
+
+
+def _webp_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the size that a WebP states (RFC 9649): in the first chunk, whatever its kind."""
+    kind = data[12:16]
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        raise DataError("expected tiles of WebP, got other bytes; copy it again")
+    if kind == b"VP8X":
+        yield 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        yield 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = struct.unpack_from("<HH", data, 26)
+        yield width & 0x3FFF, height & 0x3FFF
+
+
+Sizes = Callable[[bytes], Iterator[tuple[int, int]]]
+SIZES: Mapping[int, Sizes] = dict(
+    chain(
+        ((number, _jpeg_sizes) for number in JPEGS),
+        ((number, _jpeg2000_sizes) for number in JPEGS_2000),
+        ((PNG, _png_sizes), (WEBP, _webp_sizes)),
+    )
+)

@@ -1,0 +1,200 @@
+"""Chunks of zarr arrays that anyone may have written: none is decoded that would inflate beyond its size.
+
+Codecs allocate what a chunk says of itself, and some run what it holds. So codecs are those named here, and
+the size that a chunk declares is looked at before it is decoded: in the header of zstd (RFC 8878), Blosc and
+LZ4; gzip and zlib, which have none, are inflated no further than the size. Shards have an index of theirs
+(https://zarr-specs.readthedocs.io, sharding codec 1.0).
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.files import read_json_value, shown
+
+COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
+KEEPING = ("bytes", "crc32c", "shuffle", "transpose")  # the size, or all of it but a checksum
+SHARDS = "sharding_indexed"
+MOST_CHUNKS = 1_000_000  # each takes some 50 us to look for
+SLACK = 4096  # checksums and padding
+EMPTY = 2**64 - 1  # offset of a chunk that a shard does not hold
+DEFLATE = 1032  # deflate makes no more than that of a byte
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+Buffer = bytes | mmap.mmap
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How the files of an array become chunks of at most `size` bytes; `inner` is the number in a shard."""
+
+    compressor: str | None
+    size: int
+    inner: int | None = None
+    index_first: bool = False
+    index_checked: bool = True
+
+
+def chunks_of(folder: Path, shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Chunks:
+    """Return how an array is stored; DataError for codecs that are not read here, and chunks without end.
+
+    Parameters
+    ----------
+    shape, chunk : px       of the array and of the chunks that are decoded: in a shard the inner ones
+    itemsize : bytes        of a sample
+    """
+    if min(chunk, default=1) < 1 or math.prod(chunk) > max(4 * math.prod(shape), 2**26):
+        raise DataError(f"{folder}: expected chunks of a part of the image, got {shown(tuple(chunk))}")
+    count = math.prod(-(-side // part) for side, part in zip(shape, chunk, strict=True))
+    if count > MOST_CHUNKS:
+        raise DataError(
+            f"{folder}: expected at most {MOST_CHUNKS:,} chunks, got {count:,} of {shown(tuple(chunk))};"
+            " write it with larger ones"
+        )
+    size = math.prod(chunk) * itemsize
+    try:
+        outer = _codecs(folder)
+        shard = next((node for node in outer if _name(node) == SHARDS), None)
+        if shard is None:
+            return Chunks(_compressor(folder, outer), size)
+        inner, index = shard["configuration"]["codecs"], shard["configuration"]["index_codecs"]
+        parts = zip(_shard_shape(folder), chunk, strict=True)
+        return Chunks(
+            _compressor(folder, [*(node for node in outer if node is not shard), *inner]),
+            size,
+            math.prod(-(-whole // part) for whole, part in parts),
+            shard["configuration"].get("index_location", "end") == "start",
+            _is_checked(folder, index),
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(f"{folder}: expected codecs as zarr names them, got others") from None
+
+
+def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:
+    """Refuse files of an array that would inflate to more than its chunks: bombs."""
+    for path in files:
+        with path.open("rb") as file:
+            if not file.read(1):  # zarr takes an empty shard for one without a chunk: for zeros
+                raise DataError(f"{path}: expected a chunk, got an empty file; copy it again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                for start, stop in _parts(path, content, chunks):
+                    _check(path, content[start:stop], chunks)
+
+
+def _codecs(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the codecs of an array, whichever version of zarr wrote it."""
+    if (folder / "zarr.json").exists():
+        document = read_json_value(folder / "zarr.json", "a zarr document", finite=False)
+        return list(document["codecs"])
+    document = read_json_value(folder / ".zarray", "a zarr document", finite=False)
+    found = [*(document.get("filters") or ()), document.get("compressor")]
+    return [node for node in found if node is not None]
+
+
+def _shard_shape(folder: Path) -> Sequence[int]:
+    document = read_json_value(folder / "zarr.json", "a zarr document", finite=False)
+    return [int(side) for side in document["chunk_grid"]["configuration"]["chunk_shape"]]
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["name"] if "name" in node else node["id"]).removeprefix("numcodecs.")
+
+
+def _compressor(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> str | None:
+    names = [_name(node) for node in nodes]
+    strange = [name for name in names if name not in (*COMPRESSORS, *KEEPING)]
+    if strange:
+        raise DataError(
+            f"{folder}: expected chunks in {', '.join(COMPRESSORS)} or none of them, got codec"
+            f" {shown(strange[0])}; write it with one of these"
+        )
+    found = [name for name in names if name in COMPRESSORS]
+    if len(found) > 1:
+        raise DataError(f"{folder}: expected one compressor, got {', '.join(found)[:60]}; write it with one")
+    return found[0] if found else None
+
+
+def _is_checked(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> bool:
+    names = [_name(node) for node in nodes]
+    if names not in (["bytes"], ["bytes", "crc32c"]):
+        raise DataError(f"{folder}: expected the index of shards in bytes and crc32c, got {shown(names)}")
+    return len(names) == 2
+
+
+def _parts(path: Path, content: Buffer, chunks: Chunks) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of each chunk in a file: the file, or what the index of a shard names."""
+    if chunks.inner is None:
+        yield 0, len(content)
+        return
+    length = 16 * chunks.inner
+    whole = length + 4 * chunks.index_checked
+    if len(content) < whole:
+        raise DataError(
+            f"{path}: expected a shard with an index of {whole} bytes, got {len(content)}; copy it again"
+        )
+    at = 0 if chunks.index_first else len(content) - whole
+    index = np.frombuffer(content[at : at + length], "<u8").reshape(-1, 2)
+    for offset, count in index[index[:, 0] != EMPTY].tolist():
+        if offset + count > len(content):
+            raise DataError(f"{path}: expected chunks inside the shard, got one beyond it; copy it again")
+        yield offset, offset + count
+
+
+def _check(path: Path, data: bytes, chunks: Chunks) -> None:
+    size, name = chunks.size, chunks.compressor
+    most = size + SLACK
+    try:
+        if name is None:
+            got = len(data)
+        elif name in ("gzip", "zlib"):
+            got = _inflated(data, most)
+        elif name == "zstd":
+            got = _zstd_size(data, most)
+        else:
+            (got,) = struct.unpack_from("<I", data, 4 if name == "blosc" else 0)
+    except (struct.error, zlib.error, imagecodecs.ZstdError):
+        return  # damaged: its decoder says so
+    if got > most:
+        raise DataError(f"{path}: expected a chunk of {size} bytes, got one that inflates to more")
+
+
+def _inflated(data: bytes, most: int) -> int:
+    """Return the size of what gzip or zlib packed, or anything above `most`, members behind one another."""
+    if len(data) * DEFLATE <= most:
+        return 0
+    got, rest = 0, data
+    while rest and got <= most:
+        inflating = zlib.decompressobj(wbits=47)  # zlib or gzip
+        got += len(inflating.decompress(rest, most + 1 - got))
+        rest = inflating.unused_data if inflating.eof else b""
+    return got
+
+
+def _zstd_size(data: bytes, most: int) -> int:
+    """Return the size that a zstd frame states; of one that states none, what it holds, or above `most`."""
+    if data[:4] != ZSTD_MAGIC:
+        return 0
+    (flags,) = struct.unpack_from("<B", data, 4)
+    single = flags >> 5 & 1
+    length = (single, 2, 4, 8)[flags >> 6]
+    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    if length:
+        stated = data[start : start + length]
+        return int.from_bytes(stated, "little") + (256 if length == 2 else 0)
+    try:
+        return len(imagecodecs.zstd_decode(data, out=bytearray(most)))
+    except imagecodecs.ZstdError as error:
+        if "too small" in str(error).lower():
+            return most + 1
+        raise
