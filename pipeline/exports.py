@@ -25,6 +25,7 @@ ITK_AXES = (
     "reference points are (P, I, R) um; a program that takes points for LPS mm, as Slicer and ANTs do,",
     "needs images whose headers are in these axes and um too",
 )
+CCF_GRID = (67, 41, 58)  # voxels of 200 um along P, I, R
 PIXELS, VOLUME = "pixels of the manifest (x, y)", "volume um (x, y)"
 
 
@@ -157,6 +158,7 @@ def _tfm(run: RunFolder, folder: Path) -> list[Path]:
 def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
     """The planes of all sections as QuickNII, VisuAlign and DeepSlice read them; bends as markers."""
     alignment = read_placement(run)
+    _check_target(run)
     data_set = read_data_set(run)
     images = {image.section_number: image for image in data_set.section_images}
     documents = run.read_document("section_data_set.json")["section_images"]
@@ -169,6 +171,18 @@ def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
     path = folder / "quicknii.json"
     write_quicknii(path, run.path.name, slices)
     return [path]
+
+
+def _check_target(run: RunFolder) -> None:
+    """Raise DataError where a run lies in another box than the target that the file names."""
+    if not run.file("grid.zarr").exists():
+        return
+    shape = next(iter(run.read_grid().values())).shape
+    if shape != CCF_GRID:
+        raise DataError(
+            f"{run.path}: expected a run in the box of Allen's CCFv3, QuickNII's target, a grid of"
+            f" {' x '.join(map(str, CCF_GRID))} voxels, got one of {' x '.join(map(str, shape))}"
+        )
 
 
 EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {

@@ -13,13 +13,15 @@ import imagecodecs
 import numpy as np
 import tifffile
 import zarr
+from numcodecs import GZip
 
 from pipeline.formats.images import write_image
 from pipeline.formats.metaimage import write_grid
 from pipeline.ontology import Ontology
 from pipeline.phantom import phantom_reference
 
-FORMS = ("jpg", "png", "tif", "tiled", "jp2", "zarr", "xml")
+FORMS = ("jpg", "png", "tif", "tiled", "deep", "jp2", "zarr", "zarr2", "shards", "xml")
+SUFFIXES = {"tiled": "tif", "deep": "tif", "xml": "jpg", "zarr2": "zarr", "shards": "zarr"}
 NUMBERS = (0, 8, 16)
 
 
@@ -32,28 +34,37 @@ def _picture() -> np.ndarray[Any, Any]:
 def _write_images(folder: Path, form: str) -> None:
     pixels = _picture()
     for number in NUMBERS:
-        name = folder / f"s_s{number:04d}.{ {'tiled': 'tif', 'xml': 'jpg'}.get(form, form) }"
+        name = folder / f"s_s{number:04d}.{SUFFIXES.get(form, form)}"
         if form in ("jpg", "png", "tif", "xml"):
             write_image(name, pixels, resolution_um=100.0)
         elif form == "tiled":
             tifffile.imwrite(
                 name, pixels, tile=(32, 32), photometric="rgb", compression="jpeg", metadata=None
             )
+        elif form == "deep":
+            deep = pixels[..., 0].astype(np.uint16) * 16
+            tifffile.imwrite(name, deep, tile=(32, 32), compression="zlib", predictor=True)
         elif form == "jp2":
             name.write_bytes(imagecodecs.jpeg2k_encode(pixels))
         else:
-            _write_zarr(name, pixels)
+            _write_zarr(name, pixels, form)
 
 
-def _write_zarr(folder: Path, pixels: np.ndarray[Any, Any]) -> None:
+def _write_zarr(folder: Path, pixels: np.ndarray[Any, Any], form: str) -> None:
     scale = [{"type": "scale", "scale": [1.0, 150.0, 150.0]}]
     axes = [
         {"name": "c", "type": "channel"},
         *({"name": n, "type": "space", "unit": "micrometer"} for n in "yx"),
     ]
     described = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+    if form == "zarr2":
+        group = zarr.create_group(folder, attributes={"multiscales": [described]}, zarr_format=2)
+        group.create_array("0", data=planes, chunks=(1, 32, 32), compressors=GZip(5))
+        return
     group = zarr.create_group(folder, attributes={"ome": {"version": "0.5", "multiscales": [described]}})
-    group.create_array("0", data=np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), chunks=(3, 32, 32))
+    shards = {"shards": (3, 64, 64)} if form == "shards" else {}
+    group.create_array("0", data=planes, chunks=(3, 32, 32), **shards)
 
 
 def write_series(folder: Path, identifier: int, form: str) -> None:
