@@ -225,9 +225,12 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
             str(path).encode("utf-8")
         except UnicodeEncodeError:
             raise DataError(f"{printable(path)}: expected a name in UTF-8; rename it") from None
-        if path.is_dir() and _is_run(path):
-            return _read_run(path, spacing_um)
-        return _read_served(path, declared, spacing_um, tell)
+        try:
+            if path.is_dir() and _is_run(path):
+                return _read_run(path, spacing_um)
+            return _read_served(path, declared, spacing_um, tell)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}; rights?") from None
 
     return ExperimentSource(path, read)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +117,48 @@ def test_folders_whose_names_are_no_utf8_work(rendered: Path, tmp_path: Path, is
     assert (output / ID / "structure_unionize.parquet").exists()
     assert ish("report", output) == 0
     assert ish("export", output / ID, "--format", "csv") == 0
+
+
+def test_what_the_machine_refuses_is_no_fault_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"), unbroken():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/x")
+    assert capfd.readouterr().err == "ish: /data/x: cannot be read or written: Permission denied\n"
+
+
+def test_a_pattern_that_the_shell_expanded_is_explained(
+    tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ish("run", CONFIG, "--input", tmp_path, tmp_path / "b", "--output", tmp_path / "o") == 2
+    said = capfd.readouterr().err
+    assert "expected --input before each path, or a pattern in quotes, got also" in said
+    assert said.count("\n") == 1
+
+
+def without_rights(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as one whom rights bind; root is bound by none."""
+    drop = ("setpriv", "--inh-caps=-all", "--bounding-set=-all") if os.geteuid() == 0 else ()
+    return subprocess.run([*drop, *COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root, and no setpriv")
+def test_folders_without_rights_end_nothing_else(rendered: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(rendered / "series", tmp_path / "in" / "good")
+    shutil.copytree(finished, tmp_path / "runs" / "good")
+    closed = [tmp_path / "in" / "lost+found", tmp_path / "runs" / "closed"]
+    for folder in closed:
+        folder.mkdir(mode=0)
+    try:
+        out = tmp_path / "out"
+        ran = without_rights("run", CONFIG, "--input", tmp_path / "in", "--output", out, *map(str, GIVEN))
+        assert (out / ID / "structure_unionize.csv").exists(), ran.stderr
+        built = without_rights("index", tmp_path / "runs", "--output", tmp_path / "index")
+        status = without_rights("status", tmp_path / "runs")
+    finally:
+        for folder in closed:
+            folder.chmod(0o755)
+    said = ran.stderr + built.stderr + status.stderr
+    assert "Traceback" not in said
+    assert "unexpected" not in said
+    assert "closed: cannot be read: Permission denied" in built.stderr
+    assert "good: added" in built.stderr + built.stdout
+    assert status.returncode == 0

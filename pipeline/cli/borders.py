@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -10,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+# What the machine and not the program is at fault for: rights, a full, broken or read-only disk.
+OF_THE_MACHINE = (
+    errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
 BROKEN_PIPE, INTERRUPTED = 141, 130  # as shells count these signals
 
 
@@ -39,6 +45,10 @@ def unbroken() -> Iterator[None]:
 
 def _end(error: Exception) -> NoReturn:
     """Say in one line that there is a fault of ours, and where its story lies."""
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE and error.filename is not None:
+        where = os.fsencode(error.filename).decode(errors="backslashreplace")
+        sys.stderr.write(f"ish: {where}: cannot be read or written: {error.strerror}\n")
+        sys.exit(1)
     what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="ish-fault-", suffix=".txt", delete=False) as file:

@@ -36,6 +36,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
+from pipeline.files import shown
 from pipeline.phantom_series import SeriesForm, check_free, write_phantom_series
 from pipeline.provenance import Repeat, repeat
 from pipeline.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
@@ -64,8 +65,9 @@ MOST_NAMED = 10  # files that are named one by one
 Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def run(
+    context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Argument(help="a YAML of configs/, or your own", parser=config_path, metavar="CONFIG"),
@@ -99,6 +101,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Take series of sections through every stage."""
+    if context.args:
+        raise ConfigError(
+            "expected --input before each path, or a pattern in quotes, got also"
+            f" {shown(context.args[0])}; did the shell expand a pattern?"
+        )
     plan, experiment = _plan(config, config_from, set_ or [], inputs or [], reference)
     for difference in plan.differences:
         say(f"warning: not as in {config_from}: {difference}")
@@ -114,7 +121,8 @@ def run(
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
-            say(f"{result.source.name}: {line}")
+            name = _name(result)
+            say(f"{name}: {line.removeprefix(f'series {name}: ')}")
     for path in compared:
         say(f"wrote {path}")
     for line in ending(results, output):
@@ -140,10 +148,15 @@ def _plan(
     return Repeat(experiment.config, tuple(inputs), reference, ()), experiment
 
 
+def _name(result: SeriesResult) -> str:
+    """Return what a series is called: its id, or where it has none its folder."""
+    return result.run.path.name if result.run else result.source.name
+
+
 def _outcome(result: SeriesResult) -> dict[str, Any]:
     done = sum(1 for r in result.receipts.values() if r.ok)
     return {
-        "series": result.run.path.name if result.run else result.source.name,
+        "series": _name(result),
         "state": "failed" if result.errors else "done",
         "tasks": f"{done}/{len(result.receipts)}",
         "warnings": len(result.warnings),
