@@ -65,7 +65,9 @@ def series_messages(upstream: Upstream) -> list[str]:
     causes: dict[tuple[str, str], list[Receipt]] = {}
     for receipt in upstream.values():
         if receipt.state == "failed":
-            causes.setdefault((receipt.task.rpartition("-")[0], _cause(receipt.message)), []).append(receipt)
+            causes.setdefault((receipt.task.rpartition("-")[0], cause_of(receipt.message)), []).append(
+                receipt
+            )
     return [
         f"{found[0].task}: {found[0].message}"
         if len(found) == 1 or not stage
@@ -74,7 +76,7 @@ def series_messages(upstream: Upstream) -> list[str]:
     ]
 
 
-def _cause(message: str) -> str:
+def cause_of(message: str) -> str:
     """Return a message without the file that it begins with: one cause has one message."""
     first, colon, rest = message.partition(": ")
     return rest if colon and "/" in first else message

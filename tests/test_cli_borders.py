@@ -162,3 +162,18 @@ def test_folders_without_rights_end_nothing_else(rendered: Path, finished: Path,
     assert "closed: cannot be read: Permission denied" in built.stderr
     assert "good: added" in built.stderr + built.stdout
     assert status.returncode == 0
+
+
+def test_a_log_says_a_cause_once(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    series = shutil.copytree(rendered / "series", tmp_path / "series")
+    images = sorted(series.glob("*.jpg"))
+    for image in images[1:]:
+        image.write_bytes(b"no picture")
+    assert ish("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN) == 0
+    said = capfd.readouterr().err
+    assert said.count("failed: ") == 1
+    assert said.count("expected TIFF, JPEG, PNG or JPEG 2000") == 2  # as it happens, and at the end
+    assert ish("run", CONFIG, "--input", images[0], "--output", tmp_path / "o", *GIVEN) == 2
+    assert f"got a file; give its folder, {series}" in capfd.readouterr().err

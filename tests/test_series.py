@@ -440,7 +440,7 @@ def test_find_series(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: path.mkdir(), "expected a series: sections.csv"),
-        (lambda path: path.write_text(""), "Not a directory"),
+        (lambda path: path.write_text(""), "got a file; give its folder"),
         (lambda path: None, "No such file"),
     ],
 )

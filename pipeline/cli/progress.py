@@ -16,6 +16,8 @@ from pipeline.cli.tally import Tally
 from pipeline.facade import Listener
 from pipeline.jobs import SeriesJob
 from pipeline.schedule import STEPS, Event
+from pipeline.store.run import Receipt
+from pipeline.summary import cause_of
 
 BEAT_S = 30.0  # from one line on the whole batch to the next, in a log
 MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view
@@ -37,6 +39,7 @@ class Progress(Listener):
         self.tasks: dict[str, rich_progress.TaskID] = {}
         self.view = Live(get_renderable=self._view, console=ERR, refresh_per_second=4, transient=True)
         self.last_beat = time.monotonic()
+        self.said: set[str] = set()
 
     def __enter__(self) -> Progress:
         if self.live:
@@ -72,7 +75,7 @@ class Progress(Listener):
         """One series: a line a task. Many: a line a series, what fails, and how far all is, now and then."""
         receipt = event.receipt
         assert receipt is not None
-        if receipt.stands:
+        if receipt.stands or self._was_said(receipt):
             return
         if self.tally.series == 1:
             detail = f": {receipt.message}" if receipt.message else f" in {receipt.wall_s:.1f} s"
@@ -86,6 +89,15 @@ class Progress(Listener):
         elif time.monotonic() - self.last_beat > BEAT_S:
             say(self.tally.line(time.monotonic()))
             self.last_beat = time.monotonic()
+
+    def _was_said(self, receipt: Receipt) -> bool:
+        """Tell whether another section had this cause; the last lines of the run name all that had."""
+        if receipt.ok:
+            return False
+        cause = cause_of(receipt.message)
+        known = cause in self.said
+        self.said.add(cause)
+        return known
 
     def _view(self) -> RenderableType:
         now = time.monotonic()

@@ -163,6 +163,10 @@ def _may_be_image(path: Path) -> bool:
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
+    except NotADirectoryError:
+        raise DataError(
+            f"{folder}: expected a folder with a series, got a file; give its folder, {folder.parent}"
+        ) from None
     except OSError as error:
         raise DataError(
             f"{folder}: expected a folder with a series, got {error.strerror or error}"
