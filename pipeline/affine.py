@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.model import EXTENT_UM, Float64, affine_inverse
+from pipeline.core.errors import DataError
+from pipeline.core.model import EXTENT_UM, Float64, affine_inverse
 
 
 def apply(matrix: Float64, points: npt.ArrayLike) -> Float64:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
 
 UNFINISHED = ".unfinished-"
 _OURS = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{8}}-.+")  # only names that `replacing` makes

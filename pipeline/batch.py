@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import LONGEST_PATH, Config
-from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.core.errors import ConfigError, DataError, PipelineError
+from pipeline.core.intensity import fitting_bits
+from pipeline.core.model import SectionDataSet, SectionImage, numbered
 from pipeline.files import shown
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import read_cells
-from pipeline.intensity import fitting_bits
 from pipeline.jobs import SeriesJob
 from pipeline.loading import brightest, load_info, probe_any
-from pipeline.model import SectionDataSet, SectionImage, numbered
 from pipeline.provenance import checksum
 from pipeline.siblings import with_siblings
 from pipeline.store.run import RunFolder

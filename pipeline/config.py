@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.reference_space import LABELS
 from pipeline.files import read_text, shown
-from pipeline.reference import LABELS
 from pipeline.yaml_text import parse_yaml
 
 LONGEST_PATH = 300  # characters of one that is not there, in a message

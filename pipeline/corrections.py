@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.files import read_json_value
-from pipeline.formats.alignment_json import parse_alignment_at
-from pipeline.formats.allen_xml import read_data_set_xml
-from pipeline.formats.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
-from pipeline.model import (
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import (
     Alignment3d,
     Float64,
     SectionAlignment,
@@ -21,6 +17,10 @@ from pipeline.model import (
     SectionImage,
     SeriesAlignment,
 )
+from pipeline.files import read_json_value
+from pipeline.formats.alignment_json import parse_alignment_at
+from pipeline.formats.allen_xml import read_data_set_xml
+from pipeline.formats.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
 from pipeline.opening import placement
 from pipeline.registration.corrections import BY_HAND, Correction, markers_of, placed, volume_of
 

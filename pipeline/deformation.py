@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import affine
-from pipeline.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
+from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
 
 _STEPS = 60
 _CLOSE_PX = 1e-7

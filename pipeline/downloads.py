@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import requests
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 BLOCK = 1 << 16

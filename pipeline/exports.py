@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.model import Float64, SectionDataSet, SectionImage
 from pipeline.corrections import quicknii_slice
-from pipeline.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import write_data_set_xml
 from pipeline.formats.annotated import write_anndata
@@ -15,7 +16,6 @@ from pipeline.formats.itk import write_affine
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.quicknii import write_quicknii
 from pipeline.formats.tables import write_table
-from pipeline.model import Float64, SectionDataSet, SectionImage
 from pipeline.opening import read_placement
 from pipeline.publishing import publishing
 from pipeline.store.run import DEFORMATION, RunFolder, is_run

@@ -20,12 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.atomic import beside, replacing, sweep
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import SectionImage
 from pipeline.downloads import Patience, download
-from pipeline.errors import ConfigError, DataError
 from pipeline.formats import allen_xml
 from pipeline.formats.images import probe
 from pipeline.formats.series import frame_factor
-from pipeline.model import SectionImage
 from pipeline.references import SOURCE, sha256_of, source_of
 
 BASE_URL = "https://api.brain-map.org"

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 
 MOST_TEXT = 64 << 20  # bytes of a manifest, table, configuration or alignment; real ones have some 100 kB
 MOST_DIGITS = 400  # of a whole number: a float holds 309

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.model import Bool, ExpressionSums, Float32, Float64, UInt8
+from pipeline.core.errors import DataError
+from pipeline.core.model import Bool, ExpressionSums, Float32, Float64, UInt8
 from pipeline.unionize import LabelIndex, unionize_columns
 
 DARKEST = 255.0

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import Float32, Float64, SectionDataSet
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.files import shown
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables import write_table
@@ -20,11 +23,8 @@ from pipeline.formats.zips import is_zip, open_zip
 from pipeline.grid_sums import RatioGrids, grid_table, unknown_columns
 from pipeline.gridding import cell_width_px
 from pipeline.index_sources import LOW, finished_grid, open_labels, printable, read_described, read_values
-from pipeline.model import Float32, Float64, SectionDataSet
-from pipeline.ontology import Ontology
 from pipeline.opening import run_config, run_reference
 from pipeline.publishing import publishing
-from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.store.run import RATIOS, RunFolder, is_run
 from pipeline.unionize import LabelIndex
 

@@ -21,10 +21,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pipeline import affine
-from pipeline.deformation import largest_z_um, volume_to_section
-from pipeline.errors import DataError
-from pipeline.intensity import alike
-from pipeline.model import (
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import alike
+from pipeline.core.model import (
     SUM_FIELDS,
     Alignment3d,
     Bool,
@@ -35,6 +34,7 @@ from pipeline.model import (
     SectionAlignment,
     UInt8,
 )
+from pipeline.deformation import largest_z_um, volume_to_section
 
 CELL_UM = 200.0
 FINE_UM = 50.0

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.core.model import Bool, Float32, Float64, Int64
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace, labels_note
 from pipeline.index_sources import (
     ExperimentSource,
     brain_check,
@@ -19,9 +22,6 @@ from pipeline.index_sources import (
     read_grid_file,
 )
 from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
-from pipeline.model import Bool, Float32, Float64, Int64
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace, labels_note
 from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
 from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
 from pipeline.search.differential import Contrast, Threshold

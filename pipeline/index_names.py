@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.files import shown
 from pipeline.formats.tables import read_cells
 from pipeline.store.experiments import Experiment, check_experiment

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError, PipelineError
+from pipeline.core.model import Float32, UInt32
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.files import shown
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.allen_xml import read_data_set_xml
@@ -22,9 +24,7 @@ from pipeline.formats.source import SeriesSource
 from pipeline.formats.zips import is_zip, open_zip, read_member
 from pipeline.index_names import DECLARED, Declared, named, read_declared
 from pipeline.loading import GRID_LABELS_UM, open_reference
-from pipeline.model import Float32, UInt32
 from pipeline.opening import run_reference
-from pipeline.reference import ReferenceSpace
 from pipeline.store.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.errors import DataError, PipelineError
-from pipeline.model import Float32, Grid
-from pipeline.reference import hemispheres
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.model import Float32, Grid
+from pipeline.core.reference_space import hemispheres
 from pipeline.search.codes import Row, check_grid, encode
 from pipeline.search.order import VoxelOrder
 from pipeline.search.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionImage, UInt8
 from pipeline.formats.images import block_mean
 from pipeline.init_series import Draft
 from pipeline.loading import load_pixels
-from pipeline.model import SectionImage, UInt8
 from pipeline.registration import SectionThumbnail
 from pipeline.registration.tissue import tissue_image
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.atomic import writing
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import SectionDataSet, SectionImage
+from pipeline.core.reference_space import reference_space_id
 from pipeline.formats import allen_xml, headers, sections_csv, series_yaml
 from pipeline.formats.images import ImageInfo
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.series import IMAGE_SUFFIXES, read_series
 from pipeline.formats.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
 from pipeline.loading import probe_any
-from pipeline.model import SectionDataSet, SectionImage
-from pipeline.reference import reference_space_id
 from pipeline.section_names import Reading
 
 CONTACT_SHEET = "ish_init.png"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config import Config
-from pipeline.errors import DataError
-from pipeline.model import SectionDataSet, SectionImage, SeriesAlignment
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.store.run import Receipt, RunFolder
 
 Upstream = Mapping[str, Receipt]

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 
 MEGAPIXELS = "ISH_MAX_IMAGE_MEGAPIXELS"
 DEFAULT_MEGAPIXELS = 4000.0  # 60,000 x 60,000 px: a whole brain section at 0.3 um is a third of that

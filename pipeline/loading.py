@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import ReferenceConfig
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import put_darkness
+from pipeline.core.model import SectionImage, UInt8
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import scan_rectangle
 from pipeline.detection.region import Rectangle
-from pipeline.errors import DataError
 from pipeline.formats import images
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.parts import read_luma, read_part
 from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
-from pipeline.intensity import put_darkness
 from pipeline.jobs import SeriesJob
-from pipeline.model import SectionImage, UInt8
 from pipeline.phantom import phantom_reference
-from pipeline.reference import ReferenceSpace
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, parse_config, parse_overrides
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats import allen_xml, sections_csv, series_yaml
 from pipeline.formats.brainglobe import METADATA, is_brainglobe
 from pipeline.formats.reference import GRID_ANNOTATION, ONTOLOGY, available

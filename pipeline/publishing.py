@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.atomic import beside, remove, replacing, writing
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.store.run import RECEIPTS, WRITERS, is_run
 from pipeline.store.seals import Seals, first_damaged, seal
 

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from pipeline.atomic import beside, replacing, sweep
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.reference import read_ontology
 
 SOURCE = "SOURCE.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series

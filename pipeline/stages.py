@@ -17,7 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import gridding, intensity
+from pipeline import gridding
+from pipeline.core import intensity
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import (
+    SUM_FIELDS,
+    Bool,
+    ExpressionSums,
+    SectionImage,
+    Status,
+    StructureUnionize,
+    UInt8,
+)
+from pipeline.core.reference_space import hemispheres
 from pipeline.detection import (
     OUTLINES,
     STATISTICS_UM,
@@ -32,18 +45,14 @@ from pipeline.detection import (
     valid_region,
 )
 from pipeline.detection.region import Rectangle
-from pipeline.errors import DataError
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.series import frame_factor
 from pipeline.formats.tables import columns_of, write_table
-from pipeline.intensity import darkness
 from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
 from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
-from pipeline.model import SUM_FIELDS, Bool, ExpressionSums, SectionImage, Status, StructureUnionize, UInt8
 from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
-from pipeline.reference import hemispheres
 from pipeline.siblings import SIBLINGS
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS

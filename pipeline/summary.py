@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.core.model import SectionImage, numbered
 from pipeline.jobs import SeriesJob, Upstream, task_name
-from pipeline.model import SectionImage, numbered
 from pipeline.provenance import provenance
 from pipeline.store.run import Receipt, write_json
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import affine, deformation
-from pipeline.errors import DataError
-from pipeline.model import (
+from pipeline.core.errors import DataError
+from pipeline.core.model import (
     MIDLINE_UM,
     Alignment2d,
     Alignment3d,
@@ -24,7 +24,7 @@ from pipeline.model import (
     SectionAlignment,
     SeriesAlignment,
 )
-from pipeline.reference import ReferenceSpace
+from pipeline.core.reference_space import ReferenceSpace
 
 
 @dataclass(frozen=True, eq=False)

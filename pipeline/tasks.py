@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.model import SectionImage
 from pipeline.jobs import SeriesJob, Stage, task_name
-from pipeline.model import SectionImage
 from pipeline.peak import Peak, watched
 from pipeline.store.run import Receipt
 from pipeline.store.seals import first_damaged, seal

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.errors import DataError
-from pipeline.model import (
+from pipeline.core.errors import DataError
+from pipeline.core.model import (
     BOTH,
     LEFT,
     RIGHT,
@@ -37,7 +37,7 @@ from pipeline.model import (
     UInt32,
     ratio,
 )
-from pipeline.ontology import Ontology
+from pipeline.core.ontology import Ontology
 
 HEMISPHERES = (LEFT, RIGHT, BOTH)
 _ENERGY, _ENERGY_SQUARED, _COVERED, _VOXELS = range(len(SUM_FIELDS), len(SUM_FIELDS) + 4)

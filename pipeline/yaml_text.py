@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.files import MOST_DIGITS, shown
 
 DEEPEST = 30  # lists within lists; ours nest five deep

@@ -19,7 +19,7 @@ import yaml
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.batch import find_sources, parse_shard
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.locks import hold
 from pipeline.schedule.giving_up import given_up
 from pipeline.schedule.memory import budget_mb

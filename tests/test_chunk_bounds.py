@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.store.ome_images import image_info, read_pixels
 
 SIDE, CHUNK = 96, 32

@@ -14,7 +14,7 @@ from pipeline.config import (
     load_experiment,
     reference_directory,
 )
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

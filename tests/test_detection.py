@@ -10,10 +10,10 @@ from detection_scenes import Scene, colour, draw, recall, throw_discs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.intensity import darkness
 from pipeline.detection import DETECTORS, SectionContext, make_detector
 from pipeline.detection.lattice import Lattice
-from pipeline.errors import ConfigError, DataError
-from pipeline.intensity import darkness
 
 NAMES = sorted(DETECTORS)
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from detection_scenes import Scene, draw
 
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
 from pipeline.detection import (
     SectionContext,
     make_detector,
@@ -18,8 +20,6 @@ from pipeline.detection import (
 )
 from pipeline.detection.glass import fit_glass
 from pipeline.detection.lattice import least_pixels
-from pipeline.errors import DataError
-from pipeline.intensity import darkness
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
 
 from pipeline import affine
-from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.exports import FORMATS, export, find_runs
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.metaimage import read_grid

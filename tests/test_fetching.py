@@ -19,8 +19,8 @@ import pytest
 from conftest import CONFIG, ID, Ish
 
 from pipeline.cli import main
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.downloads import Patience
-from pipeline.errors import ConfigError, DataError
 from pipeline.fetching import Wanted, fetch_experiment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.metaimage import read_grid, write_grid

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.affine import to_itk
-from pipeline.errors import DataError, PipelineError
-from pipeline.formats.allen_xml import digits, read_data_set_xml, write_data_set_xml
-from pipeline.model import (
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
     SectionAlignment,
@@ -20,6 +19,7 @@ from pipeline.model import (
     SeriesAlignment,
     Status,
 )
+from pipeline.formats.allen_xml import digits, read_data_set_xml, write_data_set_xml
 
 SERVED = {"prox1_69289763": 18, "pdyn_71717084": 112, "nrp1_74272479": 60}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
 from pipeline.formats.images import probe, read_image
 from pipeline.formats.parts import read_part
 from pipeline.formats.reduced import read_reduced

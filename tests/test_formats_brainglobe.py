@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.brainglobe import to_pir
 from pipeline.formats.reference import read_reference
 

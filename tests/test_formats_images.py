@@ -14,7 +14,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats import headers
 from pipeline.formats.images import (
     block_mean,

@@ -14,11 +14,11 @@ import zarr
 
 from pipeline.batch import Plan, look_at_images, plan_jobs
 from pipeline.config import Config
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import SectionImage
 from pipeline.formats.images import block_mean, brightest, probe, read_image
-from pipeline.intensity import darkness
 from pipeline.loading import load_dark, load_info, load_part, load_pixels, load_reduced
-from pipeline.model import SectionImage
 
 HEIGHT, WIDTH = 203, 170
 Y, X = np.mgrid[:HEIGHT, :WIDTH]

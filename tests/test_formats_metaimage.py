@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.metaimage import read_grid, read_metaimage, write_grid, write_labels
 
 SERVED = ("prox1_69289763", "pdyn_71717084", "nrp1_74272479")

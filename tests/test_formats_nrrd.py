@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.nrrd import nrrd_spacing, read_nrrd
 
 SIZES = (5, 4, 3)

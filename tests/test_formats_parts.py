@@ -10,14 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import SectionImage
 from pipeline.detection import scan_rectangle
-from pipeline.errors import DataError
 from pipeline.formats import parts
 from pipeline.formats.images import read_image
 from pipeline.formats.parts import read_luma, read_part
-from pipeline.intensity import darkness
 from pipeline.loading import load_dark
-from pipeline.model import SectionImage
 
 RGB = np.random.default_rng(3).integers(0, 256, (300, 421, 3)).astype(np.uint8)
 TILED = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats import reduced
 from pipeline.formats.images import block_mean, read_image
 from pipeline.formats.reduced import read_reduced

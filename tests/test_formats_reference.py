@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.reference import available, present_labels, read_reference, unknown_labels
 

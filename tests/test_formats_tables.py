@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import StructureUnionize
 from pipeline.formats.tables import (
     columns_of,
     read_points_csv,
@@ -22,7 +23,6 @@ from pipeline.formats.tables import (
     write_points_csv,
     write_table,
 )
-from pipeline.model import StructureUnionize
 
 
 def rows(n: int = 3) -> list[StructureUnionize]:

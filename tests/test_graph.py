@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import Config
+from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.jobs import SeriesJob
-from pipeline.model import SectionDataSet, SectionImage
 from pipeline.schedule.graph import build_graph, split_key
 from pipeline.store.run import RunFolder
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_unionize import ONTOLOGY, SIDE, _case
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import ExpressionSums, Float32
 from pipeline.grid_sums import RatioGrids, grid_table
-from pipeline.model import ExpressionSums, Float32
 from pipeline.unionize import LabelIndex, unionize_columns
 
 SHAPE = (5, 4, 6)

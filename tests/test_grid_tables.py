@@ -14,12 +14,12 @@ from conftest import ID, Ish, digests
 from search_cases import experiments
 from test_index import labels
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.reference_space import hemispheres, structure_mask
 from pipeline.formats.metaimage import read_grid, write_grid
 from pipeline.formats.reference import read_reference
 from pipeline.formats.tables import read_table
 from pipeline.grid_tables import unionize_grid, write_grid_table
-from pipeline.reference import hemispheres, structure_mask
 from pipeline.search.order import VoxelOrder
 
 PROX1 = "ish/prox1_69289763"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import affine, gridding
-from pipeline.errors import DataError
-from pipeline.model import (
+from pipeline.core.errors import DataError
+from pipeline.core.model import (
     GRID_200,
     Alignment2d,
     Alignment3d,

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from search_cases import Case, experiments, mean, pearson, space
 
-from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.reference_space import LABELS_USED, structure_mask
 from pipeline.formats.reference import read_reference
 from pipeline.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
-from pipeline.reference import LABELS_USED, structure_mask
 from pipeline.store.run import Receipt, RunFolder
 
 SETS = list(VOXEL_SETS)

@@ -11,7 +11,7 @@ import pytest
 from search_cases import Case, experiments
 from test_index_store import held, same
 
-from pipeline.errors import MissingResultError
+from pipeline.core.errors import MissingResultError
 from pipeline.index import build_index, open_index
 
 # Builds one after the other, each of (experiment, version) pairs; the second replaces enough for all rows

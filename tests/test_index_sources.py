@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.metaimage import write_grid
 from pipeline.index_names import named
 from pipeline.index_sources import find_experiments, labels_reference, read_grid_file

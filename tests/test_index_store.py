@@ -21,7 +21,7 @@ import pytest
 import zarr
 from search_cases import ONTOLOGY, Case, experiments
 
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
 from pipeline.index import build_index, open_index
 from pipeline.indexing import voxel_order
 from pipeline.search.codes import MISSING, decode_brain, encode

@@ -12,7 +12,7 @@ import pytest
 from damage import DAMAGES
 from search_cases import Case, experiments
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.index import build_index, open_index
 from pipeline.store.index import SEAL
 from pipeline.store.index_writer import index_lock

@@ -12,7 +12,8 @@ import pytest
 import tifffile
 import yaml
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import UInt8
 from pipeline.formats.images import read_image, write_image
 from pipeline.formats.series import read_series
 from pipeline.init_pictures import contact_sheet, doubts, largest_boxes, look, tissue_pieces
@@ -27,7 +28,6 @@ from pipeline.init_series import (
     survey,
 )
 from pipeline.loading import probe_any
-from pipeline.model import UInt8
 from pipeline.section_names import read_numbers
 from pipeline.store.ome import write_image as write_ome_zarr
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.intensity import darkness, expression, optical_density, to_uint8
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness, expression, optical_density, to_uint8
 
 
 def exact(pixels: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import locks
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.locks import NAME, hold
 
 HOLDER = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import load_experiment
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.images import ImageInfo
 from pipeline.formats.sections_csv import read_sections_csv

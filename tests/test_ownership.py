@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.atomic import remove_ours, replacing, sweep
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.facade import check_apart, open_run, report
 from pipeline.publishing import LIST, publishing
 from pipeline.store.bundle import write_bundle

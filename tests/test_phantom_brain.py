@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.model import EXTENT_UM, MIDLINE_UM
-from pipeline.ontology import from_structure_graph
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import EXTENT_UM, MIDLINE_UM
+from pipeline.core.ontology import from_structure_graph
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import phantom_reference
 from pipeline.phantom.structures import phantom_ontology
-from pipeline.reference import ReferenceSpace
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.model import Float32
+from pipeline.core.model import Float32
 from pipeline.phantom.cells import (
     ADDED_DARKNESS,
     MEAN_AREA_UM2,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError
-from pipeline.model import Float64
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Float64
 from pipeline.phantom.fields import SmoothField, least_jacobian, random_field
 
 

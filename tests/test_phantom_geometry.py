@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from pipeline import affine
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Float64, SectionImage
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.source import SeriesSource
-from pipeline.model import Float64, SectionImage
 from pipeline.phantom import (
     Cut,
     SeriesGeometry,
@@ -27,7 +28,6 @@ from pipeline.phantom import (
     with_margin,
 )
 from pipeline.phantom.cut import labels_at
-from pipeline.reference import ReferenceSpace
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.model import Float64
+from pipeline.core.model import Float64
 from pipeline.phantom import kernels
 from pipeline.phantom.mapping import PixelMap, lattice_px
 from pipeline.phantom.stain import LUMA, colour_table

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline import affine
-from pipeline.errors import ConfigError, DataError
-from pipeline.model import MIDLINE_UM, Float64
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import MIDLINE_UM, Float64
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import (
     GridExpression,
     RenderedSection,
@@ -28,7 +29,6 @@ from pipeline.phantom import (
 )
 from pipeline.phantom.cut import labels_at
 from pipeline.phantom.stain import LUMA
-from pipeline.reference import ReferenceSpace
 
 INDEX = 4
 CLEAN = RenderOptions(seed=2, noise=0, faint_cells=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.images import read_image
 from pipeline.formats.metaimage import read_grid

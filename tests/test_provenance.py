@@ -12,7 +12,7 @@ import pytest
 from conftest import CONFIG, ID, Ish, digests, vouch
 
 from pipeline import provenance
-from pipeline.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.provenance import checksum, reference_origin, repeat, stage_costs
 from pipeline.store.run import Receipt
 

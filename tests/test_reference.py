@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.model import GRID_200, Structure
-from pipeline.ontology import Ontology, from_structure_graph
-from pipeline.reference import ReferenceSpace, hemispheres
+from pipeline.core.errors import DataError
+from pipeline.core.model import GRID_200, Structure
+from pipeline.core.ontology import Ontology, from_structure_graph
+from pipeline.core.reference_space import ReferenceSpace, hemispheres
 
 GRAPH = {
     "msg": [

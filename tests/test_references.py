@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.metaimage import write_labels
 from pipeline.formats.reference import read_reference
 from pipeline.provenance import reference_origin

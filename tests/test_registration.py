@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline import affine
-from pipeline.errors import AlignmentError, ConfigError
-from pipeline.model import SeriesAlignment, Status
+from pipeline.core.errors import AlignmentError, ConfigError
+from pipeline.core.model import SeriesAlignment, Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import (
     RenderOptions,
     Scene,
@@ -21,7 +22,6 @@ from pipeline.phantom import (
     sagittal_geometry,
     true_alignment,
 )
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import ALIGNERS, AlignmentOptions, SectionThumbnail, align_series, reconstruct
 from pipeline.registration.atlas import atlas_of
 from pipeline.registration.result import canonical

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import SeriesAlignment
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.deformation import least_jacobian
-from pipeline.errors import ConfigError
-from pipeline.model import SeriesAlignment
 from pipeline.phantom import (
     RenderOptions,
     Scene,
@@ -20,7 +21,6 @@ from pipeline.phantom import (
     render_section,
     sagittal_geometry,
 )
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
 from pipeline.registration.atlas import paint
 from pipeline.registration.deformable.bend import Bend, Stiffness, straight

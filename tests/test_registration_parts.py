@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_registration import CORONAL, rendered
 
-from pipeline.errors import AlignmentError
+from pipeline.core.errors import AlignmentError
 from pipeline.phantom import phantom_reference
 from pipeline.registration import align_series
 from pipeline.registration.parts import Look, alikeness, parts_by_stain

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from test_registration import PIXEL_UM, SAGITTAL, errors_um
 
-from pipeline.errors import AlignmentError
-from pipeline.model import SeriesAlignment
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import SeriesAlignment
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import (
     Cut,
     RenderOptions,
@@ -18,7 +19,6 @@ from pipeline.phantom import (
     render_section,
     sagittal_geometry,
 )
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import AlignmentOptions, SectionThumbnail, Series, align_series, align_specimen
 from pipeline.registration.specimen import Outcome
 

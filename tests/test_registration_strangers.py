@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_registration import SAGITTAL, errors_um, rendered
 
-from pipeline.errors import AlignmentError
-from pipeline.model import Status
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import Scene, phantom_reference
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import SectionThumbnail, align_series
 from pipeline.registration.strangers import _DOUBTFUL, _STRANGE, Likeness, _likeness, _limit, _unlike
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.registration import AlignmentOptions, SectionThumbnail
 from pipeline.registration.inputs import reduced
 from pipeline.registration.scene import known_with_margin, level_image

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_report_runs import CENTRE_UM, ball_reference
 
-from pipeline.model import Structure
-from pipeline.ontology import Ontology
+from pipeline.core.model import Structure
+from pipeline.core.ontology import Ontology
 from pipeline.report.coarse import (
     ALLEN_COARSE,
     FIRST,

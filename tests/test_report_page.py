@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from test_report_runs import HOSTILE, ball_reference, make_run, rewrite
 
-from pipeline.errors import DataError
-from pipeline.model import Structure
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace
+from pipeline.core.errors import DataError
+from pipeline.core.model import Structure
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import write_index, write_report
 from pipeline.report.contents import read_contents
 from pipeline.report.methods import LEIN, WANG, methods

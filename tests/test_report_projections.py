@@ -13,7 +13,7 @@ from test_report_pictures import decoded
 from test_report_runs import ball_reference, make_run
 
 from pipeline import affine
-from pipeline.model import BOTH, LEFT, RIGHT, Structure
+from pipeline.core.model import BOTH, LEFT, RIGHT, Structure
 from pipeline.report.charts import PLOT, bar_chart, nice_ticks, pose, pose_charts
 from pipeline.report.contents import read_contents
 from pipeline.report.projections import brightest, project, projections

@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline import affine, gridding
-from pipeline.formats.alignment_json import write_alignment
-from pipeline.formats.images import write_image
-from pipeline.formats.tables import columns_of, write_table
-from pipeline.model import (
+from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
     ExpressionSums,
@@ -25,8 +22,11 @@ from pipeline.model import (
     Structure,
     StructureUnionize,
 )
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace
+from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.images import write_image
+from pipeline.formats.tables import columns_of, write_table
 from pipeline.report.contents import read_contents, read_grid, read_rows
 from pipeline.report.verdict import errors, steps, verdict, warnings
 from pipeline.store.run import Receipt, RunFolder, write_json

@@ -26,8 +26,8 @@ from test_report_runs import (
 )
 
 from pipeline import affine
+from pipeline.core.model import ExpressionSums
 from pipeline.gridding import SectionCells
-from pipeline.model import ExpressionSums
 from pipeline.report import crops
 from pipeline.report.coarse import FIRST, OUTSIDE, coarse_atlas
 from pipeline.report.contents import read_contents

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import vouch
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 

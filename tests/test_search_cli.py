@@ -14,7 +14,7 @@ from test_index import labels, served
 from typer.testing import CliRunner
 
 from pipeline.cli import search as search_cli
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.index import open_index
 
 APP = typer.Typer()

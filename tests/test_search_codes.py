@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import ONTOLOGY
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.search.codes import (
     CODE_ERROR,
     Row,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from search_cases import experiments, pearson
 from test_search_sums import laid_out
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
 from pipeline.search.correlation import pearson as kernel
 from pipeline.search.sums import empty_sums, fill_sums

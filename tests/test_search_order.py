@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import ONTOLOGY, UNKNOWN, experiments, space
 
-from pipeline.errors import DataError
-from pipeline.reference import hemispheres
+from pipeline.core.errors import DataError
+from pipeline.core.reference_space import hemispheres
 from pipeline.search.order import BLOCK, VoxelOrder, block_runs, topmost
 
 

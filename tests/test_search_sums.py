@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import ONTOLOGY, Case, experiments
 
-from pipeline.reference import hemispheres
+from pipeline.core.reference_space import hemispheres
 from pipeline.search.codes import Row, encode
 from pipeline.search.order import VoxelOrder
 from pipeline.search.sums import Block, Scales, count_covered, covered_set, empty_sums, fill_sums

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.formats.images import ImageInfo, probe, write_image
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.series import file_of_section, find_series, frame_factor, is_series, read_series
-from pipeline.model import SectionDataSet, SectionImage
 
 YAML = "id: 7\nplane_of_section: coronal\nsection_thickness_um: 25\n"
 CSV = """section_number,file,width_px,height_px,resolution_um

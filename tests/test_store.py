@@ -11,9 +11,9 @@ import zarr
 from ome_zarr_models.v05 import Image
 
 from pipeline.atomic import replacing, sweep
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
+from pipeline.core.model import ExpressionSums
 from pipeline.gridding import SectionCells, accumulate
-from pipeline.model import ExpressionSums
 from pipeline.store import ome
 from pipeline.store.ome import pyramid
 from pipeline.store.run import Receipt, RunFolder

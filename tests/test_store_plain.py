@@ -11,7 +11,7 @@ import pytest
 import zarr
 from zarr.codecs import ZstdCodec
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.store.plain import LEVEL, read_array, read_group, write_array, write_group
 
 ARRAYS: list[np.ndarray[Any, Any]] = [

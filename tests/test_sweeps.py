@@ -9,7 +9,7 @@ import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.config import Config, load_experiment
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.formats.tables import read_table
 from pipeline.store.run import RunFolder
 from pipeline.sweeps import count_variants, variant_name, variants

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import affine, sync
-from pipeline.errors import DataError
-from pipeline.model import Alignment2d, Alignment3d
+from pipeline.core.errors import DataError
+from pipeline.core.model import Alignment2d, Alignment3d
 
 
 def test_recorded_image_to_reference(ish_data: Path) -> None:

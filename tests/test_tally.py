@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.cli.tally import Tally
 from pipeline.config import Config
+from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.jobs import SeriesJob
-from pipeline.model import SectionDataSet, SectionImage
 from pipeline.schedule import STEPS, Event
 from pipeline.store.run import Receipt, RunFolder
 

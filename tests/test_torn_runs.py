@@ -15,7 +15,7 @@ import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 from damage import DAMAGES, flipped, kinds
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.exports import read_data_set
 from pipeline.facade import open_run
 from pipeline.formats.tables import read_table

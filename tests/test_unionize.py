@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
-from pipeline.model import BOTH, LEFT, RIGHT, ExpressionSums, Structure
-from pipeline.ontology import Ontology
-from pipeline.reference import structure_mask
+from pipeline.core.errors import DataError
+from pipeline.core.model import BOTH, LEFT, RIGHT, ExpressionSums, Structure
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import structure_mask
 from pipeline.unionize import LabelIndex, unionize, unionize_columns, unionize_energy
 
 ONTOLOGY = Ontology(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.yaml_text import MOST_NODES, parse_yaml
 
 MEANT: dict[str, Any] = {

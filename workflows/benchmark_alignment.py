@@ -21,11 +21,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipeline import affine
-from pipeline.errors import AlignmentError
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import MIDLINE_UM, SeriesAlignment, Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.images import block_mean
 from pipeline.formats.reference import read_reference
-from pipeline.model import MIDLINE_UM, SeriesAlignment, Status
 from pipeline.phantom import (
     RenderOptions,
     Scene,
@@ -40,7 +41,6 @@ from pipeline.phantom import (
     turned,
     with_margin,
 )
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
 from pipeline.sync import pixel_to_reference
 

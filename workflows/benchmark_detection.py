@@ -28,6 +28,10 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import Bool, Float64, UInt8
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import (
     Detector,
     make_detector,
@@ -35,15 +39,11 @@ from pipeline.detection import (
     pool_contexts,
     statistics_step,
 )
-from pipeline.errors import DataError
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series
-from pipeline.intensity import darkness
-from pipeline.model import Bool, Float64, UInt8
 from pipeline.phantom import GridExpression, RenderOptions, Scene, build_scene, geometry_from, render_section
-from pipeline.reference import ReferenceSpace
 
 GENES = {"prox1": "prox1_69289763", "nrp1": "nrp1_74272479", "pdyn": "pdyn_71717084"}
 UM = 4.0

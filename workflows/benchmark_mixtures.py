@@ -34,11 +34,11 @@ from benchmark_alignment import (
     draw,
     measure,
 )
-from pipeline.errors import AlignmentError
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import SeriesAlignment, Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.reference import read_reference
-from pipeline.model import SeriesAlignment, Status
 from pipeline.phantom import RenderOptions, StructureExpression, build_scene
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import AlignmentOptions, SectionThumbnail, Series, align_series, align_specimen
 
 OTHER = {NRP1: PROX1, PROX1: NRP1}

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark_alignment import FAMILIES, Drawn, _scene, draw
-from pipeline.errors import AlignmentError
+from pipeline.core.errors import AlignmentError
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
 from pipeline.registration.calibration import TERMS, status_of, terms
 from pipeline.sync import pixel_to_reference

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage, stats
 
+from pipeline.core.model import Bool, Float64
 from pipeline.formats.metaimage import read_grid
 from pipeline.index_sources import open_labels
-from pipeline.model import Bool, Float64
 from pipeline.opening import run_config, run_reference
 from pipeline.store.run import RunFolder
 

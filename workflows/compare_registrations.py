@@ -25,11 +25,11 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline import affine
+from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series
 from pipeline.loading import load_pixels, probe_any
-from pipeline.model import Float32, Float64, SeriesAlignment, Status
-from pipeline.reference import ReferenceSpace
 from pipeline.registration import (
     AlignmentOptions,
     SectionThumbnail,

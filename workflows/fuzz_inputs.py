@@ -15,9 +15,9 @@ import tifffile
 import zarr
 from numcodecs import GZip
 
+from pipeline.core.ontology import Ontology
 from pipeline.formats.images import write_image
 from pipeline.formats.metaimage import write_grid
-from pipeline.ontology import Ontology
 from pipeline.phantom import phantom_reference
 
 FORMS = ("jpg", "png", "tif", "tiled", "deep", "jp2", "zarr", "zarr2", "shards", "xml")

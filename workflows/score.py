@@ -22,16 +22,16 @@ import numpy as np
 
 from pipeline import gridding
 from pipeline.config import GriddingConfig
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.series import read_series
 from pipeline.index_sources import open_labels
-from pipeline.intensity import darkness
 from pipeline.loading import load_pixels
-from pipeline.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
-from pipeline.ontology import Ontology
 from pipeline.opening import run_config, run_reference
-from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.store.run import RunFolder, read_json
 from pipeline.unionize import LabelIndex, unionize
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pipeline.core.model import LEFT, Float32
+from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.index import Experiment
-from pipeline.model import LEFT, Float32
-from pipeline.reference import ReferenceSpace, hemispheres
 
 PROGRAMS, FIELDS = 60, 16
 SAGITTAL_SHARE = 0.84

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipeline.cli.console import say
-from pipeline.errors import Stopped
+from pipeline.core.errors import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BY_SIGNAL = 128  # plus its number: 143 for SIGTERM, 130 for Ctrl-C

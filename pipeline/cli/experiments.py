@@ -11,7 +11,7 @@ import typer
 
 from pipeline import experiments
 from pipeline.cli.console import OUT, say, show
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 MOST_UNASKED = 50
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import say, show
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.fetching import BASE_URL, Wanted, experiment_source, fetch_experiment
 
 

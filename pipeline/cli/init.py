@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.console import say, show
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.formats.images import write_image
 from pipeline.init_pictures import Look, contact_sheet, doubts, largest_boxes, look, notes
 from pipeline.init_series import (

@@ -32,7 +32,7 @@ from pipeline.config import (
     load_experiment,
     parse_overrides,
 )
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.model import Status
 from pipeline.facade import SeriesResult
-from pipeline.model import Status
 
 MOST_SERIES = 10  # that have a line each; of more there is a line for all
 PAGE = "report.html"

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.console import say, show
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.reference_space import LABELS
 from pipeline.index import VOXEL_SETS, index_folders, open_index
-from pipeline.reference import LABELS
 from pipeline.search.result import SearchResult
 
 SHORT = {

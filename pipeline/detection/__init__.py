@@ -20,14 +20,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Bool, UInt8
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
 from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_contexts
 from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.detection.region import check_background, scan_rectangle, valid_region
-from pipeline.errors import ConfigError
-from pipeline.model import Bool, UInt8
 
 __all__ = [
     "DETECTORS",

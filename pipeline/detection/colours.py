@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pipeline.model import Bool, Float32, Float64, Int32, UInt8
+from pipeline.core.model import Bool, Float32, Float64, Int32, UInt8
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

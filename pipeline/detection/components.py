@@ -6,7 +6,7 @@ import cv2
 import numba
 import numpy as np
 
-from pipeline.model import Int32, UInt8
+from pipeline.core.model import Int32, UInt8
 
 LEFT, TOP, WIDTH, HEIGHT, AREA = range(5)  # the columns of boxes
 

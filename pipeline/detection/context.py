@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.model import Float64, Polygon
+from pipeline.core.errors import DataError
+from pipeline.core.model import Float64, Polygon
 
 # Texture over tissue level lies near 0.15 in real ISH. Flat tissue must not make every speck significant,
 # and a gene that is expressed everywhere must not pass for texture.

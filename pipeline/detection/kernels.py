@@ -6,7 +6,7 @@ import cv2
 import numba
 import numpy as np
 
-from pipeline.model import Float64, Int16, Int32, Int64, UInt8
+from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipeline.core.model import Float64, Polygon, UInt8
 from pipeline.detection.context import SectionContext
 from pipeline.detection.kernels import block_mean, clear_outside
 from pipeline.detection.objects import drop_small
 from pipeline.detection.region import fill_polygons
-from pipeline.model import Float64, Polygon, UInt8
 
 # As near as whole pixels come: in blocks of 10 um what lies between dense cells is mixed with them.
 REDUCED_UM = 8.0

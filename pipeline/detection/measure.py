@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
+from pipeline.core.model import Bool, Float32, Float64, Int32, Polygon, UInt8
 from pipeline.detection.artifacts import bubble_rims, foreign_objects
 from pipeline.detection.colours import optical_planes
 from pipeline.detection.components import AREA, box_part, connected_objects
@@ -29,9 +32,6 @@ from pipeline.detection.kernels import (
     window_ranks,
 )
 from pipeline.detection.medians import median, median_of_rising
-from pipeline.errors import DataError
-from pipeline.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
-from pipeline.model import Bool, Float32, Float64, Int32, Polygon, UInt8
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
 COARSEST_STATISTICS_UM = 5.0  # and to no more than this

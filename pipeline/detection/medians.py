@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.model import Float32, Float64
+from pipeline.core.model import Float32, Float64
 
 
 def median(values: Float32 | Float64) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pipeline.model import Bool, Int32, Int64, UInt8
+from pipeline.core.model import Bool, Int32, Int64, UInt8
 
 RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.intensity import darkness
-from pipeline.model import Bool, Int32, Polygon, UInt8
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import darkness
+from pipeline.core.model import Bool, Int32, Polygon, UInt8
 
 # Glass that is scanned white has white pixels everywhere; padding ends and the glass begins.
 WHITE_INSIDE = 0.01

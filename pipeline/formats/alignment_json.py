@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.affine import from_itk, to_itk
 from pipeline.atomic import replacing
-from pipeline.errors import AlignmentError, DataError, PipelineError
+from pipeline.core.errors import AlignmentError, DataError, PipelineError
+from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
 from pipeline.files import read_json_value
-from pipeline.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
 
 
 def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import replacing
-from pipeline.errors import ConfigError
-from pipeline.model import Float64
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Float64
 
 
 @dataclass(frozen=True, eq=False)

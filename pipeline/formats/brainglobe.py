@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import CORONAL_SPACE, Structure
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.limits import check_regular
-from pipeline.model import CORONAL_SPACE, Structure
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace
 
 ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
 STRUCTURES, METADATA = "structures.json", "metadata.json"

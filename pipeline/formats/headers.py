@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.limits import check_size
 
 Buffer = bytes | mmap.mmap

@@ -25,12 +25,12 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import fitting_bits
+from pipeline.core.model import UInt8
 from pipeline.formats import headers, tiff
 from pipeline.formats.headers import Buffer, Header
-from pipeline.intensity import fitting_bits
 from pipeline.limits import check_regular
-from pipeline.model import UInt8
 
 HEADERS: dict[str, Callable[[Buffer], Header]] = {
     "JPEG": headers.jpeg_header,
@@ -197,7 +197,7 @@ def image_format(path: Path) -> str:
 
     >>> image_format(Path("/nowhere/a.jpg"))
     Traceback (most recent call last):
-    pipeline.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
+    pipeline.core.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
     """
     if path.is_dir():
         raise DataError(f"{path}: expected an image file, got a folder; OME-Zarr is read through the store")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.affine import to_itk
 from pipeline.atomic import replacing
-from pipeline.model import Float64
+from pipeline.core.model import Float64
 
 
 def write_affine(path: Path, matrix: Float64, comments: Sequence[str]) -> None:

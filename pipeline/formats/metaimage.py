@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import Float32, UInt32
 from pipeline.files import check_plain, read_content, shown
 from pipeline.formats.zips import is_zip, open_zip, read_member
-from pipeline.model import Float32, UInt32
 
 TYPES = {
     "MET_CHAR": "i1",

@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.limits import check_regular
 
 TYPES = {

@@ -11,6 +11,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from pipeline.core.model import UInt8
 from pipeline.formats import tiff
 from pipeline.formats.headers import jpeg_header
 from pipeline.formats.images import (
@@ -21,7 +22,6 @@ from pipeline.formats.images import (
     whole_jpeg,
 )
 from pipeline.formats.tiff_tiles import check_segments, check_tile
-from pipeline.model import UInt8
 
 
 def read_part(path: Path, rows: slice, columns: slice, bits: int | None = None) -> UInt8:

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import Float64
 from pipeline.files import read_text, shown
-from pipeline.model import Float64
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
 VOXEL_UM = 25.0

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Jpeg2KImagePlugin
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import UInt8
 from pipeline.formats import tiff
 from pipeline.formats.headers import Header
 from pipeline.formats.images import (
@@ -28,7 +29,6 @@ from pipeline.formats.images import (
     whole_jpeg,
 )
 from pipeline.formats.tiff_tiles import check_segments, check_tile, check_tiles
-from pipeline.model import UInt8
 
 COLOUR = {
     1: cv2.IMREAD_COLOR,

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.files import CONTROLS, shown
 from pipeline.formats import series_yaml
 from pipeline.formats.images import ImageInfo
 from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, number, read_cells, write_csv
-from pipeline.model import SectionDataSet, SectionImage
 
 NAME = "sections.csv"
 REQUIRED = ("section_number", "file")

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionImage
 from pipeline.formats import allen_xml, headers, sections_csv
 from pipeline.formats.images import ImageInfo
 from pipeline.formats.images import probe as probe_file
 from pipeline.formats.sections_csv import Probe
 from pipeline.formats.source import SeriesSource
-from pipeline.model import SectionImage
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".btf", ".jp2", ".j2k", ".jpx", ".zarr")
 FRAME_TOLERANCE = 0.01

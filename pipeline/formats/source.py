@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.model import SectionDataSet, SeriesAlignment
+from pipeline.core.model import SectionDataSet, SeriesAlignment
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.files import check_plain, read_text, shown
 
 DELIMITERS = ",;\t"

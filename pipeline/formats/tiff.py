@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
 from pipeline.formats.tiff_tiles import JPEGS, check_segments, check_tiles
 

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.formats.headers import jpeg2000_header, jpeg_segments, png_header
 
 JPEGS = (6, 7, 33007, 34892)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
 from pipeline.files import check_plain, shown
 
 _STEP = 4096  # bytes asked for at once: some methods unpack all that a step of packed bytes holds

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from pipeline.model import Bool, Float32, Float64, UInt8
+from pipeline.core.model import Bool, Float32, Float64, UInt8
 from pipeline.phantom.options import RenderOptions
 
 CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4

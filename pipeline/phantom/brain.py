@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.errors import ConfigError
-from pipeline.model import CORONAL_SPACE, EXTENT_UM, MIDLINE_UM, Float32, UInt32
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import CORONAL_SPACE, EXTENT_UM, MIDLINE_UM, Float32, UInt32
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom.forebrain import paint_forebrain
 from pipeline.phantom.hindbrain import paint_hindbrain
 from pipeline.phantom.kernels import compact
 from pipeline.phantom.shapes import Slab
 from pipeline.phantom.structures import phantom_ontology
-from pipeline.reference import ReferenceSpace
 
 SLAB_UM = 400.0
 SOFT_UM = 30.0

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.model import Float32, Float64
 from pipeline.later import Later
-from pipeline.model import Float32, Float64
 
 if TYPE_CHECKING:
     from scipy import interpolate

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import affine
-from pipeline.errors import ConfigError
-from pipeline.model import (
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import (
     CORONAL_SPACE,
     MIDLINE_UM,
     SAGITTAL_SPACE,
@@ -22,8 +22,8 @@ from pipeline.model import (
     SeriesAlignment,
     UInt32,
 )
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom.geometry import SeriesGeometry
-from pipeline.reference import ReferenceSpace
 
 SCOUT_UM = 100.0
 FIRST_NUMBER = 10

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from pipeline.errors import DataError
-from pipeline.model import GRID_200, Bool, Float32, Grid, frozen
-from pipeline.ontology import Ontology
+from pipeline.core.errors import DataError
+from pipeline.core.model import GRID_200, Bool, Float32, Grid, frozen
+from pipeline.core.ontology import Ontology
 
 # What a voxel of a served grid is a mean of: Allen's 200 um cell and a Gaussian in the plane of section, a
 # Gaussian across it. The widths are those that gridding takes by default; as served they are not published,

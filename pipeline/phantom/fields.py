@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline import affine
-from pipeline.errors import ConfigError
-from pipeline.model import Float64
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Float64
 
 LEAST_JACOBIAN = 0.2
 

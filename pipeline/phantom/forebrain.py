@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model import Bool, Float32
+from pipeline.core.model import Bool, Float32
 from pipeline.phantom.hippocampus import paint_hippocampus
 from pipeline.phantom.parts import (
     CORE,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline import affine
-from pipeline.errors import ConfigError
-from pipeline.model import (
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
     Float64,

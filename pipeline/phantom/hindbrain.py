@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.model import Float32
+from pipeline.core.model import Float32
 from pipeline.phantom.parts import (
     CEREBELLAR_CORE,
     MEDULLA,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model import Bool, Float32
+from pipeline.core.model import Bool, Float32
 from pipeline.phantom.parts import structure_id
 from pipeline.phantom.shapes import Box, Slab
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import MIDLINE_UM, Bool, Float32, Float64, Int64, UInt8, UInt32
+from pipeline.core.model import MIDLINE_UM, Bool, Float32, Float64, Int64, UInt8, UInt32
 from pipeline.phantom.stain import COLOUR_STEPS
 
 VOXEL_UM = 200.0

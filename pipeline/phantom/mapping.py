@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model import Float64
+from pipeline.core.model import Float64
 
 LATTICE_UM = 100.0
 

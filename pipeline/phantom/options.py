@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 LEAST = {"light_gain": 1e-3, "gamma": 1e-3, "warp_scale_um": 100.0, "shape_scale_um": 100.0}
 MOST = {"missing": 0.9, "uneven_light": 0.5, "stain_gain": 0.9, "texture": 1.0}

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import affine
-from pipeline.errors import ConfigError
-from pipeline.model import (
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import (
     Alignment2d,
     Bool,
     ExpressionSums,
@@ -22,13 +22,13 @@ from pipeline.model import (
     UInt32,
     frozen,
 )
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import artefacts, cells, kernels, stain
 from pipeline.phantom.expression import Expression, GridExpression, StructureExpression, tissue_share
 from pipeline.phantom.fields import SmoothField, random_field
 from pipeline.phantom.geometry import SeriesGeometry
 from pipeline.phantom.mapping import PixelMap, lattice_px
 from pipeline.phantom.options import RenderOptions
-from pipeline.reference import ReferenceSpace
 
 FAINT_PER_MM2 = (500.0, 2200.0)
 # One stream of random numbers a purpose, so that no option changes what another one draws.

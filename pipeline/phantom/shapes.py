@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.model import Bool, Float32, Float64, UInt32
 from pipeline.later import Later
-from pipeline.model import Bool, Float32, Float64, UInt32
 
 if TYPE_CHECKING:
     from scipy import interpolate

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.model import Float32, Float64
-from pipeline.ontology import Ontology
+from pipeline.core.model import Float32, Float64
+from pipeline.core.ontology import Ontology
 
 MEAN_DARKNESS = 46.0
 RANGE = (26.0, 95.0)

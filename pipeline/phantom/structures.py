@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from pipeline.model import Structure
-from pipeline.ontology import Ontology
+from pipeline.core.model import Structure
+from pipeline.core.ontology import Ontology
 
 TABLE = """\
 997|root||0|FFFFFF|root

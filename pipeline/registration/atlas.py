@@ -9,8 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt32
-from pipeline.reference import ReferenceSpace
+from pipeline.core.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt32
+from pipeline.core.reference_space import ReferenceSpace
 
 UInt16 = npt.NDArray[np.uint16]
 NORMAL_AXIS = {"coronal": 0, "sagittal": 2}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.model import Float64, Status
+from pipeline.core.model import Float64, Status
 
 TERMS = (
     "constant",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.errors import AlignmentError
-from pipeline.model import Float64
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
 from pipeline.registration.pose import area_profile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.errors import AlignmentError
-from pipeline.model import Plane
-from pipeline.reference import ReferenceSpace
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import Plane
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.registration.atlas import Atlas, atlas_of
 from pipeline.registration.checks import POOR_DICE
 from pipeline.registration.inputs import AlignmentOptions, Hemisphere

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import affine
-from pipeline.deformation import displacement_at
-from pipeline.errors import AlignmentError
-from pipeline.later import Later
-from pipeline.model import (
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
     Deformation,
@@ -21,6 +19,8 @@ from pipeline.model import (
     SeriesAlignment,
     Status,
 )
+from pipeline.deformation import displacement_at
+from pipeline.later import Later
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.scene import State
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from pipeline.model import Float64
+from pipeline.core.model import Float64
 from pipeline.registration.scene import LevelImage, State
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, painted_plane, section_system
 from pipeline.threads import each

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from pipeline import affine
-from pipeline.errors import ConfigError, DataError
-from pipeline.model import Bool, Float64, Plane, UInt8, frozen
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import Bool, Float64, Plane, UInt8, frozen
 
 SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
 Hemisphere = Literal["left", "right", "both"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipeline.model import Bool, Float32, Float64
+from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.corrections import held
 from pipeline.registration.evidence import Evidence, evidence, plane_steps

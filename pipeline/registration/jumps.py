@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.model import Bool, Float64
+from pipeline.core.model import Bool, Float64
 from pipeline.registration.joint import Solution, Task, planes_left
 from pipeline.registration.smoothness import strain_of
 from pipeline.registration.solver import LENGTH_UM

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Bool, Float32, Float64
+from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.jumps import parts_by_jump
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 
 from pipeline import affine
-from pipeline.model import Float32, Float64
+from pipeline.core.model import Float32, Float64
 from pipeline.registration.atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
 from pipeline.registration.scene import State
 from pipeline.threads import each

@@ -7,8 +7,16 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Alignment2d, Alignment3d, Bool, Float64, SectionAlignment, SeriesAlignment, Status
-from pipeline.reference import reference_space_id
+from pipeline.core.model import (
+    Alignment2d,
+    Alignment3d,
+    Bool,
+    Float64,
+    SectionAlignment,
+    SeriesAlignment,
+    Status,
+)
+from pipeline.core.reference_space import reference_space_id
 from pipeline.registration.atlas import IN_PLANE_AXES, Atlas
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.joint import Solution, Task

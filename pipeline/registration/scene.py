@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline import affine
-from pipeline.model import Bool, Float32, Float64
+from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.atlas import blur
 from pipeline.registration.tissue import TissueImage
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipeline.errors import ConfigError
-from pipeline.model import SeriesAlignment, Status
-from pipeline.reference import ReferenceSpace
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import SeriesAlignment, Status
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.registration.atlas import atlas_of
 from pipeline.registration.checks import (
     check_background,

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Float32, Float64, Int64
+from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, blur, paint
 from pipeline.registration.scene import LevelImage, State
 from pipeline.threads import each

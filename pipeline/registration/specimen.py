@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.errors import AlignmentError
-from pipeline.model import SeriesAlignment
-from pipeline.reference import ReferenceSpace
+from pipeline.core.errors import AlignmentError
+from pipeline.core.model import SeriesAlignment
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.registration.checks import check_numbers
 from pipeline.registration.series import Chosen, Series, align_alone, fit_together, way_of
 from pipeline.registration.ways import Attempt, Seen

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Float32, Float64, Int64
+from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.atlas import Atlas, label_plane
 from pipeline.registration.scene import LevelImage, State
 from pipeline.threads import each

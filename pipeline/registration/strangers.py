@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model import Float64, Status
+from pipeline.core.model import Float64, Status
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.parts import Look, parted
 from pipeline.registration.quality import overlaps, verdicts

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import affine
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Float64
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.later import Later
-from pipeline.model import Float64
-from pipeline.reference import ReferenceSpace
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.scene import State
 from pipeline.registration.volume import SpecimenVolume, stack

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from pipeline.model import Bool, Float32, Float64
+from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.inputs import SectionThumbnail
 
 _SMOOTH_UM = 50.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Float32, Float64, SeriesAlignment, Status
+from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.tissue import tissue_image
 

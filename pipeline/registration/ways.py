@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.model import Bool, Float64
+from pipeline.core.model import Bool, Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.inputs import ORDERS, AlignmentOptions, SectionThumbnail
 from pipeline.registration.joint import Task, fit_outlines, stain_explained

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model import Float64, Int64, Structure, UInt8
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace
+from pipeline.core.model import Float64, Int64, Structure, UInt8
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace
 
 ALLEN_COARSE = (
     "Isocortex", "OLF", "HPF", "CTXsp", "STR", "PAL", "TH", "HY", "MB", "P", "MY", "CB", "fiber tracts", "VS",

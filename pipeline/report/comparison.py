@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.model import BOTH, Float32
+from pipeline.core.ontology import Ontology
 from pipeline.formats.tables import write_table
 from pipeline.loading import GRID_LABELS_UM, open_reference
-from pipeline.model import BOTH, Float32
-from pipeline.ontology import Ontology
 from pipeline.opening import run_reference
 from pipeline.publishing import publishing
 from pipeline.report.coarse import coarse_structures

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.formats.tables import read_table
 from pipeline.jobs import task_name
-from pipeline.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.opening import read_placement
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt, RunFolder

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
+from pipeline.core.model import SectionImage, UInt8
 from pipeline.gridding import SectionCells
 from pipeline.loading import load_info, load_part
-from pipeline.model import SectionImage, UInt8
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.pictures import intensity_uri, jpeg_uri
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import affine
-from pipeline.model import Alignment3d, Bool, Float64, SectionAlignment, UInt8
+from pipeline.core.model import Alignment3d, Bool, Float64, SectionAlignment, UInt8
 from pipeline.report.contents import RunContents, Section
 from pipeline.sync import pixel_to_reference
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.publishing import publishing
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.reference import ReferenceSpace
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report.contents import RunContents
 
 LEIN = (

@@ -10,7 +10,7 @@ import numpy as np
 from contourpy import LineType, contour_generator
 from scipy import ndimage
 
-from pipeline.model import Bool, Float64, UInt8
+from pipeline.core.model import Bool, Float64, UInt8
 from pipeline.report.coarse import FIRST, OUTSIDE
 
 LEAST_AREA_PX = 12.0

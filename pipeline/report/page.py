@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from pipeline.atomic import replacing
-from pipeline.reference import ReferenceSpace
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import charts, pictures, planes, projections
 from pipeline.report.coarse import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
 from pipeline.report.contents import Panel, RunContents, attempt, read_contents, read_grid, read_rows

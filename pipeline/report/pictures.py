@@ -12,7 +12,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from pipeline.model import Bool, Float32, UInt8
+from pipeline.core.model import Bool, Float32, UInt8
 
 QUALITIES = (85, 75, 60, 45)
 SMALLEST_PX = 64

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import affine
+from pipeline.core.errors import MissingResultError
+from pipeline.core.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAlignment, SeriesAlignment, UInt8
 from pipeline.deformation import nearest_section
-from pipeline.errors import MissingResultError
 from pipeline.gridding import LEAST_REACH_UM
-from pipeline.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAlignment, SeriesAlignment, UInt8
 from pipeline.report.coarse import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import RunContents
 from pipeline.report.frames import Thumbnail, read_thumbnail

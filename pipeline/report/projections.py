@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model import Bool, Float32
-from pipeline.reference import ReferenceSpace
+from pipeline.core.model import Bool, Float32
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report.outlines import mask_path
 from pipeline.report.pictures import magma_rgba, png_uri
 

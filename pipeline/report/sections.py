@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import MissingResultError
-from pipeline.model import Float64, Status
+from pipeline.core.errors import MissingResultError
+from pipeline.core.model import Float64, Status
 from pipeline.registration import SectionThumbnail
 from pipeline.registration.tissue import tissue_image
 from pipeline.report.coarse import OUTSIDE, CoarseAtlas

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.model import LEFT, RIGHT
+from pipeline.core.model import LEFT, RIGHT
 from pipeline.report.contents import RunContents
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt

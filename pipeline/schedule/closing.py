@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.jobs import SeriesJob, Stage, Upstream
 from pipeline.loading import load_reference
-from pipeline.reference import ReferenceSpace
 from pipeline.report import write_report
 from pipeline.stages import STAGES
 

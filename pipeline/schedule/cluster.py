@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from pipeline.config import ClusterConfig
-from pipeline.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.jobs import SeriesJob
 from pipeline.later import Later
 from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import SectionImage
 from pipeline.jobs import SeriesJob, Stage, task_name
-from pipeline.model import SectionImage
 from pipeline.schedule.closing import REPORT
 from pipeline.schedule.giving_up import given_up
 from pipeline.siblings import measured_name

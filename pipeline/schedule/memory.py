@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from pipeline.jobs import MB, SeriesJob, section_mb
 from pipeline.schedule.graph import split_key, stage_of
 

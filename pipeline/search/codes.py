@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.errors import DataError
-from pipeline.model import Float32, UInt8
+from pipeline.core.errors import DataError
+from pipeline.core.model import Float32, UInt8
 from pipeline.search.order import BLOCK, VoxelOrder
 
 UInt16 = npt.NDArray[np.uint16]

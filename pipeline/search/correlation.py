@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from pipeline.errors import DataError
-from pipeline.model import Bool, Float32, Float64, Int64
+from pipeline.core.errors import DataError
+from pipeline.core.model import Bool, Float32, Float64, Int64
 from pipeline.search.codes import (
     CODE_ERROR,
     MISSING,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import ConfigError
-from pipeline.model import Bool, Float64, Int64, ratio
+from pipeline.core.errors import ConfigError
+from pipeline.core.model import Bool, Float64, Int64, ratio
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.model import LEFT, Bool, Float32, Int64, UInt8, UInt32
-from pipeline.ontology import Ontology
+from pipeline.core.errors import DataError
+from pipeline.core.model import LEFT, Bool, Float32, Int64, UInt8, UInt32
+from pipeline.core.ontology import Ontology
 
 BLOCK = 64  # voxels: a multiple of every vector width, and what is skipped or read as a whole
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.model import Bool, Float32, Float64, Int64, UInt8
+from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8
 from pipeline.search.codes import MISSING, UInt16, decode
 from pipeline.search.order import VoxelOrder, block_runs
 

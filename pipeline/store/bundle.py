@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pipeline.atomic import replacing
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
 from pipeline.store.plain import (
     DOCUMENT,
     is_zarr_part,

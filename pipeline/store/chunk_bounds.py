@@ -20,7 +20,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.files import read_json_value, shown
 
 COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")

@@ -23,7 +23,7 @@ import pyarrow
 import pyarrow.parquet
 
 from pipeline.atomic import replacing, sync, write_at
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.files import read_content, shown
 
 TABLE = "experiments.parquet"

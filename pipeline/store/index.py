@@ -28,10 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.atomic import UNFINISHED, beside, remove, remove_ours, replacing, sync
-from pipeline.errors import DataError, MissingResultError, PipelineError
+from pipeline.core.errors import DataError, MissingResultError, PipelineError
+from pipeline.core.model import Int64, Structure, UInt32
+from pipeline.core.ontology import Ontology
 from pipeline.files import read_content, read_json_value
-from pipeline.model import Int64, Structure, UInt32
-from pipeline.ontology import Ontology
 from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
 from pipeline.search.order import BLOCK, VoxelOrder
 from pipeline.search.sums import Block, Scales, SetSums

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.atomic import remove, sweep, writing
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.search.codes import Row
 from pipeline.search.sums import Block
 from pipeline.store.experiments import Damage, Entry, Experiment, Journal, check_experiment, write_experiments

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs.checksum32 import CRC32C
 
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
+from pipeline.core.model import UInt8
 from pipeline.later import Later
-from pipeline.model import UInt8
 from pipeline.store.plain import (
     ZSTD,
     Document,

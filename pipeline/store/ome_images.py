@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError, PipelineError
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.intensity import fitting_bits, to_uint8
+from pipeline.core.model import UInt8
 from pipeline.files import shown
-from pipeline.intensity import fitting_bits, to_uint8
 from pipeline.later import Later
 from pipeline.limits import check_regular, check_size
-from pipeline.model import UInt8
 from pipeline.store.chunk_bounds import check_chunks, chunks_of
 
 if TYPE_CHECKING:

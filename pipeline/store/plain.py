@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import Zstd
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.later import Later
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.atomic import remove_ours, replacing, sync
-from pipeline.errors import DataError, MissingResultError, PipelineError
+from pipeline.core.errors import DataError, MissingResultError, PipelineError
+from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.files import read_json_value
 from pipeline.gridding import SectionCells
-from pipeline.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.store.bundle import (
     ensure_group,
     read_attributes,

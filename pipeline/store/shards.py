@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.atomic import replacing, sync, write_at
-from pipeline.errors import DataError, MissingResultError
+from pipeline.core.errors import DataError, MissingResultError
 from pipeline.files import read_json_value
 from pipeline.store.plain import DOCUMENT, Document, array_document
 

@@ -18,11 +18,11 @@ from scipy import ndimage
 from skimage import draw, filters, morphology
 
 from bench.timing import Row, duel, fresh
+from pipeline.core.model import Bool, Float64, UInt8
 from pipeline.detection import SectionContext, make_detector, measure_section, pool_contexts, statistics_step
 from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adaptive
 from pipeline.detection.lattice import least_pixels
 from pipeline.formats.images import block_mean
-from pipeline.model import Bool, Float64, UInt8
 from pipeline.peak import process_peak_mb
 from pipeline.phantom import RenderOptions, render_section
 from pipeline.scenes import phantom_scene

@@ -18,9 +18,9 @@ from pathlib import Path
 import tifffile
 
 from pipeline.atomic import replacing
+from pipeline.core.model import UInt8
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.formats.sections_csv import write_manifest
-from pipeline.model import UInt8
 from pipeline.phantom import RenderOptions, render_section, true_alignment
 from pipeline.scenes import phantom_scene
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.timing import Row, duel
+from pipeline.core.model import SUM_FIELDS, Bool, UInt8
 from pipeline.gridding import accumulate, fine_pitch_px
-from pipeline.model import SUM_FIELDS, Bool, UInt8
 
 SHAPE, RESOLUTION_UM = (4000, 5000), 1.049  # 20 MP
 

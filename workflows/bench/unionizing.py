@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.timing import Row, duel, seconds
+from pipeline.core.model import BOTH, MIDLINE_UM, SUM_FIELDS, Bool, ExpressionSums, Float32, UInt8, UInt32
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.index_sources import labels_reference
 from pipeline.loading import open_reference
-from pipeline.model import BOTH, MIDLINE_UM, SUM_FIELDS, Bool, ExpressionSums, Float32, UInt8, UInt32
-from pipeline.ontology import Ontology
-from pipeline.reference import ReferenceSpace, hemispheres
 from pipeline.unionize import LabelIndex, unionize_columns, unionize_energy
 from search_grids import GridMaker
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from pipeline.model import Float32, Float64
+from pipeline.core.model import Float32, Float64
 from pipeline.registration.deformable.splines import Lattice, bending, lattice_over
 
 _RIDGE = 0.3

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from pipeline.model import Float32, Float64
+from pipeline.core.model import Float32, Float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from pipeline import affine
-from pipeline.model import Float32, Float64
+from pipeline.core.model import Float32, Float64
 from pipeline.registration.atlas import NORMAL_AXIS, blur
 from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of
 from pipeline.registration.deformable.blocks import (

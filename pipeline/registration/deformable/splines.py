@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from pipeline.model import Float64, Int64
+from pipeline.core.model import Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)

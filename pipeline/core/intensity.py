@@ -9,8 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import DataError
-from pipeline.model import Bool, Float64, UInt8
+from pipeline.core.errors import DataError
+from pipeline.core.model import Bool, Float64, UInt8
 
 # Luma weights in 1/2**23; the bias is half plus less than the smallest step of luma (1/1000), so that
 # exact halves round up whatever the last bit of a weight.

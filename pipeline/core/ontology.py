@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pipeline.errors import DataError
-from pipeline.model import Structure
+from pipeline.core.errors import DataError
+from pipeline.core.model import Structure
 
 
 @dataclass(frozen=True)

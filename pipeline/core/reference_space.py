@@ -7,9 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import DataError
-from pipeline.model import CORONAL_SPACE, LEFT, MIDLINE_UM, RIGHT, Bool, Float32, Grid, UInt8, UInt32, frozen
-from pipeline.ontology import Ontology
+from pipeline.core.errors import DataError
+from pipeline.core.model import (
+    CORONAL_SPACE,
+    LEFT,
+    MIDLINE_UM,
+    RIGHT,
+    Bool,
+    Float32,
+    Grid,
+    UInt8,
+    UInt32,
+    frozen,
+)
+from pipeline.core.ontology import Ontology
 
 LABELS = (
     "derived: from the annotation; served: Allen's own gridAnnotation, older labels, as its published numbers"

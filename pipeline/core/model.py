@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import AlignmentError, DataError
+from pipeline.core.errors import AlignmentError, DataError
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
