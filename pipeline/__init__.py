@@ -12,7 +12,7 @@ if sys.platform == "win32":  # the locks of files, among others, are those of PO
     sys.exit("ish: Windows is not supported; it runs in WSL, the Windows Subsystem for Linux")
 
 # isort: off
-from pipeline import compiled_cache  # before anything that imports numba
+from pipeline.system import compiled_cache
 
 # isort: on
 from pipeline.config import load_config

@@ -14,7 +14,6 @@ from pipeline.config import LONGEST_PATH, Config
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import SectionDataSet, SectionImage, numbered
-from pipeline.files import shown
 from pipeline.formats.series import find_series, read_series
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import read_cells
@@ -23,6 +22,7 @@ from pipeline.loading import brightest, load_info, probe_any
 from pipeline.provenance import checksum
 from pipeline.siblings import with_siblings
 from pipeline.store.run import RunFolder
+from pipeline.system.files import shown
 from pipeline.tasks import stamp
 
 COLUMNS = ("series", "folder", "path")  # of a table: the first of these names the folders

@@ -17,12 +17,12 @@ from pipeline.core.model import (
     SectionImage,
     SeriesAlignment,
 )
-from pipeline.files import read_json_value
 from pipeline.formats.alignment_json import parse_alignment_at
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
 from pipeline.opening import placement
 from pipeline.registration.corrections import BY_HAND, Correction, markers_of, placed, volume_of
+from pipeline.system.files import read_json_value
 
 WHAT = "an alignment of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, or an alignment.json"
 _NO_MARKERS = np.zeros((0, 4))

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.atomic import sweep
 from pipeline.batch import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.config import ClusterConfig, Config, parse_config, reference_directory
 from pipeline.core.errors import ConfigError, DataError, PipelineError
@@ -17,7 +16,6 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
 from pipeline.jobs import SeriesJob
 from pipeline.loading import GRID_LABELS_UM, load_reference, nearest_reference
-from pipeline.locks import hold
 from pipeline.opening import run_reference
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
@@ -26,8 +24,10 @@ from pipeline.schedule import Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.schedule.closing import OUTLINE_UM
 from pipeline.stages_align import check_alignment
 from pipeline.store.run import RECEIPTS, Receipt, RunFolder, check_free, is_run
-from pipeline.store.seals import first_damaged, seal
 from pipeline.summary import series_messages
+from pipeline.system.locks import hold
+from pipeline.system.seals import first_damaged, seal
+from pipeline.system.whole_files import sweep
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.atomic import beside, replacing, sweep
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionImage
 from pipeline.downloads import Patience, download
@@ -27,6 +26,7 @@ from pipeline.formats import allen_xml
 from pipeline.formats.images import probe
 from pipeline.formats.series import frame_factor
 from pipeline.references import SOURCE, sha256_of, source_of
+from pipeline.system.whole_files import beside, replacing, sweep
 
 BASE_URL = "https://api.brain-map.org"
 GRIDS = ("energy", "density", "intensity")

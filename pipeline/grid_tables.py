@@ -16,7 +16,6 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Float32, Float64, SectionDataSet
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
-from pipeline.files import shown
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables import write_table
 from pipeline.formats.zips import is_zip, open_zip
@@ -26,6 +25,7 @@ from pipeline.index_sources import LOW, finished_grid, open_labels, printable, r
 from pipeline.opening import run_config, run_reference
 from pipeline.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder, is_run
+from pipeline.system.files import shown
 from pipeline.unionize import LabelIndex
 
 TABLE = "structure_unionize"

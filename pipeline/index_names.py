@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.core.errors import DataError
-from pipeline.files import shown
 from pipeline.formats.tables import read_cells
 from pipeline.store.experiments import Experiment, check_experiment
+from pipeline.system.files import shown
 
 DECLARED = "experiments.csv"
 COLUMNS = ("section_data_set_id", "gene", "plane_of_section")

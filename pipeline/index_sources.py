@@ -15,7 +15,6 @@ import numpy as np
 from pipeline.core.errors import ConfigError, DataError, MissingResultError, PipelineError
 from pipeline.core.model import Float32, UInt32
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.files import shown
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.metaimage import NO_DATA, read_metaimage
@@ -27,6 +26,7 @@ from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.opening import run_reference
 from pipeline.store.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
+from pipeline.system.files import shown
 
 GRID = "energy.mhd"
 FACTORS = ("density.mhd", "intensity.mhd")  # energy is their product

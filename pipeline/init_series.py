@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.atomic import writing
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.core.reference_space import reference_space_id
@@ -23,6 +22,7 @@ from pipeline.formats.series import IMAGE_SUFFIXES, read_series
 from pipeline.formats.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
 from pipeline.loading import probe_any
 from pipeline.section_names import Reading
+from pipeline.system.whole_files import writing
 
 CONTACT_SHEET = "ish_init.png"
 OVERVIEW = re.compile(r"(?i)(?:^|[^a-z])(?:overview|macro|label|thumb(?:nail)?|preview)(?:[^a-z]|$)")

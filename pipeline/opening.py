@@ -8,11 +8,11 @@ from pathlib import Path
 from pipeline.config import Config, parse_config
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import SeriesAlignment
-from pipeline.files import shown
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.store.run import RunFolder, read_json
 from pipeline.sync import SyncGeometry, geometry_of
+from pipeline.system.files import shown
 
 
 def open_alignment(folder: Path) -> SyncGeometry:

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing, writing
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Bool, ExpressionSums, UInt8
 from pipeline.formats.alignment_json import write_alignment
@@ -33,7 +32,8 @@ from pipeline.phantom import (
     render_section,
     true_alignment,
 )
-from pipeline.store.seals import first_damaged, seal
+from pipeline.system.seals import first_damaged, seal
+from pipeline.system.whole_files import replacing, writing
 
 WRITTEN = ".ish-phantom.json"
 Progress = Callable[[int, int], None]

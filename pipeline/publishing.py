@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.atomic import beside, remove, replacing, writing
 from pipeline.core.errors import ConfigError
 from pipeline.store.run import RECEIPTS, WRITERS, is_run
-from pipeline.store.seals import Seals, first_damaged, seal
+from pipeline.system.seals import Seals, first_damaged, seal
+from pipeline.system.whole_files import beside, remove, replacing, writing
 
 LIST = ".ish-pipeline.json"
 

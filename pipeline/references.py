@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 
 import pooch
 
-from pipeline.atomic import beside, replacing, sweep
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.reference import read_ontology
+from pipeline.system.whole_files import beside, replacing, sweep
 
 SOURCE = "SOURCE.json"
 REGISTRIES = (

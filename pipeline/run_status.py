@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.jobs import Stage, task_name
-from pipeline.locks import is_held
 from pipeline.schedule import STEPS
 from pipeline.store.run import STATES, Receipt, RunFolder
+from pipeline.system.locks import is_held
 
 UNREAD = "read"  # the receipt of a series whose manifest cannot be read
 

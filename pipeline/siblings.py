@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import remove_ours, replacing
 from pipeline.core.errors import AlignmentError, PipelineError
 from pipeline.core.model import SeriesAlignment
 from pipeline.formats.alignment_json import read_alignment, write_alignment
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.store.run import Receipt, RunFolder, is_output_part, read_json, write_json
-from pipeline.store.seals import first_damaged, seal
+from pipeline.system.seals import first_damaged, seal
+from pipeline.system.whole_files import remove_ours, replacing
 
 SIBLINGS = "siblings"
 FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")

@@ -15,7 +15,6 @@ from pipeline import affine
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionImage, SeriesAlignment
 from pipeline.corrections import find_file, read_corrections, read_given
-from pipeline.files import shown
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference
@@ -33,6 +32,7 @@ from pipeline.registration import (
 )
 from pipeline.siblings import Outcome, forget_parts, keep_parts, kept_part, measured_of
 from pipeline.store.run import DEFORMATION
+from pipeline.system.files import shown
 
 REFERENCE_UM = 25.0
 CORRECTED = ("corrections", "corrected_sections")

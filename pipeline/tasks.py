@@ -21,10 +21,10 @@ from typing import Any
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import SectionImage
 from pipeline.jobs import SeriesJob, Stage, task_name
-from pipeline.peak import Peak, watched
 from pipeline.store.run import Receipt
-from pipeline.store.seals import first_damaged, seal
 from pipeline.store.sharing import take_over
+from pipeline.system.peak_memory import Peak, watched
+from pipeline.system.seals import first_damaged, seal
 
 
 def run_task(

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from pipeline.core.errors import DataError
-from pipeline.files import MOST_DIGITS, shown
+from pipeline.system.files import MOST_DIGITS, shown
 
 DEEPEST = 30  # lists within lists; ours nest five deep
 MOST_NODES = (

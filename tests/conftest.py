@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 from pipeline.scenes import phantom_scene, render_options
 from pipeline.store.run import RunFolder
-from pipeline.store.seals import seal
+from pipeline.system.seals import seal
 
 CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"
 GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")

@@ -20,10 +20,10 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.batch import find_sources, parse_shard
 from pipeline.core.errors import ConfigError
-from pipeline.locks import hold
 from pipeline.schedule.giving_up import given_up
 from pipeline.schedule.memory import budget_mb
 from pipeline.schedule.pool import Pool
+from pipeline.system.locks import hold
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 

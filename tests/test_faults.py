@@ -159,7 +159,7 @@ def test_rights_lost_in_the_middle(
         true(source, target)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.atomic.os.replace", refused)
+        patch.setattr("pipeline.system.whole_files.os.replace", refused)
         assert ish(*words) == 1
     said = capfd.readouterr().err
     assert "cannot be written: Permission denied" in said

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.files import check_plain, read_content, read_json_value, read_text, shown
+from pipeline.system.files import check_plain, read_content, read_json_value, read_text, shown
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "loop", "device", "long", "nul"])

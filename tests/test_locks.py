@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import locks
 from pipeline.core.errors import ConfigError
-from pipeline.locks import NAME, hold
+from pipeline.system import locks
+from pipeline.system.locks import NAME, hold
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pipeline.locks import hold
+from pipeline.system.locks import hold
 with hold([Path(sys.argv[1])]):
     print("held", flush=True)
     time.sleep(60)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import peak
+from pipeline.system import peak_memory as peak
 
 MB = 2**20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ID, Ish
 
-from pipeline.locks import DEAD_S, NAME, hold
+from pipeline.system.locks import DEAD_S, NAME, hold
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 import zarr
 from ome_zarr_models.v05 import Image
 
-from pipeline.atomic import replacing, sweep
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import ExpressionSums
 from pipeline.gridding import SectionCells, accumulate
 from pipeline.store import ome
 from pipeline.store.ome import pyramid
 from pipeline.store.run import Receipt, RunFolder
+from pipeline.system.whole_files import replacing, sweep
 
 
 def _expression(shape: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]

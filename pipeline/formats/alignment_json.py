@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.affine import from_itk, to_itk
-from pipeline.atomic import replacing
 from pipeline.core.errors import AlignmentError, DataError, PipelineError
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
-from pipeline.files import read_json_value
+from pipeline.system.files import read_json_value
+from pipeline.system.whole_files import replacing
 
 
 def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:

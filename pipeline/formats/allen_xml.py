@@ -11,7 +11,6 @@ from typing import Literal, cast
 from xml.etree.ElementTree import Element, SubElement
 
 from pipeline.affine import from_itk, to_itk
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import (
     CORONAL_SPACE,
@@ -26,10 +25,11 @@ from pipeline.core.model import (
     SeriesAlignment,
     Status,
 )
-from pipeline.files import read_content, shown
 from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, plain_number
+from pipeline.system.files import read_content, shown
+from pipeline.system.whole_files import replacing
 
 NAME = "data_set.xml"
 SPACE_PLANES: dict[int, Plane] = {CORONAL_SPACE: "coronal", SAGITTAL_SPACE: "sagittal"}

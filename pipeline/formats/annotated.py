@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
+from pipeline.system.whole_files import replacing
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import CORONAL_SPACE, Structure
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.limits import check_regular
+from pipeline.system.limits import check_regular
 
 ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
 STRUCTURES, METADATA = "structures.json", "metadata.json"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.core.errors import DataError
-from pipeline.limits import check_size
+from pipeline.system.limits import check_size
 
 Buffer = bytes | mmap.mmap
 

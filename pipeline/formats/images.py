@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import UInt8
 from pipeline.formats import headers, tiff
 from pipeline.formats.headers import Buffer, Header
-from pipeline.limits import check_regular
+from pipeline.system.limits import check_regular
+from pipeline.system.whole_files import replacing
 
 HEADERS: dict[str, Callable[[Buffer], Header]] = {
     "JPEG": headers.jpeg_header,

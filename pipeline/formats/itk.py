@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.affine import to_itk
-from pipeline.atomic import replacing
 from pipeline.core.model import Float64
+from pipeline.system.whole_files import replacing
 
 
 def write_affine(path: Path, matrix: Float64, comments: Sequence[str]) -> None:

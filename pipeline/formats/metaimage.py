@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float32, UInt32
-from pipeline.files import check_plain, read_content, shown
 from pipeline.formats.zips import is_zip, open_zip, read_member
+from pipeline.system.files import check_plain, read_content, shown
+from pipeline.system.whole_files import replacing
 
 TYPES = {
     "MET_CHAR": "i1",

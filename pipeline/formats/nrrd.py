@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError
-from pipeline.limits import check_regular
+from pipeline.system.limits import check_regular
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float64
-from pipeline.files import read_text, shown
+from pipeline.system.files import read_text, shown
+from pipeline.system.whole_files import replacing
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
 VOXEL_UM = 25.0

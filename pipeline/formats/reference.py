@@ -14,10 +14,10 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import CORONAL_SPACE
 from pipeline.core.ontology import Ontology, from_structure_graph
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.files import read_json_value
 from pipeline.formats.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.metaimage import read_metaimage
 from pipeline.formats.nrrd import nrrd_spacing, read_nrrd
+from pipeline.system.files import read_json_value
 
 ONTOLOGY = "structure_graph_1.json"
 ANNOTATIONS = ("annotation",)

@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 import yaml
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
-from pipeline.files import CONTROLS, shown
 from pipeline.formats import series_yaml
 from pipeline.formats.images import ImageInfo
 from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, number, read_cells, write_csv
+from pipeline.system.files import CONTROLS, shown
+from pipeline.system.whole_files import replacing
 
 NAME = "sections.csv"
 REQUIRED = ("section_number", "file")

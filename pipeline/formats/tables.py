@@ -18,9 +18,9 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError
-from pipeline.files import check_plain, read_text, shown
+from pipeline.system.files import check_plain, read_text, shown
+from pipeline.system.whole_files import replacing
 
 DELIMITERS = ",;\t"
 # A spreadsheet takes text that begins so for a formula, and runs it; an apostrophe before it says that it is

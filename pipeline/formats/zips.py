@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import DataError, PipelineError
-from pipeline.files import check_plain, shown
+from pipeline.system.files import check_plain, shown
 
 _STEP = 4096  # bytes asked for at once: some methods unpack all that a step of packed bytes holds
 _DAMAGED = (

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Float32, Float64
-from pipeline.later import Later
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     from scipy import interpolate

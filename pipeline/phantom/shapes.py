@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core.model import Bool, Float32, Float64, UInt32
-from pipeline.later import Later
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     from scipy import interpolate

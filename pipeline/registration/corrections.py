@@ -20,9 +20,9 @@ from pipeline.core.model import (
     Status,
 )
 from pipeline.deformation import displacement_at
-from pipeline.later import Later
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.scene import State
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     from scipy import interpolate

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.core.model import Float64
 from pipeline.registration.scene import LevelImage, State
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, painted_plane, section_system
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _BLOCK_UM = 1500.0
 _SPREAD_UM = 300.0

@@ -17,7 +17,7 @@ from pipeline.registration.smoothness import neighbour_prior
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, moved, solve, systems
 from pipeline.registration.stain import StainModel, explained, fit_stain
 from pipeline.registration.tissue import TissueImage
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _OUTLINE_STEPS = 8
 _STAIN_STEPS = 4

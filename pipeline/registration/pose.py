@@ -13,7 +13,7 @@ from pipeline import affine
 from pipeline.core.model import Float32, Float64
 from pipeline.registration.atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
 from pipeline.registration.scene import State
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 PIXEL_UM = 200.0
 _ROOM = 1.5  # lattice over plane: what is shifted over one edge must not come in at the other

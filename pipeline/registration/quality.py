@@ -17,7 +17,7 @@ from pipeline.registration.scene import State
 from pipeline.registration.smoothness import rigid_parts, smooth_parts
 from pipeline.registration.stain import StainModel
 from pipeline.registration.tissue import TissueImage
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _IDENTITY = np.eye(2, 3)
 

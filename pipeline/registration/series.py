@@ -34,7 +34,7 @@ from pipeline.registration.strangers import strangers
 from pipeline.registration.template import fit_template
 from pipeline.registration.tissue import TissueImage, tissue_image
 from pipeline.registration.ways import Attempt, Seen, assumed, turned_otherwise
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _WORKING_UM = 36.0
 

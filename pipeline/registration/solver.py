@@ -20,7 +20,7 @@ from pipeline import affine
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, blur, paint
 from pipeline.registration.scene import LevelImage, State
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 LENGTH_UM = 3000.0
 RIGID, AFFINE = 3, 6

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.atlas import Atlas, label_plane
 from pipeline.registration.scene import LevelImage, State
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _BORROW_MM2 = 0.15
 _ROUNDS = 3

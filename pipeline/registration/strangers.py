@@ -19,7 +19,7 @@ from pipeline.registration.parts import Look, parted
 from pipeline.registration.quality import overlaps, verdicts
 from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.stain import StainModel, plane_labels
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _PIXEL_UM = 100.0
 _LEAST_PIXELS = 400

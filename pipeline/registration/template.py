@@ -15,10 +15,10 @@ from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.later import Later
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.scene import State
 from pipeline.registration.volume import SpecimenVolume, stack
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import jinja2
 import numpy as np
 
-from pipeline.atomic import replacing
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import charts, pictures, planes, projections
 from pipeline.report.coarse import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
@@ -20,6 +19,7 @@ from pipeline.report.sections import Picture, cards, is_used
 from pipeline.report.text import figure, percent, seconds
 from pipeline.report.verdict import errors, steps, verdict, warnings
 from pipeline.store.run import RunFolder
+from pipeline.system.whole_files import replacing
 
 PAGE = "report.html"
 NARROWEST_PERCENT = 50

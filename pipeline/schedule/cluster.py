@@ -20,9 +20,9 @@ import dask
 from pipeline.config import ClusterConfig
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.jobs import SeriesJob
-from pipeline.later import Later
 from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.store.run import Receipt
+from pipeline.system.lazy import Later
 from pipeline.tasks import code_digest
 
 if TYPE_CHECKING:

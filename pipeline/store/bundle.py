@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pipeline.atomic import replacing
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.store.plain import (
     DOCUMENT,
@@ -20,6 +19,7 @@ from pipeline.store.plain import (
     write_array,
     write_group,
 )
+from pipeline.system.whole_files import replacing
 
 PLAIN_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}  # that sections lie in
 

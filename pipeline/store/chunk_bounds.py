@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 
 from pipeline.core.errors import DataError
-from pipeline.files import read_json_value, shown
+from pipeline.system.files import read_json_value, shown
 
 COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
 KEEPING = ("bytes", "crc32c", "shuffle", "transpose")  # the size, or all of it but a checksum

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
 
-from pipeline.atomic import replacing, sync, write_at
 from pipeline.core.errors import DataError
-from pipeline.files import read_content, shown
+from pipeline.system.files import read_content, shown
+from pipeline.system.whole_files import replacing, sync, write_at
 
 TABLE = "experiments.parquet"
 JOURNAL = "journal.jsonl"

@@ -27,11 +27,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import UNFINISHED, beside, remove, remove_ours, replacing, sync
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import Int64, Structure, UInt32
 from pipeline.core.ontology import Ontology
-from pipeline.files import read_content, read_json_value
 from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
 from pipeline.search.order import BLOCK, VoxelOrder
 from pipeline.search.sums import Block, Scales, SetSums
@@ -53,6 +51,8 @@ from pipeline.store.shards import (
     write_rows_document,
     write_whole,
 )
+from pipeline.system.files import read_content, read_json_value
+from pipeline.system.whole_files import UNFINISHED, beside, remove, remove_ours, replacing, sync
 
 VERSION = 2
 PARTS = ("codes", "fine", "outside")

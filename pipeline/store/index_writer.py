@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.atomic import remove, sweep, writing
 from pipeline.core.errors import DataError
 from pipeline.search.codes import Row
 from pipeline.search.sums import Block
@@ -30,6 +29,7 @@ from pipeline.store.index import (
     write_seal,
 )
 from pipeline.store.shards import RowWriter
+from pipeline.system.whole_files import remove, sweep, writing
 
 _CHECKPOINT = 256  # commits after which the table takes the journal in
 _LEAST_DEAD = 64  # replaced rows that are worth moving all others for

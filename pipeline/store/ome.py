@@ -14,7 +14,6 @@ from numcodecs.checksum32 import CRC32C
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import UInt8
-from pipeline.later import Later
 from pipeline.store.plain import (
     ZSTD,
     Document,
@@ -25,6 +24,7 @@ from pipeline.store.plain import (
     write_document,
     write_group,
 )
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     import zarr

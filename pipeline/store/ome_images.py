@@ -17,10 +17,10 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
-from pipeline.files import shown
-from pipeline.later import Later
-from pipeline.limits import check_regular, check_size
 from pipeline.store.chunk_bounds import check_chunks, chunks_of
+from pipeline.system.files import shown
+from pipeline.system.lazy import Later
+from pipeline.system.limits import check_regular, check_size
 
 if TYPE_CHECKING:
     import zarr

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numcodecs import Zstd
 
 from pipeline.core.errors import DataError
-from pipeline.later import Later
+from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:
     import zarr

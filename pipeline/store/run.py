@@ -14,10 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import remove_ours, replacing, sync
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
-from pipeline.files import read_json_value
 from pipeline.gridding import SectionCells
 from pipeline.store.bundle import (
     ensure_group,
@@ -29,7 +27,9 @@ from pipeline.store.bundle import (
 )
 from pipeline.store.ome import Part, read_level, write_image
 from pipeline.store.plain import is_zarr_part
-from pipeline.store.seals import DIGITS, Seals, first_damaged
+from pipeline.system.files import read_json_value
+from pipeline.system.seals import DIGITS, Seals, first_damaged
+from pipeline.system.whole_files import remove_ours, replacing, sync
 
 RATIOS = ("density", "intensity", "energy")
 STATES = ("done", "failed", "left out")

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.atomic import replacing, sync, write_at
 from pipeline.core.errors import DataError, MissingResultError
-from pipeline.files import read_json_value
 from pipeline.store.plain import DOCUMENT, Document, array_document
+from pipeline.system.files import read_json_value
+from pipeline.system.whole_files import replacing, sync, write_at
 
 ROWS = 256  # their list fills a page of memory, so that rows begin at the next
 _ENTRY = 16  # bytes of a row in that list: offset and length, little-endian; all ones = absent

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.atomic import replacing
 from pipeline.store.bundle import ensure_group
 from pipeline.store.run import RunFolder, is_output_part
+from pipeline.system.whole_files import replacing
 
 
 def take_over(mine: RunFolder, theirs: RunFolder, outputs: Sequence[Path]) -> None:

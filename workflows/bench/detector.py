@@ -23,9 +23,9 @@ from pipeline.detection import SectionContext, make_detector, measure_section, p
 from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adaptive
 from pipeline.detection.lattice import least_pixels
 from pipeline.formats.images import block_mean
-from pipeline.peak import process_peak_mb
 from pipeline.phantom import RenderOptions, render_section
 from pipeline.scenes import phantom_scene
+from pipeline.system.peak_memory import process_peak_mb
 
 DRAWN_UM, UM = 2.4, 1.2
 CROP = np.s_[1500:4000, 3000:5500]

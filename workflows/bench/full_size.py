@@ -17,12 +17,12 @@ from pathlib import Path
 
 import tifffile
 
-from pipeline.atomic import replacing
 from pipeline.core.model import UInt8
 from pipeline.formats.alignment_json import write_alignment
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.phantom import RenderOptions, render_section, true_alignment
 from pipeline.scenes import phantom_scene
+from pipeline.system.whole_files import replacing
 
 TILE_PX = 512
 QUALITY = 90  # 1.1 bits a pixel, as the served images of real sections have

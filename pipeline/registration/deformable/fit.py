@@ -23,7 +23,7 @@ from pipeline.registration.deformable.blocks import (
 from pipeline.registration.joint import Task
 from pipeline.registration.scene import LevelImage, State
 from pipeline.registration.stain import StainModel
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 _NODE_UM = 200.0
 _BLOCK_UM = 300.0

@@ -16,7 +16,7 @@ from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.joint import Task
 from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.stain import StainModel, fit_stain_on
-from pipeline.threads import each
+from pipeline.system.threads import each
 
 DEFORMABLE = ("none", "in_plane", "volume")
 NODE_UM = 100.0

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.atomic import sync, writing
+from pipeline.system.whole_files import sync, writing
 
 Seals = Mapping[str, Sequence[int | str]]  # path in the run folder -> size in bytes, digest
 DIGITS = 32  # of a digest in hexadecimal: 128 bits
