@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline import affine
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import alike
 from pipeline.core.model import (
@@ -34,7 +33,8 @@ from pipeline.core.model import (
     SectionAlignment,
     UInt8,
 )
-from pipeline.deformation import largest_z_um, volume_to_section
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import largest_z_um, volume_to_section
 
 CELL_UM = 200.0
 FINE_UM = 50.0

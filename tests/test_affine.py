@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline import affine
 from pipeline.core.errors import AlignmentError, DataError
 from pipeline.core.model import Alignment2d, Alignment3d
+from pipeline.geometry import affine
 
 finite = st.floats(-100, 100, allow_nan=False)
 

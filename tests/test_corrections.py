@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import ID, Ish, vouch
 
-from pipeline import affine, deformation
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
 from pipeline.corrections import read_corrections, read_given
@@ -19,6 +18,7 @@ from pipeline.exports import export, read_data_set
 from pipeline.formats.alignment_json import read_alignment, write_alignment
 from pipeline.formats.quicknii import TARGET_VOXELS, Slice, anchoring_of, parse_quicknii, to_reference_of
 from pipeline.formats.series import read_series
+from pipeline.geometry import affine, deformation
 from pipeline.loading import probe_any
 from pipeline.opening import read_placement
 from pipeline.registration.corrections import Correction, marker_shift, placed

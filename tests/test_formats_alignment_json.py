@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.affine import to_itk
 from pipeline.core.errors import AlignmentError, DataError, PipelineError
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
 from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.geometry.affine import to_itk
 
 
 def alignment() -> SeriesAlignment:

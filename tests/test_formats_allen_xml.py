@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.affine import to_itk
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import (
     Alignment2d,
@@ -20,6 +19,7 @@ from pipeline.core.model import (
     Status,
 )
 from pipeline.formats.allen_xml import digits, read_data_set_xml, write_data_set_xml
+from pipeline.geometry.affine import to_itk
 
 SERVED = {"prox1_69289763": 18, "pdyn_71717084": 112, "nrp1_74272479": 60}
 

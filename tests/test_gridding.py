@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import affine, gridding
+from pipeline import gridding
 from pipeline.core.errors import DataError
 from pipeline.core.model import (
     GRID_200,
@@ -20,6 +20,7 @@ from pipeline.core.model import (
     Grid,
     SectionAlignment,
 )
+from pipeline.geometry import affine
 
 
 def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import MIDLINE_UM, Float64
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
 from pipeline.phantom import (
     GridExpression,
     RenderedSection,

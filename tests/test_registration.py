@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import affine
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
 from pipeline.phantom import (
     RenderOptions,
     Scene,

@@ -11,7 +11,8 @@ from scipy.interpolate import BSpline
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SeriesAlignment
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.deformation import least_jacobian
+from pipeline.geometry.deformation import least_jacobian
+from pipeline.geometry.sync import pixel_to_reference
 from pipeline.phantom import (
     RenderOptions,
     Scene,
@@ -26,7 +27,6 @@ from pipeline.registration.atlas import paint
 from pipeline.registration.deformable.bend import Bend, Stiffness, straight
 from pipeline.registration.deformable.blocks import add_normal, labels_bent, paint_bent, sum_blocks
 from pipeline.registration.deformable.splines import bending, lattice_over
-from pipeline.sync import pixel_to_reference
 
 PIXEL_UM = 50.0
 SAGITTAL = AlignmentOptions(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline import affine
 from pipeline.core.model import Status
+from pipeline.geometry import affine
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.calibration import PASS_UM, STAINED, TERMS, estimated_error_um, status_of, terms
 from pipeline.registration.evidence import Evidence, block_sums, evidence, plane_steps

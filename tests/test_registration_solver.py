@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline import affine
+from pipeline.geometry import affine
 from pipeline.registration import solver
 from pipeline.registration.atlas import Atlas, label_plane, paint
 from pipeline.registration.scene import LevelImage, State

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_report_pictures import decoded
 from test_report_runs import ball_reference, make_run
 
-from pipeline import affine
 from pipeline.core.model import BOTH, LEFT, RIGHT, Structure
+from pipeline.geometry import affine
 from pipeline.report.charts import PLOT, bar_chart, nice_ticks, pose, pose_charts
 from pipeline.report.contents import read_contents
 from pipeline.report.projections import brightest, project, projections

@@ -25,8 +25,8 @@ from test_report_runs import (
     section_to_volume,
 )
 
-from pipeline import affine
 from pipeline.core.model import ExpressionSums
+from pipeline.geometry import affine
 from pipeline.gridding import SectionCells
 from pipeline.report import crops
 from pipeline.report.coarse import FIRST, OUTSIDE, coarse_atlas

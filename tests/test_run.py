@@ -13,10 +13,10 @@ import SimpleITK
 import yaml
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
-from pipeline import affine
 from pipeline.core.model import GRID_200
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.metaimage import read_grid
+from pipeline.geometry import affine
 from pipeline.store.run import RunFolder
 
 RUN = ("run", CONFIG, "--input", "{series}")

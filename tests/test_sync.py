@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import affine, sync
 from pipeline.core.errors import DataError
 from pipeline.core.model import Alignment2d, Alignment3d
+from pipeline.geometry import affine, sync
 
 
 def test_recorded_image_to_reference(ish_data: Path) -> None:

@@ -19,10 +19,10 @@ from pipeline.core.errors import PipelineError
 from pipeline.exports import read_data_set
 from pipeline.facade import open_run
 from pipeline.formats.tables import read_table
+from pipeline.geometry.sync import image_to_reference
 from pipeline.opening import open_alignment, run_reference
 from pipeline.store.run import RunFolder
 from pipeline.structure_tables import join_tables
-from pipeline.sync import image_to_reference
 
 SMOOTHER = ("--set", "gridding.z_smoothing_um=150")  # has grid and what hangs on it done anew
 

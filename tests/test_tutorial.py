@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import affine
 from pipeline.cli import main
 from pipeline.cli.console import OUT
 from pipeline.core.model import Float64, SeriesAlignment
 from pipeline.formats.alignment_json import read_alignment
 from pipeline.formats.images import write_image
+from pipeline.geometry import affine
 from pipeline.phantom import Scene, render_section
 from pipeline.scenes import phantom_scene, render_options
 

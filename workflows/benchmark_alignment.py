@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipeline import affine
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import MIDLINE_UM, SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.images import block_mean
 from pipeline.formats.reference import read_reference
+from pipeline.geometry import affine
+from pipeline.geometry.sync import pixel_to_reference
 from pipeline.phantom import (
     RenderOptions,
     Scene,
@@ -42,7 +43,6 @@ from pipeline.phantom import (
     with_margin,
 )
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
-from pipeline.sync import pixel_to_reference
 
 DRAWN_UM = 17.0
 THUMBNAIL_UM = 34.0

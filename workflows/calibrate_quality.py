@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 from pipeline.core.errors import AlignmentError
+from pipeline.geometry.sync import pixel_to_reference
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
 from pipeline.registration.calibration import TERMS, status_of, terms
-from pipeline.sync import pixel_to_reference
 
 OUTLINE_TERMS = ("constant", "boundary", "lost overlap", "stray")  # what an outline alone tells
 RIDGE = 3.0

@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from pipeline import affine
 from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series
+from pipeline.geometry import affine
+from pipeline.geometry.sync import geometry_of, image_to_reference
 from pipeline.loading import load_pixels, probe_any
 from pipeline.registration import (
     AlignmentOptions,
@@ -38,7 +39,6 @@ from pipeline.registration import (
     reconstruct,
 )
 from pipeline.registration.tissue import tissue_image
-from pipeline.sync import geometry_of, image_to_reference
 
 try:
     import itk

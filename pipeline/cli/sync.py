@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from pipeline import sync
 from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.tables import read_cells, read_points_csv, write_points_csv
+from pipeline.geometry import sync
 from pipeline.loading import open_reference
 from pipeline.opening import open_alignment, run_reference
 from pipeline.publishing import check_file_free

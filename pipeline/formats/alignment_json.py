@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.affine import from_itk, to_itk
 from pipeline.core.errors import AlignmentError, DataError, PipelineError
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
+from pipeline.geometry.affine import from_itk, to_itk
 from pipeline.system.files import read_json_value
 from pipeline.system.whole_files import replacing
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, cast
 from xml.etree.ElementTree import Element, SubElement
 
-from pipeline.affine import from_itk, to_itk
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import (
     CORONAL_SPACE,
@@ -28,6 +27,7 @@ from pipeline.core.model import (
 from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, plain_number
+from pipeline.geometry.affine import from_itk, to_itk
 from pipeline.system.files import read_content, shown
 from pipeline.system.whole_files import replacing
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.affine import to_itk
 from pipeline.core.model import Float64
+from pipeline.geometry.affine import to_itk
 from pipeline.system.whole_files import replacing
 
 

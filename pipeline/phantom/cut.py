@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import (
     CORONAL_SPACE,
@@ -23,6 +22,7 @@ from pipeline.core.model import (
     UInt32,
 )
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
 from pipeline.phantom.geometry import SeriesGeometry
 
 SCOUT_UM = 100.0

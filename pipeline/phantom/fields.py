@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
+from pipeline.geometry import affine
 
 LEAST_JACOBIAN = 0.2
 

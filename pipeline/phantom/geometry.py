@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import (
     Alignment2d,
@@ -17,6 +16,7 @@ from pipeline.core.model import (
     SectionImage,
     SeriesAlignment,
 )
+from pipeline.geometry import affine
 
 FRAME_TOLERANCE = 0.01
 OPPOSITE = {

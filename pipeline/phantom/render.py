@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import (
     Alignment2d,
@@ -23,6 +22,7 @@ from pipeline.core.model import (
     frozen,
 )
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
 from pipeline.phantom import artefacts, cells, kernels, stain
 from pipeline.phantom.expression import Expression, GridExpression, StructureExpression, tissue_share
 from pipeline.phantom.fields import SmoothField, random_field

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import (
     Alignment2d,
@@ -19,7 +18,8 @@ from pipeline.core.model import (
     SeriesAlignment,
     Status,
 )
-from pipeline.deformation import displacement_at
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import displacement_at
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.scene import State
 from pipeline.system.lazy import Later

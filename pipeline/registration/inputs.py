@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Bool, Float64, Plane, UInt8, frozen
+from pipeline.geometry import affine
 
 SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
 Hemisphere = Literal["left", "right", "both"]

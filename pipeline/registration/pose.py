@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from pipeline import affine
 from pipeline.core.model import Float32, Float64
+from pipeline.geometry import affine
 from pipeline.registration.atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
 from pipeline.registration.scene import State
 from pipeline.system.threads import each

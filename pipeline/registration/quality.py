@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipeline import affine
 from pipeline.core.model import Bool, Float64, Status
+from pipeline.geometry import affine
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, label_plane
 from pipeline.registration.calibration import estimated_error_um, status_of
 from pipeline.registration.joint import Task, left_over

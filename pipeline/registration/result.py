@@ -6,7 +6,6 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
@@ -17,6 +16,7 @@ from pipeline.core.model import (
     Status,
 )
 from pipeline.core.reference_space import reference_space_id
+from pipeline.geometry import affine
 from pipeline.registration.atlas import IN_PLANE_AXES, Atlas
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.joint import Solution, Task

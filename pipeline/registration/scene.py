@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from pipeline import affine
 from pipeline.core.model import Bool, Float32, Float64
+from pipeline.geometry import affine
 from pipeline.registration.atlas import blur
 from pipeline.registration.tissue import TissueImage
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline import affine
+from pipeline.geometry import affine
 from pipeline.registration.joint import Task, fit_outlines, stain_now
 from pipeline.registration.pose import PoseSearch
 from pipeline.registration.quality import overlaps

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import Bool, Float64, Int64
+from pipeline.geometry import affine
 from pipeline.registration.scene import State
 from pipeline.registration.solver import LENGTH_UM, Prior
 

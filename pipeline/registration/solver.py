@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import Float32, Float64, Int64
+from pipeline.geometry import affine
 from pipeline.registration.atlas import NORMAL_AXIS, Atlas, blur, paint
 from pipeline.registration.scene import LevelImage, State
 from pipeline.system.threads import each

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
 from pipeline.registration.joint import Solution, Task
 from pipeline.registration.scene import State
 from pipeline.registration.volume import SpecimenVolume, stack

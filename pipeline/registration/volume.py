@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
+from pipeline.geometry import affine
 from pipeline.registration.inputs import SectionThumbnail
 from pipeline.registration.tissue import tissue_image
 

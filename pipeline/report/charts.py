@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Structure
+from pipeline.geometry import affine
 from pipeline.report.coarse import safe_color
 from pipeline.report.contents import RunContents
 

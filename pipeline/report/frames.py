@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import Alignment3d, Bool, Float64, SectionAlignment, UInt8
+from pipeline.geometry import affine
+from pipeline.geometry.sync import pixel_to_reference
 from pipeline.report.contents import RunContents, Section
-from pipeline.sync import pixel_to_reference
 
 
 @dataclass(frozen=True, eq=False)

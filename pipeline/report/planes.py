@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAlignment, SeriesAlignment, UInt8
-from pipeline.deformation import nearest_section
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import nearest_section
 from pipeline.gridding import LEAST_REACH_UM
 from pipeline.report.coarse import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import RunContents

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg, sparse
 
-from pipeline import affine
 from pipeline.core.model import Float32, Float64
+from pipeline.geometry import affine
 from pipeline.registration.atlas import NORMAL_AXIS, blur
 from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of
 from pipeline.registration.deformable.blocks import (

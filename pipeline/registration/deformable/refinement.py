@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline import affine
 from pipeline.core.model import Deformation, Float64, SectionAlignment, SeriesAlignment, Status
-from pipeline.deformation import least_jacobian
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import least_jacobian
 from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of, straight
 from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels, step
 from pipeline.registration.inputs import SectionThumbnail

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import affine
 from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
+from pipeline.geometry import affine
 
 _STEPS = 60
 _CLOSE_PX = 1e-7

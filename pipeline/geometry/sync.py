@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import affine, deformation
 from pipeline.core.errors import DataError
 from pipeline.core.model import (
     MIDLINE_UM,
@@ -25,6 +24,7 @@ from pipeline.core.model import (
     SeriesAlignment,
 )
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine, deformation
 
 
 @dataclass(frozen=True, eq=False)
