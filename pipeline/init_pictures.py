@@ -16,7 +16,7 @@ from pipeline.formats.images import block_mean
 from pipeline.init_series import Draft
 from pipeline.loading import load_pixels
 from pipeline.registration import SectionThumbnail
-from pipeline.registration.tissue import tissue_image
+from pipeline.sections.thumbnail_tissue import tissue_image
 
 LOOK_UM = 40.0
 JOIN_UM = 100.0  # pieces nearer to one another than twice this are one

@@ -13,7 +13,6 @@ from pipeline.core.intensity import put_darkness
 from pipeline.core.model import SectionImage, UInt8
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import scan_rectangle
-from pipeline.detection.region import Rectangle
 from pipeline.formats import images
 from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.parts import read_luma, read_part
@@ -21,6 +20,7 @@ from pipeline.formats.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.jobs import SeriesJob
 from pipeline.phantom import phantom_reference
+from pipeline.sections.scan import Rectangle
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
 

@@ -44,7 +44,6 @@ from pipeline.detection import (
     statistics_step,
     valid_region,
 )
-from pipeline.detection.region import Rectangle
 from pipeline.formats.images import block_mean
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.series import frame_factor
@@ -53,6 +52,7 @@ from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
 from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
 from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
+from pipeline.sections.scan import Rectangle
 from pipeline.siblings import SIBLINGS
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS

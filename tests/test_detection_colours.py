@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.detection.colours import (
+from pipeline.sections.colours import (
     above_blocks,
     block_shares,
     object_sums,

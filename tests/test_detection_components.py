@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.detection.components import connected_objects
+from pipeline.sections.objects_labelled import connected_objects
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.detection.context import Artifact
-from pipeline.detection.folds import find_folds
-from pipeline.detection.region import fill_polygons
+from pipeline.sections.folds import find_folds
+from pipeline.sections.scan import fill_polygons
+from pipeline.sections.statistics import Artifact
 
 UM, TYPICAL = 8.0, 0.06
 SHAPE = 250, 374  # no multiples of a block

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from pipeline.detection.kernels import (
+from pipeline.sections.kernels import (
     NODE_SCALE,
     above_median,
     above_surface,

@@ -18,8 +18,8 @@ from pipeline.detection import (
     scan_rectangle,
     valid_region,
 )
-from pipeline.detection.glass import fit_glass
 from pipeline.detection.lattice import least_pixels
+from pipeline.sections.glass import fit_glass
 
 
 @pytest.fixture(scope="module")

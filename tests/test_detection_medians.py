@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.detection.medians import median, median_of_rising
+from pipeline.sections.medians import median, median_of_rising
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 1000, 1001])

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
 
-from pipeline.detection.objects import RUN_STRIDE, drop_small
+from pipeline.sections.objects_by_size import RUN_STRIDE, drop_small
 
 
 def without_small(mask: np.ndarray, value: int, least: int) -> np.ndarray:  # type: ignore[type-arg]

@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.registration import AlignmentOptions, SectionThumbnail
 from pipeline.registration.inputs import reduced
 from pipeline.registration.scene import known_with_margin, level_image
-from pipeline.registration.tissue import tissue_image
+from pipeline.sections.thumbnail_tissue import tissue_image
 
 
 def thumbnail(pixels: np.ndarray, **more: object) -> SectionThumbnail:

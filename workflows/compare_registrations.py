@@ -38,7 +38,7 @@ from pipeline.registration import (
     align_series,
     reconstruct,
 )
-from pipeline.registration.tissue import tissue_image
+from pipeline.sections.thumbnail_tissue import tissue_image
 
 try:
     import itk

@@ -25,9 +25,9 @@ from pipeline.core.model import Bool, UInt8
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
-from pipeline.detection.context import OUTLINES, Artifact, SectionContext, pool_contexts
-from pipeline.detection.measure import STATISTICS_UM, measure_section, statistics_step
-from pipeline.detection.region import check_background, scan_rectangle, valid_region
+from pipeline.sections.measure import STATISTICS_UM, measure_section, statistics_step
+from pipeline.sections.scan import check_background, scan_rectangle, valid_region
+from pipeline.sections.statistics import OUTLINES, Artifact, SectionContext, pool_contexts
 
 __all__ = [
     "DETECTORS",

@@ -27,9 +27,9 @@ import numpy.typing as npt
 from pipeline.core.intensity import darkness, optical_density
 from pipeline.core.model import Bool, Float64, Int32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
-from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, clear_outside, keep_above, window_rank
 from pipeline.detection.lattice import Lattice, grown, keep_objects
+from pipeline.sections.kernels import NODE_SCALE, clear_outside, keep_above, window_rank
+from pipeline.sections.statistics import SectionContext
 
 RANK_PERCENT = 40
 GLASS_SHARE = 0.3  # of the tissue level: what is paler is a ventricle or a tear, no surroundings of a cell

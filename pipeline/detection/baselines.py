@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Float64, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
-from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, above_surface
 from pipeline.detection.lattice import Lattice, keep_objects
+from pipeline.sections.kernels import NODE_SCALE, above_surface
+from pipeline.sections.statistics import SectionContext
 
 _AREAS: Ranges = {"min_area_um2": (0.0, 500.0), "max_hole_um2": (0.0, 500.0), "edge_um": (0.0, 100.0)}
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Float32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
-from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import NODE_SCALE, above_surface
 from pipeline.detection.lattice import Lattice, keep_objects
+from pipeline.sections.kernels import NODE_SCALE, above_surface
+from pipeline.sections.statistics import SectionContext
 
 # Optical density of NBT/BCIP in red, green and blue: purple-blue, green is taken out most.
 NBT_BCIP = np.array([0.55, 0.66, 0.51])

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from pipeline.core.model import Float64, Polygon, UInt8
-from pipeline.detection.context import SectionContext
-from pipeline.detection.kernels import block_mean, clear_outside
-from pipeline.detection.objects import drop_small
-from pipeline.detection.region import fill_polygons
+from pipeline.sections.kernels import block_mean, clear_outside
+from pipeline.sections.objects_by_size import drop_small
+from pipeline.sections.scan import fill_polygons
+from pipeline.sections.statistics import SectionContext
 
 # As near as whole pixels come: in blocks of 10 um what lies between dense cells is mixed with them.
 REDUCED_UM = 8.0

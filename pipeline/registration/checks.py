@@ -11,7 +11,7 @@ from pipeline.core.model import Float64
 from pipeline.registration.atlas import Atlas
 from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
 from pipeline.registration.pose import area_profile
-from pipeline.registration.tissue import TissueImage, background_luma
+from pipeline.sections.thumbnail_tissue import TissueImage, background_luma
 
 POOR_DICE = 0.80
 _HALF_BRAIN = 0.6  # a series of one hemisphere may run a little over the midline

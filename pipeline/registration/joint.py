@@ -16,7 +16,7 @@ from pipeline.registration.scene import LevelImage, State, level_image
 from pipeline.registration.smoothness import neighbour_prior
 from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, moved, solve, systems
 from pipeline.registration.stain import StainModel, explained, fit_stain
-from pipeline.registration.tissue import TissueImage
+from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
 _OUTLINE_STEPS = 8

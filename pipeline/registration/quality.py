@@ -16,7 +16,7 @@ from pipeline.registration.joint import Task, left_over
 from pipeline.registration.scene import State
 from pipeline.registration.smoothness import rigid_parts, smooth_parts
 from pipeline.registration.stain import StainModel
-from pipeline.registration.tissue import TissueImage
+from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
 _IDENTITY = np.eye(2, 3)

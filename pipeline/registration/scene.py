@@ -10,7 +10,7 @@ from scipy import ndimage
 from pipeline.core.model import Bool, Float32, Float64
 from pipeline.geometry import affine
 from pipeline.registration.atlas import blur
-from pipeline.registration.tissue import TissueImage
+from pipeline.sections.thumbnail_tissue import TissueImage
 
 _PAD_UM = 1000.0
 

@@ -32,8 +32,8 @@ from pipeline.registration.smoothness import rigid_parts
 from pipeline.registration.solver import LENGTH_UM
 from pipeline.registration.strangers import strangers
 from pipeline.registration.template import fit_template
-from pipeline.registration.tissue import TissueImage, tissue_image
 from pipeline.registration.ways import Attempt, Seen, assumed, turned_otherwise
+from pipeline.sections.thumbnail_tissue import TissueImage, tissue_image
 from pipeline.system.threads import each
 
 _WORKING_UM = 36.0

@@ -26,7 +26,7 @@ from pipeline.registration.pose import (
 )
 from pipeline.registration.quality import overlaps
 from pipeline.registration.scene import State
-from pipeline.registration.tissue import TissueImage
+from pipeline.sections.thumbnail_tissue import TissueImage
 
 COARSE_SIGMA_UM = (400.0, 250.0)
 ANGLES_DEG = np.arange(-180.0, 180.0, 5.0)

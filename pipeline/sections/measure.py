@@ -18,12 +18,10 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.core.model import Bool, Float32, Float64, Int32, Polygon, UInt8
-from pipeline.detection.artifacts import bubble_rims, foreign_objects
-from pipeline.detection.colours import optical_planes
-from pipeline.detection.components import AREA, box_part, connected_objects
-from pipeline.detection.context import Artifact, SectionContext
-from pipeline.detection.glass import TISSUE_SHARE, fit_glass
-from pipeline.detection.kernels import (
+from pipeline.sections.artifacts import bubble_rims, foreign_objects
+from pipeline.sections.colours import optical_planes
+from pipeline.sections.glass import TISSUE_SHARE, fit_glass
+from pipeline.sections.kernels import (
     NODE_SCALE,
     above_surface,
     block_mean,
@@ -31,7 +29,9 @@ from pipeline.detection.kernels import (
     window_rank,
     window_ranks,
 )
-from pipeline.detection.medians import median, median_of_rising
+from pipeline.sections.medians import median, median_of_rising
+from pipeline.sections.objects_labelled import AREA, box_part, connected_objects
+from pipeline.sections.statistics import Artifact, SectionContext
 
 STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
 COARSEST_STATISTICS_UM = 5.0  # and to no more than this

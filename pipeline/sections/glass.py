@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.core.intensity import LOG_LUMA
 from pipeline.core.model import Bool, Float64, UInt8
-from pipeline.detection.context import field_terms
-from pipeline.detection.kernels import middle_halves
+from pipeline.sections.kernels import middle_halves
+from pipeline.sections.statistics import field_terms
 
 TISSUE_SHARE = 0.4  # of the OD of most tissue: fibre tracts are pale
 

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 
 from pipeline.core.model import Bool, Float32, Float64, Int32, Int64, UInt8
-from pipeline.detection.colours import object_sums, plane_means
-from pipeline.detection.components import AREA, HEIGHT, WIDTH, box_part, connected_objects
-from pipeline.detection.context import Artifact
-from pipeline.detection.folds import find_folds
-from pipeline.detection.kernels import above_median
-from pipeline.detection.medians import median
-from pipeline.detection.objects import drop_small
-from pipeline.detection.region import object_outline
+from pipeline.sections.colours import object_sums, plane_means
+from pipeline.sections.folds import find_folds
+from pipeline.sections.kernels import above_median
+from pipeline.sections.medians import median
+from pipeline.sections.objects_by_size import drop_small
+from pipeline.sections.objects_labelled import AREA, HEIGHT, WIDTH, box_part, connected_objects
+from pipeline.sections.scan import object_outline
+from pipeline.sections.statistics import Artifact
 
 DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
 LEAST_OBJECT_UM2 = 250.0  # larger than a cell

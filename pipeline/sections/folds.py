@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.detection.colours import above_blocks, block_shares, red_and_all
-from pipeline.detection.components import AREA, connected_objects
-from pipeline.detection.context import Artifact
-from pipeline.detection.medians import median
-from pipeline.detection.region import object_outline
+from pipeline.sections.colours import above_blocks, block_shares, red_and_all
+from pipeline.sections.medians import median
+from pipeline.sections.objects_labelled import AREA, connected_objects
+from pipeline.sections.scan import object_outline
+from pipeline.sections.statistics import Artifact
 
 FOLDED, DENSER = 1.6, 1.5  # times as dense as most tissue, and as the tissue around
 RISEN = 0.55  # of the usual rise of the red share: less has a fold
