@@ -19,14 +19,14 @@ from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables import write_table
 from pipeline.formats.zips import is_zip, open_zip
-from pipeline.grid_sums import RatioGrids, grid_table, unknown_columns
-from pipeline.gridding import cell_width_px
 from pipeline.index_sources import LOW, finished_grid, open_labels, printable, read_described, read_values
 from pipeline.opening import run_config, run_reference
 from pipeline.publishing import publishing
+from pipeline.quantification.grid_sums import RatioGrids, grid_table, unknown_columns
+from pipeline.quantification.gridding import cell_width_px
+from pipeline.quantification.unionize import LabelIndex
 from pipeline.store.run import RATIOS, RunFolder, is_run
 from pipeline.system.files import shown
-from pipeline.unionize import LabelIndex
 
 TABLE = "structure_unionize"
 MOST_ID = 2**63 - 1

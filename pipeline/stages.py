@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import gridding
 from pipeline.core import intensity
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import darkness
@@ -52,12 +51,13 @@ from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
 from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
 from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
+from pipeline.quantification import gridding
+from pipeline.quantification.unionize import LabelIndex, unionize
 from pipeline.sections.scan import Rectangle
 from pipeline.siblings import SIBLINGS
 from pipeline.stages_align import align, align_key, align_outputs
 from pipeline.store.run import RATIOS
 from pipeline.summary import summarise
-from pipeline.unionize import LabelIndex, unionize
 
 THUMBNAIL_UM = 25.0
 

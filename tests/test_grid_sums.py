@@ -10,8 +10,8 @@ from test_unionize import ONTOLOGY, SIDE, _case
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import ExpressionSums, Float32
-from pipeline.grid_sums import RatioGrids, grid_table
-from pipeline.unionize import LabelIndex, unionize_columns
+from pipeline.quantification.grid_sums import RatioGrids, grid_table
+from pipeline.quantification.unionize import LabelIndex, unionize_columns
 
 SHAPE = (5, 4, 6)
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import gridding
 from pipeline.core.errors import DataError
 from pipeline.core.model import (
     GRID_200,
@@ -21,6 +20,7 @@ from pipeline.core.model import (
     SectionAlignment,
 )
 from pipeline.geometry import affine
+from pipeline.quantification import gridding
 
 
 def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]

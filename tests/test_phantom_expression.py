@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pipeline import gridding
 from pipeline.core.intensity import darkness
 from pipeline.core.model import GRID_200, Bool, ExpressionSums, Float32, UInt8
 from pipeline.core.reference_space import ReferenceSpace
@@ -27,6 +26,7 @@ from pipeline.phantom import (
 )
 from pipeline.phantom.expression import LEAST_SHARE, tissue_share
 from pipeline.phantom.stain import VENTRICLES
+from pipeline.quantification import gridding
 
 ENERGY = 20
 SMOOTHING_UM, Z_SMOOTHING_UM = 200.0, 140.0

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import gridding
 from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
@@ -28,6 +27,7 @@ from pipeline.formats.alignment_json import write_alignment
 from pipeline.formats.images import write_image
 from pipeline.formats.tables import columns_of, write_table
 from pipeline.geometry import affine
+from pipeline.quantification import gridding
 from pipeline.report.contents import read_contents, read_grid, read_rows
 from pipeline.report.verdict import errors, steps, verdict, warnings
 from pipeline.store.run import Receipt, RunFolder, write_json

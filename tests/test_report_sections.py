@@ -27,7 +27,7 @@ from test_report_runs import (
 
 from pipeline.core.model import ExpressionSums
 from pipeline.geometry import affine
-from pipeline.gridding import SectionCells
+from pipeline.quantification.gridding import SectionCells
 from pipeline.report import crops
 from pipeline.report.coarse import FIRST, OUTSIDE, coarse_atlas
 from pipeline.report.contents import read_contents

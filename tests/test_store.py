@@ -12,7 +12,7 @@ from ome_zarr_models.v05 import Image
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import ExpressionSums
-from pipeline.gridding import SectionCells, accumulate
+from pipeline.quantification.gridding import SectionCells, accumulate
 from pipeline.store import ome
 from pipeline.store.ome import pyramid
 from pipeline.store.run import Receipt, RunFolder

@@ -14,7 +14,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import BOTH, LEFT, RIGHT, ExpressionSums, Structure
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import structure_mask
-from pipeline.unionize import LabelIndex, unionize, unionize_columns, unionize_energy
+from pipeline.quantification.unionize import LabelIndex, unionize, unionize_columns, unionize_energy
 
 ONTOLOGY = Ontology(
     tuple(

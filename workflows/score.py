@@ -20,7 +20,6 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 
-from pipeline import gridding
 from pipeline.config import GriddingConfig
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import darkness
@@ -32,8 +31,9 @@ from pipeline.formats.series import read_series
 from pipeline.index_sources import open_labels
 from pipeline.loading import load_pixels
 from pipeline.opening import run_config, run_reference
+from pipeline.quantification import gridding
+from pipeline.quantification.unionize import LabelIndex, unionize
 from pipeline.store.run import RunFolder, read_json
-from pipeline.unionize import LabelIndex, unionize
 
 COARSE_VOXELS = 1000  # structures of 8 mm3 and more: 200 um of smoothing hardly reaches into them
 BOTH = 3

@@ -15,7 +15,7 @@ from pipeline.core.errors import MissingResultError
 from pipeline.core.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAlignment, SeriesAlignment, UInt8
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import nearest_section
-from pipeline.gridding import LEAST_REACH_UM
+from pipeline.quantification.gridding import LEAST_REACH_UM
 from pipeline.report.coarse import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import RunContents
 from pipeline.report.frames import Thumbnail, read_thumbnail

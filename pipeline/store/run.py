@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
-from pipeline.gridding import SectionCells
+from pipeline.quantification.gridding import SectionCells
 from pipeline.store.bundle import (
     ensure_group,
     read_attributes,

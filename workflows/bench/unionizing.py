@@ -16,7 +16,7 @@ from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.index_sources import labels_reference
 from pipeline.loading import open_reference
-from pipeline.unionize import LabelIndex, unionize_columns, unionize_energy
+from pipeline.quantification.unionize import LabelIndex, unionize_columns, unionize_energy
 from search_grids import GridMaker
 
 CORES = os.cpu_count() or 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Bool, ExpressionSums, Float32, Float64, UInt8
-from pipeline.unionize import LabelIndex, unionize_columns
+from pipeline.quantification.unionize import LabelIndex, unionize_columns
 
 DARKEST = 255.0
 _ROUNDING = 1e-4  # of a ratio that is stored as float32

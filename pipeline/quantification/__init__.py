@@ -1,0 +1,1 @@
+"""From masks to numbers: 200 um grid, structures."""
