@@ -23,7 +23,7 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionImage
 from pipeline.downloads import Patience, download
 from pipeline.formats import allen_xml
-from pipeline.formats.images import probe
+from pipeline.formats.images.files import probe
 from pipeline.formats.series import frame_factor
 from pipeline.references import SOURCE, sha256_of, source_of
 from pipeline.system.whole_files import beside, replacing, sweep

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage, UInt8
-from pipeline.formats.images import block_mean
+from pipeline.formats.images.files import block_mean
 from pipeline.init_series import Draft
 from pipeline.loading import load_pixels
 from pipeline.registration import SectionThumbnail

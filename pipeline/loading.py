@@ -13,10 +13,10 @@ from pipeline.core.intensity import put_darkness
 from pipeline.core.model import SectionImage, UInt8
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import scan_rectangle
-from pipeline.formats import images
-from pipeline.formats.images import ImageInfo, block_mean, probe, read_image
-from pipeline.formats.parts import read_luma, read_part
-from pipeline.formats.reduced import read_reduced
+from pipeline.formats.images import files as images
+from pipeline.formats.images.files import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.images.parts import read_luma, read_part
+from pipeline.formats.images.reduced import read_reduced
 from pipeline.formats.reference import available, read_reference
 from pipeline.jobs import SeriesJob
 from pipeline.phantom import phantom_reference

@@ -43,7 +43,7 @@ from pipeline.detection import (
     statistics_step,
     valid_region,
 )
-from pipeline.formats.images import block_mean
+from pipeline.formats.images.files import block_mean
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.series import frame_factor
 from pipeline.formats.tables import columns_of, write_table

@@ -14,9 +14,9 @@ import pytest
 import tifffile
 
 from pipeline.core.errors import DataError, PipelineError
-from pipeline.formats.images import probe, read_image
-from pipeline.formats.parts import read_part
-from pipeline.formats.reduced import read_reduced
+from pipeline.formats.images.files import probe, read_image
+from pipeline.formats.images.parts import read_part
+from pipeline.formats.images.reduced import read_reduced
 
 GREY = np.add.outer(np.arange(150), np.arange(211)).astype(np.uint8)
 RGB = np.dstack([GREY, GREY[::-1], 255 - GREY])

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
-from pipeline.formats import headers
-from pipeline.formats.images import (
+from pipeline.formats.images import headers
+from pipeline.formats.images.files import (
     block_mean,
     image_format,
     probe,

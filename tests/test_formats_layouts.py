@@ -17,7 +17,7 @@ from pipeline.config import Config
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import SectionImage
-from pipeline.formats.images import block_mean, brightest, probe, read_image
+from pipeline.formats.images.files import block_mean, brightest, probe, read_image
 from pipeline.loading import load_dark, load_info, load_part, load_pixels, load_reduced
 
 HEIGHT, WIDTH = 203, 170

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 
 from pipeline.core.errors import DataError
-from pipeline.formats import reduced
-from pipeline.formats.images import block_mean, read_image
-from pipeline.formats.reduced import read_reduced
+from pipeline.formats.images import reduced
+from pipeline.formats.images.files import block_mean, read_image
+from pipeline.formats.images.reduced import read_reduced
 
 
 def picture(height: int, width: int) -> np.ndarray:

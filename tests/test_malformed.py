@@ -17,7 +17,7 @@ import tifffile
 import yaml
 from conftest import CONFIG, Ish
 
-from pipeline.formats.images import write_image
+from pipeline.formats.images.files import write_image
 
 NUMBERS = (100, 108, 116)
 WIDTH, HEIGHT = 114, 80  # a coronal plane of the whole box at 100 um

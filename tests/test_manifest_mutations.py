@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import load_experiment
 from pipeline.core.errors import PipelineError
 from pipeline.formats.allen_xml import read_data_set_xml
-from pipeline.formats.images import ImageInfo
+from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.sections_csv import read_sections_csv
 from pipeline.formats.tables import read_points_csv
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.errors import ConfigError
 from pipeline.formats.alignment_json import read_alignment
-from pipeline.formats.images import read_image
+from pipeline.formats.images.files import read_image
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.series import read_series
 from pipeline.phantom import (

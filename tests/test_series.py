@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
-from pipeline.formats.images import ImageInfo, probe, write_image
+from pipeline.formats.images.files import ImageInfo, probe, write_image
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.series import file_of_section, find_series, frame_factor, is_series, read_series
 

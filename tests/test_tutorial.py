@@ -20,7 +20,7 @@ from pipeline.cli import main
 from pipeline.cli.console import OUT
 from pipeline.core.model import Float64, SeriesAlignment
 from pipeline.formats.alignment_json import read_alignment
-from pipeline.formats.images import write_image
+from pipeline.formats.images.files import write_image
 from pipeline.geometry import affine
 from pipeline.phantom import Scene, render_section
 from pipeline.scenes import phantom_scene, render_options

@@ -39,7 +39,7 @@ from pipeline.detection import (
     pool_contexts,
     statistics_step,
 )
-from pipeline.formats.images import block_mean
+from pipeline.formats.images.files import block_mean
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.reference import read_reference
 from pipeline.formats.series import read_series

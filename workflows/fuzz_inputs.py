@@ -16,7 +16,7 @@ import zarr
 from numcodecs import GZip
 
 from pipeline.core.ontology import Ontology
-from pipeline.formats.images import write_image
+from pipeline.formats.images.files import write_image
 from pipeline.formats.metaimage import write_grid
 from pipeline.phantom import phantom_reference
 

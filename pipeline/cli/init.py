@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError
-from pipeline.formats.images import write_image
+from pipeline.formats.images.files import write_image
 from pipeline.init_pictures import Look, contact_sheet, doubts, largest_boxes, look, notes
 from pipeline.init_series import (
     CONTACT_SHEET,

@@ -15,7 +15,7 @@ import yaml
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.formats import series_yaml
-from pipeline.formats.images import ImageInfo
+from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.series_yaml import SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, number, read_cells, write_csv

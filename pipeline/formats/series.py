@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage
-from pipeline.formats import allen_xml, headers, sections_csv
-from pipeline.formats.images import ImageInfo
-from pipeline.formats.images import probe as probe_file
+from pipeline.formats import allen_xml, sections_csv
+from pipeline.formats.images import headers
+from pipeline.formats.images.files import ImageInfo
+from pipeline.formats.images.files import probe as probe_file
 from pipeline.formats.sections_csv import Probe
 from pipeline.formats.source import SeriesSource
 

@@ -26,7 +26,7 @@ from bench.full_size import make_series, write_tiles
 from bench.timing import Row
 from pipeline import RunOptions, run
 from pipeline.config import Config
-from pipeline.formats.images import read_image
+from pipeline.formats.images.files import read_image
 from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.series import read_series
 from pipeline.loading import probe_any

@@ -27,8 +27,8 @@ import tifffile
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import UInt8
-from pipeline.formats import headers, tiff
-from pipeline.formats.headers import Buffer, Header
+from pipeline.formats.images import headers, tiff
+from pipeline.formats.images.headers import Buffer, Header
 from pipeline.system.limits import check_regular
 from pipeline.system.whole_files import replacing
 

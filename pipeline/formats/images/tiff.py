@@ -15,8 +15,8 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.core.errors import DataError
-from pipeline.formats.headers import INCH_UM, Header, plausible_um, square_um
-from pipeline.formats.tiff_tiles import JPEGS, check_segments, check_tiles
+from pipeline.formats.images.headers import INCH_UM, Header, plausible_um, square_um
+from pipeline.formats.images.tiff_tiles import JPEGS, check_segments, check_tiles
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables

@@ -18,9 +18,8 @@ from PIL import Jpeg2KImagePlugin
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import UInt8
-from pipeline.formats import tiff
-from pipeline.formats.headers import Header
-from pipeline.formats.images import (
+from pipeline.formats.images import tiff
+from pipeline.formats.images.files import (
     HEADERS,
     blaming,
     block_mean,
@@ -28,7 +27,8 @@ from pipeline.formats.images import (
     read_image,
     whole_jpeg,
 )
-from pipeline.formats.tiff_tiles import check_segments, check_tile, check_tiles
+from pipeline.formats.images.headers import Header
+from pipeline.formats.images.tiff_tiles import check_segments, check_tile, check_tiles
 
 COLOUR = {
     1: cv2.IMREAD_COLOR,

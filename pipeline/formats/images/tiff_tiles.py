@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError
-from pipeline.formats.headers import jpeg2000_header, jpeg_segments, png_header
+from pipeline.formats.images.headers import jpeg2000_header, jpeg_segments, png_header
 
 JPEGS = (6, 7, 33007, 34892)
 JPEGS_2000 = (33003, 33004, 33005, 34712)

@@ -12,16 +12,16 @@ import imagecodecs
 import numpy as np
 
 from pipeline.core.model import UInt8
-from pipeline.formats import tiff
-from pipeline.formats.headers import jpeg_header
-from pipeline.formats.images import (
+from pipeline.formats.images import tiff
+from pipeline.formats.images.files import (
     blaming,
     check_decoded,
     image_format,
     read_image,
     whole_jpeg,
 )
-from pipeline.formats.tiff_tiles import check_segments, check_tile
+from pipeline.formats.images.headers import jpeg_header
+from pipeline.formats.images.tiff_tiles import check_segments, check_tile
 
 
 def read_part(path: Path, rows: slice, columns: slice, bits: int | None = None) -> UInt8:

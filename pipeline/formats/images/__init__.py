@@ -1,0 +1,1 @@
+"""Section images: TIFF, JPEG, PNG, JPEG 2000."""
