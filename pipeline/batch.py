@@ -14,8 +14,8 @@ from pipeline.config import LONGEST_PATH, Config
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import SectionDataSet, SectionImage, numbered
-from pipeline.formats.series import find_series, read_series
-from pipeline.formats.source import SeriesSource
+from pipeline.formats.manifests.series import find_series, read_series
+from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables import read_cells
 from pipeline.jobs import SeriesJob
 from pipeline.loading import brightest, load_info, probe_any

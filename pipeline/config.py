@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import LABELS
+from pipeline.formats.manifests.yaml_text import parse_yaml
 from pipeline.system.files import read_text, shown
-from pipeline.yaml_text import parse_yaml
 
 LONGEST_PATH = 300  # characters of one that is not there, in a message
 MOST_BYTES = 1 << 20  # of a configuration

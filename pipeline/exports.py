@@ -10,9 +10,9 @@ from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.model import Float64, SectionDataSet, SectionImage
 from pipeline.corrections import quicknii_slice
 from pipeline.formats.alignment_json import read_alignment
-from pipeline.formats.allen_xml import write_data_set_xml
 from pipeline.formats.annotated import write_anndata
 from pipeline.formats.itk import write_affine
+from pipeline.formats.manifests.allen_xml import write_data_set_xml
 from pipeline.formats.metaimage import write_grid
 from pipeline.formats.quicknii import write_quicknii
 from pipeline.formats.tables import write_table

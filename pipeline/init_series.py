@@ -15,12 +15,12 @@ import numpy as np
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.core.reference_space import reference_space_id
-from pipeline.formats import allen_xml, sections_csv, series_yaml
 from pipeline.formats.images import headers
 from pipeline.formats.images.files import ImageInfo
-from pipeline.formats.sections_csv import write_manifest
-from pipeline.formats.series import IMAGE_SUFFIXES, read_series
-from pipeline.formats.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
+from pipeline.formats.manifests import allen_xml, sections_csv, series_yaml
+from pipeline.formats.manifests.sections_csv import write_manifest
+from pipeline.formats.manifests.series import IMAGE_SUFFIXES, read_series
+from pipeline.formats.manifests.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
 from pipeline.loading import probe_any
 from pipeline.section_names import Reading
 from pipeline.system.whole_files import writing

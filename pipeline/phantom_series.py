@@ -19,10 +19,10 @@ import numpy.typing as npt
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Bool, ExpressionSums, UInt8
 from pipeline.formats.alignment_json import write_alignment
-from pipeline.formats.allen_xml import write_data_set_xml
 from pipeline.formats.images.files import write_image
+from pipeline.formats.manifests.allen_xml import write_data_set_xml
+from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.formats.metaimage import write_grid
-from pipeline.formats.sections_csv import write_manifest
 from pipeline.formats.tables import write_csv
 from pipeline.phantom import (
     RenderedSection,

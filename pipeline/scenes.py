@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.formats.manifests.series import read_series
 from pipeline.formats.metaimage import read_grid
 from pipeline.formats.reference import read_reference
-from pipeline.formats.series import read_series
 from pipeline.phantom import (
     PHANTOM_GENE,
     Cut,

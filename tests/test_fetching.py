@@ -22,9 +22,9 @@ from pipeline.cli import main
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.downloads import Patience
 from pipeline.fetching import Wanted, fetch_experiment
-from pipeline.formats.allen_xml import read_data_set_xml
+from pipeline.formats.manifests.allen_xml import read_data_set_xml
+from pipeline.formats.manifests.series import read_series
 from pipeline.formats.metaimage import read_grid, write_grid
-from pipeline.formats.series import read_series
 
 QUICK = Patience(attempts=4, timeout_s=10.0, pause_s=0.01)
 

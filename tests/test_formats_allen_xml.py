@@ -18,7 +18,7 @@ from pipeline.core.model import (
     SeriesAlignment,
     Status,
 )
-from pipeline.formats.allen_xml import digits, read_data_set_xml, write_data_set_xml
+from pipeline.formats.manifests.allen_xml import digits, read_data_set_xml, write_data_set_xml
 from pipeline.geometry.affine import to_itk
 
 SERVED = {"prox1_69289763": 18, "pdyn_71717084": 112, "nrp1_74272479": 60}

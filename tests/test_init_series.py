@@ -15,7 +15,7 @@ import yaml
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import UInt8
 from pipeline.formats.images.files import read_image, write_image
-from pipeline.formats.series import read_series
+from pipeline.formats.manifests.series import read_series
 from pipeline.init_pictures import contact_sheet, doubts, largest_boxes, look, tissue_pieces
 from pipeline.init_series import (
     Answers,

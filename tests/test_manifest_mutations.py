@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.config import load_experiment
 from pipeline.core.errors import PipelineError
-from pipeline.formats.allen_xml import read_data_set_xml
 from pipeline.formats.images.files import ImageInfo
-from pipeline.formats.sections_csv import read_sections_csv
+from pipeline.formats.manifests.allen_xml import read_data_set_xml
+from pipeline.formats.manifests.sections_csv import read_sections_csv
 from pipeline.formats.tables import read_points_csv
 
 TIMES = 1000  # mutations of each text

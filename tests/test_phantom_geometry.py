@@ -12,8 +12,8 @@ import pytest
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64, SectionImage
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.allen_xml import read_data_set_xml
-from pipeline.formats.source import SeriesSource
+from pipeline.formats.manifests.allen_xml import read_data_set_xml
+from pipeline.formats.manifests.source import SeriesSource
 from pipeline.geometry import affine
 from pipeline.phantom import (
     Cut,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.yaml_text import MOST_NODES, parse_yaml
+from pipeline.formats.manifests.yaml_text import MOST_NODES, parse_yaml
 
 MEANT: dict[str, Any] = {
     "0123": "0123",

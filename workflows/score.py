@@ -27,7 +27,7 @@ from pipeline.core.model import Bool, ExpressionSums, SectionDataSet, SectionIma
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.alignment_json import read_alignment
-from pipeline.formats.series import read_series
+from pipeline.formats.manifests.series import read_series
 from pipeline.index_sources import open_labels
 from pipeline.loading import load_pixels
 from pipeline.opening import run_config, run_reference

@@ -27,8 +27,8 @@ from bench.timing import Row
 from pipeline import RunOptions, run
 from pipeline.config import Config
 from pipeline.formats.images.files import read_image
-from pipeline.formats.sections_csv import write_manifest
-from pipeline.formats.series import read_series
+from pipeline.formats.manifests.sections_csv import write_manifest
+from pipeline.formats.manifests.series import read_series
 from pipeline.loading import probe_any
 from pipeline.store.run import Receipt
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage
-from pipeline.formats import allen_xml, sections_csv
 from pipeline.formats.images import headers
 from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.images.files import probe as probe_file
-from pipeline.formats.sections_csv import Probe
-from pipeline.formats.source import SeriesSource
+from pipeline.formats.manifests import allen_xml, sections_csv
+from pipeline.formats.manifests.sections_csv import Probe
+from pipeline.formats.manifests.source import SeriesSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".btf", ".jp2", ".j2k", ".jpx", ".zarr")
 FRAME_TOLERANCE = 0.01

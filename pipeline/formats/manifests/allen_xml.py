@@ -24,8 +24,8 @@ from pipeline.core.model import (
     SeriesAlignment,
     Status,
 )
-from pipeline.formats.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
-from pipeline.formats.source import SeriesSource
+from pipeline.formats.manifests.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
+from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables import MOST_NUMBER, plain_number
 from pipeline.geometry.affine import from_itk, to_itk
 from pipeline.system.files import read_content, shown
