@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config import Config, parse_config
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import SeriesAlignment
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.geometry.sync import SyncGeometry, geometry_of
 from pipeline.store.run import RunFolder, read_json

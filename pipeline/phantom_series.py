@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Bool, ExpressionSums, UInt8
-from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.formats.manifests.allen_xml import write_data_set_xml
 from pipeline.formats.manifests.sections_csv import write_manifest

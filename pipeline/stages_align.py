@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionImage, SeriesAlignment
 from pipeline.corrections import find_file, read_corrections, read_given
-from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.geometry import affine
 from pipeline.jobs import SeriesJob, Upstream, task_name
 from pipeline.loading import load_reference

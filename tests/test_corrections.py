@@ -15,9 +15,15 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
 from pipeline.corrections import read_corrections, read_given
 from pipeline.exports import export, read_data_set
-from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
+from pipeline.formats.alignments.quicknii import (
+    TARGET_VOXELS,
+    Slice,
+    anchoring_of,
+    parse_quicknii,
+    to_reference_of,
+)
 from pipeline.formats.manifests.series import read_series
-from pipeline.formats.quicknii import TARGET_VOXELS, Slice, anchoring_of, parse_quicknii, to_reference_of
 from pipeline.geometry import affine, deformation
 from pipeline.loading import probe_any
 from pipeline.opening import read_placement

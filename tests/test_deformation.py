@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from pipeline.core.errors import AlignmentError, MissingResultError
 from pipeline.core.model import Alignment2d, Alignment3d, Deformation, SectionAlignment, SeriesAlignment
-from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.geometry import affine, deformation, sync
 from pipeline.opening import open_alignment, read_placement
 from pipeline.report.frames import Thumbnail, reference_points

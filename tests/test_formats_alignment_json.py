@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import AlignmentError, DataError, PipelineError
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment, Status
-from pipeline.formats.alignment_json import read_alignment, write_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
 from pipeline.geometry.affine import to_itk
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ConfigError
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.images.files import read_image
 from pipeline.formats.manifests.series import read_series
 from pipeline.formats.metaimage import read_grid

@@ -23,7 +23,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.formats.tables import columns_of, write_table
 from pipeline.geometry import affine

@@ -9,7 +9,7 @@ import pytest
 import zarr
 from conftest import CONFIG, ID, Ish
 
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.tables import read_points_csv, write_points_csv
 from pipeline.geometry import affine
 from pipeline.store.run import RunFolder

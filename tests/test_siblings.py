@@ -15,7 +15,7 @@ from conftest import CONFIG, Ish, digests
 from pipeline.batch import Plan, plan_jobs
 from pipeline.config import load_config
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.phantom_series import SeriesForm, write_phantom_series
 from pipeline.registration import SectionThumbnail, Series
 from pipeline.scenes import render_options, specimen_scenes

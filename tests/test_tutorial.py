@@ -19,7 +19,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.cli.console import OUT
 from pipeline.core.model import Float64, SeriesAlignment
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.geometry import affine
 from pipeline.phantom import Scene, render_section

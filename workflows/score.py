@@ -26,7 +26,7 @@ from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
-from pipeline.formats.alignment_json import read_alignment
+from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.series import read_series
 from pipeline.index_sources import open_labels
 from pipeline.loading import load_pixels

@@ -18,7 +18,7 @@ from pathlib import Path
 import tifffile
 
 from pipeline.core.model import UInt8
-from pipeline.formats.alignment_json import write_alignment
+from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.phantom import RenderOptions, render_section, true_alignment
 from pipeline.scenes import phantom_scene
