@@ -16,7 +16,7 @@ from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import SectionDataSet, SectionImage, numbered
 from pipeline.formats.manifests.series import find_series, read_series
 from pipeline.formats.manifests.source import SeriesSource
-from pipeline.formats.tables import read_cells
+from pipeline.formats.tables.tables import read_cells
 from pipeline.jobs import SeriesJob
 from pipeline.loading import brightest, load_info, probe_any
 from pipeline.provenance import checksum

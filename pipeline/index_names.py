@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.core.errors import DataError
-from pipeline.formats.tables import read_cells
+from pipeline.formats.tables.tables import read_cells
 from pipeline.store.experiments import Experiment, check_experiment
 from pipeline.system.files import shown
 

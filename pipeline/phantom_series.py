@@ -23,7 +23,7 @@ from pipeline.formats.images.files import write_image
 from pipeline.formats.manifests.allen_xml import write_data_set_xml
 from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.formats.metaimage import write_grid
-from pipeline.formats.tables import write_csv
+from pipeline.formats.tables.tables import write_csv
 from pipeline.phantom import (
     RenderedSection,
     Scene,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import StructureUnionize
-from pipeline.formats.tables import (
+from pipeline.formats.tables.tables import (
     columns_of,
     read_points_csv,
     read_table,

@@ -25,7 +25,7 @@ from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
-from pipeline.formats.tables import columns_of, write_table
+from pipeline.formats.tables.tables import columns_of, write_table
 from pipeline.geometry import affine
 from pipeline.quantification import gridding
 from pipeline.report.contents import read_contents, read_grid, read_rows

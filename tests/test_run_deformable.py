@@ -10,7 +10,7 @@ import zarr
 from conftest import CONFIG, ID, Ish
 
 from pipeline.formats.alignments.alignment_json import read_alignment
-from pipeline.formats.tables import read_points_csv, write_points_csv
+from pipeline.formats.tables.tables import read_points_csv, write_points_csv
 from pipeline.geometry import affine
 from pipeline.store.run import RunFolder
 

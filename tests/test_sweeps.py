@@ -10,7 +10,7 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.config import Config, load_experiment
 from pipeline.core.errors import ConfigError
-from pipeline.formats.tables import read_table
+from pipeline.formats.tables.tables import read_table
 from pipeline.store.run import RunFolder
 from pipeline.sweeps import count_variants, variant_name, variants
 

@@ -18,7 +18,7 @@ from damage import DAMAGES, flipped, kinds
 from pipeline.core.errors import PipelineError
 from pipeline.exports import read_data_set
 from pipeline.facade import open_run
-from pipeline.formats.tables import read_table
+from pipeline.formats.tables.tables import read_table
 from pipeline.geometry.sync import image_to_reference
 from pipeline.opening import open_alignment, run_reference
 from pipeline.store.run import RunFolder

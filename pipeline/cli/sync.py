@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.formats.tables import read_cells, read_points_csv, write_points_csv
+from pipeline.formats.tables.tables import read_cells, read_points_csv, write_points_csv
 from pipeline.geometry import sync
 from pipeline.loading import open_reference
 from pipeline.opening import open_alignment, run_reference

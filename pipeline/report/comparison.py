@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.core.errors import PipelineError
 from pipeline.core.model import BOTH, Float32
 from pipeline.core.ontology import Ontology
-from pipeline.formats.tables import write_table
+from pipeline.formats.tables.tables import write_table
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.opening import run_reference
 from pipeline.publishing import publishing

@@ -26,7 +26,7 @@ from pipeline.core.model import (
 )
 from pipeline.formats.manifests.series_yaml import LARGEST_UM, MOST_ID, PLANES, check_resolution
 from pipeline.formats.manifests.source import SeriesSource
-from pipeline.formats.tables import MOST_NUMBER, plain_number
+from pipeline.formats.tables.tables import MOST_NUMBER, plain_number
 from pipeline.geometry.affine import from_itk, to_itk
 from pipeline.system.files import read_content, shown
 from pipeline.system.whole_files import replacing

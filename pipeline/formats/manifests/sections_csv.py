@@ -18,7 +18,7 @@ from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.manifests import series_yaml
 from pipeline.formats.manifests.series_yaml import SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.manifests.source import SeriesSource
-from pipeline.formats.tables import MOST_NUMBER, number, read_cells, write_csv
+from pipeline.formats.tables.tables import MOST_NUMBER, number, read_cells, write_csv
 from pipeline.system.files import CONTROLS, shown
 from pipeline.system.whole_files import replacing
 

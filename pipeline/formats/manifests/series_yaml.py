@@ -16,7 +16,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import Polygon
 from pipeline.core.reference_space import reference_space_id
 from pipeline.formats.manifests.yaml_text import parse_yaml
-from pipeline.formats.tables import MOST_NUMBER
+from pipeline.formats.tables.tables import MOST_NUMBER
 from pipeline.system.files import CONTROLS, MOST_DIGITS, read_text, shown
 
 NAME = "section_data_set.yaml"
