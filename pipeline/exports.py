@@ -13,9 +13,9 @@ from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.alignments.itk import write_affine
 from pipeline.formats.alignments.quicknii import write_quicknii
 from pipeline.formats.manifests.allen_xml import write_data_set_xml
-from pipeline.formats.metaimage import write_grid
 from pipeline.formats.tables.anndata import write_anndata
 from pipeline.formats.tables.tables import write_table
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.opening import read_placement
 from pipeline.publishing import publishing
 from pipeline.store.run import DEFORMATION, RunFolder, is_run

@@ -18,7 +18,7 @@ from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.manifests.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables.tables import write_table
-from pipeline.formats.zips import is_zip, open_zip
+from pipeline.formats.volumes.zips import is_zip, open_zip
 from pipeline.index_sources import LOW, finished_grid, open_labels, printable, read_described, read_values
 from pipeline.opening import run_config, run_reference
 from pipeline.publishing import publishing

@@ -18,9 +18,9 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.manifests.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.source import SeriesSource
-from pipeline.formats.metaimage import NO_DATA, read_metaimage
-from pipeline.formats.reference import available
-from pipeline.formats.zips import is_zip, open_zip, read_member
+from pipeline.formats.volumes.metaimage import NO_DATA, read_metaimage
+from pipeline.formats.volumes.reference_folder import available
+from pipeline.formats.volumes.zips import is_zip, open_zip, read_member
 from pipeline.index_names import DECLARED, Declared, named, read_declared
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.opening import run_reference

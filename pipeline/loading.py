@@ -17,7 +17,7 @@ from pipeline.formats.images import files as images
 from pipeline.formats.images.files import ImageInfo, block_mean, probe, read_image
 from pipeline.formats.images.parts import read_luma, read_part
 from pipeline.formats.images.reduced import read_reduced
-from pipeline.formats.reference import available, read_reference
+from pipeline.formats.volumes.reference_folder import available, read_reference
 from pipeline.jobs import SeriesJob
 from pipeline.phantom import phantom_reference
 from pipeline.sections.scan import Rectangle

@@ -22,8 +22,8 @@ from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.formats.manifests.allen_xml import write_data_set_xml
 from pipeline.formats.manifests.sections_csv import write_manifest
-from pipeline.formats.metaimage import write_grid
 from pipeline.formats.tables.tables import write_csv
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.phantom import (
     RenderedSection,
     Scene,

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.formats.reference import read_ontology
+from pipeline.formats.volumes.reference_folder import read_ontology
 from pipeline.system.whole_files import beside, replacing, sweep
 
 SOURCE = "SOURCE.json"

@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.manifests.series import read_series
-from pipeline.formats.metaimage import read_grid
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.metaimage import read_grid
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.phantom import (
     PHANTOM_GENE,
     Cut,

@@ -15,10 +15,10 @@ import numpy as np
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Status, Structure
 from pipeline.core.ontology import Ontology
-from pipeline.formats.brainglobe import STRUCTURES, is_brainglobe, parse_structures
-from pipeline.formats.reference import ONTOLOGY, read_ontology
 from pipeline.formats.tables.anndata import AnnotatedTable
 from pipeline.formats.tables.tables import read_table
+from pipeline.formats.volumes.brainglobe import STRUCTURES, is_brainglobe, parse_structures
+from pipeline.formats.volumes.reference_folder import ONTOLOGY, read_ontology
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.opening import run_reference
 from pipeline.store.run import RunFolder

@@ -21,7 +21,7 @@ from ome_zarr_models.v05.labels import Labels
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.exports import FORMATS, export, find_runs
 from pipeline.formats.alignments.alignment_json import read_alignment
-from pipeline.formats.metaimage import read_grid
+from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.geometry import affine
 from pipeline.store.run import Receipt, RunFolder, write_json
 

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from pipeline.core.errors import DataError
-from pipeline.formats.brainglobe import to_pir
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.brainglobe import to_pir
+from pipeline.formats.volumes.reference_folder import read_reference
 
 PIR = np.arange(2 * 3 * 4, dtype=np.uint32).reshape(2, 3, 4)
 ENDS = {"a": (0, 1), "p": (0, -1), "s": (1, 1), "i": (1, -1), "l": (2, 1), "r": (2, -1)}

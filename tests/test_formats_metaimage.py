@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 
 from pipeline.core.errors import DataError
-from pipeline.formats.metaimage import read_grid, read_metaimage, write_grid, write_labels
+from pipeline.formats.volumes.metaimage import read_grid, read_metaimage, write_grid, write_labels
 
 SERVED = ("prox1_69289763", "pdyn_71717084", "nrp1_74272479")
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from pipeline.core.errors import DataError
-from pipeline.formats.nrrd import nrrd_spacing, read_nrrd
+from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
 
 SIZES = (5, 4, 3)
 LABELS = np.arange(60, dtype="<u4").reshape(SIZES, order="F")

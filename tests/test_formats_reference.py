@@ -11,8 +11,13 @@ import pytest
 import SimpleITK
 
 from pipeline.core.errors import DataError
-from pipeline.formats.metaimage import write_grid
-from pipeline.formats.reference import available, present_labels, read_reference, unknown_labels
+from pipeline.formats.volumes.metaimage import write_grid
+from pipeline.formats.volumes.reference_folder import (
+    available,
+    present_labels,
+    read_reference,
+    unknown_labels,
+)
 
 SHAPE = (6, 4, 8)
 

@@ -16,9 +16,9 @@ from test_index import labels
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import hemispheres, structure_mask
-from pipeline.formats.metaimage import read_grid, write_grid
-from pipeline.formats.reference import read_reference
 from pipeline.formats.tables.tables import read_table
+from pipeline.formats.volumes.metaimage import read_grid, write_grid
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.grid_tables import unionize_grid, write_grid_table
 from pipeline.search.order import VoxelOrder
 

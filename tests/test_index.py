@@ -15,7 +15,7 @@ from search_cases import Case, experiments, mean, pearson, space
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.reference_space import LABELS_USED, structure_mask
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
 from pipeline.store.run import Receipt, RunFolder
 
@@ -308,7 +308,7 @@ def labels(case: Case, folder: Path) -> Path:
 
 
 def _write(folder: Path, grid: np.ndarray) -> None:  # type: ignore[type-arg]
-    from pipeline.formats.metaimage import write_grid
+    from pipeline.formats.volumes.metaimage import write_grid
 
     folder.mkdir(parents=True, exist_ok=True)
     write_grid(folder / "energy.mhd", grid, 200.0)

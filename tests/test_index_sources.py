@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
-from pipeline.formats.metaimage import write_grid
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.index_names import named
 from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
 from pipeline.store.run import Receipt, RunFolder

@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.images.files import read_image
 from pipeline.formats.manifests.series import read_series
-from pipeline.formats.metaimage import read_grid
+from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.phantom import (
     RenderOptions,
     Scene,

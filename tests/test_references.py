@@ -15,8 +15,8 @@ import pytest
 import SimpleITK
 
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.formats.metaimage import write_labels
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.metaimage import write_labels
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.provenance import reference_origin
 from pipeline.references import (
     Collection,

@@ -15,7 +15,7 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.model import GRID_200
 from pipeline.formats.alignments.alignment_json import read_alignment
-from pipeline.formats.metaimage import read_grid
+from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.geometry import affine
 from pipeline.store.run import RunFolder
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from search_cases import pearson
 
-from pipeline.formats.metaimage import write_grid
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.index import build_index, open_index
 from pipeline.index_sources import read_grid_file
 from pipeline.loading import open_reference

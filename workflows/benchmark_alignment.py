@@ -25,7 +25,7 @@ from pipeline.core.model import MIDLINE_UM, SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.images.files import block_mean
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.geometry import affine
 from pipeline.geometry.sync import pixel_to_reference
 from pipeline.phantom import (

@@ -41,8 +41,8 @@ from pipeline.detection import (
 )
 from pipeline.formats.images.files import block_mean
 from pipeline.formats.manifests.series import read_series
-from pipeline.formats.metaimage import read_grid
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.metaimage import read_grid
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.phantom import GridExpression, RenderOptions, Scene, build_scene, geometry_from, render_section
 
 GENES = {"prox1": "prox1_69289763", "nrp1": "nrp1_74272479", "pdyn": "pdyn_71717084"}

@@ -37,7 +37,7 @@ from benchmark_alignment import (
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.phantom import RenderOptions, StructureExpression, build_scene
 from pipeline.registration import AlignmentOptions, SectionThumbnail, Series, align_series, align_specimen
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from pipeline.core.model import Bool, Float64
-from pipeline.formats.metaimage import read_grid
+from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.index_sources import open_labels
 from pipeline.opening import run_config, run_reference
 from pipeline.store.run import RunFolder

@@ -27,7 +27,7 @@ from scipy import ndimage
 from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.manifests.series import read_series
-from pipeline.formats.reference import read_reference
+from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.geometry import affine
 from pipeline.geometry.sync import geometry_of, image_to_reference
 from pipeline.loading import load_pixels, probe_any

@@ -17,7 +17,7 @@ from numcodecs import GZip
 
 from pipeline.core.ontology import Ontology
 from pipeline.formats.images.files import write_image
-from pipeline.formats.metaimage import write_grid
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.phantom import phantom_reference
 
 FORMS = ("jpg", "png", "tif", "tiled", "deep", "jp2", "zarr", "zarr2", "shards", "xml")

@@ -9,8 +9,8 @@ import typer
 from rich import progress as rich_progress
 
 from pipeline.cli.console import ERR, say, show
-from pipeline.formats.metaimage import write_labels
-from pipeline.formats.reference import present_labels
+from pipeline.formats.volumes.metaimage import write_labels
+from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.loading import open_reference
 from pipeline.publishing import check_file_free
 from pipeline.references import default_directory, fetch, find_reference, registry

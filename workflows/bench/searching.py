@@ -28,7 +28,7 @@ if __name__ == "__main__":
 from bench.timing import Row, duel, machine_facts, seconds, table
 from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.metaimage import write_grid
+from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.index import Experiment, SearchIndex, build_index, open_index
 from pipeline.index_sources import labels_reference, read_grid_file
 from pipeline.loading import open_reference

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float32, UInt32
-from pipeline.formats.zips import is_zip, open_zip, read_member
+from pipeline.formats.volumes.zips import is_zip, open_zip, read_member
 from pipeline.system.files import check_plain, read_content, shown
 from pipeline.system.whole_files import replacing
 

@@ -14,9 +14,9 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import CORONAL_SPACE
 from pipeline.core.ontology import Ontology, from_structure_graph
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.brainglobe import is_brainglobe, read_brainglobe
-from pipeline.formats.metaimage import read_metaimage
-from pipeline.formats.nrrd import nrrd_spacing, read_nrrd
+from pipeline.formats.volumes.brainglobe import is_brainglobe, read_brainglobe
+from pipeline.formats.volumes.metaimage import read_metaimage
+from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
 from pipeline.system.files import read_json_value
 
 ONTOLOGY = "structure_graph_1.json"
