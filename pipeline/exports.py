@@ -17,7 +17,7 @@ from pipeline.formats.tables.anndata import write_anndata
 from pipeline.formats.tables.tables import write_table
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.opening import read_placement
-from pipeline.publishing import publishing
+from pipeline.store.publishing import publishing
 from pipeline.store.run import DEFORMATION, RunFolder, is_run
 from pipeline.structure_tables import StructureTable, annotated, join_tables, named
 

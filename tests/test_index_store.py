@@ -25,7 +25,8 @@ from pipeline.core.errors import DataError, MissingResultError
 from pipeline.index import build_index, open_index
 from pipeline.indexing import voxel_order
 from pipeline.search.codes import MISSING, decode_brain, encode
-from pipeline.store import index_writer, shards
+from pipeline.store import index_writer
+from pipeline.store import rows as shards
 from pipeline.store.experiments import JOURNAL, TABLE, read_committed
 from pipeline.store.index import IndexSubject, create_index, open_snapshot, read_subject, sums_folder
 from pipeline.store.index_writer import IndexWriter, index_lock

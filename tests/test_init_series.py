@@ -29,7 +29,7 @@ from pipeline.init_series import (
 )
 from pipeline.loading import probe_any
 from pipeline.section_names import read_numbers
-from pipeline.store.ome import write_image as write_ome_zarr
+from pipeline.store.masks import write_image as write_ome_zarr
 
 Ish = Callable[..., int]
 SAID = ("--thickness-um", 25, "--resolution-um", 20, "--spacing", 8)

@@ -11,9 +11,9 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.facade import check_apart, open_run, report
-from pipeline.publishing import LIST, publishing
+from pipeline.store.arrays import is_zarr_part
 from pipeline.store.bundle import write_bundle
-from pipeline.store.plain import is_zarr_part
+from pipeline.store.publishing import LIST, publishing
 from pipeline.store.run import check_free, is_run
 from pipeline.system.whole_files import remove_ours, replacing, sweep
 

@@ -13,8 +13,8 @@ from ome_zarr_models.v05 import Image
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import ExpressionSums
 from pipeline.quantification.gridding import SectionCells, accumulate
-from pipeline.store import ome
-from pipeline.store.ome import pyramid
+from pipeline.store import masks as ome
+from pipeline.store.masks import pyramid
 from pipeline.store.run import Receipt, RunFolder
 from pipeline.system.whole_files import replacing, sweep
 

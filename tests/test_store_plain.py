@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from pipeline.core.errors import DataError
-from pipeline.store.plain import LEVEL, read_array, read_group, write_array, write_group
+from pipeline.store.arrays import LEVEL, read_array, read_group, write_array, write_group
 
 ARRAYS: list[np.ndarray[Any, Any]] = [
     np.arange(12, dtype=np.float32).reshape(3, 4),

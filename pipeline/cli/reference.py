@@ -12,8 +12,8 @@ from pipeline.cli.console import ERR, say, show
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.loading import open_reference
-from pipeline.publishing import check_file_free
 from pipeline.references import default_directory, fetch, find_reference, registry
+from pipeline.store.publishing import check_file_free
 
 app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True)
 Folder = Annotated[

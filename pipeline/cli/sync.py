@@ -14,7 +14,7 @@ from pipeline.formats.tables.tables import read_cells, read_points_csv, write_po
 from pipeline.geometry import sync
 from pipeline.loading import open_reference
 from pipeline.opening import open_alignment, run_reference
-from pipeline.publishing import check_file_free
+from pipeline.store.publishing import check_file_free
 
 app = typer.Typer(help="Map pixels to the reference space and back.", no_args_is_help=True)
 

@@ -18,12 +18,12 @@ from pipeline.core.ontology import Ontology
 from pipeline.formats.tables.tables import write_table
 from pipeline.loading import GRID_LABELS_UM, open_reference
 from pipeline.opening import run_reference
-from pipeline.publishing import publishing
 from pipeline.report.coarse import coarse_structures
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment
 from pipeline.report.text import figure
 from pipeline.report.verdict import STATUSES, verdict
+from pipeline.store.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder
 
 TABLE, STRUCTURES, COMPARISON = "comparison", "comparison_structures", "comparison.html"

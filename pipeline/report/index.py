@@ -7,12 +7,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.core.errors import DataError
-from pipeline.publishing import publishing
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment
 from pipeline.report.pictures import magma_rgba, png_uri
 from pipeline.report.projections import brightest, project
 from pipeline.report.verdict import Verdict, errors, verdict, warnings
+from pipeline.store.publishing import publishing
 from pipeline.store.run import RunFolder, is_run
 
 INDEX = "index.html"

@@ -19,7 +19,7 @@ from pipeline.report.outlines import Outline, mask_path, outlines
 from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
 from pipeline.sections.thumbnail_tissue import tissue_image
-from pipeline.store.ome import level_count
+from pipeline.store.masks import level_count
 from pipeline.system.threads import each
 
 PAGE_BYTES = 13_000_000  # of pictures, before base64 adds a third

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError
-from pipeline.store.plain import (
+from pipeline.store.arrays import (
     DOCUMENT,
     is_zarr_part,
     read_array,

@@ -33,6 +33,7 @@ from pipeline.core.ontology import Ontology
 from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
 from pipeline.search.order import BLOCK, VoxelOrder
 from pipeline.search.sums import Block, Scales, SetSums
+from pipeline.store.arrays import DOCUMENT, is_zarr_part, write_group
 from pipeline.store.experiments import (
     TABLE,
     Damage,
@@ -41,8 +42,7 @@ from pipeline.store.experiments import (
     read_committed,
     write_experiments,
 )
-from pipeline.store.plain import DOCUMENT, is_zarr_part, write_group
-from pipeline.store.shards import (
+from pipeline.store.rows import (
     ROWS,
     RowArray,
     map_rows,

@@ -28,7 +28,7 @@ from pipeline.store.index import (
     rows_of,
     write_seal,
 )
-from pipeline.store.shards import RowWriter
+from pipeline.store.rows import RowWriter
 from pipeline.system.whole_files import remove, sweep, writing
 
 _CHECKPOINT = 256  # commits after which the table takes the journal in

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.quantification.gridding import SectionCells
+from pipeline.store.arrays import is_zarr_part
 from pipeline.store.bundle import (
     ensure_group,
     read_attributes,
@@ -25,8 +26,7 @@ from pipeline.store.bundle import (
     write_bundle,
     write_fields,
 )
-from pipeline.store.ome import Part, read_level, write_image
-from pipeline.store.plain import is_zarr_part
+from pipeline.store.masks import Part, read_level, write_image
 from pipeline.system.files import read_json_value
 from pipeline.system.seals import DIGITS, Seals, first_damaged
 from pipeline.system.whole_files import remove_ours, replacing, sync

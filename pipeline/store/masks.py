@@ -14,7 +14,7 @@ from numcodecs.checksum32 import CRC32C
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import UInt8
-from pipeline.store.plain import (
+from pipeline.store.arrays import (
     ZSTD,
     Document,
     array_document,

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError
-from pipeline.store.plain import DOCUMENT, Document, array_document
+from pipeline.store.arrays import DOCUMENT, Document, array_document
 from pipeline.system.files import read_json_value
 from pipeline.system.whole_files import replacing, sync, write_at
 
