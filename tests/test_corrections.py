@@ -27,7 +27,7 @@ from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
 from pipeline.loading import probe_any
 from pipeline.opening import read_placement
-from pipeline.registration.corrections import Correction, marker_shift, placed
+from pipeline.registration.model.hand_placed import Correction, marker_shift, placed
 from pipeline.store.run import RunFolder
 
 

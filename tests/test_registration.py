@@ -23,9 +23,9 @@ from pipeline.phantom import (
     true_alignment,
 )
 from pipeline.registration import ALIGNERS, AlignmentOptions, SectionThumbnail, align_series, reconstruct
-from pipeline.registration.atlas import atlas_of
+from pipeline.registration.model.painted_atlas import atlas_of
+from pipeline.registration.model.state import State
 from pipeline.registration.result import canonical
-from pipeline.registration.scene import State
 
 PIXEL_UM = 60.0
 SAGITTAL = AlignmentOptions(

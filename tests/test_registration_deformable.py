@@ -23,10 +23,10 @@ from pipeline.phantom import (
     sagittal_geometry,
 )
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
-from pipeline.registration.atlas import paint
-from pipeline.registration.deformable.bend import Bend, Stiffness, straight
 from pipeline.registration.deformable.blocks import add_normal, labels_bent, paint_bent, sum_blocks
-from pipeline.registration.deformable.splines import bending, lattice_over
+from pipeline.registration.deformable.bsplines import bending, lattice_over
+from pipeline.registration.deformable.displacement import Bend, Stiffness, straight
+from pipeline.registration.model.painted_atlas import paint
 
 PIXEL_UM = 50.0
 SAGITTAL = AlignmentOptions(

@@ -5,11 +5,7 @@ import pytest
 
 from pipeline.core.model import Status
 from pipeline.geometry import affine
-from pipeline.registration.atlas import Atlas
-from pipeline.registration.calibration import PASS_UM, STAINED, TERMS, estimated_error_um, status_of, terms
-from pipeline.registration.evidence import Evidence, block_sums, evidence, plane_steps
-from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.solver import (
+from pipeline.registration.fit.gauss_newton import (
     AFFINE,
     LENGTH_UM,
     RIGID,
@@ -18,6 +14,17 @@ from pipeline.registration.solver import (
     Stage,
     painted_plane,
 )
+from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.quality.error_model import (
+    PASS_UM,
+    STAINED,
+    TERMS,
+    estimated_error_um,
+    status_of,
+    terms,
+)
+from pipeline.registration.quality.residual_shift import Evidence, block_sums, evidence, plane_steps
 
 GOOD = {
     "dice": 0.98,

@@ -6,8 +6,8 @@ from scipy.stats import multivariate_normal
 from test_registration import CORONAL, rendered
 
 from pipeline.phantom import phantom_reference
-from pipeline.registration.jumps import _WALKS, _gain, deviations, jump
-from pipeline.registration.series import Series, _fitted, way_of
+from pipeline.registration.align import Series, _fitted, way_of
+from pipeline.registration.quality.change_point import _WALKS, _gain, deviations, jump
 
 COUNT, CUT = 20, 9
 Z_UM = np.arange(COUNT) * 220.0

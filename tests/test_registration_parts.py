@@ -7,7 +7,7 @@ from test_registration import CORONAL, rendered
 from pipeline.core.errors import AlignmentError
 from pipeline.phantom import phantom_reference
 from pipeline.registration import align_series
-from pipeline.registration.parts import Look, alikeness, parts_by_stain
+from pipeline.registration.quality.mixtures import Look, alikeness, parts_by_stain
 
 NEAR = 6
 

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 
 from pipeline.geometry import affine
-from pipeline.registration import solver
-from pipeline.registration.atlas import Atlas, label_plane, paint
-from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.solver import Painting, Prior, Stage, System, moved, section_system, solve
+from pipeline.registration.fit import gauss_newton as solver
+from pipeline.registration.fit.gauss_newton import (
+    Painting,
+    Prior,
+    Stage,
+    System,
+    moved,
+    section_system,
+    solve,
+)
+from pipeline.registration.model.painted_atlas import Atlas, label_plane, paint
+from pipeline.registration.model.state import LevelImage, State
 
 VOXEL_UM = 100.0
 

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from pipeline.registration.atlas import Atlas
-from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.stain import explained, first_gains, fit_stain, gain_sums, label_sums, regularised
+from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.model.stain_table import (
+    explained,
+    first_gains,
+    fit_stain,
+    gain_sums,
+    label_sums,
+    regularised,
+)
+from pipeline.registration.model.state import LevelImage, State
 
 
 def test_label_sums_are_those_of_a_plain_loop() -> None:

@@ -11,7 +11,7 @@ from pipeline.core.model import Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import Scene, phantom_reference
 from pipeline.registration import SectionThumbnail, align_series
-from pipeline.registration.strangers import _DOUBTFUL, _STRANGE, Likeness, _likeness, _limit, _unlike
+from pipeline.registration.quality.outliers import _DOUBTFUL, _STRANGE, Likeness, _likeness, _limit, _unlike
 
 
 @pytest.fixture(scope="module")

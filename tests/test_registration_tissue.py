@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.registration import AlignmentOptions, SectionThumbnail
-from pipeline.registration.inputs import reduced
-from pipeline.registration.scene import known_with_margin, level_image
+from pipeline.registration.model.state import known_with_margin, level_image
+from pipeline.registration.options import reduced
 from pipeline.sections.thumbnail_tissue import tissue_image
 
 

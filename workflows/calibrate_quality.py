@@ -24,7 +24,7 @@ from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 from pipeline.core.errors import AlignmentError
 from pipeline.geometry.sync import pixel_to_reference
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
-from pipeline.registration.calibration import TERMS, status_of, terms
+from pipeline.registration.quality.error_model import TERMS, status_of, terms
 
 OUTLINE_TERMS = ("constant", "boundary", "lost overlap", "stray")  # what an outline alone tells
 RIDGE = 3.0
@@ -195,7 +195,7 @@ def main() -> int:
 
 
 def anew(row: Row, stained: Sequence[float], outline: Sequence[float]) -> Row:
-    """Judge a section by other coefficients, as `pipeline.registration.calibration` would."""
+    """Judge a section by other coefficients, as `pipeline.registration.quality.error_model` would."""
     weights = stained if "stain_residual" in row.measures else outline
     guess = float(np.clip(np.exp(terms(row.measures) @ np.array(weights)), 1.0, FARTHEST_UM))
     measures = row.measures | {"estimated_error_um": guess}

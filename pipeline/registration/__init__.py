@@ -18,13 +18,13 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 `joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
 """
 
-from pipeline.registration.checks import check_background
-from pipeline.registration.corrections import Correction
+from pipeline.registration.align import ALIGNERS, Series, align_series
 from pipeline.registration.deformable import DEFORMABLE
-from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
-from pipeline.registration.series import ALIGNERS, Series, align_series
+from pipeline.registration.model.hand_placed import Correction
+from pipeline.registration.options import AlignmentOptions, SectionThumbnail
+from pipeline.registration.reconstruction import SpecimenVolume, reconstruct
+from pipeline.registration.refusals import check_background
 from pipeline.registration.specimen import align_specimen
-from pipeline.registration.volume import SpecimenVolume, reconstruct
 
 __all__ = [
     "ALIGNERS",

@@ -17,13 +17,13 @@ from pipeline.core.model import (
 )
 from pipeline.core.reference_space import reference_space_id
 from pipeline.geometry import affine
-from pipeline.registration.atlas import IN_PLANE_AXES, Atlas
-from pipeline.registration.inputs import SectionThumbnail
-from pipeline.registration.joint import Solution, Task
-from pipeline.registration.quality import verdicts
-from pipeline.registration.scene import State
-from pipeline.registration.smoothness import predicted
-from pipeline.registration.solver import LENGTH_UM
+from pipeline.registration.fit.gauss_newton import LENGTH_UM
+from pipeline.registration.fit.joint import Solution, Task
+from pipeline.registration.fit.neighbour_prior import predicted
+from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, Atlas
+from pipeline.registration.model.state import State
+from pipeline.registration.options import SectionThumbnail
+from pipeline.registration.quality.measures import verdicts
 
 _USUAL_SCALE = (0.75, 1.30)
 

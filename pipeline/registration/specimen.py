@@ -15,9 +15,9 @@ import numpy as np
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import SeriesAlignment
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.registration.checks import check_numbers
-from pipeline.registration.series import Chosen, Series, align_alone, fit_together, way_of
-from pipeline.registration.ways import Attempt, Seen
+from pipeline.registration.align import Chosen, Series, align_alone, fit_together, way_of
+from pipeline.registration.initial.orientation import Attempt, Seen
+from pipeline.registration.refusals import check_numbers
 
 Outcome = SeriesAlignment | AlignmentError
 _WORSE = 0.04

@@ -10,8 +10,6 @@ from scipy import linalg, sparse
 
 from pipeline.core.model import Float32, Float64
 from pipeline.geometry import affine
-from pipeline.registration.atlas import NORMAL_AXIS, blur
-from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of
 from pipeline.registration.deformable.blocks import (
     Blocks,
     add_normal,
@@ -20,9 +18,11 @@ from pipeline.registration.deformable.blocks import (
     paint_bent,
     sum_blocks,
 )
-from pipeline.registration.joint import Task
-from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.stain import StainModel
+from pipeline.registration.deformable.displacement import Bend, Stiffness, nodes_of
+from pipeline.registration.fit.joint import Task
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS, blur
+from pipeline.registration.model.stain_table import StainModel
+from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
 _NODE_UM = 200.0

@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.core.model import Deformation, Float64, SectionAlignment, SeriesAlignment, Status
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import least_jacobian
-from pipeline.registration.deformable.bend import Bend, Stiffness, nodes_of, straight
+from pipeline.registration.deformable.displacement import Bend, Stiffness, nodes_of, straight
 from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels, step
-from pipeline.registration.inputs import SectionThumbnail
-from pipeline.registration.joint import Task
-from pipeline.registration.scene import LevelImage, State, level_image
-from pipeline.registration.stain import StainModel, fit_stain_on
+from pipeline.registration.fit.joint import Task
+from pipeline.registration.model.stain_table import StainModel, fit_stain_on
+from pipeline.registration.model.state import LevelImage, State, level_image
+from pipeline.registration.options import SectionThumbnail
 from pipeline.system.threads import each
 
 DEFORMABLE = ("none", "in_plane", "volume")

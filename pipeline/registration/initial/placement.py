@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.geometry import affine
-from pipeline.registration.joint import Task, fit_outlines, stain_now
-from pipeline.registration.pose import PoseSearch
-from pipeline.registration.quality import overlaps
-from pipeline.registration.scene import State
-from pipeline.registration.smoothness import rigid_parts, smooth_parts
-from pipeline.registration.solver import LENGTH_UM
-from pipeline.registration.ways import ANGLES_DEG, COARSE_SIGMA_UM, Attempt, Seen
+from pipeline.registration.fit.gauss_newton import LENGTH_UM
+from pipeline.registration.fit.joint import Task, fit_outlines, stain_now
+from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
+from pipeline.registration.initial.orientation import ANGLES_DEG, COARSE_SIGMA_UM, Attempt, Seen
+from pipeline.registration.initial.pose_search import PoseSearch
+from pipeline.registration.model.state import State
+from pipeline.registration.quality.measures import overlaps
 
 _RELOCATE_DICE = 0.75
 _NEAR_DEG = 10.0

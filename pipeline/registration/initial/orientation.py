@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.core.model import Bool, Float64
-from pipeline.registration.atlas import Atlas
-from pipeline.registration.inputs import ORDERS, AlignmentOptions, SectionThumbnail
-from pipeline.registration.joint import Task, fit_outlines, stain_explained
-from pipeline.registration.pose import (
+from pipeline.registration.fit.joint import Task, fit_outlines, stain_explained
+from pipeline.registration.initial.pose_search import (
     Landscape,
     PoseSearch,
     ProfileFit,
@@ -24,8 +22,10 @@ from pipeline.registration.pose import (
     fit_profile,
     middle_span_um,
 )
-from pipeline.registration.quality import overlaps
-from pipeline.registration.scene import State
+from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.model.state import State
+from pipeline.registration.options import ORDERS, AlignmentOptions, SectionThumbnail
+from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 COARSE_SIGMA_UM = (400.0, 250.0)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.registration.atlas import Atlas
-from pipeline.registration.corrections import held
-from pipeline.registration.evidence import Evidence, evidence, plane_steps
-from pipeline.registration.inputs import AlignmentOptions
-from pipeline.registration.scene import LevelImage, State, level_image
-from pipeline.registration.smoothness import neighbour_prior
-from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, moved, solve, systems
-from pipeline.registration.stain import StainModel, explained, fit_stain
+from pipeline.registration.fit.gauss_newton import AFFINE, RIGID, Painting, Stage, moved, solve, systems
+from pipeline.registration.fit.neighbour_prior import neighbour_prior
+from pipeline.registration.model.hand_placed import held
+from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.model.stain_table import StainModel, explained, fit_stain
+from pipeline.registration.model.state import LevelImage, State, level_image
+from pipeline.registration.options import AlignmentOptions
+from pipeline.registration.quality.residual_shift import Evidence, evidence, plane_steps
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 

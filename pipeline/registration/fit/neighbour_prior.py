@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.core.model import Bool, Float64, Int64
 from pipeline.geometry import affine
-from pipeline.registration.scene import State
-from pipeline.registration.solver import LENGTH_UM, Prior
+from pipeline.registration.fit.gauss_newton import LENGTH_UM, Prior
+from pipeline.registration.model.state import State
 
 _HALF_WIDTH = 6
 _FLOOR_UM = 20.0

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from pipeline.core.model import Float32, Float64
-from pipeline.registration.deformable.splines import Lattice, bending, lattice_over
+from pipeline.registration.deformable.bsplines import Lattice, bending, lattice_over
 
 _RIDGE = 0.3
 _LEAST_DETERMINANT = 0.2

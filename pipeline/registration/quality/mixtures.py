@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.registration.joint import Solution, Task
-from pipeline.registration.jumps import parts_by_jump
+from pipeline.registration.fit.joint import Solution, Task
+from pipeline.registration.quality.change_point import parts_by_jump
 
 _FEWEST = 8  # sections whose stains can be told apart
 _LEAST_PART = 4

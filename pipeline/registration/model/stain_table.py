@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Float32, Float64, Int64
-from pipeline.registration.atlas import Atlas, label_plane
-from pipeline.registration.scene import LevelImage, State
+from pipeline.registration.model.painted_atlas import Atlas, label_plane
+from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
 _BORROW_MM2 = 0.15

@@ -13,8 +13,15 @@ import numba
 import numpy as np
 
 from pipeline.core.model import Float64
-from pipeline.registration.scene import LevelImage, State
-from pipeline.registration.solver import AFFINE, RIGID, Painting, Stage, painted_plane, section_system
+from pipeline.registration.fit.gauss_newton import (
+    AFFINE,
+    RIGID,
+    Painting,
+    Stage,
+    painted_plane,
+    section_system,
+)
+from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
 _BLOCK_UM = 1500.0

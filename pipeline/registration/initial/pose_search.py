@@ -11,8 +11,8 @@ from scipy import fft
 
 from pipeline.core.model import Float32, Float64
 from pipeline.geometry import affine
-from pipeline.registration.atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
-from pipeline.registration.scene import State
+from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
+from pipeline.registration.model.state import State
 from pipeline.system.threads import each
 
 PIXEL_UM = 200.0

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Float64
-from pipeline.registration.atlas import Atlas
-from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail
-from pipeline.registration.pose import area_profile
+from pipeline.registration.initial.pose_search import area_profile
+from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.options import AlignmentOptions, SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage, background_luma
 
 POOR_DICE = 0.80

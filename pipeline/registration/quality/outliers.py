@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.model import Float64, Status
-from pipeline.registration.joint import Solution, Task
-from pipeline.registration.parts import Look, parted
-from pipeline.registration.quality import overlaps, verdicts
-from pipeline.registration.scene import LevelImage, State, level_image
-from pipeline.registration.stain import StainModel, plane_labels
+from pipeline.registration.fit.joint import Solution, Task
+from pipeline.registration.model.stain_table import StainModel, plane_labels
+from pipeline.registration.model.state import LevelImage, State, level_image
+from pipeline.registration.quality.measures import overlaps, verdicts
+from pipeline.registration.quality.mixtures import Look, parted
 from pipeline.system.threads import each
 
 _PIXEL_UM = 100.0

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pipeline.core.model import Bool, Float32, Float64
 from pipeline.geometry import affine
-from pipeline.registration.atlas import blur
+from pipeline.registration.model.painted_atlas import blur
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 _PAD_UM = 1000.0

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.core.model import Bool, Float64
-from pipeline.registration.joint import Solution, Task, planes_left
-from pipeline.registration.smoothness import strain_of
-from pipeline.registration.solver import LENGTH_UM
+from pipeline.registration.fit.gauss_newton import LENGTH_UM
+from pipeline.registration.fit.joint import Solution, Task, planes_left
+from pipeline.registration.fit.neighbour_prior import strain_of
 
 _FEWEST, _LEAST_PART = 14, 4  # sections whose jump can be told; of either part
 _WINDOW = 16  # sections to either side of a cut that are looked at

@@ -15,9 +15,9 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
-from pipeline.registration.joint import Solution, Task
-from pipeline.registration.scene import State
-from pipeline.registration.volume import SpecimenVolume, stack
+from pipeline.registration.fit.joint import Solution, Task
+from pipeline.registration.model.state import State
+from pipeline.registration.reconstruction import SpecimenVolume, stack
 from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:

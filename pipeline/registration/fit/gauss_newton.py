@@ -18,8 +18,8 @@ import numpy as np
 
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.geometry import affine
-from pipeline.registration.atlas import NORMAL_AXIS, Atlas, blur, paint
-from pipeline.registration.scene import LevelImage, State
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, blur, paint
+from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
 LENGTH_UM = 3000.0

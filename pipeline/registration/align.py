@@ -10,8 +10,21 @@ import numpy as np
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.registration.atlas import atlas_of
-from pipeline.registration.checks import (
+from pipeline.registration.deformable import refine
+from pipeline.registration.fit.gauss_newton import LENGTH_UM
+from pipeline.registration.fit.joint import Solution, Task, fit_outlines, fit_stains
+from pipeline.registration.fit.neighbour_prior import rigid_parts
+from pipeline.registration.fit.template import fit_template
+from pipeline.registration.initial.orientation import Attempt, Seen, assumed, turned_otherwise
+from pipeline.registration.initial.placement import placed, relocated, reseated
+from pipeline.registration.initial.plane_and_half import check_plane, choose_way
+from pipeline.registration.model.hand_placed import Correction, planes_of, with_corrections
+from pipeline.registration.model.painted_atlas import atlas_of
+from pipeline.registration.model.state import State, known_with_margin
+from pipeline.registration.options import AlignmentOptions, SectionThumbnail, reduced
+from pipeline.registration.quality.measures import overlaps
+from pipeline.registration.quality.outliers import strangers
+from pipeline.registration.refusals import (
     check_background,
     check_extent,
     check_fit,
@@ -19,20 +32,7 @@ from pipeline.registration.checks import (
     check_one_brain,
     check_usable,
 )
-from pipeline.registration.choosing import check_plane, choose_way
-from pipeline.registration.corrections import Correction, planes_of, with_corrections
-from pipeline.registration.deformable import refine
-from pipeline.registration.inputs import AlignmentOptions, SectionThumbnail, reduced
-from pipeline.registration.joint import Solution, Task, fit_outlines, fit_stains
-from pipeline.registration.quality import overlaps
 from pipeline.registration.result import aligned_sections, part_of
-from pipeline.registration.scene import State, known_with_margin
-from pipeline.registration.seating import placed, relocated, reseated
-from pipeline.registration.smoothness import rigid_parts
-from pipeline.registration.solver import LENGTH_UM
-from pipeline.registration.strangers import strangers
-from pipeline.registration.template import fit_template
-from pipeline.registration.ways import Attempt, Seen, assumed, turned_otherwise
 from pipeline.sections.thumbnail_tissue import TissueImage, tissue_image
 from pipeline.system.threads import each
 

@@ -20,8 +20,8 @@ from pipeline.core.model import (
 )
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import displacement_at
-from pipeline.registration.inputs import SectionThumbnail
-from pipeline.registration.scene import State
+from pipeline.registration.model.state import State
+from pipeline.registration.options import SectionThumbnail
 from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:

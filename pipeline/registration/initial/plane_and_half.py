@@ -7,10 +7,10 @@ from dataclasses import replace
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Plane
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.registration.atlas import Atlas, atlas_of
-from pipeline.registration.checks import POOR_DICE
-from pipeline.registration.inputs import AlignmentOptions, Hemisphere
-from pipeline.registration.ways import Attempt, Seen, attempts, choose
+from pipeline.registration.initial.orientation import Attempt, Seen, attempts, choose
+from pipeline.registration.model.painted_atlas import Atlas, atlas_of
+from pipeline.registration.options import AlignmentOptions, Hemisphere
+from pipeline.registration.refusals import POOR_DICE
 
 _DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30
 _LEAST_DICE, _HALF_DICE, _CLEARLY = 0.62, 0.93, 0.05

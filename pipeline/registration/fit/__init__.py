@@ -1,0 +1,1 @@
+"""How it is fitted: Gauss-Newton on all sections at once."""

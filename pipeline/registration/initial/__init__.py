@@ -1,0 +1,1 @@
+"""Where a fit begins: orientation, plane and half, placement of every section."""

@@ -1,0 +1,1 @@
+"""What is fitted: the painted atlas, the stain table, the state of all transforms."""

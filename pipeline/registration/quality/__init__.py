@@ -1,0 +1,1 @@
+"""How far a fit is to be trusted, section by section."""
