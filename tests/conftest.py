@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.phantom_series import SeriesForm, write_phantom_series
-from pipeline.scenes import phantom_scene, render_options
+from pipeline.phantom.scenes import phantom_scene, render_options
+from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.store.run import RunFolder
 from pipeline.system.seals import seal
 

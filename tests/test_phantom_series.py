@@ -24,7 +24,7 @@ from pipeline.phantom import (
     sagittal_geometry,
     true_alignment,
 )
-from pipeline.phantom_series import SeriesForm, write_phantom_series
+from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 
 PLAIN = SeriesForm(truth_masks=False)
 OPTIONS = RenderOptions(seed=1, extra_rotation_deg=3.0, missing=0.25)

@@ -23,7 +23,7 @@ from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.geometry import affine
 from pipeline.phantom import Scene, render_section
-from pipeline.scenes import phantom_scene, render_options
+from pipeline.phantom.scenes import phantom_scene, render_options
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.phantom_series import SeriesForm, write_phantom_series
-from pipeline.scenes import phantom_scene, render_options
+from pipeline.phantom.scenes import phantom_scene, render_options
+from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.store.run import RunFolder
 
 CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"

@@ -16,8 +16,8 @@ from pipeline.cli.console import say
 from pipeline.cli.progress import Progress
 from pipeline.config import load_config
 from pipeline.phantom import RenderOptions
-from pipeline.phantom_series import SeriesForm, write_phantom_series
-from pipeline.scenes import phantom_scene
+from pipeline.phantom.scenes import phantom_scene
+from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from score import score, show
 
 HERE = Path(__file__).parent.parent

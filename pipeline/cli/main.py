@@ -36,9 +36,9 @@ from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
 from pipeline.exports import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
-from pipeline.phantom_series import SeriesForm, check_free, write_phantom_series
+from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
+from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
 from pipeline.provenance import Repeat, repeat
-from pipeline.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.schedule import ENGINES
 from pipeline.sweeps import count_variants
 from pipeline.system.files import shown

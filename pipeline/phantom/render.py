@@ -23,7 +23,8 @@ from pipeline.core.model import (
 )
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
-from pipeline.phantom import artefacts, cells, kernels, stain
+from pipeline.phantom import artifacts as artefacts
+from pipeline.phantom import cells, kernels, stain
 from pipeline.phantom.expression import Expression, GridExpression, StructureExpression, tissue_share
 from pipeline.phantom.fields import SmoothField, random_field
 from pipeline.phantom.geometry import SeriesGeometry

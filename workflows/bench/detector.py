@@ -24,7 +24,7 @@ from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adapti
 from pipeline.detection.lattice import least_pixels
 from pipeline.formats.images.files import block_mean
 from pipeline.phantom import RenderOptions, render_section
-from pipeline.scenes import phantom_scene
+from pipeline.phantom.scenes import phantom_scene
 from pipeline.system.peak_memory import process_peak_mb
 
 DRAWN_UM, UM = 2.4, 1.2

@@ -21,7 +21,7 @@ from pipeline.core.model import UInt8
 from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.phantom import RenderOptions, render_section, true_alignment
-from pipeline.scenes import phantom_scene
+from pipeline.phantom.scenes import phantom_scene
 from pipeline.system.whole_files import replacing
 
 TILE_PX = 512
