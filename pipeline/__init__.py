@@ -15,8 +15,8 @@ if sys.platform == "win32":  # the locks of files, among others, are those of PO
 from pipeline.system import compiled_cache
 
 # isort: on
-from pipeline.config import load_config
 from pipeline.facade import RunOptions, open_run, run
 from pipeline.index import open_index
+from pipeline.inputs.config import load_config
 
 __all__ = ["RunOptions", "compiled_cache", "load_config", "open_index", "open_run", "run"]

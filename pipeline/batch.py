@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import LONGEST_PATH, Config
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import SectionDataSet, SectionImage, numbered
 from pipeline.formats.manifests.series import find_series, read_series
 from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables.tables import read_cells
+from pipeline.inputs.config import LONGEST_PATH, Config
+from pipeline.inputs.references import brightest, load_info, probe_any
 from pipeline.jobs import SeriesJob
-from pipeline.loading import brightest, load_info, probe_any
 from pipeline.provenance import checksum
 from pipeline.siblings import with_siblings
 from pipeline.store.run import RunFolder

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import Plan, find_sources, plan_jobs
-from pipeline.config import Experiment, reference_directory
 from pipeline.facade import (
     SILENT,
     Listener,
@@ -21,6 +20,7 @@ from pipeline.facade import (
     run_all,
     stages_to_redo,
 )
+from pipeline.inputs.config import Experiment, reference_directory
 from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
 from pipeline.schedule import check_engine
 from pipeline.store.run import RunFolder, is_run

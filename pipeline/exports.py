@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.model import Float64, SectionDataSet, SectionImage
-from pipeline.corrections import quicknii_slice
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.alignments.itk import write_affine
 from pipeline.formats.alignments.quicknii import write_quicknii
@@ -16,7 +15,8 @@ from pipeline.formats.manifests.allen_xml import write_data_set_xml
 from pipeline.formats.tables.anndata import write_anndata
 from pipeline.formats.tables.tables import write_table
 from pipeline.formats.volumes.metaimage import write_grid
-from pipeline.opening import read_placement
+from pipeline.inputs.alignments import read_placement
+from pipeline.inputs.hand_corrections import quicknii_slice
 from pipeline.store.publishing import publishing
 from pipeline.store.run import DEFORMATION, RunFolder, is_run
 from pipeline.structure_tables import StructureTable, annotated, join_tables, named

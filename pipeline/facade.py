@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.batch import Broken, Plan, find_sources, look_at_images, plan_jobs
-from pipeline.config import ClusterConfig, Config, parse_config, reference_directory
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
+from pipeline.inputs.alignments import run_reference
+from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
+from pipeline.inputs.references import GRID_LABELS_UM, load_reference, nearest_reference
 from pipeline.jobs import SeriesJob
-from pipeline.loading import GRID_LABELS_UM, load_reference, nearest_reference
-from pipeline.opening import run_reference
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
 from pipeline.run_status import UNREAD, run_status

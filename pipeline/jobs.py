@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.config import Config
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
+from pipeline.inputs.config import Config
 from pipeline.store.run import Receipt, RunFolder
 
 Upstream = Mapping[str, Receipt]

@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, parse_config, parse_overrides
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.manifests import allen_xml, sections_csv, series_yaml
 from pipeline.formats.volumes.brainglobe import METADATA, is_brainglobe
 from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY, available
+from pipeline.inputs.config import Config, parse_config, parse_overrides
+from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.jobs import SeriesJob, Upstream
-from pipeline.references import sha256_of, source_of
 from pipeline.store.run import Receipt, RunFolder, read_json
 from pipeline.tasks import code_digest
 

@@ -47,9 +47,16 @@ from pipeline.formats.images.files import block_mean
 from pipeline.formats.manifests.series import frame_factor
 from pipeline.formats.tables.tables import columns_of, write_table
 from pipeline.formats.volumes.metaimage import write_grid
+from pipeline.inputs.alignments import read_placement
+from pipeline.inputs.references import (
+    GRID_LABELS_UM,
+    load_dark,
+    load_info,
+    load_pixels,
+    load_reduced,
+    load_reference,
+)
 from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
-from pipeline.loading import GRID_LABELS_UM, load_dark, load_info, load_pixels, load_reduced, load_reference
-from pipeline.opening import read_placement
 from pipeline.provenance import reference_key, what_was_read
 from pipeline.quantification import gridding
 from pipeline.quantification.unionize import LabelIndex, unionize

@@ -13,13 +13,13 @@ import numpy as np
 
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionImage, SeriesAlignment
-from pipeline.corrections import find_file, read_corrections, read_given
 from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.geometry import affine
+from pipeline.inputs.fetch.references import sha256_of
+from pipeline.inputs.hand_corrections import find_file, read_corrections, read_given
+from pipeline.inputs.references import load_reference
 from pipeline.jobs import SeriesJob, Upstream, task_name
-from pipeline.loading import load_reference
 from pipeline.provenance import reference_key
-from pipeline.references import sha256_of
 from pipeline.registration import (
     AlignmentOptions,
     Correction,

@@ -19,8 +19,8 @@ from pipeline.formats.tables.anndata import AnnotatedTable
 from pipeline.formats.tables.tables import read_table
 from pipeline.formats.volumes.brainglobe import STRUCTURES, is_brainglobe, parse_structures
 from pipeline.formats.volumes.reference_folder import ONTOLOGY, read_ontology
-from pipeline.loading import GRID_LABELS_UM, open_reference
-from pipeline.opening import run_reference
+from pipeline.inputs.alignments import run_reference
+from pipeline.inputs.references import GRID_LABELS_UM, open_reference
 from pipeline.store.run import RunFolder
 
 SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, parse_config, with_value
+from pipeline.inputs.config import Config, parse_config, with_value
 from pipeline.jobs import SeriesJob
 from pipeline.stages import STAGES
 from pipeline.store.run import RunFolder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import (
+from pipeline.core.errors import ConfigError
+from pipeline.inputs.config import (
     Config,
     config_path,
     find_config,
@@ -14,7 +15,6 @@ from pipeline.config import (
     load_experiment,
     reference_directory,
 )
-from pipeline.core.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

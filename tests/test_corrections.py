@@ -13,7 +13,6 @@ from conftest import ID, Ish, vouch
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
-from pipeline.corrections import read_corrections, read_given
 from pipeline.exports import export, read_data_set
 from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
 from pipeline.formats.alignments.quicknii import (
@@ -25,8 +24,9 @@ from pipeline.formats.alignments.quicknii import (
 )
 from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
-from pipeline.loading import probe_any
-from pipeline.opening import read_placement
+from pipeline.inputs.alignments import read_placement
+from pipeline.inputs.hand_corrections import read_corrections, read_given
+from pipeline.inputs.references import probe_any
 from pipeline.registration.model.hand_placed import Correction, marker_shift, placed
 from pipeline.store.run import RunFolder
 

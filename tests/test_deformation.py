@@ -12,7 +12,7 @@ from pipeline.core.errors import AlignmentError, MissingResultError
 from pipeline.core.model import Alignment2d, Alignment3d, Deformation, SectionAlignment, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.geometry import affine, deformation, sync
-from pipeline.opening import open_alignment, read_placement
+from pipeline.inputs.alignments import open_alignment, read_placement
 from pipeline.report.frames import Thumbnail, reference_points
 from pipeline.store.run import RunFolder, write_json
 

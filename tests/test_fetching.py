@@ -20,11 +20,11 @@ from conftest import CONFIG, ID, Ish
 
 from pipeline.cli import main
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.downloads import Patience
-from pipeline.fetching import Wanted, fetch_experiment
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.series import read_series
 from pipeline.formats.volumes.metaimage import read_grid, write_grid
+from pipeline.inputs.fetch.experiments import Wanted, fetch_experiment
+from pipeline.inputs.fetch.http import Patience
 
 QUICK = Patience(attempts=4, timeout_s=10.0, pause_s=0.01)
 

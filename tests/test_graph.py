@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Config
 from pipeline.core.model import SectionDataSet, SectionImage
+from pipeline.inputs.config import Config
 from pipeline.jobs import SeriesJob
 from pipeline.schedule.graph import build_graph, split_key
 from pipeline.store.run import RunFolder

@@ -16,8 +16,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.model import UInt8
 from pipeline.formats.images.files import read_image, write_image
 from pipeline.formats.manifests.series import read_series
-from pipeline.init_pictures import contact_sheet, doubts, largest_boxes, look, tissue_pieces
-from pipeline.init_series import (
+from pipeline.inputs.describe.draft import (
     Answers,
     check_answers,
     draft,
@@ -27,8 +26,9 @@ from pipeline.init_series import (
     summary,
     survey,
 )
-from pipeline.loading import probe_any
-from pipeline.section_names import read_numbers
+from pipeline.inputs.describe.names import read_numbers
+from pipeline.inputs.describe.pictures import contact_sheet, doubts, largest_boxes, look, tissue_pieces
+from pipeline.inputs.references import probe_any
 from pipeline.store.masks import write_image as write_ome_zarr
 
 Ish = Callable[..., int]

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import load_experiment
 from pipeline.core.errors import PipelineError
 from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.sections_csv import read_sections_csv
 from pipeline.formats.tables.tables import read_points_csv
+from pipeline.inputs.config import load_experiment
 
 TIMES = 1000  # mutations of each text
 LONGEST = 1500  # characters of a message, of which the path is some

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.model import SectionDataSet, SectionImage
-from pipeline.corrections import read_corrections, read_given
 from pipeline.formats.alignments.quicknii import parse_quicknii
+from pipeline.inputs.hand_corrections import read_corrections, read_given
 
 PLANES = {n: [-5.0, 240.0 + n, 314.0, 456.0, -13.0, 17.0, 13.0, -10.0, -323.0] for n in (10, 18, 26)}
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"

@@ -17,8 +17,7 @@ import SimpleITK
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import read_reference
-from pipeline.provenance import reference_origin
-from pipeline.references import (
+from pipeline.inputs.fetch.references import (
     Collection,
     Reference,
     SourceFile,
@@ -28,6 +27,7 @@ from pipeline.references import (
     sha256_of,
     source_of,
 )
+from pipeline.provenance import reference_origin
 
 Ish = Callable[..., int]
 GRAPH = {
@@ -279,7 +279,7 @@ def test_the_command_fetches_and_tells(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.references.registry", lambda: {"toy_100": toy()})
+    monkeypatch.setattr("pipeline.inputs.fetch.references.registry", lambda: {"toy_100": toy()})
     monkeypatch.setenv("ISH_REFERENCE_BASE_URL", server.url + "/")
     assert ish("reference", "fetch", "toy_100", "--directory", tmp_path / "ref", "--json") == 0
     shown = capfd.readouterr()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError
-from pipeline.section_names import read_numbers, readings, stem
+from pipeline.inputs.describe.names import read_numbers, readings, stem
 
 COUNTED = range(1, 21)
 SAMPLED = range(6, 158, 8)

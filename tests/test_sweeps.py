@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
-from pipeline.config import Config, load_experiment
 from pipeline.core.errors import ConfigError
 from pipeline.formats.tables.tables import read_table
+from pipeline.inputs.config import Config, load_experiment
 from pipeline.store.run import RunFolder
 from pipeline.sweeps import count_variants, variant_name, variants
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.cli.tally import Tally
-from pipeline.config import Config
 from pipeline.core.model import SectionDataSet, SectionImage
+from pipeline.inputs.config import Config
 from pipeline.jobs import SeriesJob
 from pipeline.schedule import STEPS, Event
 from pipeline.store.run import Receipt, RunFolder

@@ -20,7 +20,7 @@ from pipeline.exports import read_data_set
 from pipeline.facade import open_run
 from pipeline.formats.tables.tables import read_table
 from pipeline.geometry.sync import image_to_reference
-from pipeline.opening import open_alignment, run_reference
+from pipeline.inputs.alignments import open_alignment, run_reference
 from pipeline.store.run import RunFolder
 from pipeline.structure_tables import join_tables
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import facade
 from pipeline.cli.console import say
 from pipeline.cli.progress import Progress
-from pipeline.config import load_config
+from pipeline.inputs.config import load_config
 from pipeline.phantom import RenderOptions
 from pipeline.phantom.scenes import phantom_scene
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series

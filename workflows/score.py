@@ -20,7 +20,6 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 
-from pipeline.config import GriddingConfig
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, ExpressionSums, SectionDataSet, SectionImage, UInt8, UInt32
@@ -29,8 +28,9 @@ from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.series import read_series
 from pipeline.index_sources import open_labels
-from pipeline.loading import load_pixels
-from pipeline.opening import run_config, run_reference
+from pipeline.inputs.alignments import run_config, run_reference
+from pipeline.inputs.config import GriddingConfig
+from pipeline.inputs.references import load_pixels
 from pipeline.quantification import gridding
 from pipeline.quantification.unionize import LabelIndex, unionize
 from pipeline.store.run import RunFolder, read_json

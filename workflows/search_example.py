@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.index import SearchResult, build_index, open_index
-from pipeline.loading import open_reference
+from pipeline.inputs.references import open_reference
 from search_grids import GridMaker
 
 

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.console import say, show
 from pipeline.core.errors import DataError
-from pipeline.fetching import BASE_URL, Wanted, experiment_source, fetch_experiment
+from pipeline.inputs.fetch.experiments import BASE_URL, Wanted, experiment_source, fetch_experiment
 
 
 def fetch(

@@ -12,8 +12,7 @@ import typer
 from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError
 from pipeline.formats.images.files import write_image
-from pipeline.init_pictures import Look, contact_sheet, doubts, largest_boxes, look, notes
-from pipeline.init_series import (
+from pipeline.inputs.describe.draft import (
     CONTACT_SHEET,
     Answers,
     Draft,
@@ -32,7 +31,8 @@ from pipeline.init_series import (
     with_boxes,
     write_series,
 )
-from pipeline.section_names import read_numbers, readings
+from pipeline.inputs.describe.names import read_numbers, readings
+from pipeline.inputs.describe.pictures import Look, contact_sheet, doubts, largest_boxes, look, notes
 
 
 def init(

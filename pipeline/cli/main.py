@@ -24,7 +24,11 @@ from pipeline.cli.init import init
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
 from pipeline.cli.unionize import unionize
-from pipeline.config import (
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.experiments import run_sweep
+from pipeline.exports import FORMATS, export
+from pipeline.facade import RunOptions, SeriesResult
+from pipeline.inputs.config import (
     ClusterConfig,
     Experiment,
     config_path,
@@ -32,10 +36,6 @@ from pipeline.config import (
     load_experiment,
     parse_overrides,
 )
-from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.experiments import run_sweep
-from pipeline.exports import FORMATS, export
-from pipeline.facade import RunOptions, SeriesResult
 from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
 from pipeline.provenance import Repeat, repeat

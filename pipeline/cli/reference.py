@@ -11,8 +11,8 @@ from rich import progress as rich_progress
 from pipeline.cli.console import ERR, say, show
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
-from pipeline.loading import open_reference
-from pipeline.references import default_directory, fetch, find_reference, registry
+from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
+from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
 
 app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True)

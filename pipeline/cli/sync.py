@@ -12,8 +12,8 @@ from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.tables.tables import read_cells, read_points_csv, write_points_csv
 from pipeline.geometry import sync
-from pipeline.loading import open_reference
-from pipeline.opening import open_alignment, run_reference
+from pipeline.inputs.alignments import open_alignment, run_reference
+from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
 
 app = typer.Typer(help="Map pixels to the reference space and back.", no_args_is_help=True)

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from pipeline.core.errors import PipelineError
 from pipeline.core.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.formats.tables.tables import read_table
+from pipeline.inputs.alignments import read_placement
 from pipeline.jobs import task_name
-from pipeline.opening import read_placement
 from pipeline.stages import STAGES
 from pipeline.store.run import Receipt, RunFolder
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.inputs.references import load_reference
 from pipeline.jobs import SeriesJob, Stage, Upstream
-from pipeline.loading import load_reference
 from pipeline.report import write_report
 from pipeline.stages import STAGES
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from pipeline.config import ClusterConfig
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.inputs.config import ClusterConfig
 from pipeline.jobs import SeriesJob
 from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.store.run import Receipt

@@ -14,8 +14,8 @@ import dask.multiprocessing
 import dask.threaded
 from dask.callbacks import Callback
 
-from pipeline.config import ClusterConfig
 from pipeline.core.errors import ConfigError
+from pipeline.inputs.config import ClusterConfig
 from pipeline.jobs import SeriesJob
 from pipeline.schedule.cluster import check_slurm, connected, run_on_cluster
 from pipeline.schedule.graph import build_graph, describe, split_key, stage_of

@@ -25,11 +25,11 @@ import cv2
 from bench.full_size import make_series, write_tiles
 from bench.timing import Row
 from pipeline import RunOptions, run
-from pipeline.config import Config
 from pipeline.formats.images.files import read_image
 from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.formats.manifests.series import read_series
-from pipeline.loading import probe_any
+from pipeline.inputs.config import Config
+from pipeline.inputs.references import probe_any
 from pipeline.store.run import Receipt
 
 SECTIONS, DISTINCT, UM = 20, 5, 1.18

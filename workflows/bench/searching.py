@@ -31,7 +31,7 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.index import Experiment, SearchIndex, build_index, open_index
 from pipeline.index_sources import labels_reference, read_grid_file
-from pipeline.loading import open_reference
+from pipeline.inputs.references import open_reference
 from pipeline.search.correlation import pearson
 from search_grids import GridMaker
 

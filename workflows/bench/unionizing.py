@@ -15,7 +15,7 @@ from pipeline.core.model import BOTH, MIDLINE_UM, SUM_FIELDS, Bool, ExpressionSu
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.index_sources import labels_reference
-from pipeline.loading import open_reference
+from pipeline.inputs.references import open_reference
 from pipeline.quantification.unionize import LabelIndex, unionize_columns, unionize_energy
 from search_grids import GridMaker
 

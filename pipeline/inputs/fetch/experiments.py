@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionImage
-from pipeline.downloads import Patience, download
 from pipeline.formats.images.files import probe
 from pipeline.formats.manifests import allen_xml
 from pipeline.formats.manifests.series import frame_factor
-from pipeline.references import SOURCE, sha256_of, source_of
+from pipeline.inputs.fetch.http import Patience, download
+from pipeline.inputs.fetch.references import SOURCE, sha256_of, source_of
 from pipeline.system.whole_files import beside, replacing, sweep
 
 BASE_URL = "https://api.brain-map.org"

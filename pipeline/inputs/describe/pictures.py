@@ -13,8 +13,8 @@ from scipy import ndimage
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage, UInt8
 from pipeline.formats.images.files import block_mean
-from pipeline.init_series import Draft
-from pipeline.loading import load_pixels
+from pipeline.inputs.describe.draft import Draft
+from pipeline.inputs.references import load_pixels
 from pipeline.registration import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 

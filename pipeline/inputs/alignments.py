@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.config import Config, parse_config
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import SeriesAlignment
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.geometry.sync import SyncGeometry, geometry_of
+from pipeline.inputs.config import Config, parse_config
 from pipeline.store.run import RunFolder, read_json
 from pipeline.system.files import shown
 

@@ -20,7 +20,7 @@ from pipeline.core.model import (
 from pipeline.formats.alignments.alignment_json import parse_alignment_at
 from pipeline.formats.alignments.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
-from pipeline.opening import placement
+from pipeline.inputs.alignments import placement
 from pipeline.registration.model.hand_placed import BY_HAND, Correction, markers_of, placed, volume_of
 from pipeline.system.files import read_json_value
 

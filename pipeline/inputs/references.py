@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import ReferenceConfig
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import put_darkness
 from pipeline.core.model import SectionImage, UInt8
@@ -18,6 +17,7 @@ from pipeline.formats.images.files import ImageInfo, block_mean, probe, read_ima
 from pipeline.formats.images.parts import read_luma, read_part
 from pipeline.formats.images.reduced import read_reduced
 from pipeline.formats.volumes.reference_folder import available, read_reference
+from pipeline.inputs.config import ReferenceConfig
 from pipeline.jobs import SeriesJob
 from pipeline.phantom import phantom_reference
 from pipeline.sections.scan import Rectangle

@@ -1,0 +1,1 @@
+"""Downloads: reference spaces and experiments."""
