@@ -16,7 +16,7 @@ from pipeline.system import compiled_cache
 
 # isort: on
 from pipeline.facade import RunOptions, open_run, run
-from pipeline.index import open_index
 from pipeline.inputs.config import load_config
+from pipeline.search.index import open_index
 
 __all__ = ["RunOptions", "compiled_cache", "load_config", "open_index", "open_run", "run"]

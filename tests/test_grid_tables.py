@@ -20,7 +20,7 @@ from pipeline.formats.tables.tables import read_table
 from pipeline.formats.volumes.metaimage import read_grid, write_grid
 from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.grid_tables import unionize_grid, write_grid_table
-from pipeline.search.order import VoxelOrder
+from pipeline.search.kernels.order import VoxelOrder
 
 PROX1 = "ish/prox1_69289763"
 CELL = 191**2  # pixels of a voxel at 1.049 um

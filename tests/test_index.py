@@ -16,7 +16,7 @@ from search_cases import Case, experiments, mean, pearson, space
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.reference_space import LABELS_USED, structure_mask
 from pipeline.formats.volumes.reference_folder import read_reference
-from pipeline.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
+from pipeline.search.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
 from pipeline.store.run import Receipt, RunFolder
 
 SETS = list(VOXEL_SETS)

@@ -12,7 +12,7 @@ from search_cases import Case, experiments
 from test_index_store import held, same
 
 from pipeline.core.errors import MissingResultError
-from pipeline.index import build_index, open_index
+from pipeline.search.index import build_index, open_index
 
 # Builds one after the other, each of (experiment, version) pairs; the second replaces enough for all rows
 # to be moved together.
@@ -26,11 +26,11 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from search_cases import experiments
 from test_index_kill import BUILDS
-from pipeline.index import build_index
-from pipeline.indexing import voxel_order
-from pipeline.search.codes import encode
+from pipeline.search.index import build_index
+from pipeline.search.build import voxel_order
+from pipeline.search.kernels.codes import encode
 from pipeline.store import index_writer
-from pipeline.store.index import IndexSubject
+from pipeline.search.on_disk.snapshot import IndexSubject
 
 index_writer._CHECKPOINT, index_writer._LEAST_DEAD = 2, 2
 case = experiments(5, 4)

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.volumes.metaimage import write_grid
-from pipeline.index_names import named
-from pipeline.index_sources import find_experiments, labels_reference, read_grid_file
+from pipeline.search.names import named
+from pipeline.search.sources import find_experiments, labels_reference, read_grid_file
 from pipeline.store.run import Receipt, RunFolder
 
 GRID = np.arange(24, dtype=np.float32).reshape(2, 3, 4)

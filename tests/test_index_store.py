@@ -22,14 +22,20 @@ import zarr
 from search_cases import ONTOLOGY, Case, experiments
 
 from pipeline.core.errors import DataError, MissingResultError
-from pipeline.index import build_index, open_index
-from pipeline.indexing import voxel_order
-from pipeline.search.codes import MISSING, decode_brain, encode
-from pipeline.store import index_writer
+from pipeline.search.build import voxel_order
+from pipeline.search.index import build_index, open_index
+from pipeline.search.kernels.codes import MISSING, decode_brain, encode
+from pipeline.search.on_disk import writer as index_writer
+from pipeline.search.on_disk.experiments import JOURNAL, TABLE, read_committed
+from pipeline.search.on_disk.snapshot import (
+    IndexSubject,
+    create_index,
+    open_snapshot,
+    read_subject,
+    sums_folder,
+)
+from pipeline.search.on_disk.writer import IndexWriter, index_lock
 from pipeline.store import rows as shards
-from pipeline.store.experiments import JOURNAL, TABLE, read_committed
-from pipeline.store.index import IndexSubject, create_index, open_snapshot, read_subject, sums_folder
-from pipeline.store.index_writer import IndexWriter, index_lock
 
 HERE = Path(__file__).parent
 
@@ -162,7 +168,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from search_cases import Experiment, experiments
-from pipeline.index import build_index
+from pipeline.search.index import build_index
 from pipeline.store import index_writer
 index_writer._CHECKPOINT = 8
 case = experiments(5, 4)

@@ -13,9 +13,9 @@ from damage import DAMAGES
 from search_cases import Case, experiments
 
 from pipeline.core.errors import PipelineError
-from pipeline.index import build_index, open_index
-from pipeline.store.index import SEAL
-from pipeline.store.index_writer import index_lock
+from pipeline.search.index import build_index, open_index
+from pipeline.search.on_disk.snapshot import SEAL
+from pipeline.search.on_disk.writer import index_lock
 
 CASE = experiments(11, 5)
 

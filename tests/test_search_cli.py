@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import search as search_cli
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.index import open_index
+from pipeline.search.index import open_index
 
 APP = typer.Typer()
 APP.command("index")(search_cli.build)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from search_cases import ONTOLOGY
 
 from pipeline.core.errors import DataError
-from pipeline.search.codes import (
+from pipeline.search.kernels.codes import (
     CODE_ERROR,
     Row,
     check_grid,
@@ -19,7 +19,7 @@ from pipeline.search.codes import (
     encode,
     unit,
 )
-from pipeline.search.order import VoxelOrder
+from pipeline.search.kernels.order import VoxelOrder
 
 LABELS = np.zeros((4, 5, 14), np.uint32)
 LABELS[:, 1:] = 2

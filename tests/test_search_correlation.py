@@ -10,9 +10,9 @@ from search_cases import experiments, pearson
 from test_search_sums import laid_out
 
 from pipeline.core.errors import DataError
-from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
-from pipeline.search.correlation import pearson as kernel
-from pipeline.search.sums import empty_sums, fill_sums
+from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle
+from pipeline.search.kernels.correlation import pearson as kernel
+from pipeline.search.kernels.sums import empty_sums, fill_sums
 
 
 @settings(max_examples=25, deadline=None)

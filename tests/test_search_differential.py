@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigError
-from pipeline.search.differential import Contrast, Threshold
+from pipeline.search.kernels.differential import Contrast, Threshold
 from pipeline.search.result import SearchResult
 
 EVERY = Threshold()

@@ -10,7 +10,7 @@ from search_cases import ONTOLOGY, UNKNOWN, experiments, space
 
 from pipeline.core.errors import DataError
 from pipeline.core.reference_space import hemispheres
-from pipeline.search.order import BLOCK, VoxelOrder, block_runs, topmost
+from pipeline.search.kernels.order import BLOCK, VoxelOrder, block_runs, topmost
 
 
 def order_of(seed: int) -> VoxelOrder:

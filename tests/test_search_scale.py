@@ -12,9 +12,9 @@ import pytest
 from search_cases import pearson
 
 from pipeline.formats.volumes.metaimage import write_grid
-from pipeline.index import build_index, open_index
-from pipeline.index_sources import read_grid_file
 from pipeline.inputs.references import open_reference
+from pipeline.search.index import build_index, open_index
+from pipeline.search.sources import read_grid_file
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 COUNT = 1200

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from search_cases import ONTOLOGY, Case, experiments
 
 from pipeline.core.reference_space import hemispheres
-from pipeline.search.codes import Row, encode
-from pipeline.search.order import VoxelOrder
-from pipeline.search.sums import Block, Scales, count_covered, covered_set, empty_sums, fill_sums
+from pipeline.search.kernels.codes import Row, encode
+from pipeline.search.kernels.order import VoxelOrder
+from pipeline.search.kernels.sums import Block, Scales, count_covered, covered_set, empty_sums, fill_sums
 
 
 def laid_out(case: Case, rows_a_block: int = 3) -> tuple[VoxelOrder, tuple[Block, ...], Scales]:

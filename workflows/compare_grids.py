@@ -17,8 +17,8 @@ from scipy import ndimage, stats
 
 from pipeline.core.model import Bool, Float64
 from pipeline.formats.volumes.metaimage import read_grid
-from pipeline.index_sources import open_labels
 from pipeline.inputs.alignments import run_config, run_reference
+from pipeline.search.sources import open_labels
 from pipeline.store.run import RunFolder
 
 

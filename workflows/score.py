@@ -27,12 +27,12 @@ from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.series import read_series
-from pipeline.index_sources import open_labels
 from pipeline.inputs.alignments import run_config, run_reference
 from pipeline.inputs.config import GriddingConfig
 from pipeline.inputs.references import load_pixels
 from pipeline.quantification import gridding
 from pipeline.quantification.unionize import LabelIndex, unionize
+from pipeline.search.sources import open_labels
 from pipeline.store.run import RunFolder, read_json
 
 COARSE_VOXELS = 1000  # structures of 8 mm3 and more: 200 um of smoothing hardly reaches into them

@@ -10,8 +10,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pipeline.index import SearchResult, build_index, open_index
 from pipeline.inputs.references import open_reference
+from pipeline.search.index import SearchResult, build_index, open_index
 from search_grids import GridMaker
 
 

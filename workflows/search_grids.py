@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from pipeline.core.model import LEFT, Float32
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
-from pipeline.index import Experiment
+from pipeline.search.index import Experiment
 
 PROGRAMS, FIELDS = 60, 16
 SAGITTAL_SHARE = 0.84

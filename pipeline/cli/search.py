@@ -13,7 +13,7 @@ import typer
 from pipeline.cli.console import say, show
 from pipeline.core.errors import ConfigError
 from pipeline.core.reference_space import LABELS
-from pipeline.index import VOXEL_SETS, index_folders, open_index
+from pipeline.search.index import VOXEL_SETS, index_folders, open_index
 from pipeline.search.result import SearchResult
 
 SHORT = {

@@ -29,10 +29,10 @@ from bench.timing import Row, duel, machine_facts, seconds, table
 from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.metaimage import write_grid
-from pipeline.index import Experiment, SearchIndex, build_index, open_index
-from pipeline.index_sources import labels_reference, read_grid_file
 from pipeline.inputs.references import open_reference
-from pipeline.search.correlation import pearson
+from pipeline.search.index import Experiment, SearchIndex, build_index, open_index
+from pipeline.search.kernels.correlation import pearson
+from pipeline.search.sources import labels_reference, read_grid_file
 from search_grids import GridMaker
 
 CORES = os.cpu_count() or 1

@@ -14,9 +14,9 @@ from bench.timing import Row, duel, seconds
 from pipeline.core.model import BOTH, MIDLINE_UM, SUM_FIELDS, Bool, ExpressionSums, Float32, UInt8, UInt32
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
-from pipeline.index_sources import labels_reference
 from pipeline.inputs.references import open_reference
 from pipeline.quantification.unionize import LabelIndex, unionize_columns, unionize_energy
+from pipeline.search.sources import labels_reference
 from search_grids import GridMaker
 
 CORES = os.cpu_count() or 1

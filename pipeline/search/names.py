@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.formats.tables.tables import read_cells
-from pipeline.store.experiments import Experiment, check_experiment
+from pipeline.search.on_disk.experiments import Experiment, check_experiment
 from pipeline.system.files import shown
 
 DECLARED = "experiments.csv"

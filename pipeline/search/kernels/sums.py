@@ -16,8 +16,8 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8
-from pipeline.search.codes import MISSING, UInt16, decode
-from pipeline.search.order import VoxelOrder, block_runs
+from pipeline.search.kernels.codes import MISSING, UInt16, decode
+from pipeline.search.kernels.order import VoxelOrder, block_runs
 
 COVERED_PERCENT = 80
 _REORDER = {"reassoc", "contract", "nsz"}

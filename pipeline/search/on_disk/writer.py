@@ -11,10 +11,17 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.core.errors import DataError
-from pipeline.search.codes import Row
-from pipeline.search.sums import Block
-from pipeline.store.experiments import Damage, Entry, Experiment, Journal, check_experiment, write_experiments
-from pipeline.store.index import (
+from pipeline.search.kernels.codes import Row
+from pipeline.search.kernels.sums import Block
+from pipeline.search.on_disk.experiments import (
+    Damage,
+    Entry,
+    Experiment,
+    Journal,
+    check_experiment,
+    write_experiments,
+)
+from pipeline.search.on_disk.snapshot import (
     LOCK,
     checksum,
     claim_folder,

@@ -30,11 +30,10 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import Int64, Structure, UInt32
 from pipeline.core.ontology import Ontology
-from pipeline.search.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
-from pipeline.search.order import BLOCK, VoxelOrder
-from pipeline.search.sums import Block, Scales, SetSums
-from pipeline.store.arrays import DOCUMENT, is_zarr_part, write_group
-from pipeline.store.experiments import (
+from pipeline.search.kernels.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
+from pipeline.search.kernels.order import BLOCK, VoxelOrder
+from pipeline.search.kernels.sums import Block, Scales, SetSums
+from pipeline.search.on_disk.experiments import (
     TABLE,
     Damage,
     Entry,
@@ -42,6 +41,7 @@ from pipeline.store.experiments import (
     read_committed,
     write_experiments,
 )
+from pipeline.store.arrays import DOCUMENT, is_zarr_part, write_group
 from pipeline.store.rows import (
     ROWS,
     RowArray,

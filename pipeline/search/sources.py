@@ -21,10 +21,10 @@ from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.volumes.metaimage import NO_DATA, read_metaimage
 from pipeline.formats.volumes.reference_folder import available
 from pipeline.formats.volumes.zips import is_zip, open_zip, read_member
-from pipeline.index_names import DECLARED, Declared, named, read_declared
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
-from pipeline.store.experiments import Experiment
+from pipeline.search.names import DECLARED, Declared, named, read_declared
+from pipeline.search.on_disk.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
 from pipeline.system.files import shown
 

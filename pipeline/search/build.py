@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import Float32, Grid
 from pipeline.core.reference_space import hemispheres
-from pipeline.search.codes import Row, check_grid, encode
-from pipeline.search.order import VoxelOrder
-from pipeline.search.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
-from pipeline.store.experiments import Experiment, ExperimentTable, check_experiment
-from pipeline.store.index import (
+from pipeline.search.kernels.codes import Row, check_grid, encode
+from pipeline.search.kernels.order import VoxelOrder
+from pipeline.search.kernels.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
+from pipeline.search.on_disk.experiments import Experiment, ExperimentTable, check_experiment
+from pipeline.search.on_disk.snapshot import (
     IndexSnapshot,
     IndexSubject,
     create_index,
@@ -27,7 +27,7 @@ from pipeline.store.index import (
     remove_other_sums,
     write_sums,
 )
-from pipeline.store.index_writer import IndexWriter, index_lock
+from pipeline.search.on_disk.writer import IndexWriter, index_lock
 
 VOXEL_SETS = {
     "all": "brain voxels that at least 80 % of all experiments cover",

@@ -14,22 +14,22 @@ from pipeline.core.errors import ConfigError, DataError, MissingResultError, Pip
 from pipeline.core.model import Bool, Float32, Float64, Int64
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, labels_note
-from pipeline.index_sources import (
+from pipeline.search.build import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
+from pipeline.search.kernels.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
+from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle
+from pipeline.search.kernels.differential import Contrast, Threshold
+from pipeline.search.kernels.order import topmost
+from pipeline.search.kernels.sums import Block, Scales, SetSums
+from pipeline.search.on_disk.experiments import Experiment
+from pipeline.search.on_disk.snapshot import IndexSnapshot, IndexSubject, open_snapshot, read_subject
+from pipeline.search.result import SearchResult
+from pipeline.search.sources import (
     ExperimentSource,
     brain_check,
     find_experiments,
     labels_reference,
     read_grid_file,
 )
-from pipeline.indexing import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
-from pipeline.search.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
-from pipeline.search.correlation import Estimate, Probe, contenders, estimate, scan, settle
-from pipeline.search.differential import Contrast, Threshold
-from pipeline.search.order import topmost
-from pipeline.search.result import SearchResult
-from pipeline.search.sums import Block, Scales, SetSums
-from pipeline.store.experiments import Experiment
-from pipeline.store.index import IndexSnapshot, IndexSubject, open_snapshot, read_subject
 
 __all__ = [
     "VOXEL_SETS",

@@ -17,7 +17,7 @@ from numba import njit
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Bool, Float32, Float64, Int64
-from pipeline.search.codes import (
+from pipeline.search.kernels.codes import (
     CODE_ERROR,
     MISSING,
     MISSING_OUTSIDE,
@@ -27,8 +27,8 @@ from pipeline.search.codes import (
     decode,
     unit,
 )
-from pipeline.search.order import block_runs
-from pipeline.search.sums import Block, Scales
+from pipeline.search.kernels.order import block_runs
+from pipeline.search.kernels.sums import Block, Scales
 
 _REORDER = {"reassoc", "contract", "nsz"}
 _STRETCH = 4096  # voxels summed in float32 before float64 takes over

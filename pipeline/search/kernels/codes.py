@@ -20,7 +20,7 @@ from numba import njit
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float32, UInt8
-from pipeline.search.order import BLOCK, VoxelOrder
+from pipeline.search.kernels.order import BLOCK, VoxelOrder
 
 UInt16 = npt.NDArray[np.uint16]
 

@@ -1,0 +1,1 @@
+"""The numbers of a search: orders, codes, sums, correlation, differential."""
