@@ -8,7 +8,7 @@ from test_report_runs import CENTRE_UM, ball_reference
 
 from pipeline.core.model import Structure
 from pipeline.core.ontology import Ontology
-from pipeline.report.coarse import (
+from pipeline.report.coarse_atlas import (
     ALLEN_COARSE,
     FIRST,
     OUTSIDE,

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.report.coarse import FIRST, OUTSIDE, UNNAMED
+from pipeline.report.coarse_atlas import FIRST, OUTSIDE, UNNAMED
 from pipeline.report.outlines import mask_path, outlines
 
 

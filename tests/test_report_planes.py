@@ -9,7 +9,7 @@ import pytest
 from test_report_pictures import decoded
 from test_report_runs import CENTRE_UM, NUMBERS, THICKNESS_UM, ball_reference, make_run
 
-from pipeline.report.coarse import coarse_atlas
+from pipeline.report.coarse_atlas import coarse_atlas
 from pipeline.report.contents import RunContents, read_contents
 from pipeline.report.planes import EMPTY, PLANE_UM, planes, read_stack
 from pipeline.store.run import Receipt

@@ -29,7 +29,7 @@ from pipeline.core.model import ExpressionSums
 from pipeline.geometry import affine
 from pipeline.quantification.gridding import SectionCells
 from pipeline.report import crops
-from pipeline.report.coarse import FIRST, OUTSIDE, coarse_atlas
+from pipeline.report.coarse_atlas import FIRST, OUTSIDE, coarse_atlas
 from pipeline.report.contents import read_contents
 from pipeline.report.crops import source_path, strongest_window
 from pipeline.report.frames import read_thumbnail

@@ -1,6 +1,6 @@
 """What a reader sees of a run: one self-contained page a series, and an index over a folder of runs."""
 
-from pipeline.report.index import write_index
+from pipeline.report.overview import write_index
 from pipeline.report.page import write_report
 
 __all__ = ["write_index", "write_report"]

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Structure
 from pipeline.geometry import affine
-from pipeline.report.coarse import safe_color
+from pipeline.report.coarse_atlas import safe_color
 from pipeline.report.contents import RunContents
 
 SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))

@@ -18,7 +18,7 @@ from pipeline.core.ontology import Ontology
 from pipeline.formats.tables.tables import write_table
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
-from pipeline.report.coarse import coarse_structures
+from pipeline.report.coarse_atlas import coarse_structures
 from pipeline.report.contents import RunContents, read_contents, read_grid, read_rows
 from pipeline.report.page import PAGE, environment
 from pipeline.report.text import figure

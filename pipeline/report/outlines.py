@@ -11,7 +11,7 @@ from contourpy import LineType, contour_generator
 from scipy import ndimage
 
 from pipeline.core.model import Bool, Float64, UInt8
-from pipeline.report.coarse import FIRST, OUTSIDE
+from pipeline.report.coarse_atlas import FIRST, OUTSIDE
 
 LEAST_AREA_PX = 12.0
 TOLERANCE_PX = 0.3

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import charts, pictures, planes, projections
-from pipeline.report.coarse import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
+from pipeline.report.coarse_atlas import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
 from pipeline.report.contents import Panel, RunContents, attempt, read_contents, read_grid, read_rows
 from pipeline.report.methods import methods
 from pipeline.report.sections import Picture, cards, is_used

@@ -16,7 +16,7 @@ from pipeline.core.model import EXTENT_UM, MIDLINE_UM, Bool, Float64, SectionAli
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import nearest_section
 from pipeline.quantification.gridding import LEAST_REACH_UM
-from pipeline.report.coarse import OUTSIDE, CoarseAtlas
+from pipeline.report.coarse_atlas import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import RunContents
 from pipeline.report.frames import Thumbnail, read_thumbnail
 from pipeline.report.outlines import Outline, outlines

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import Float64, Status
 from pipeline.registration import SectionThumbnail
-from pipeline.report.coarse import OUTSIDE, CoarseAtlas
+from pipeline.report.coarse_atlas import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
 from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
