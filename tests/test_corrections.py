@@ -13,7 +13,7 @@ from conftest import ID, Ish, vouch
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
-from pipeline.exports import export, read_data_set
+from pipeline.exports.forms import export, read_data_set
 from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
 from pipeline.formats.alignments.quicknii import (
     TARGET_VOXELS,

@@ -19,7 +19,7 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
-from pipeline.exports import FORMATS, export, find_runs
+from pipeline.exports.forms import FORMATS, export, find_runs
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.geometry import affine

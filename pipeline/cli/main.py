@@ -26,7 +26,7 @@ from pipeline.cli.progress import Progress
 from pipeline.cli.unionize import unionize
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.experiments import run_sweep
-from pipeline.exports import FORMATS, export
+from pipeline.exports.forms import FORMATS, export
 from pipeline.facade import RunOptions, SeriesResult
 from pipeline.inputs.config import (
     ClusterConfig,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.model import Float64, SectionDataSet, SectionImage
+from pipeline.exports.structure_table import StructureTable, annotated, join_tables, named
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.alignments.itk import write_affine
 from pipeline.formats.alignments.quicknii import write_quicknii
@@ -19,7 +20,6 @@ from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.hand_corrections import quicknii_slice
 from pipeline.store.publishing import publishing
 from pipeline.store.run import DEFORMATION, RunFolder, is_run
-from pipeline.structure_tables import StructureTable, annotated, join_tables, named
 
 ITK_AXES = (
     "reference points are (P, I, R) um; a program that takes points for LPS mm, as Slicer and ANTs do,",
