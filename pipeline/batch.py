@@ -18,12 +18,12 @@ from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables.tables import read_cells
 from pipeline.inputs.config import LONGEST_PATH, Config
 from pipeline.inputs.references import brightest, load_info, probe_any
-from pipeline.jobs import SeriesJob
-from pipeline.provenance import checksum
-from pipeline.siblings import with_siblings
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.provenance import checksum
+from pipeline.stages.run_task import stamp
+from pipeline.stages.specimen import with_siblings
 from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
-from pipeline.tasks import stamp
 
 COLUMNS = ("series", "folder", "path")  # of a table: the first of these names the folders
 TABLES = (".csv", ".tsv", ".txt")

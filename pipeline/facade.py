@@ -16,15 +16,15 @@ from pipeline.detection import make_detector
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
 from pipeline.inputs.references import GRID_LABELS_UM, load_reference, nearest_reference
-from pipeline.jobs import SeriesJob
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
 from pipeline.run_status import UNREAD, run_status
 from pipeline.schedule import Engine, Event, check_engine, run_jobs, steps_from
-from pipeline.schedule.closing import OUTLINE_UM
-from pipeline.stages_align import check_alignment
+from pipeline.stages.align import check_alignment
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.page import OUTLINE_UM
+from pipeline.stages.summarise import series_messages
 from pipeline.store.run import RECEIPTS, Receipt, RunFolder, check_free, is_run
-from pipeline.summary import series_messages
 from pipeline.system.locks import hold
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import sweep

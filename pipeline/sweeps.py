@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inputs.config import Config, parse_config, with_value
-from pipeline.jobs import SeriesJob
-from pipeline.stages import STAGES
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder
 
 # Which sections of the configuration a stage reads itself; what it builds on adds its own. This only

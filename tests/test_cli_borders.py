@@ -15,8 +15,8 @@ from conftest import CONFIG, GIVEN, ID, Ish
 from pipeline.cli.borders import unbroken
 from pipeline.cli.outcome import ending
 from pipeline.formats.tables.tables import read_cells, write_csv
+from pipeline.stages.summarise import series_messages
 from pipeline.store.run import Receipt
-from pipeline.summary import series_messages
 from pipeline.system.compiled_cache import cache_folder
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
-from pipeline.jobs import SeriesJob
 from pipeline.schedule.graph import build_graph, split_key
+from pipeline.stages.job import SeriesJob
 from pipeline.store.run import RunFolder
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from conftest import CONFIG, ID, Ish, digests, vouch
 
-from pipeline import provenance
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
-from pipeline.provenance import checksum, reference_origin, repeat, stage_costs
+from pipeline.stages import provenance
+from pipeline.stages.provenance import checksum, reference_origin, repeat, stage_costs
 from pipeline.store.run import Receipt
 
 

@@ -27,7 +27,7 @@ from pipeline.inputs.fetch.references import (
     sha256_of,
     source_of,
 )
-from pipeline.provenance import reference_origin
+from pipeline.stages.provenance import reference_origin
 
 Ish = Callable[..., int]
 GRAPH = {

@@ -58,8 +58,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(1)
         return quick(thumbnails, len(thumbnails))
 
-    monkeypatch.setattr("pipeline.stages_align.align_specimen", specimen)
-    monkeypatch.setattr("pipeline.stages_align.align_series", alone)
+    monkeypatch.setattr("pipeline.stages.align.align_specimen", specimen)
+    monkeypatch.setattr("pipeline.stages.align.align_series", alone)
     return calls
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.cli.tally import Tally
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
-from pipeline.jobs import SeriesJob
 from pipeline.schedule import STEPS, Event
+from pipeline.stages.job import SeriesJob
 from pipeline.store.run import Receipt, RunFolder
 
 

@@ -38,8 +38,8 @@ from pipeline.inputs.config import (
 )
 from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
-from pipeline.provenance import Repeat, repeat
 from pipeline.schedule import ENGINES
+from pipeline.stages.provenance import Repeat, repeat
 from pipeline.sweeps import count_variants
 from pipeline.system.files import shown
 

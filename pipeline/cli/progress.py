@@ -14,10 +14,10 @@ from rich.text import Text
 from pipeline.cli.console import ERR, say
 from pipeline.cli.tally import Tally
 from pipeline.facade import Listener
-from pipeline.jobs import SeriesJob
 from pipeline.schedule import STEPS, Event
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.summarise import cause_of
 from pipeline.store.run import Receipt
-from pipeline.summary import cause_of
 
 BEAT_S = 30.0  # from one line on the whole batch to the next, in a log
 MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view

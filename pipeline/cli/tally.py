@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.jobs import SeriesJob
 from pipeline.schedule import STEPS, Event
+from pipeline.stages.job import SeriesJob
 
 MEGA = 1e6
 LAST = STEPS[-1].name

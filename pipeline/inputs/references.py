@@ -18,9 +18,9 @@ from pipeline.formats.images.parts import read_luma, read_part
 from pipeline.formats.images.reduced import read_reduced
 from pipeline.formats.volumes.reference_folder import available, read_reference
 from pipeline.inputs.config import ReferenceConfig
-from pipeline.jobs import SeriesJob
 from pipeline.phantom import phantom_reference
 from pipeline.sections.scan import Rectangle
+from pipeline.stages.job import SeriesJob
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
 

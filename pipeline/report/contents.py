@@ -12,8 +12,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.formats.tables.tables import read_table
 from pipeline.inputs.alignments import read_placement
-from pipeline.jobs import task_name
-from pipeline.stages import STAGES
+from pipeline.stages.job import task_name
+from pipeline.stages.table import STAGES
 from pipeline.store.run import Receipt, RunFolder
 
 OWN_TASK = "report"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.core.model import LEFT, RIGHT
 from pipeline.report.contents import RunContents
-from pipeline.stages import STAGES
+from pipeline.stages.table import STAGES
 from pipeline.store.run import Receipt
 
 STATUSES = ("pass", "check", "fail", "missing")

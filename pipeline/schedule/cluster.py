@@ -19,11 +19,11 @@ import dask
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.inputs.config import ClusterConfig
-from pipeline.jobs import SeriesJob
 from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.run_task import code_digest
 from pipeline.store.run import Receipt
 from pipeline.system.lazy import Later
-from pipeline.tasks import code_digest
 
 if TYPE_CHECKING:
     import distributed

@@ -16,11 +16,11 @@ from dask.callbacks import Callback
 
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import ClusterConfig
-from pipeline.jobs import SeriesJob
 from pipeline.schedule.cluster import check_slurm, connected, run_on_cluster
 from pipeline.schedule.graph import build_graph, describe, split_key, stage_of
 from pipeline.schedule.memory import budget_mb, needs
 from pipeline.schedule.pool import Pool
+from pipeline.stages.job import SeriesJob
 from pipeline.store.run import Receipt
 
 LOCAL = ("threads", "processes")

@@ -12,13 +12,13 @@ from typing import Any
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SectionImage
-from pipeline.jobs import SeriesJob, Stage, task_name
-from pipeline.schedule.closing import REPORT
 from pipeline.schedule.giving_up import given_up
-from pipeline.siblings import measured_name
-from pipeline.stages import STAGES
+from pipeline.stages.job import SeriesJob, Stage, task_name
+from pipeline.stages.page import REPORT
+from pipeline.stages.run_task import code_digest, lost_task, run_task
+from pipeline.stages.specimen import measured_name
+from pipeline.stages.table import STAGES
 from pipeline.store.run import Receipt
-from pipeline.tasks import code_digest, lost_task, run_task
 
 STEPS = (*STAGES, REPORT)
 BY_NAME = {step.name: step for step in STEPS}

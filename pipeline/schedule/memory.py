@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError
-from pipeline.jobs import MB, SeriesJob, section_mb
 from pipeline.schedule.graph import split_key, stage_of
+from pipeline.stages.job import MB, SeriesJob, section_mb
 
 SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take
 SERIES_MB = 1000.0  # a reference of 25 um has 300 MB, and a task keeps two resolutions

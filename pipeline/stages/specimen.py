@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.core.errors import AlignmentError, PipelineError
 from pipeline.core.model import SeriesAlignment
 from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
-from pipeline.jobs import SeriesJob, Upstream, task_name
+from pipeline.stages.job import SeriesJob, Upstream, task_name
 from pipeline.store.run import Receipt, RunFolder, is_output_part, read_json, write_json
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import remove_ours, replacing

@@ -21,9 +21,9 @@ from pipeline.formats.volumes.brainglobe import METADATA, is_brainglobe
 from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY, available
 from pipeline.inputs.config import Config, parse_config, parse_overrides
 from pipeline.inputs.fetch.references import sha256_of, source_of
-from pipeline.jobs import SeriesJob, Upstream
+from pipeline.stages.job import SeriesJob, Upstream
+from pipeline.stages.run_task import code_digest
 from pipeline.store.run import Receipt, RunFolder, read_json
-from pipeline.tasks import code_digest
 
 LIBRARIES = (
     "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",

@@ -18,8 +18,6 @@ from pipeline.geometry import affine
 from pipeline.inputs.fetch.references import sha256_of
 from pipeline.inputs.hand_corrections import find_file, read_corrections, read_given
 from pipeline.inputs.references import load_reference
-from pipeline.jobs import SeriesJob, Upstream, task_name
-from pipeline.provenance import reference_key
 from pipeline.registration import (
     AlignmentOptions,
     Correction,
@@ -30,7 +28,9 @@ from pipeline.registration import (
     check_background,
     reconstruct,
 )
-from pipeline.siblings import Outcome, forget_parts, keep_parts, kept_part, measured_of
+from pipeline.stages.job import SeriesJob, Upstream, task_name
+from pipeline.stages.provenance import reference_key
+from pipeline.stages.specimen import Outcome, forget_parts, keep_parts, kept_part, measured_of
 from pipeline.store.run import DEFORMATION
 from pipeline.system.files import shown
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import SectionImage
-from pipeline.jobs import SeriesJob, Stage, task_name
+from pipeline.stages.job import SeriesJob, Stage, task_name
 from pipeline.store.run import Receipt
 from pipeline.store.sharing import take_over
 from pipeline.system.peak_memory import Peak, watched

@@ -56,15 +56,15 @@ from pipeline.inputs.references import (
     load_reduced,
     load_reference,
 )
-from pipeline.jobs import SeriesJob, Stage, Upstream, check_memory, task_name
-from pipeline.provenance import reference_key, what_was_read
 from pipeline.quantification import gridding
 from pipeline.quantification.unionize import LabelIndex, unionize
 from pipeline.sections.scan import Rectangle
-from pipeline.siblings import SIBLINGS
-from pipeline.stages_align import align, align_key, align_outputs
+from pipeline.stages.align import align, align_key, align_outputs
+from pipeline.stages.job import SeriesJob, Stage, Upstream, check_memory, task_name
+from pipeline.stages.provenance import reference_key, what_was_read
+from pipeline.stages.specimen import SIBLINGS
+from pipeline.stages.summarise import summarise
 from pipeline.store.run import RATIOS
-from pipeline.summary import summarise
 
 THUMBNAIL_UM = 25.0
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.core.model import SectionImage, numbered
-from pipeline.jobs import SeriesJob, Upstream, task_name
-from pipeline.provenance import provenance
+from pipeline.stages.job import SeriesJob, Upstream, task_name
+from pipeline.stages.provenance import provenance
 from pipeline.store.run import Receipt, write_json
 
 

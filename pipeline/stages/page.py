@@ -7,9 +7,9 @@ from typing import Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.inputs.references import load_reference
-from pipeline.jobs import SeriesJob, Stage, Upstream
 from pipeline.report import write_report
-from pipeline.stages import STAGES
+from pipeline.stages.job import SeriesJob, Stage, Upstream
+from pipeline.stages.table import STAGES
 
 OUTLINE_UM = 50.0  # of the annotation whose outlines are drawn
 

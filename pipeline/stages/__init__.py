@@ -1,0 +1,1 @@
+"""One file a stage, the table of all, and what runs a task."""
