@@ -15,8 +15,8 @@ if sys.platform == "win32":  # the locks of files, among others, are those of PO
 from pipeline.system import compiled_cache
 
 # isort: on
-from pipeline.facade import RunOptions, open_run, run
 from pipeline.inputs.config import load_config
+from pipeline.runs.api import RunOptions, open_run, run
 from pipeline.search.index import open_index
 
 __all__ = ["RunOptions", "compiled_cache", "load_config", "open_index", "open_run", "run"]

@@ -18,11 +18,11 @@ import pytest
 import yaml
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
-from pipeline.batch import find_sources, parse_shard
 from pipeline.core.errors import ConfigError
-from pipeline.schedule.giving_up import given_up
-from pipeline.schedule.memory import budget_mb
-from pipeline.schedule.pool import Pool
+from pipeline.runs.plan import find_sources, parse_shard
+from pipeline.runs.schedule.giving_up import given_up
+from pipeline.runs.schedule.memory import budget_mb
+from pipeline.runs.schedule.pool import Pool
 from pipeline.system.locks import hold
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
-from pipeline.schedule import cluster
+from pipeline.runs.schedule import cluster
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 START_SLURM = Path(__file__).parent / "start_slurm.sh"

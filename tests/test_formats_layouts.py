@@ -12,13 +12,13 @@ import pytest
 import tifffile
 import zarr
 
-from pipeline.batch import Plan, look_at_images, plan_jobs
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import SectionImage
 from pipeline.formats.images.files import block_mean, brightest, probe, read_image
 from pipeline.inputs.config import Config
 from pipeline.inputs.references import load_dark, load_info, load_part, load_pixels, load_reduced
+from pipeline.runs.plan import Plan, look_at_images, plan_jobs
 
 HEIGHT, WIDTH = 203, 170
 Y, X = np.mgrid[:HEIGHT, :WIDTH]

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
-from pipeline.schedule.graph import build_graph, split_key
+from pipeline.runs.schedule.graph import build_graph, split_key
 from pipeline.stages.job import SeriesJob
 from pipeline.store.run import RunFolder
 

@@ -19,7 +19,7 @@ from pipeline.core.reference_space import hemispheres, structure_mask
 from pipeline.formats.tables.tables import read_table
 from pipeline.formats.volumes.metaimage import read_grid, write_grid
 from pipeline.formats.volumes.reference_folder import read_reference
-from pipeline.grid_tables import unionize_grid, write_grid_table
+from pipeline.runs.grid_tables import unionize_grid, write_grid_table
 from pipeline.search.kernels.order import VoxelOrder
 
 PROX1 = "ish/prox1_69289763"

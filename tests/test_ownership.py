@@ -10,7 +10,7 @@ import pytest
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.facade import check_apart, open_run, report
+from pipeline.runs.api import check_apart, open_run, report
 from pipeline.store.arrays import is_zarr_part
 from pipeline.store.bundle import write_bundle
 from pipeline.store.publishing import LIST, publishing

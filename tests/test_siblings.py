@@ -12,13 +12,13 @@ import pytest
 import yaml
 from conftest import CONFIG, Ish, digests
 
-from pipeline.batch import Plan, plan_jobs
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.inputs.config import load_config
 from pipeline.phantom.scenes import render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.registration import SectionThumbnail, Series
+from pipeline.runs.plan import Plan, plan_jobs
 
 COARSE = ("--set", "reference.resolution_um=100")
 IDS = ("900003", "900004")

@@ -11,8 +11,8 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 from pipeline.core.errors import ConfigError
 from pipeline.formats.tables.tables import read_table
 from pipeline.inputs.config import Config, load_experiment
+from pipeline.runs.sweep import count_variants, variant_name, variants
 from pipeline.store.run import RunFolder
-from pipeline.sweeps import count_variants, variant_name, variants
 
 SWEEP = """
 reference: {name: phantom, resolution_um: 100}

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.cli.tally import Tally
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
-from pipeline.schedule import STEPS, Event
+from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
 from pipeline.store.run import Receipt, RunFolder
 

@@ -18,10 +18,10 @@ from damage import DAMAGES, flipped, kinds
 from pipeline.core.errors import PipelineError
 from pipeline.exports.forms import read_data_set
 from pipeline.exports.structure_table import join_tables
-from pipeline.facade import open_run
 from pipeline.formats.tables.tables import read_table
 from pipeline.geometry.sync import image_to_reference
 from pipeline.inputs.alignments import open_alignment, run_reference
+from pipeline.runs.api import open_run
 from pipeline.store.run import RunFolder
 
 SMOOTHER = ("--set", "gridding.z_smoothing_um=150")  # has grid and what hangs on it done anew

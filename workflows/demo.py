@@ -11,13 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import facade
 from pipeline.cli.console import say
 from pipeline.cli.progress import Progress
 from pipeline.inputs.config import load_config
 from pipeline.phantom import RenderOptions
 from pipeline.phantom.scenes import phantom_scene
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series
+from pipeline.runs import api as facade
 from score import score, show
 
 HERE = Path(__file__).parent.parent

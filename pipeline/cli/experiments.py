@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import experiments
 from pipeline.cli.console import OUT, say, show
 from pipeline.core.errors import ConfigError
+from pipeline.runs import run_sweep as experiments
 
 MOST_UNASKED = 50
 

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import facade
-from pipeline.batch import parse_shard
 from pipeline.cli import reference as reference_cli
 from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
@@ -25,9 +23,7 @@ from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
 from pipeline.cli.unionize import unionize
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.experiments import run_sweep
 from pipeline.exports.forms import FORMATS, export
-from pipeline.facade import RunOptions, SeriesResult
 from pipeline.inputs.config import (
     ClusterConfig,
     Experiment,
@@ -38,9 +34,13 @@ from pipeline.inputs.config import (
 )
 from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
-from pipeline.schedule import ENGINES
+from pipeline.runs import api as facade
+from pipeline.runs.api import RunOptions, SeriesResult
+from pipeline.runs.plan import parse_shard
+from pipeline.runs.run_sweep import run_sweep
+from pipeline.runs.schedule import ENGINES
+from pipeline.runs.sweep import count_variants
 from pipeline.stages.provenance import Repeat, repeat
-from pipeline.sweeps import count_variants
 from pipeline.system.files import shown
 
 app = typer.Typer(

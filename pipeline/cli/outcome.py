@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.model import Status
-from pipeline.facade import SeriesResult
+from pipeline.runs.api import SeriesResult
 
 MOST_SERIES = 10  # that have a line each; of more there is a line for all
 PAGE = "report.html"

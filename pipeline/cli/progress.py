@@ -13,8 +13,8 @@ from rich.text import Text
 
 from pipeline.cli.console import ERR, say
 from pipeline.cli.tally import Tally
-from pipeline.facade import Listener
-from pipeline.schedule import STEPS, Event
+from pipeline.runs.api import Listener
+from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.summarise import cause_of
 from pipeline.store.run import Receipt

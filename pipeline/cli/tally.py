@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.schedule import STEPS, Event
+from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
 
 MEGA = 1e6

@@ -12,7 +12,7 @@ import typer
 from pipeline.cli.console import say, show
 from pipeline.core.model import BOTH
 from pipeline.core.reference_space import LABELS
-from pipeline.grid_tables import MOST_ID, GridTable, unionize_grid, write_grid_table
+from pipeline.runs.grid_tables import MOST_ID, GridTable, unionize_grid, write_grid_table
 
 HEAD = 20  # rows that are shown
 SHOWN = ("expression_energy", "expression_density", "expression_intensity", "coverage")

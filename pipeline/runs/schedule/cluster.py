@@ -19,7 +19,7 @@ import dask
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.inputs.config import ClusterConfig
-from pipeline.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
+from pipeline.runs.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.run_task import code_digest
 from pipeline.store.run import Receipt

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipeline.schedule.giving_up import giving_up
+from pipeline.runs.schedule.giving_up import giving_up
 
 ALONE_AFTER = 2  # lost workers
 GIVEN_UP_AFTER = 3

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch import Plan, find_sources, plan_jobs
-from pipeline.facade import (
+from pipeline.inputs.config import Experiment, reference_directory
+from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
+from pipeline.runs.api import (
     SILENT,
     Listener,
     RunOptions,
@@ -20,11 +21,10 @@ from pipeline.facade import (
     run_all,
     stages_to_redo,
 )
-from pipeline.inputs.config import Experiment, reference_directory
-from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
-from pipeline.schedule import check_engine
+from pipeline.runs.plan import Plan, find_sources, plan_jobs
+from pipeline.runs.schedule import check_engine
+from pipeline.runs.sweep import Variant, share, variants
 from pipeline.store.run import RunFolder, is_run
-from pipeline.sweeps import Variant, share, variants
 
 MOST_STRUCTURES = 20
 DEFAULTS = RunOptions()

@@ -16,10 +16,10 @@ from dask.callbacks import Callback
 
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import ClusterConfig
-from pipeline.schedule.cluster import check_slurm, connected, run_on_cluster
-from pipeline.schedule.graph import build_graph, describe, split_key, stage_of
-from pipeline.schedule.memory import budget_mb, needs
-from pipeline.schedule.pool import Pool
+from pipeline.runs.schedule.cluster import check_slurm, connected, run_on_cluster
+from pipeline.runs.schedule.graph import build_graph, describe, split_key, stage_of
+from pipeline.runs.schedule.memory import budget_mb, needs
+from pipeline.runs.schedule.pool import Pool
 from pipeline.stages.job import SeriesJob
 from pipeline.store.run import Receipt
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.batch import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
@@ -18,8 +17,9 @@ from pipeline.inputs.config import ClusterConfig, Config, parse_config, referenc
 from pipeline.inputs.references import GRID_LABELS_UM, load_reference, nearest_reference
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
-from pipeline.run_status import UNREAD, run_status
-from pipeline.schedule import Engine, Event, check_engine, run_jobs, steps_from
+from pipeline.runs.plan import Broken, Plan, find_sources, look_at_images, plan_jobs
+from pipeline.runs.schedule import Engine, Event, check_engine, run_jobs, steps_from
+from pipeline.runs.status import UNREAD, run_status
 from pipeline.stages.align import check_alignment
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.page import OUTLINE_UM

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError
-from pipeline.schedule.graph import split_key, stage_of
+from pipeline.runs.schedule.graph import split_key, stage_of
 from pipeline.stages.job import MB, SeriesJob, section_mb
 
 SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.schedule import STEPS
+from pipeline.runs.schedule import STEPS
 from pipeline.stages.job import Stage, task_name
 from pipeline.store.run import STATES, Receipt, RunFolder
 from pipeline.system.locks import is_held

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SectionImage
-from pipeline.schedule.giving_up import given_up
+from pipeline.runs.schedule.giving_up import given_up
 from pipeline.stages.job import SeriesJob, Stage, task_name
 from pipeline.stages.page import REPORT
 from pipeline.stages.run_task import code_digest, lost_task, run_task

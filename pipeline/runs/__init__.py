@@ -1,0 +1,1 @@
+"""Many series: plan, sweep, compare, status, and the API."""
