@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.ending import ending_well
+from pipeline.cli.signals import ending_well
 
 
 class EndedError(Exception):

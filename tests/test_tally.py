@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.cli.tally import Tally
+from pipeline.cli.batch_progress import Tally
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
 from pipeline.runs.schedule import STEPS, Event

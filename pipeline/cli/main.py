@@ -14,13 +14,13 @@ from pipeline.cli import reference as reference_cli
 from pipeline.cli import search as search_cli
 from pipeline.cli import sync as sync_cli
 from pipeline.cli.borders import unbroken
+from pipeline.cli.compare import agree, compare
 from pipeline.cli.console import say, show
-from pipeline.cli.ending import ending_well
-from pipeline.cli.experiments import agree, compare
 from pipeline.cli.fetch import fetch
 from pipeline.cli.init import init
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
+from pipeline.cli.signals import ending_well
 from pipeline.cli.unionize import unionize
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.exports.forms import FORMATS, export

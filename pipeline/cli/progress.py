@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from pipeline.cli.batch_progress import Tally
 from pipeline.cli.console import ERR, say
-from pipeline.cli.tally import Tally
 from pipeline.runs.api import Listener
 from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
