@@ -15,13 +15,11 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import LABELS
 from pipeline.formats.manifests.yaml_text import parse_yaml
 from pipeline.system.files import read_text, shown
+from pipeline.system.package import CHECKOUT, PACKAGE
 
 LONGEST_PATH = 300  # characters of one that is not there, in a message
 MOST_BYTES = 1 << 20  # of a configuration
-CONFIGS = (
-    Path(__file__).parent / "configs",
-    Path(__file__).parent.parent / "configs",
-)  # installed; a checkout
+CONFIGS = PACKAGE / "configs", CHECKOUT / "configs"  # installed; a checkout
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -24,13 +24,13 @@ from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.stages.run_task import code_digest
 from pipeline.store.run import Receipt, RunFolder, read_json
+from pipeline.system.package import CHECKOUT, PACKAGE
 
 LIBRARIES = (
     "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",
     "tifffile", "zarr",
 )  # fmt: skip
 MANIFESTS = (sections_csv.NAME, series_yaml.NAME, allen_xml.NAME, "alignment.json")
-CHECKOUT = Path(__file__).parent.parent
 
 
 def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def git_state() -> dict[str, Any] | None:
     if not (CHECKOUT / ".git").exists():
         return None
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--", Path(__file__).parent.name)
+    changes = _git("status", "--porcelain", "--", PACKAGE.name)
     return None if commit is None else {"commit": commit, "changed": bool(changes)}
 
 

@@ -23,6 +23,7 @@ from pipeline.core.model import SectionImage
 from pipeline.stages.job import SeriesJob, Stage, task_name
 from pipeline.store.run import Receipt
 from pipeline.store.sharing import take_over
+from pipeline.system.package import PACKAGE
 from pipeline.system.peak_memory import Peak, watched
 from pipeline.system.seals import first_damaged, seal
 
@@ -142,7 +143,7 @@ def _digest(content: Any) -> str:
 def code_digest() -> str:
     """Return a digest of this package's sources and templates: other code means other results."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
+    root = PACKAGE
     for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2"}):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())

@@ -11,6 +11,8 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline.system.package import PACKAGE
+
 VARIABLE = "NUMBA_CACHE_DIR"
 
 
@@ -41,7 +43,7 @@ def cache_folder(package: Path) -> Path | None:
 def choose() -> None:
     """Tell numba where to keep kernels, unless the user has."""
     if os.name == "posix" and not os.environ.get(VARIABLE):
-        folder = cache_folder(Path(__file__).parent)
+        folder = cache_folder(PACKAGE)
         if folder is not None:
             os.environ[VARIABLE] = str(folder)
 

@@ -27,12 +27,13 @@ import pooch
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.volumes.reference_folder import read_ontology
+from pipeline.system.package import CHECKOUT, PACKAGE
 from pipeline.system.whole_files import beside, replacing, sweep
 
 SOURCE = "SOURCE.json"
 REGISTRIES = (
-    Path(__file__).parent / "references.toml",  # installed
-    Path(__file__).parent.parent / "data" / "references.toml",  # a checkout
+    PACKAGE / "references.toml",  # installed
+    CHECKOUT / "data" / "references.toml",  # a checkout
 )
 TIMEOUT_S = 30
 BLOCK = 1 << 20
