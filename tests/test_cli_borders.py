@@ -16,7 +16,7 @@ from pipeline.cli.borders import unbroken
 from pipeline.cli.outcome import ending
 from pipeline.formats.tables.tables import read_cells, write_csv
 from pipeline.stages.summarise import series_messages
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
 from pipeline.system.compiled_cache import cache_folder
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")

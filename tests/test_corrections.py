@@ -26,7 +26,7 @@ from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.hand_corrections import read_corrections, read_given
-from pipeline.inputs.references import probe_any
+from pipeline.inputs.pixels import probe_any
 from pipeline.registration.model.hand_placed import Correction, marker_shift, placed
 from pipeline.store.run import RunFolder
 

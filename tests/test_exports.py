@@ -23,7 +23,8 @@ from pipeline.exports.forms import FORMATS, export, find_runs
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.geometry import affine
-from pipeline.store.run import Receipt, RunFolder, write_json
+from pipeline.store.run import RunFolder, write_json
+from pipeline.store.tasks import Receipt
 
 OTHER = 900004
 

@@ -17,7 +17,7 @@ from pipeline.core.intensity import darkness
 from pipeline.core.model import SectionImage
 from pipeline.formats.images.files import block_mean, brightest, probe, read_image
 from pipeline.inputs.config import Config
-from pipeline.inputs.references import load_dark, load_info, load_part, load_pixels, load_reduced
+from pipeline.inputs.pixels import load_dark, load_info, load_part, load_pixels, load_reduced
 from pipeline.runs.plan import Plan, look_at_images, plan_jobs
 
 HEIGHT, WIDTH = 203, 170

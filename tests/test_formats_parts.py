@@ -17,7 +17,7 @@ from pipeline.detection import scan_rectangle
 from pipeline.formats.images import parts
 from pipeline.formats.images.files import read_image
 from pipeline.formats.images.parts import read_luma, read_part
-from pipeline.inputs.references import load_dark
+from pipeline.inputs.pixels import load_dark
 
 RGB = np.random.default_rng(3).integers(0, 256, (300, 421, 3)).astype(np.uint8)
 TILED = {

@@ -21,6 +21,7 @@ from pipeline.core.model import (
 )
 from pipeline.geometry import affine
 from pipeline.quantification import gridding
+from pipeline.quantification.cells import SectionCells, accumulate, cell_width_px, fine_pitch_px
 
 
 def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]
@@ -34,7 +35,7 @@ def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]
 @given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 40), st.integers(1, 13))
 def test_accumulate_equals_brute_force(seed: int, height: int, width: int, pitch: int) -> None:
     darkness, expression, valid = _image(seed, (height, width))
-    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    sums = accumulate(darkness, expression, valid, pitch)
     for row in range(sums.sum_pixels.shape[0]):
         for column in range(sums.sum_pixels.shape[1]):
             cell = np.s_[row * pitch : (row + 1) * pitch, column * pitch : (column + 1) * pitch]
@@ -47,7 +48,7 @@ def test_accumulate_equals_brute_force(seed: int, height: int, width: int, pitch
             )
             assert tuple(a[row, column] for a in sums.arrays().values()) == expected
     rows = np.broadcast_to(valid[0], valid.shape)
-    repeated, written = (gridding.accumulate(darkness, expression, v, pitch) for v in (rows, rows.copy()))
+    repeated, written = (accumulate(darkness, expression, v, pitch) for v in (rows, rows.copy()))
     assert all((repeated.arrays()[n] == a).all() for n, a in written.arrays().items())
 
 
@@ -55,7 +56,7 @@ def test_accumulate_equals_brute_force(seed: int, height: int, width: int, pitch
 @given(st.integers(0, 999), st.integers(1, 90), st.integers(1, 17))
 def test_counts_are_conserved_from_pixels_to_cells(seed: int, size: int, pitch: int) -> None:
     darkness, expression, valid = _image(seed, (size, size + 7))
-    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    sums = accumulate(darkness, expression, valid, pitch)
     assert sums.sum_pixels.sum() == valid.sum()
     assert sums.sum_expressing_pixel_intensity.sum() == expression[valid].sum(dtype=int)
     assert sums.sum_pixel_intensity.sum() == darkness[valid].sum(dtype=int)
@@ -68,7 +69,7 @@ def test_accumulate_of_a_wide_image_equals_reduceat(pitch: int) -> None:
     rows, columns = np.arange(0, 611, pitch), np.arange(0, 2307, pitch)
     inside = valid.astype(np.int64)
     expected = (inside, inside * (expression > 0), inside * expression, inside * darkness)
-    sums = gridding.accumulate(darkness, expression, valid, pitch)
+    sums = accumulate(darkness, expression, valid, pitch)
     for found, values in zip(sums.arrays().values(), expected, strict=True):
         oracle = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
         np.testing.assert_array_equal(found, oracle)
@@ -77,7 +78,7 @@ def test_accumulate_of_a_wide_image_equals_reduceat(pitch: int) -> None:
 def test_unequal_shapes_are_refused() -> None:
     darkness, expression, valid = _image(0, (8, 8))
     with pytest.raises(DataError, match="expected one shape"):
-        gridding.accumulate(darkness, expression[:7], valid, 4)
+        accumulate(darkness, expression[:7], valid, 4)
 
 
 @pytest.mark.parametrize(("width", "sigma"), [(4.0, 0.0), (3.97, 4.0), (1.0, 0.0), (1.0, 2.5), (3.4, 0.7)])
@@ -92,18 +93,18 @@ def test_window_is_a_box_convolved_with_a_gaussian(width: float, sigma: float) -
     )
 
 
-def _cells(darkness, expression, valid, resolution_um: float, factor: int = 1) -> gridding.SectionCells:  # type: ignore[no-untyped-def]
-    pitch = gridding.fine_pitch_px(resolution_um * factor)
-    sums = gridding.accumulate(darkness, expression, valid, pitch)
+def _cells(darkness, expression, valid, resolution_um: float, factor: int = 1) -> SectionCells:  # type: ignore[no-untyped-def]
+    pitch = fine_pitch_px(resolution_um * factor)
+    sums = accumulate(darkness, expression, valid, pitch)
     height, width = darkness.shape
-    return gridding.SectionCells(sums, pitch, factor, resolution_um, (0, 0, width, height))
+    return SectionCells(sums, pitch, factor, resolution_um, (0, 0, width, height))
 
 
 def _identity(space: int = 10) -> Alignment3d:
     return Alignment3d(space, affine.identity(3))
 
 
-def _placed(cells: gridding.SectionCells, z_um: float, smoothing_um: float = 200.0) -> gridding.PlacedSection:
+def _placed(cells: SectionCells, z_um: float, smoothing_um: float = 200.0) -> gridding.PlacedSection:
     to_volume = affine.scaling((cells.resolution_um, cells.resolution_um))
     alignment = SectionAlignment(Alignment2d(0, to_volume))
     return gridding.PlacedSection(gridding.smooth(cells, smoothing_um), z_um, alignment)
@@ -139,7 +140,7 @@ def test_a_fully_covered_voxel_holds_one_cell(resolution_um: float, factor: int)
     sums, covered = gridding.assemble([_placed(cells, 2000.0)], _identity(), GRID_200, 200.0, 140.0)
     voxel = (15, 15, 10)
     assert covered[voxel]
-    assert sums.sum_pixels[voxel] == pytest.approx(gridding.cell_width_px(resolution_um) ** 2, rel=1e-9)
+    assert sums.sum_pixels[voxel] == pytest.approx(cell_width_px(resolution_um) ** 2, rel=1e-9)
     assert sums.density[voxel] == pytest.approx(0.5, abs=0.02)
     assert sums.energy[voxel] == pytest.approx(sums.density[voxel] * sums.intensity[voxel])
     assert not covered[15, 15, 12]
@@ -174,7 +175,7 @@ def test_z_smoothing_is_normalised_and_creates_no_coverage() -> None:
     weight = np.exp(-(200.0**2) / (2 * 140.0**2))
     assert sums.density[7, 7, 2] == pytest.approx(1 / (1 + weight))
     assert sums.density[7, 7, 3] == pytest.approx(weight / (1 + weight))
-    assert sums.sum_pixels[7, 7, 2] == pytest.approx(gridding.cell_width_px(10.0) ** 2)
+    assert sums.sum_pixels[7, 7, 2] == pytest.approx(cell_width_px(10.0) ** 2)
 
 
 def test_coverage_reaches_half_the_spacing_and_fifty_um_at_least() -> None:
@@ -197,7 +198,7 @@ def test_an_asymmetric_landmark_lands_where_it_belongs() -> None:
 
 
 def test_sums_add_and_pass_linear_operators() -> None:
-    cells = gridding.accumulate(*_image(1, (20, 20)), 5)
+    cells = accumulate(*_image(1, (20, 20)), 5)
     twice = cells + cells
     assert twice.density == pytest.approx(cells.density)
     halved = twice.map(lambda a: a / 2)

@@ -17,7 +17,8 @@ from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.reference_space import LABELS_USED, structure_mask
 from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.search.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt
 
 SETS = list(VOXEL_SETS)
 

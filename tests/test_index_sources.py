@@ -15,7 +15,8 @@ from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.search.names import named
 from pipeline.search.sources import find_experiments, labels_reference, read_grid_file
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt
 
 GRID = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 XML = """<section-data-set><id>42</id><failed>{failed}</failed><reference-space-id>9</reference-space-id>

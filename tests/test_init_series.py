@@ -28,7 +28,7 @@ from pipeline.inputs.describe.draft import (
 )
 from pipeline.inputs.describe.names import read_numbers
 from pipeline.inputs.describe.pictures import contact_sheet, doubts, largest_boxes, look, tissue_pieces
-from pipeline.inputs.references import probe_any
+from pipeline.inputs.pixels import probe_any
 from pipeline.store.masks import write_image as write_ome_zarr
 
 Ish = Callable[..., int]

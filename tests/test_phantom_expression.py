@@ -27,6 +27,7 @@ from pipeline.phantom import (
 from pipeline.phantom.expression import LEAST_SHARE, tissue_share
 from pipeline.phantom.stain import VENTRICLES
 from pipeline.quantification import gridding
+from pipeline.quantification.cells import SectionCells, accumulate
 
 ENERGY = 20
 SMOOTHING_UM, Z_SMOOTHING_UM = 200.0, 140.0
@@ -56,8 +57,8 @@ def gridded(scene: Scene, masks: Callable[[RenderedSection], Bool], level: int |
         shown = render_section(scene, index)
         dark: UInt8 = darkness(shown.pixels) if level is None else np.full_like(shown.pixels[..., 0], level)
         seen = np.where(masks(shown), dark, 0).astype(np.uint8)
-        sums = gridding.accumulate(dark, seen, np.ones(dark.shape, bool), 6)
-        cells = gridding.SectionCells(sums, 6, 1, 8.0, (0, 0, dark.shape[1], dark.shape[0]))
+        sums = accumulate(dark, seen, np.ones(dark.shape, bool), 6)
+        cells = SectionCells(sums, 6, 1, 8.0, (0, 0, dark.shape[1], dark.shape[0]))
         aligned = scene.geometry.alignment.of(image.section_number)
         assert aligned is not None
         z_um = scene.geometry.data_set.z_um(image.section_number)

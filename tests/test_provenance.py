@@ -14,7 +14,7 @@ from conftest import CONFIG, ID, Ish, digests, vouch
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.stages import provenance
 from pipeline.stages.provenance import checksum, reference_origin, repeat, stage_costs
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
 
 
 @pytest.fixture

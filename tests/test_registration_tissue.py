@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.registration import AlignmentOptions, SectionThumbnail
 from pipeline.registration.model.state import known_with_margin, level_image
-from pipeline.registration.options import reduced
+from pipeline.sections.thumbnail import reduced
 from pipeline.sections.thumbnail_tissue import tissue_image
 
 

@@ -15,7 +15,8 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import write_index, write_report
 from pipeline.report.contents import read_contents
 from pipeline.report.methods import LEIN, WANG, methods
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt
 
 VOID = {"meta", "input", "br", "img", "link"}
 LOADS = {"src", "href", "srcset", "data", "action", "poster", "xlink:href"}

@@ -12,7 +12,7 @@ from test_report_runs import CENTRE_UM, NUMBERS, THICKNESS_UM, ball_reference, m
 from pipeline.report.coarse_atlas import coarse_atlas
 from pipeline.report.contents import RunContents, read_contents
 from pipeline.report.planes import EMPTY, PLANE_UM, planes, read_stack
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
 
 TISSUE, GLASS = (205, 200, 215), (244, 244, 244)
 

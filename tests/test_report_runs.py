@@ -27,10 +27,11 @@ from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
 from pipeline.formats.tables.tables import columns_of, write_table
 from pipeline.geometry import affine
-from pipeline.quantification import gridding
+from pipeline.quantification.cells import SectionCells, accumulate
 from pipeline.report.contents import read_contents, read_grid, read_rows
 from pipeline.report.verdict import errors, steps, verdict, warnings
-from pipeline.store.run import Receipt, RunFolder, write_json
+from pipeline.store.run import RunFolder, write_json
+from pipeline.store.tasks import Receipt
 
 THICKNESS_UM = 100.0
 RESOLUTION_UM, FACTOR, REDUCE = 4.0, 2, 3
@@ -123,8 +124,8 @@ def _write_section(run: RunFolder, number: int, sources: Path) -> None:
     run.write_thumbnail(number, small, valid, {"reduce": REDUCE, "factor": FACTOR})
     run.write_expression(number, expression, RESOLUTION_UM * FACTOR, "d")
     dark = (255 - pixels.mean(axis=-1)).astype(np.uint8)
-    sums = gridding.accumulate(dark, expression, np.ones(dark.shape, bool), 6)
-    cells = gridding.SectionCells(sums, 6, FACTOR, RESOLUTION_UM, (0, 0, width, height))
+    sums = accumulate(dark, expression, np.ones(dark.shape, bool), 6)
+    cells = SectionCells(sums, 6, FACTOR, RESOLUTION_UM, (0, 0, width, height))
     run.write_cells(number, cells, "d")
     for stage in ("measure", "detect"):
         run.write_receipt(Receipt(f"{stage}-{number:05d}", "done", "d", "", {}, 0.25, 0.2, 200.0 + number))

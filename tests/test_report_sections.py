@@ -27,14 +27,14 @@ from test_report_runs import (
 
 from pipeline.core.model import ExpressionSums
 from pipeline.geometry import affine
-from pipeline.quantification.gridding import SectionCells
+from pipeline.quantification.cells import SectionCells
 from pipeline.report import crops
 from pipeline.report.coarse_atlas import FIRST, OUTSIDE, coarse_atlas
 from pipeline.report.contents import read_contents
 from pipeline.report.crops import source_path, strongest_window
 from pipeline.report.frames import read_thumbnail
 from pipeline.report.sections import Card, cards
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
 
 PIXEL_UM = RESOLUTION_UM * FACTOR * REDUCE
 

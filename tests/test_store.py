@@ -12,10 +12,11 @@ from ome_zarr_models.v05 import Image
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import ExpressionSums
-from pipeline.quantification.gridding import SectionCells, accumulate
+from pipeline.quantification.cells import SectionCells, accumulate
 from pipeline.store import masks as ome
 from pipeline.store.masks import pyramid
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt
 from pipeline.system.whole_files import replacing, sweep
 
 

@@ -9,7 +9,8 @@ from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.inputs.config import Config
 from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt
 
 
 def job(number: int) -> SeriesJob:

@@ -30,7 +30,7 @@ from pipeline.formats.manifests.series import read_series
 from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.geometry import affine
 from pipeline.geometry.sync import geometry_of, image_to_reference
-from pipeline.inputs.references import load_pixels, probe_any
+from pipeline.inputs.pixels import load_pixels, probe_any
 from pipeline.registration import (
     AlignmentOptions,
     SectionThumbnail,

@@ -29,8 +29,9 @@ from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.manifests.series import read_series
 from pipeline.inputs.alignments import run_config, run_reference
 from pipeline.inputs.config import GriddingConfig
-from pipeline.inputs.references import load_pixels
+from pipeline.inputs.pixels import load_pixels
 from pipeline.quantification import gridding
+from pipeline.quantification.cells import SectionCells, accumulate, fine_pitch_px
 from pipeline.quantification.unionize import LabelIndex, unionize
 from pipeline.search.sources import open_labels
 from pipeline.store.run import RunFolder, read_json
@@ -73,10 +74,10 @@ def gridded_truth(
         dark = darkness(load_pixels(section))
         factor = round(section.width_px / dark.shape[1])
         expression: UInt8 = np.where(true_mask(truth, section), np.maximum(dark, 1), 0).astype(np.uint8)
-        pitch = gridding.fine_pitch_px(section.resolution_um * factor)
-        sums = gridding.accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
+        pitch = fine_pitch_px(section.resolution_um * factor)
+        sums = accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
         rectangle = (0, 0, dark.shape[1], dark.shape[0])
-        cells = gridding.SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
+        cells = SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
         smooth = gridding.smooth(cells, parameters.smoothing_um)
         z_um = data_set.z_um(section.section_number)
         placed.append(gridding.PlacedSection(smooth, z_um, aligned))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
+from pipeline.store.tasks import TaskId
 
 MEGA = 1e6
 LAST = STEPS[-1].name
@@ -45,7 +46,7 @@ class Tally:
         if receipt.ok and not receipt.stands and not receipt.taken_from:
             self.fresh += 1
             if event.step == "detect":
-                number = int(event.task.rpartition("-")[2])
+                number = TaskId.parse(event.task).section_number or 0
                 self.fresh_sections += 1
                 self.fresh_values += self.pixels.get(event.series, {}).get(number, 0)
 

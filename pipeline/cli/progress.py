@@ -17,7 +17,7 @@ from pipeline.runs.api import Listener
 from pipeline.runs.schedule import STEPS, Event
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.summarise import cause_of
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
 
 BEAT_S = 30.0  # from one line on the whole batch to the next, in a log
 MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view

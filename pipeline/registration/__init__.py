@@ -21,10 +21,11 @@ the annotation (`stain`), each section's own small strain, verdicts (`quality`).
 from pipeline.registration.align import ALIGNERS, Series, align_series
 from pipeline.registration.deformable import DEFORMABLE
 from pipeline.registration.model.hand_placed import Correction
-from pipeline.registration.options import AlignmentOptions, SectionThumbnail
+from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.reconstruction import SpecimenVolume, reconstruct
 from pipeline.registration.refusals import check_background
 from pipeline.registration.specimen import align_specimen
+from pipeline.sections.thumbnail import SectionThumbnail
 
 __all__ = [
     "ALIGNERS",

@@ -21,7 +21,7 @@ from pipeline.registration.initial.plane_and_half import check_plane, choose_way
 from pipeline.registration.model.hand_placed import Correction, planes_of, with_corrections
 from pipeline.registration.model.painted_atlas import atlas_of
 from pipeline.registration.model.state import State, known_with_margin
-from pipeline.registration.options import AlignmentOptions, SectionThumbnail, reduced
+from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
 from pipeline.registration.quality.outliers import strangers
 from pipeline.registration.refusals import (
@@ -33,6 +33,7 @@ from pipeline.registration.refusals import (
     check_usable,
 )
 from pipeline.registration.result import aligned_sections, part_of
+from pipeline.sections.thumbnail import SectionThumbnail, reduced
 from pipeline.sections.thumbnail_tissue import TissueImage, tissue_image
 from pipeline.system.threads import each
 

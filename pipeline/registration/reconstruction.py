@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.model import Float32, Float64, SeriesAlignment, Status
 from pipeline.geometry import affine
-from pipeline.registration.options import SectionThumbnail
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 
 _MARGIN_UM = 200.0

@@ -22,8 +22,8 @@ from pipeline.registration.fit.joint import Solution, Task
 from pipeline.registration.fit.neighbour_prior import predicted
 from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, Atlas
 from pipeline.registration.model.state import State
-from pipeline.registration.options import SectionThumbnail
 from pipeline.registration.quality.measures import verdicts
+from pipeline.sections.thumbnail import SectionThumbnail
 
 _USUAL_SCALE = (0.75, 1.30)
 

@@ -12,9 +12,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.formats.tables.tables import read_table
 from pipeline.inputs.alignments import read_placement
-from pipeline.stages.job import task_name
-from pipeline.stages.table import STAGES
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import PURPOSES, Receipt, task_name
 
 OWN_TASK = "report"
 TROUBLES = ("fail", "check", "missing")
@@ -184,8 +183,7 @@ def read_rows(contents: RunContents) -> Panel[list[dict[str, Any]]]:
 
 
 def _numbers(receipts: Mapping[str, Receipt]) -> list[int]:
-    ends = {name.rpartition("-")[2] for name in receipts if "-" in name}
-    return sorted(int(end) for end in ends if end.isdigit())
+    return sorted({n for r in receipts.values() if (n := r.id.section_number) is not None})
 
 
 def _of_this_run(receipts: Mapping[str, Receipt], data_set: Mapping[str, Any]) -> dict[str, Receipt]:
@@ -193,6 +191,5 @@ def _of_this_run(receipts: Mapping[str, Receipt], data_set: Mapping[str, Any]) -
     images = data_set.get("section_images")
     if not images:
         return dict(receipts)
-    series = {stage.name for stage in STAGES}
-    own = {task_name(stage, int(d["section_number"])) for d in images for stage in STAGES}
-    return {name: r for name, r in receipts.items() if name in own | series}
+    own = {None, *(int(d["section_number"]) for d in images)}
+    return {name: r for name, r in receipts.items() if r.id.section_number in own and r.id.stage in PURPOSES}

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import SectionImage, UInt8
-from pipeline.inputs.references import load_info, load_part
-from pipeline.quantification.gridding import SectionCells
+from pipeline.inputs.pixels import load_info, load_part
+from pipeline.quantification.cells import SectionCells
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.pictures import intensity_uri, jpeg_uri
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from pipeline.core.model import LEFT, RIGHT
 from pipeline.report.contents import RunContents
-from pipeline.stages.table import STAGES
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import PURPOSES, SECTION_STAGES, Receipt
 
 STATUSES = ("pass", "check", "fail", "missing")
 HEADLINES = {
@@ -53,17 +52,12 @@ class Verdict:
 
 
 def steps(receipts: Mapping[str, Receipt]) -> list[Step]:
-    """Return one entry a stage, in the order of the STAGES table."""
-    return [_step(stage.name, _purpose(stage.run), _receipts_of(receipts, stage.name)) for stage in STAGES]
-
-
-def _purpose(function: Any) -> str:
-    first = (function.__doc__ or "").strip().splitlines()
-    return first[0].partition(";")[0].rstrip(".").replace("`", "") if first else ""
+    """Return one entry a stage, in their order."""
+    return [_step(name, what, _receipts_of(receipts, name)) for name, what in PURPOSES.items()]
 
 
 def _receipts_of(receipts: Mapping[str, Receipt], stage: str) -> list[Receipt]:
-    return [r for name, r in receipts.items() if name == stage or name.rpartition("-")[0] == stage]
+    return [r for r in receipts.values() if r.id.stage == stage]
 
 
 def _step(name: str, what: str, receipts: Sequence[Receipt]) -> Step:
@@ -101,7 +95,7 @@ def _state(states: Sequence[str]) -> str:
 def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict:
     """Judge a run from its receipts, its sections and its table."""
     receipts = contents.receipts
-    ends = [stage.name for stage in STAGES if stage.scope == "series" and stage.name not in BEFORE_DETECT]
+    ends = [name for name in PURPOSES if name not in (*SECTION_STAGES, *BEFORE_DETECT)]
     series = [receipts.get(name) for name in ends]
     found = [r for r in series if r is not None]
     flagged = sum(section.flagged for section in contents.sections)
@@ -141,7 +135,7 @@ def errors(contents: RunContents) -> list[str]:
 
 
 def _is_series_failure(receipt: Receipt) -> bool:
-    return receipt.state == "failed" and "-" not in receipt.task
+    return receipt.state == "failed" and receipt.id.section_number is None
 
 
 def warnings(contents: RunContents) -> list[str]:

@@ -14,7 +14,7 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
-from pipeline.inputs.references import GRID_LABELS_UM, load_reference, nearest_reference
+from pipeline.inputs.references import GRID_LABELS_UM, RunReference
 from pipeline.registration import ALIGNERS
 from pipeline.report import write_index, write_report
 from pipeline.runs.plan import Broken, Plan, find_sources, look_at_images, plan_jobs
@@ -24,7 +24,9 @@ from pipeline.stages.align import check_alignment
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.page import OUTLINE_UM
 from pipeline.stages.summarise import series_messages
-from pipeline.store.run import RECEIPTS, Receipt, RunFolder, check_free, is_run
+from pipeline.stages.table import family_of, to_align
+from pipeline.store.run import RECEIPTS, RunFolder, check_free, is_run
+from pipeline.store.tasks import Receipt
 from pipeline.system.locks import hold
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import sweep
@@ -238,7 +240,7 @@ def _reference_of(run: RunFolder) -> ReferenceSpace | None:
         return None  # not known which; another brain's outlines would lie
     try:
         configured = parse_config(run.read_document("provenance.json")["configuration"], str(run.path))
-        return nearest_reference(run_reference(run.path), configured.reference, OUTLINE_UM)
+        return RunReference(run_reference(run.path), configured.reference.resolution_um).at(OUTLINE_UM)
     except PipelineError:
         return None  # outlines and names are left out; the page says so
 
@@ -295,7 +297,7 @@ def check_job(job: SeriesJob) -> None:
     """Raise ConfigError for a detector, aligner or reference that no series of the batch could do with."""
     _check_algorithms(job)
     try:
-        load_reference(job, GRID_LABELS_UM)
+        job.reference.at(GRID_LABELS_UM)
     except PipelineError as error:
         raise ConfigError(f"reference: {error}") from None
 
@@ -311,11 +313,11 @@ def _check_algorithms(job: SeriesJob) -> None:
             f"alignment.name: expected one of {', '.join(names)}; got {config.alignment.name!r}, did you mean"
             f" {near!r}?"
         )
-    check_alignment(job)
+    check_alignment(to_align(job), family_of(job))
 
 
 def _result(job: SeriesJob, receipts: dict[str, Receipt]) -> SeriesResult:
-    stages = [r for r in receipts.values() if "-" not in r.task]
+    stages = [r for r in receipts.values() if r.id.section_number is None]
     errors = tuple(r.message for r in stages if r.state == "failed")
     sections = tuple(
         m for m in series_messages(receipts) if m.split(":", 1)[0] not in {r.task for r in stages}

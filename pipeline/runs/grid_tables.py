@@ -20,8 +20,8 @@ from pipeline.formats.manifests.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables.tables import write_table
 from pipeline.formats.volumes.zips import is_zip, open_zip
 from pipeline.inputs.alignments import run_config, run_reference
+from pipeline.quantification.cells import cell_width_px
 from pipeline.quantification.grid_sums import RatioGrids, grid_table, unknown_columns
-from pipeline.quantification.gridding import cell_width_px
 from pipeline.quantification.unionize import LabelIndex
 from pipeline.search.sources import LOW, finished_grid, open_labels, printable, read_described, read_values
 from pipeline.store.publishing import publishing

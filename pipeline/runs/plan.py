@@ -17,7 +17,7 @@ from pipeline.formats.manifests.series import find_series, read_series
 from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables.tables import read_cells
 from pipeline.inputs.config import LONGEST_PATH, Config
-from pipeline.inputs.references import brightest, load_info, probe_any
+from pipeline.inputs.pixels import brightest, load_info, probe_any
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.provenance import checksum
 from pipeline.stages.run_task import stamp

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.runs.schedule import STEPS
-from pipeline.stages.job import Stage, task_name
-from pipeline.store.run import STATES, Receipt, RunFolder
+from pipeline.stages.job import Stage
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import STATES, Receipt, task_name
 from pipeline.system.locks import is_held
 
 UNREAD = "read"  # the receipt of a series whose manifest cannot be read
@@ -43,9 +44,9 @@ def _own(receipts: Mapping[str, Receipt], stage: Stage, sections: list[int] | No
     if stage.scope == "series":
         names = [stage.name]
     elif sections is not None:
-        names = [task_name(stage, number) for number in sections]
+        names = [task_name(stage.name, number) for number in sections]
     else:
-        names = [name for name in receipts if name.rpartition("-")[0] == stage.name]
+        names = [name for name, receipt in receipts.items() if receipt.id.stage == stage.name]
     return [receipts[name] for name in names if name in receipts]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.registration.options import SectionThumbnail
+from pipeline.sections.thumbnail import SectionThumbnail
 
 _SMOOTH_UM = 50.0
 _MIN_AREA_UM2 = 1.0e5

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import AlignmentError, ConfigError
-from pipeline.core.model import SectionImage, SeriesAlignment
+from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import write_alignment
-from pipeline.geometry import affine
-from pipeline.inputs.fetch.references import sha256_of
 from pipeline.inputs.hand_corrections import find_file, read_corrections, read_given
-from pipeline.inputs.references import load_reference
+from pipeline.inputs.references import RunReference
 from pipeline.registration import (
     AlignmentOptions,
     Correction,
@@ -28,10 +26,8 @@ from pipeline.registration import (
     check_background,
     reconstruct,
 )
-from pipeline.stages.job import SeriesJob, Upstream, task_name
-from pipeline.stages.provenance import reference_key
-from pipeline.stages.specimen import Outcome, forget_parts, keep_parts, kept_part, measured_of
-from pipeline.store.run import DEFORMATION
+from pipeline.stages.family_parts import Outcome, forget_parts, keep_parts, kept_part
+from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
 
 REFERENCE_UM = 25.0
@@ -40,19 +36,58 @@ ASSUMED = "assumed: "
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 
-def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
-    """Place every measured section in the reference space and write `alignment.json`."""
-    name = job.config.alignment.name
-    measured = [s for s in job.sections if upstream[task_name("measure", s)].ok]
-    if not job.siblings:
-        forget_parts(job.run)
-    alignment = _given(job, measured) if name == "given" else _from_nothing(job, measured, upstream, digest)
-    notes = (*alignment.notes, *check_scales(alignment), *_edited(job))
-    job.run.remove_deformations()
+@dataclass(frozen=True, eq=False)
+class SeriesToAlign:
+    """What an alignment goes by of one series.
+
+    Parameters
+    ----------
+    configuration : of the aligner `aligner`
+    given : the alignment of its data_set.xml, None where it has none
+    read : the numbers of the sections that were measured
+    """
+
+    run: RunFolder
+    source: Path
+    data_set: SectionDataSet
+    aligner: str
+    configuration: Mapping[str, Any]
+    given: SeriesAlignment | None = None
+    read: frozenset[int] = frozenset()
+
+    @property
+    def measured(self) -> list[SectionImage]:
+        """The sections that were measured."""
+        return [s for s in self.data_set.section_images if s.section_number in self.read]
+
+
+def align(
+    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
+) -> dict[str, Any]:
+    """Place every measured section in the reference space and write `alignment.json`.
+
+    Parameters
+    ----------
+    family : the series of its specimen in the order of the batch, itself among them; empty where it is alone
+    digest : of all that decides the alignment, the same for all of a family
+
+    Returns
+    -------
+    facts: status of every section, measures of the series, notes
+    """
+    run = series.run
+    if not family:
+        forget_parts(run)
+    if series.aligner == "given":
+        alignment = _given(series)
+    else:
+        alignment = _from_nothing(series, family, reference, digest)
+    notes = (*alignment.notes, *check_scales(alignment), *_edited(run))
+    run.remove_deformations()
     if alignment.deformable != "none":
         deformed = {s.alignment2d.section_number: s.deformation for s in alignment.sections if s.deformation}
-        job.run.write_deformations(deformed, digest)
-    write_alignment(job.run.file("alignment.json"), replace(alignment, notes=notes))
+        run.write_deformations(deformed, digest)
+    write_alignment(run.file("alignment.json"), replace(alignment, notes=notes))
     return {
         "statuses": {str(s.alignment2d.section_number): s.status.value for s in alignment.sections},
         "measures": alignment.measures,
@@ -60,92 +95,43 @@ def align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dic
     }
 
 
-def _edited(job: SeriesJob) -> list[str]:
+def _edited(run: RunFolder) -> list[str]:
     """Keep an alignment that was changed by hand where the new one goes; say so."""
-    kept = job.run.put_aside_edited()
-    how = f"to use it: alignment.name=given, alignment.configuration.path={job.run.path / kept}"
+    kept = run.put_aside_edited()
+    how = f"to use it: alignment.name=given, alignment.configuration.path={run.path / kept}"
     return [f"alignment.json was changed by hand; it is kept as {kept}; {how}"] if kept else []
 
 
-def align_outputs(job: SeriesJob, section: None) -> list[Path]:
-    """Return what an alignment writes: the deformations too where they were asked for."""
-    names = ["alignment.json"]
-    if job.config.alignment.configuration.get("deformable", "none") != "none":
-        names.append(DEFORMATION)
-    return [job.run.file(name) for name in names]
-
-
-def align_key(job: SeriesJob, section: None, upstream: Upstream) -> Any:
-    """Everything that decides an alignment."""
-    configuration = job.config.alignment.model_dump()
-    series = [_manifest(one) for one in _family(job)]
-    if job.config.alignment.name == "given":
-        path = _given_path(job)
-        source: Any = sha256_of(path) if path and path.is_file() else repr(_tsv(job.given))
-        measured = {n: r.state for n, r in upstream.items()}
-        return [configuration, series, source, measured]
-    paths = [_corrections_path(one) for one in _family(job)]
-    mended = [sha256_of(p) if p is not None and p.is_file() else None for p in paths]
-    states = [
-        {n: [r.state, r.digest] for n, r in measured_of(job, one, upstream).items()} for one in _family(job)
-    ]
-    # The same for all siblings: what one of them computes is known by it.
-    return [configuration, series, reference_key(job), mended, states]
-
-
-def _family(job: SeriesJob) -> list[SeriesJob]:
-    """Return the series that are aligned together, by id: in whichever order they were given."""
-    return sorted(job.siblings, key=lambda one: one.data_set.id) or [job]
-
-
-def _manifest(job: SeriesJob) -> list[Any]:
-    """Return what the manifest says that an alignment goes by."""
-    names = (
-        "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
-        "reference_space_id",
-    )  # fmt: skip
-    return [
-        [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
-        [getattr(job.data_set, name) for name in names],
-        job.run.path.name if job.siblings else "",
-    ]
-
-
-def _tsv(alignment: SeriesAlignment | None) -> Any:
-    if alignment is None:
-        return None
-    space = alignment.alignment3d
-    sections = [
-        (s.alignment2d.section_number, affine.to_itk(s.alignment2d.section_to_volume))
-        for s in alignment.sections
-    ]
-    return [affine.to_itk(space.volume_to_reference), sections]
-
-
-def check_alignment(job: SeriesJob) -> None:
+def check_alignment(series: SeriesToAlign, family: Sequence[SeriesToAlign] = ()) -> None:
     """Raise ConfigError where the configuration of the series' alignment holds what no aligner takes."""
-    if job.config.alignment.name != "given":
-        alignment_options(job)
-        _corrections(job)
+    if series.aligner != "given":
+        alignment_options(series)
+        _corrections(series, family)
         return
-    unknown = job.config.alignment.configuration.keys() - {"path"}
+    unknown = series.configuration.keys() - {"path"}
     if unknown:
         raise ConfigError(f"alignment given: unknown key {sorted(unknown)[0]}; known: path")
 
 
-def _corrections_path(job: SeriesJob) -> Path | None:
-    configured = job.config.alignment.configuration.get("corrections")
-    return find_file(configured, job.source) if configured else None
+def corrections_path(series: SeriesToAlign) -> Path | None:
+    """Return the file with sections that a person has put; None where none is configured."""
+    configured = series.configuration.get("corrections")
+    return find_file(configured, series.source) if configured else None
 
 
-def _corrections(job: SeriesJob) -> dict[int, Correction]:
-    """Return where a person put sections of the series, or of its siblings, by section number."""
-    path = _corrections_path(job)
+def _corrections(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> dict[int, Correction]:
+    """Return where a person put sections of the series, or of its family, by section number."""
+    path = corrections_path(series)
     if path is None:
         return {}
-    images = tuple(image for one in _family(job) for image in one.sections)
-    specimen = replace(job.data_set, section_images=images)
-    return read_corrections(path, specimen, _chosen(job.config.alignment.configuration))
+    images = tuple(image for one in in_order(series, family) for image in one.data_set.section_images)
+    specimen = replace(series.data_set, section_images=images)
+    return read_corrections(path, specimen, _chosen(series.configuration))
+
+
+def in_order(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> list[SeriesToAlign]:
+    """Return the series that are aligned together, by id: in whichever order they were given."""
+    return sorted(family, key=lambda one: one.data_set.id) or [series]
 
 
 def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
@@ -166,34 +152,33 @@ def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
         ) from None
 
 
-def _given_path(job: SeriesJob) -> Path | None:
+def given_path(series: SeriesToAlign) -> Path | None:
     """Return the file that gives the alignment: the configured one, else the series' own."""
-    configured = job.config.alignment.configuration.get("path")
+    configured = series.configuration.get("path")
     if configured:
-        return find_file(configured, job.source)
-    own = job.source / "alignment.json"
+        return find_file(configured, series.source)
+    own = series.source / "alignment.json"
     return own if own.exists() else None
 
 
-def _given(job: SeriesJob, measured: list[SectionImage]) -> SeriesAlignment:
+def _given(series: SeriesToAlign) -> SeriesAlignment:
     """Take the alignment over; AlignmentError where the series has none."""
-    path = _given_path(job)
-    alignment = job.given
+    path = given_path(series)
+    alignment = series.given
     if path is not None:
-        alignment = read_given(path, job.data_set)
+        alignment = read_given(path, series.data_set)
     if alignment is None:
         raise AlignmentError(
-            f"series {job.data_set.id}: alignment.name is 'given', but {job.source} holds neither"
+            f"series {series.data_set.id}: alignment.name is 'given', but {series.source} holds neither"
             " data_set.xml nor alignment.json; set alignment.configuration.path, or use alignment.name=joint"
         )
-    numbers = {s.section_number for s in measured}
-    taken = tuple(s for s in alignment.sections if s.alignment2d.section_number in numbers)
+    taken = tuple(s for s in alignment.sections if s.alignment2d.section_number in series.read)
     if not taken:
         raise AlignmentError(
-            f"series {job.data_set.id}: the given alignment has none of the {len(numbers)} sections that"
-            " were read; check its section numbers"
+            f"series {series.data_set.id}: the given alignment has none of the {len(series.read)} sections"
+            " that were read; check its section numbers"
         )
-    check_background([_thumbnail(job, section) for section in measured])
+    check_background([_thumbnail(series, section) for section in series.measured])
     return replace(alignment, sections=taken)
 
 
@@ -212,16 +197,16 @@ def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
 
 
 def _from_nothing(
-    job: SeriesJob, measured: list[SectionImage], upstream: Upstream, digest: str
+    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
     """Align the series by its images alone, and keep the reconstructed specimen."""
-    thumbnails = [_thumbnail(job, section) for section in measured]
-    if len(_family(job)) > 1 and measured:
-        alignment = _with_siblings(job, upstream, digest)
+    thumbnails = [_thumbnail(series, section) for section in series.measured]
+    if len(family) > 1 and thumbnails:
+        alignment = _with_family(series, family, reference, digest)
     else:
-        reference = load_reference(job, REFERENCE_UM)
-        alignment = align_series(thumbnails, reference, alignment_options(job), _corrections(job))
-    space = replace(alignment.alignment3d, reference_space_id=job.data_set.reference_space_id)
+        options, corrections = alignment_options(series), _corrections(series, family)
+        alignment = align_series(thumbnails, reference.at(REFERENCE_UM), options, corrections)
+    space = replace(alignment.alignment3d, reference_space_id=series.data_set.reference_space_id)
     alignment = replace(alignment, alignment3d=space)
     specimen = reconstruct(thumbnails, alignment)
     attributes = {
@@ -229,40 +214,42 @@ def _from_nothing(
         "origin_um": list(specimen.origin_um),
         "spacing_um": list(specimen.spacing_um),
     }
-    job.run.write_volume({"stain": specimen.stain}, attributes)
+    series.run.write_volume({"stain": specimen.stain}, attributes)
     return alignment
 
 
-def _with_siblings(job: SeriesJob, upstream: Upstream, digest: str) -> SeriesAlignment:
+def _with_family(
+    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
+) -> SeriesAlignment:
     """Take the series' part of the alignment of its specimen, or compute it for all."""
-    outcome = kept_part(job, digest)
+    outcome = kept_part(series.run, [one.run for one in family], digest)
     if outcome is None:
-        outcomes = _together(job, upstream)
-        keep_parts(job.run, outcomes, digest)
-        outcome = outcomes[job.run.path.name]
+        outcomes = _together(series, family, reference)
+        keep_parts(series.run, outcomes, digest)
+        outcome = outcomes[series.run.path.name]
     if isinstance(outcome, AlignmentError):
         raise outcome
     return outcome
 
 
-def _together(job: SeriesJob, upstream: Upstream) -> dict[str, Outcome]:
+def _together(
+    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference
+) -> dict[str, Outcome]:
     """Align all series of the specimen of which a section was read; by the names of their run folders."""
-    series: list[Series] = []
+    members: list[Series] = []
     names = []
-    corrections = _corrections(job)
-    for one in _family(job):
-        done = measured_of(job, one, upstream)
-        thumbnails = [_thumbnail(one, s) for s in one.sections if done[task_name("measure", s)].ok]
+    corrections = _corrections(series, family)
+    for one in in_order(series, family):
+        thumbnails = [_thumbnail(one, s) for s in one.measured]
         if thumbnails:
-            numbers = {t.section_number for t in thumbnails}
-            own = {n: c for n, c in corrections.items() if n in numbers}
-            series.append(Series.of(thumbnails, alignment_options(one), own, len(series)))
+            own = {n: c for n, c in corrections.items() if n in one.read}
+            members.append(Series.of(thumbnails, alignment_options(one), own, len(members)))
             names.append(one.run.path.name)
-    outcomes = align_specimen(series, load_reference(job, REFERENCE_UM))
-    return _told(job, dict(zip(names, outcomes, strict=True)))
+    outcomes = align_specimen(members, reference.at(REFERENCE_UM))
+    return _noted(series.data_set.specimen, dict(zip(names, outcomes, strict=True)))
 
 
-def _told(job: SeriesJob, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+def _noted(specimen: str | None, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
     """Return the outcomes, each with a note of the series that it shares its Alignment3d with."""
     found = {n: a for n, a in outcomes.items() if not isinstance(a, AlignmentError)}
     spaces = {n: a.alignment3d.volume_to_reference.tobytes() for n, a in found.items()}
@@ -271,28 +258,28 @@ def _told(job: SeriesJob, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
         if others:
             said = (
                 f"{ASSUMED}series {', '.join(others)} {'is' if len(others) == 1 else 'are'} of the same brain"
-                f" (specimen {job.data_set.specimen}): aligned together"
+                f" (specimen {specimen}): aligned together"
             )
             outcomes[name] = replace(alignment, notes=(*alignment.notes, said))
     return outcomes
 
 
-def alignment_options(job: SeriesJob) -> AlignmentOptions:
+def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
     """Return the options of the aligner: its configuration, and what the manifest says of the series."""
     own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
     known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
-    given = dict(job.config.alignment.configuration)
+    given = dict(series.configuration)
     for key in CORRECTED:
         given.pop(key, None)
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *CORRECTED], n=1, cutoff=0.3) or known
             raise ConfigError(f"alignment.configuration: unknown key {key}; did you mean {near[0]}?")
-    manifest: dict[str, Any] = {name: getattr(job.data_set, name) for name in own - {"aligner"}}
+    manifest: dict[str, Any] = {name: getattr(series.data_set, name) for name in own - {"aligner"}}
     defaults = {f.name: f.default for f in fields(AlignmentOptions)}
     values: dict[str, Any] = {k: _like(defaults[k], v, k) for k, v in given.items()}
     try:
-        return AlignmentOptions(**values, **manifest, aligner=job.config.alignment.name)
+        return AlignmentOptions(**values, **manifest, aligner=series.aligner)
     except TypeError as error:
         raise ConfigError(f"alignment.configuration: {error}") from None
 
@@ -315,15 +302,15 @@ def _like(default: Any, value: Any, key: str) -> Any:
     raise ConfigError(f"alignment.configuration.{key}: expected {expected}, got {shown(value)}")
 
 
-def _thumbnail(job: SeriesJob, section: SectionImage) -> SectionThumbnail:
-    pixels, valid, attributes = job.run.read_thumbnail(section.section_number)
+def _thumbnail(series: SeriesToAlign, section: SectionImage) -> SectionThumbnail:
+    pixels, valid, attributes = series.run.read_thumbnail(section.section_number)
     reduce, factor = attributes["reduce"], attributes["factor"]
     # A reduced pixel is the mean of a block: its centre lies half a block in. Stored pixels become
     # manifest pixels by their factor alone.
     to_section = np.array([[reduce, 0.0, (reduce - 1) / 2], [0.0, reduce, (reduce - 1) / 2]]) * factor
     return SectionThumbnail(
         section_number=section.section_number,
-        z_um=job.data_set.z_um(section.section_number),
+        z_um=series.data_set.z_um(section.section_number),
         pixels=pixels,
         resolution_um=section.resolution_um,
         thumbnail_to_section=to_section,

@@ -1,4 +1,4 @@
-"""What a stage is and what it works on."""
+"""What a stage is, and what a series carries on its way through all of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.inputs.config import Config
-from pipeline.store.run import Receipt, RunFolder
+from pipeline.inputs.references import RunReference
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt, TaskId
+from pipeline.system.code import reach_digest
 
 Upstream = Mapping[str, Receipt]
-# Measured on a section of 170 million values: 1 and 2.9 bytes a value; what a codec holds comes on top.
-BYTES_PER_VALUE = {"measure": 2.0, "detect": 5.0}
-BASE_MB = 60.0
-MB = 1024.0**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +57,22 @@ class SeriesJob:
         """The sections of the manifest that take part, in ascending order of section number."""
         return self.data_set.section_images
 
+    @property
+    def reference(self) -> RunReference:
+        """The reference of the run, at the configured resolution where there is one."""
+        return RunReference(self.reference_directory, self.config.reference.resolution_um)
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What decides the outcome of a task beside the code: configuration, and inputs by what they are called.
+
+    All are values that JSON can hold.
+    """
+
+    inputs: Mapping[str, Any]
+    configuration: Any = None
+
 
 def _nothing(job: SeriesJob, section: SectionImage | None, upstream: Upstream) -> str:
     return ""
@@ -70,8 +84,9 @@ class Stage:
 
     Parameters
     ----------
-    run : (job, section, upstream, digest) -> facts     read, compute, write; facts go into the receipt
-    key : (job, section, upstream) -> JSON value        everything that decides the outcome
+    run : (**values) -> facts                           read, compute, write; facts go into the receipt
+    values : (job, section, upstream, digest) -> dict   what `run` is given, by name
+    grounds : (job, section, upstream) -> Grounds       everything that decides the outcome beside the code
     outputs : (job, section) -> paths                   what must exist for the step to count as done
     blocked : (job, section, upstream) -> reason        why the step cannot run; empty where it can
     also : names                                        outputs that a run may or may not have
@@ -80,33 +95,18 @@ class Stage:
     name: str
     scope: Literal["section", "series"]
     after: tuple[str, ...]
-    run: Callable[[SeriesJob, Any, Upstream, str], dict[str, Any]]
-    key: Callable[[SeriesJob, Any, Upstream], Any]
+    run: Callable[..., dict[str, Any]]
+    values: Callable[[SeriesJob, Any, Upstream, str], dict[str, Any]]
+    grounds: Callable[[SeriesJob, Any, Upstream], Grounds]
     outputs: Callable[[SeriesJob, Any], Sequence[Path]]
     blocked: Callable[[SeriesJob, Any, Upstream], str] = _nothing
     also: tuple[str, ...] = ()
 
+    @property
+    def code(self) -> str:
+        """A digest of the code that this stage can reach."""
+        return reach_digest(self.run.__module__)
 
-def section_mb(stage: str, values: int) -> float | None:
-    """Return about how many MB a task on so many stored values needs at its peak; None of other tasks."""
-    per_value = BYTES_PER_VALUE.get(stage)
-    return None if per_value is None else BASE_MB + per_value * values / MB
-
-
-def check_memory(job: SeriesJob, section: SectionImage, values: int) -> None:
-    """Raise DataError for an image that needs more memory than a run may take."""
-    need_mb = max(section_mb(stage, values) or 0.0 for stage in BYTES_PER_VALUE)
-    if need_mb > job.memory_mb:
-        raise DataError(
-            f"{section.path}: needs about {need_mb:.0f} MB, the tasks of this run may take"
-            f" {job.memory_mb:.0f} MB together; is it the right image? --memory sets another limit"
-        )
-
-
-def task_name(stage: Stage | str, section: SectionImage | int | None = None) -> str:
-    """Return the name of a task: `detect-70`, or `grid` for a whole series."""
-    name = stage if isinstance(stage, str) else stage.name
-    if section is None:
-        return name
-    number = section if isinstance(section, int) else section.section_number
-    return f"{name}-{number:05d}"
+    def task(self, section: SectionImage | None) -> TaskId:
+        """Return its task on a section, or on the whole series."""
+        return TaskId(self.name, None if section is None else section.section_number)

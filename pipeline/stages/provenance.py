@@ -22,8 +22,9 @@ from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY,
 from pipeline.inputs.config import Config, parse_config, parse_overrides
 from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.stages.job import SeriesJob, Upstream
-from pipeline.stages.run_task import code_digest
-from pipeline.store.run import Receipt, RunFolder, read_json
+from pipeline.store.run import RunFolder, read_json
+from pipeline.store.tasks import Receipt
+from pipeline.system.code import code_digest
 from pipeline.system.package import CHECKOUT, PACKAGE
 
 LIBRARIES = (
@@ -71,8 +72,8 @@ def stage_costs(receipts: Mapping[str, Receipt]) -> dict[str, dict[str, Any]]:
     A peak is that of the whole process while a task ran; where workers are threads, with the tasks beside it.
     """
     stages: dict[str, list[Receipt]] = {}
-    for name, receipt in receipts.items():
-        stages.setdefault(name.rpartition("-")[0] or name, []).append(receipt)
+    for receipt in receipts.values():
+        stages.setdefault(receipt.id.stage, []).append(receipt)
     return {
         name: {
             "tasks": len(found),

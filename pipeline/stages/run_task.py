@@ -14,16 +14,14 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.model import SectionImage
-from pipeline.stages.job import SeriesJob, Stage, task_name
-from pipeline.store.run import Receipt
+from pipeline.stages.job import SeriesJob, Stage, Upstream
 from pipeline.store.sharing import take_over
-from pipeline.system.package import PACKAGE
+from pipeline.store.tasks import Receipt
 from pipeline.system.peak_memory import Peak, watched
 from pipeline.system.seals import first_damaged, seal
 
@@ -36,15 +34,16 @@ def run_task(
     Whatever goes wrong inside becomes a receipt of state `failed`; what cannot run because of an
     earlier failure becomes `left out`.
     """
-    name = task_name(stage, section)
+    name = str(stage.task(section))
     blocked = stage.blocked(job, section, upstream)
     if blocked:
         return _keep(job, Receipt(name, "left out", "", message=blocked))
-    digest = ""
+    digest, parts = "", dict[str, str]()
     wall, cpu = time.perf_counter(), time.thread_time()
     peak = Peak()
     try:
-        digest = _digest([code_digest(), stage.name, stage.key(job, section, upstream)])
+        parts = parts_of(stage, job, section, upstream)
+        digest = digest_of([stage.name, parts])
         earlier = job.run.read_receipt(name)
         if earlier and _stands(stage, job, section, earlier, digest):
             return replace(earlier, stands=True)
@@ -52,7 +51,7 @@ def run_task(
         if taken:
             return _keep(job, taken)
         with watched() as peak:
-            facts = stage.run(job, section, upstream, digest)
+            facts = stage.run(**stage.values(job, section, upstream, digest))
         _check_unchanged(job, section)
         outputs = seal(job.run.path, _written(stage, job, section))
         state, message = "done", ""
@@ -61,10 +60,31 @@ def run_task(
     except Exception as error:  # the border: a fault of ours must not stop the other series
         what = f"internal error: {type(error).__name__}: {error}"
         facts, outputs, state, message = {}, {}, "failed", what
-    wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    numbers = {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak.mb, 1)}
-    receipt = Receipt(name, state, digest, message, facts, **numbers, where=_here(), outputs=outputs)  # type: ignore[arg-type]
-    return _keep(job, receipt)
+    return _keep(
+        job,
+        Receipt(
+            name,
+            state,  # type: ignore[arg-type]
+            digest,
+            message,
+            facts,
+            wall_s=round(time.perf_counter() - wall, 3),
+            cpu_s=round(time.thread_time() - cpu, 3),
+            peak_mb=round(peak.mb, 1),
+            where=_here(),
+            outputs=outputs,
+            parts=parts,
+        ),
+    )
+
+
+def parts_of(
+    stage: Stage, job: SeriesJob, section: SectionImage | None, upstream: Upstream
+) -> dict[str, str]:
+    """Return a digest of each thing that decides a task: code, configuration, and its inputs by name."""
+    grounds = stage.grounds(job, section, upstream)
+    inputs = {f"input: {name}": digest_of(value) for name, value in grounds.inputs.items()}
+    return {"code": stage.code, "configuration": digest_of(grounds.configuration), **inputs}
 
 
 def _written(stage: Stage, job: SeriesJob, section: SectionImage | None) -> list[Path]:
@@ -74,13 +94,13 @@ def _written(stage: Stage, job: SeriesJob, section: SectionImage | None) -> list
 
 def lost_task(stage: Stage, job: SeriesJob, section: SectionImage | None, why: str) -> Receipt:
     """Record a task that could not be run at all."""
-    return _keep(job, Receipt(task_name(stage, section), "failed", "", message=why, where=_here()))
+    return _keep(job, Receipt(str(stage.task(section)), "failed", "", message=why, where=_here()))
 
 
 def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: str) -> Receipt | None:
     """Take over the outputs of the run that this stage is shared with, where it came to the same digest."""
     other = job.shared.get(stage.name)
-    theirs = other.read_receipt(task_name(stage, section)) if other else None
+    theirs = other.read_receipt(str(stage.task(section))) if other else None
     if other is None or theirs is None or not theirs.ok or theirs.digest != digest:
         return None
     if first_damaged(other.path, theirs.outputs):
@@ -135,16 +155,6 @@ def _keep(job: SeriesJob, receipt: Receipt) -> Receipt:
     return receipt
 
 
-def _digest(content: Any) -> str:
+def digest_of(content: Any) -> str:
+    """Return a digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-@cache
-def code_digest() -> str:
-    """Return a digest of this package's sources and templates: other code means other results."""
-    digest = hashlib.sha256()
-    root = PACKAGE
-    for path in sorted(p for p in root.rglob("*") if p.suffix in {".py", ".j2"}):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -1,29 +1,16 @@
-"""Series of one specimen that were cut in turns from one brain, and are aligned together.
-
-Which they are follows from what is given to one run. The first of them computes the alignment of all and
-keeps the parts in its run folder, under the digest of all that decided it; each of the others takes its own
-from there.
-"""
+"""Which series of a batch were cut in turns from one brain, and are aligned together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import AlignmentError, PipelineError
-from pipeline.core.model import SeriesAlignment
-from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
-from pipeline.stages.job import SeriesJob, Upstream, task_name
-from pipeline.store.run import Receipt, RunFolder, is_output_part, read_json, write_json
-from pipeline.system.seals import first_damaged, seal
-from pipeline.system.whole_files import remove_ours, replacing
+from pipeline.stages.job import SeriesJob, Upstream
+from pipeline.store.tasks import Receipt, task_name
 
-SIBLINGS = "siblings"
 FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")
-Outcome = SeriesAlignment | AlignmentError
 
 
 def with_siblings(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
@@ -90,56 +77,3 @@ def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[
     if sibling.run == job.run:
         return {task_name("measure", n): upstream[task_name("measure", n)] for n in numbers}
     return {task_name("measure", n): upstream[measured_name(sibling, n)] for n in numbers}
-
-
-def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> None:
-    """Keep what became of every sibling, by name, in the run folder of one of them."""
-    with replacing(run.file(SIBLINGS), is_output_part) as fresh:
-        refused = {}
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, AlignmentError):
-                refused[name] = str(outcome)
-                continue
-            part = RunFolder(fresh / name)
-            write_alignment(part.file("alignment.json"), outcome)
-            fields = {s.alignment2d.section_number: s.deformation for s in outcome.sections if s.deformation}
-            if fields:
-                part.write_deformations(fields, digest)
-        fresh.mkdir(exist_ok=True)
-        write_json(fresh / "refused.json", refused)
-        write_json(fresh / "digest.json", {"digest": digest, "files": seal(fresh, [fresh])})
-
-
-def forget_parts(run: RunFolder) -> None:
-    """Remove what an earlier alignment kept for siblings."""
-    remove_ours(run.file(SIBLINGS), is_output_part)
-
-
-def kept_part(job: SeriesJob, digest: str) -> Outcome | None:
-    """Return what became of a series where a sibling before it has computed it; None where none has."""
-    for sibling in job.siblings:
-        if sibling.run == job.run:
-            return None
-        folder = sibling.run.file(SIBLINGS)
-        try:
-            known = read_json(folder / "digest.json")
-            if known["digest"] == digest and not first_damaged(folder, known["files"]):
-                return _part(folder, job.run.path.name)
-        except (PipelineError, KeyError, AttributeError):
-            continue
-    return None
-
-
-def _part(folder: Path, name: str) -> Outcome:
-    refused = read_json(folder / "refused.json")
-    if name in refused:
-        return AlignmentError(refused[name])
-    part = RunFolder(folder / name)
-    alignment = read_alignment(part.file("alignment.json"))
-    if alignment.deformable == "none":
-        return alignment
-    fields = part.read_deformations()
-    sections = tuple(
-        replace(s, deformation=fields.get(s.alignment2d.section_number)) for s in alignment.sections
-    )
-    return replace(alignment, sections=sections)

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.core.model import SectionImage, numbered
-from pipeline.stages.job import SeriesJob, Upstream, task_name
+from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.stages.provenance import provenance
-from pipeline.store.run import Receipt, write_json
+from pipeline.store.run import write_json
+from pipeline.store.tasks import Receipt, task_name
 
 
 def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def section_summary(
     job: SeriesJob, section: SectionImage, upstream: Upstream, aligned: dict[str, Any]
 ) -> dict[str, Any]:
     """Return one section as processed: what the manifest says, its status, flags and quality figures."""
-    measure, detect = (upstream[task_name(stage, section)] for stage in ("measure", "detect"))
+    measure, detect = (upstream[task_name(stage, section.section_number)] for stage in ("measure", "detect"))
     if section.path is None:
         status = "missing"
     elif not (measure.ok and detect.ok):
@@ -65,13 +66,13 @@ def series_messages(upstream: Upstream) -> list[str]:
     causes: dict[tuple[str, str], list[Receipt]] = {}
     for receipt in upstream.values():
         if receipt.state == "failed":
-            causes.setdefault((receipt.task.rpartition("-")[0], cause_of(receipt.message)), []).append(
-                receipt
-            )
+            known = receipt.id
+            stage = "" if known.section_number is None else known.stage
+            causes.setdefault((stage, cause_of(receipt.message)), []).append(receipt)
     return [
         f"{found[0].task}: {found[0].message}"
         if len(found) == 1 or not stage
-        else f"{stage} of {numbered([int(r.task.rpartition('-')[2]) for r in found])}: {found[0].message}"
+        else f"{stage} of {numbered([r.id.section_number or 0 for r in found])}: {found[0].message}"
         for (stage, _), found in causes.items()
     ]
 

@@ -7,16 +7,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
-from pipeline.quantification.gridding import SectionCells
+from pipeline.quantification.cells import SectionCells
 from pipeline.store.arrays import is_zarr_part
 from pipeline.store.bundle import (
     ensure_group,
@@ -27,12 +27,12 @@ from pipeline.store.bundle import (
     write_fields,
 )
 from pipeline.store.masks import Part, read_level, write_image
+from pipeline.store.tasks import SECTION_STAGES, Receipt
 from pipeline.system.files import read_json_value
-from pipeline.system.seals import DIGITS, Seals, first_damaged
+from pipeline.system.seals import DIGITS, first_damaged
 from pipeline.system.whole_files import remove_ours, replacing, sync
 
 RATIOS = ("density", "intensity", "energy")
-STATES = ("done", "failed", "left out")
 NO_DATA = np.float32(-1)
 DEFORMATION = "deformation.zarr"
 PLAN = "plan.json"
@@ -56,34 +56,6 @@ WRITERS = {  # the stage that writes an output, by the first part of its path
     "provenance.json": "summarise",
     "report.html": "report",
 }
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a finished task says of itself; its digest decides whether it must run again.
-
-    `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead;
-    `outputs` are size and digest of every file that it wrote, by path in the run folder. `stands` is told of
-    in a run alone, never kept.
-    """
-
-    task: str
-    state: Literal["done", "failed", "left out"]  # one of STATES
-    digest: str
-    message: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mb: float = 0.0
-    where: str = ""
-    taken_from: str = ""
-    outputs: Seals = field(default_factory=dict)
-    stands: bool = False  # from an earlier run: nothing was done now
-
-    @property
-    def ok(self) -> bool:
-        """Whether the task's output stands."""
-        return self.state == "done"
 
 
 @dataclass(frozen=True)
@@ -133,7 +105,7 @@ class RunFolder:
         top, _, rest = name.partition("/")
         stage = WRITERS.get(top)
         number = rest.partition("/")[0]
-        if stage in ("measure", "detect"):
+        if stage in SECTION_STAGES:
             stage = f"{stage}-{int(number):05d}" if number.isdecimal() else None
         return self.read_receipt(stage) if stage else None
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.timing import Row, duel
 from pipeline.core.model import SUM_FIELDS, Bool, UInt8
-from pipeline.quantification.gridding import accumulate, fine_pitch_px
+from pipeline.quantification.cells import accumulate, fine_pitch_px
 
 SHAPE, RESOLUTION_UM = (4000, 5000), 1.049  # 20 MP
 

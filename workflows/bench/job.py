@@ -29,8 +29,8 @@ from pipeline.formats.images.files import read_image
 from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.formats.manifests.series import read_series
 from pipeline.inputs.config import Config
-from pipeline.inputs.references import probe_any
-from pipeline.store.run import Receipt
+from pipeline.inputs.pixels import probe_any
+from pipeline.store.tasks import Receipt
 
 SECTIONS, DISTINCT, UM = 20, 5, 1.18
 LARGE_MP, LIMIT_MB = 90.0, 1500.0

@@ -22,7 +22,7 @@ from pipeline.formats.manifests.sections_csv import write_manifest
 from pipeline.formats.manifests.series import IMAGE_SUFFIXES, read_series
 from pipeline.formats.manifests.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
 from pipeline.inputs.describe.names import Reading
-from pipeline.inputs.references import probe_any
+from pipeline.inputs.pixels import probe_any
 from pipeline.system.whole_files import writing
 
 CONTACT_SHEET = "ish_init.png"

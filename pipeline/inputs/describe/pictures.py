@@ -14,7 +14,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage, UInt8
 from pipeline.formats.images.files import block_mean
 from pipeline.inputs.describe.draft import Draft
-from pipeline.inputs.references import load_pixels
+from pipeline.inputs.pixels import load_pixels
 from pipeline.registration import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 

@@ -15,7 +15,7 @@ from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels
 from pipeline.registration.fit.joint import Task
 from pipeline.registration.model.stain_table import StainModel, fit_stain_on
 from pipeline.registration.model.state import LevelImage, State, level_image
-from pipeline.registration.options import SectionThumbnail
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.system.threads import each
 
 DEFORMABLE = ("none", "in_plane", "volume")

@@ -24,8 +24,9 @@ from pipeline.registration.initial.pose_search import (
 )
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import State
-from pipeline.registration.options import ORDERS, AlignmentOptions, SectionThumbnail
+from pipeline.registration.options import ORDERS, AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 COARSE_SIGMA_UM = (400.0, 250.0)

@@ -21,7 +21,7 @@ from pipeline.core.model import (
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import displacement_at
 from pipeline.registration.model.state import State
-from pipeline.registration.options import SectionThumbnail
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:

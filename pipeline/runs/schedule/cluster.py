@@ -21,8 +21,8 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.inputs.config import ClusterConfig
 from pipeline.runs.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.stages.job import SeriesJob
-from pipeline.stages.run_task import code_digest
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt
+from pipeline.system.code import code_digest
 from pipeline.system.lazy import Later
 
 if TYPE_CHECKING:

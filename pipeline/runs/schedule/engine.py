@@ -17,11 +17,11 @@ from dask.callbacks import Callback
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import ClusterConfig
 from pipeline.runs.schedule.cluster import check_slurm, connected, run_on_cluster
-from pipeline.runs.schedule.graph import build_graph, describe, split_key, stage_of
+from pipeline.runs.schedule.graph import build_graph, describe, split_key
 from pipeline.runs.schedule.memory import budget_mb, needs
 from pipeline.runs.schedule.pool import Pool
 from pipeline.stages.job import SeriesJob
-from pipeline.store.run import Receipt
+from pipeline.store.tasks import Receipt, TaskId
 
 LOCAL = ("threads", "processes")
 CLUSTERS = ("distributed", "slurm")
@@ -56,7 +56,7 @@ class Event:
     @property
     def step(self) -> str:
         """The step of which the task is one."""
-        return stage_of(self.task)
+        return TaskId.parse(self.task).stage
 
 
 Listener = Callable[[Event], None]

@@ -13,14 +13,13 @@ from typing import Any
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SectionImage
 from pipeline.runs.schedule.giving_up import given_up
-from pipeline.stages.job import SeriesJob, Stage, task_name
-from pipeline.stages.page import REPORT
-from pipeline.stages.run_task import code_digest, lost_task, run_task
+from pipeline.stages.job import SeriesJob, Stage
+from pipeline.stages.run_task import lost_task, run_task
 from pipeline.stages.specimen import measured_name
-from pipeline.stages.table import STAGES
-from pipeline.store.run import Receipt
+from pipeline.stages.table import STEPS
+from pipeline.store.tasks import Receipt, task_name
+from pipeline.system.code import code_digest
 
-STEPS = (*STAGES, REPORT)
 BY_NAME = {step.name: step for step in STEPS}
 SEPARATOR = "@"  # between the task and the number of its series in a key
 
@@ -64,7 +63,7 @@ def tasks_of(job: SeriesJob) -> Iterator[tuple[Stage, str, int | None]]:
     """Yield step, task name and section number, None of a whole series, of every task of a series."""
     for step in STEPS:
         for number in _numbers(job) if step.scope == "section" else (None,):
-            yield step, task_name(step, number), number
+            yield step, task_name(step.name, number), number
 
 
 def _before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
@@ -74,7 +73,7 @@ def _before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
         if stage.scope == "series":
             names.append(stage.name)
         else:
-            names += [task_name(stage, n) for n in (_numbers(job) if number is None else (number,))]
+            names += [task_name(stage.name, n) for n in (_numbers(job) if number is None else (number,))]
     return names
 
 
@@ -125,15 +124,6 @@ def _run(
 
 def _section(job: SeriesJob, number: int) -> SectionImage:
     return next(section for section in job.sections if section.section_number == number)
-
-
-def stage_of(task: str) -> str:
-    """Return the stage of a task's name.
-
-    >>> stage_of("detect-00070"), stage_of("grid")
-    ('detect', 'grid')
-    """
-    return task.rpartition("-")[0] or task
 
 
 def split_key(key: str) -> tuple[str, int]:

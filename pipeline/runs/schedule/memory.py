@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError
-from pipeline.runs.schedule.graph import split_key, stage_of
-from pipeline.stages.job import MB, SeriesJob, section_mb
+from pipeline.runs.schedule.graph import split_key
+from pipeline.stages.job import SeriesJob
+from pipeline.stages.memory import MB, section_mb
+from pipeline.store.tasks import TaskId
 
 SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take
 SERIES_MB = 1000.0  # a reference of 25 um has 300 MB, and a task keeps two resolutions
@@ -51,8 +53,9 @@ def _limit_bytes() -> float:
 
 def need_mb(job: SeriesJob, task: str) -> float:
     """Return about how many MB a task needs at its peak."""
-    number = task.rpartition("-")[2]
-    found = section_mb(stage_of(task), job.pixels.get(int(number), 0)) if number.isdecimal() else None
+    known = TaskId.parse(task)
+    number = known.section_number
+    found = None if number is None else section_mb(known.stage, job.pixels.get(number, 0))
     if found is None:
         return SERIES_MB + SECTION_MB * sum(len(s.sections) for s in job.siblings if task == "align")
     return found

@@ -1,0 +1,99 @@
+"""Section pixels from images of any format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.errors import DataError
+from pipeline.core.intensity import put_darkness
+from pipeline.core.model import Bool, SectionImage, UInt8
+from pipeline.formats.images import files as images
+from pipeline.formats.images.files import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.images.parts import read_luma, read_part
+from pipeline.formats.images.reduced import read_reduced
+from pipeline.sections.scan import Rectangle, scan_rectangle, valid_region
+from pipeline.store import ome_images
+from pipeline.store.ome_images import image_info, read_pixels
+
+
+def load_info(section: SectionImage) -> ImageInfo:
+    """Return what a section's image file holds, without decoding it."""
+    return probe_any(_path(section))
+
+
+def probe_any(path: Path) -> ImageInfo:
+    """Tell size and resolution of an image of any form: a file, or an OME-Zarr folder."""
+    if path.is_dir():
+        found = image_info(path)
+        size = found.width_px, found.height_px, found.channels, found.bits
+        return ImageInfo(*size, found.resolution_um, "OME-Zarr", found.bits == 8, found.notes)
+    return probe(path)
+
+
+def brightest(section: SectionImage) -> int | None:
+    """Return the largest sample of an image of 16 bits whose file states no range, else None."""
+    path = _path(section)
+    return ome_images.brightest(path) if path.is_dir() else images.brightest(path)
+
+
+def load_pixels(section: SectionImage) -> UInt8:
+    """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
+    path = _path(section)
+    return read_pixels(path, bits=section.bits)[0] if path.is_dir() else read_image(path, section.bits)
+
+
+def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
+    """Return a section's darkness as stored, (H, W) uint8, and the rectangle of its scan.
+
+    Colour is dropped tile by tile: of a tiled TIFF it is never all in memory. White luma is where a white
+    border may be; whether it is one, colour tells.
+    """
+    path, info = _path(section), load_info(section)
+    height, width = info.height_px, info.width_px
+    dark = np.empty((height, width), np.uint8)
+    white = [True] * 4  # top, bottom, left, right: as far as seen
+    parts = ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path, section.bits)
+    for y, x, pixels in parts:
+        bottom, right = y + pixels.shape[0], x + pixels.shape[1]
+        put_darkness(dark, y, x, pixels)
+        sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+        outer = y == 0, bottom == height, x == 0, right == width
+        white = [w and not (o and (s != 255).any()) for w, o, s in zip(white, outer, sides, strict=True)]
+    return dark, scan_rectangle(load_pixels(section)) if any(white) else (0, 0, width, height)
+
+
+def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
+    """Return some rows and columns of a section's pixels, as stored; of a tiled TIFF no more is decoded."""
+    path = _path(section)
+    if path.is_dir():
+        return load_pixels(section)[rows, columns]
+    return read_part(path, rows, columns, section.bits)
+
+
+def load_reduced(section: SectionImage, factor: int) -> UInt8:
+    """Return a section's pixels reduced by a factor, decoded no further than that where the form allows."""
+    path = _path(section)
+    if not path.is_dir():
+        return read_reduced(path, factor, section.bits)
+    pixels, done = read_pixels(path, factor, section.bits)
+    return block_mean(pixels, factor // done)
+
+
+def valid_pixels(section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: Rectangle) -> Bool:
+    """Return which pixels of an image count, (H, W); `factor` pixels of the manifest's frame make one."""
+    box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
+    polygons = [
+        [((x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5) for x, y in polygon]
+        for polygon in section.dark_polygons_px
+    ]
+    return valid_region((shape[0], shape[1]), box, polygons, rectangle)  # type: ignore[arg-type]
+
+
+def _path(section: SectionImage) -> Path:
+    if section.path is None:
+        raise DataError(
+            f"section {section.section_number}: the manifest names it, but no image file is there"
+        )
+    return section.path

@@ -1,0 +1,62 @@
+"""The detect stage: expressing pixels of a section, and its sums over fine cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pipeline.core import intensity
+from pipeline.core.intensity import darkness
+from pipeline.core.model import Bool, SectionImage, UInt8
+from pipeline.detection import Detector, make_detector
+from pipeline.inputs.pixels import load_dark, load_pixels, valid_pixels
+from pipeline.quantification.cells import SectionCells, accumulate, fine_pitch_px
+from pipeline.sections.scan import Rectangle, scan_rectangle
+from pipeline.sections.statistics import SectionContext
+from pipeline.store.run import RunFolder
+
+
+def detect(
+    section: SectionImage,
+    run: RunFolder,
+    detector: str,
+    configuration: Mapping[str, Any],
+    factor: int,
+    context: Mapping[str, Any],
+    digest: str,
+) -> dict[str, Any]:
+    """Find expressing pixels, write them with their intensity, and sum the section over fine cells.
+
+    Parameters
+    ----------
+    factor : manifest pixels per stored pixel, along one axis
+    context : what the section has of the statistics of its series, without its outlines
+
+    Returns
+    -------
+    facts: the four sums over the whole section
+    """
+    stored_um = section.resolution_um * factor
+    outlines = run.read_outlines(section.section_number)
+    known = replace(SectionContext(**context), resolution_um=stored_um, **outlines)
+    dark, rectangle, mask = _marked(section, make_detector(detector, configuration), known)
+    valid = valid_pixels(section, dark.shape, factor, rectangle)
+    expression = intensity.expression(dark, mask, valid)
+    run.write_expression(section.section_number, expression, stored_um, digest)
+    pitch = fine_pitch_px(stored_um)
+    sums = accumulate(dark, expression, valid, pitch)
+    cells = SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
+    run.write_cells(section.section_number, cells, digest)
+    return {name: int(array.sum()) for name, array in sums.arrays().items()}
+
+
+def _marked(
+    section: SectionImage, detector: Detector, context: SectionContext
+) -> tuple[UInt8, Rectangle, Bool]:
+    """Return a section's darkness, the rectangle of its scan, and what a detector marks."""
+    if detector.reads_colour:
+        pixels = load_pixels(section)
+        return darkness(pixels), scan_rectangle(pixels), detector(pixels, context)
+    dark, rectangle = load_dark(section)
+    return dark, rectangle, detector.of_darkness(dark, context)

@@ -1,0 +1,54 @@
+"""The grid stage: the sums of all sections gathered on the 200 um grid of the reference space."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pipeline.core.errors import DataError
+from pipeline.core.model import SectionDataSet, Status
+from pipeline.formats.volumes.metaimage import write_grid
+from pipeline.inputs.alignments import read_placement
+from pipeline.inputs.references import GRID_LABELS_UM, RunReference
+from pipeline.quantification import gridding
+from pipeline.store.run import RATIOS, RunFolder
+
+
+def grid(
+    run: RunFolder,
+    data_set: SectionDataSet,
+    detected: Collection[int],
+    reference: RunReference,
+    smoothing_um: float,
+    z_smoothing_um: float,
+    digest: str,
+) -> dict[str, Any]:
+    """Gather the sums of all sections that are detected and aligned on the 200 um grid.
+
+    Parameters
+    ----------
+    detected : numbers of the sections whose expression was detected
+
+    Returns
+    -------
+    facts: how many sections were gathered, how many voxels have data
+    """
+    alignment = read_placement(run)
+    placed = []
+    for image in data_set.section_images:
+        number = image.section_number
+        aligned = alignment.of(number)
+        if aligned is None or aligned.status == Status.FAIL or number not in detected:
+            continue
+        cells = gridding.smooth(run.read_cells(number), smoothing_um)
+        placed.append(gridding.PlacedSection(cells, data_set.z_um(number), aligned))
+    if not placed:
+        raise DataError(f"series {data_set.id}: no section is both detected and aligned: nothing to grid")
+    lattice = reference.at(GRID_LABELS_UM).grid
+    sums, covered = gridding.assemble(
+        placed, alignment.alignment3d, lattice, data_set.spacing_um, z_smoothing_um
+    )
+    arrays = run.write_grid(sums, covered, digest)
+    for name in RATIOS:  # as Allen serves them
+        write_grid(run.file("grid") / f"{name}.mhd", arrays[name], lattice.spacing_um)
+    return {"sections": len(placed), "covered_voxels": int(covered.sum())}

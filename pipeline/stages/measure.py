@@ -1,0 +1,61 @@
+"""The measure stage: a section reduced, and its statistics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.model import Bool, SectionImage
+from pipeline.formats.images.files import block_mean
+from pipeline.formats.manifests.series import frame_factor
+from pipeline.inputs.pixels import load_info, load_reduced, valid_pixels
+from pipeline.sections.measure import measure_section, statistics_step
+from pipeline.sections.scan import check_background, scan_rectangle
+from pipeline.sections.statistics import OUTLINES
+from pipeline.stages.memory import check_memory
+from pipeline.store.run import RunFolder
+
+THUMBNAIL_UM = 25.0
+
+
+def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str) -> dict[str, Any]:
+    """Reduce a section and take its statistics.
+
+    Parameters
+    ----------
+    memory_mb : what all tasks of the run may take together
+
+    Returns
+    -------
+    facts: factor of the manifest's frame, rectangle of the scan, stored size, context
+    """
+    info = load_info(section)
+    factor = frame_factor(section, info)
+    stored_um = section.resolution_um * factor
+    step = statistics_step(stored_um)
+    check_memory(section, info.width_px * info.height_px * info.channels, memory_mb)
+    pixels = load_reduced(section, step)
+    check_background(pixels)
+    rectangle = scan_rectangle(pixels)
+    valid = np.ascontiguousarray(valid_pixels(section, pixels.shape, factor * step, rectangle))
+    context = measure_section(pixels, valid, stored_um * step)
+    more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
+    # Outlines are long, and every section's receipt goes to all of its series: they stay in the store.
+    numbers = asdict(context)
+    outlines = {name: numbers.pop(name) for name in OUTLINES}
+    attributes = {"reduce": step * more, "factor": factor, "digest": digest, "outlines": outlines}
+    run.write_thumbnail(section.section_number, block_mean(pixels, more), _reduce(valid, more), attributes)
+    stored = info.width_px, info.height_px
+    return {
+        "factor": factor,
+        "rectangle_px": [min(step * n, side) for n, side in zip(rectangle, stored * 2, strict=True)],
+        "stored_px": list(stored),
+        "context": numbers,
+    }
+
+
+def _reduce(valid: Bool, factor: int) -> Bool:
+    """Keep a reduced pixel where most of it counts."""
+    return np.asarray(block_mean(valid.view(np.uint8) * np.uint8(255), factor) > 127)
