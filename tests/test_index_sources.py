@@ -248,3 +248,17 @@ def test_grids_do_not_say_which_brain_they_lie_in(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
     (run / "provenance.json").write_text("{}")
     assert labels_reference(None, [tmp_path]).name
+
+
+@pytest.mark.parametrize("name", ["70000003.zip", "70000003.mhd", "70000003"])
+def test_links_that_run_in_a_circle_end_nothing_else(name: str, tmp_path: Path) -> None:
+    grid_folder(tmp_path / "grids" / "good_70000001")
+    (tmp_path / "grids" / name).symlink_to(tmp_path / "grids" / name)
+    read = 0
+    for source in find_experiments([tmp_path / "grids"]):
+        try:
+            source.read(200.0, lambda line: None)
+            read += 1
+        except DataError as error:
+            assert str(error).startswith(str(tmp_path / "grids" / name))
+    assert read == 1

@@ -94,3 +94,22 @@ def test_left_is_below_the_midline() -> None:
     side = hemispheres(GRID_200)
     assert side[28] == 1
     assert side[29] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"msg": [True]}, "expected a node with id"),
+        ({"msg": ["root"]}, "expected a node with id"),
+        ({"msg": [{"id": [1], "acronym": "a", "name": "b"}]}, "expected a whole number from 0"),
+        ({"msg": [{"id": True, "acronym": "a", "name": "b"}]}, "expected a whole number from 0"),
+        ({"msg": [{"id": -1, "acronym": "a", "name": "b"}]}, "expected a whole number from 0"),
+        ({"msg": [{"id": 2**70, "acronym": "a", "name": "b"}]}, "expected a whole number from 0"),
+        ({"msg": [{"id": 1, "acronym": "a", "name": "b", "children": True}]}, "expected a list of children"),
+        ({"msg": [{"id": 1, "acronym": "a", "name": "b", "children": {"id": 2}}]}, "a list of children"),
+        ({"msg": [{"id": 1, "acronym": "a", "name": "b", "graph_order": {}}]}, "as graph_order"),
+    ],
+)
+def test_structure_graphs_of_other_kinds(change: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        from_structure_graph(change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,10 @@ from typing import Any
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Structure
+
+MOST_ID = 2**32 - 1  # labels are uint32
+MOST_NAME = 300  # characters; Allen's longest has 97
+COLOR = re.compile(r"[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def from_structure_graph(document: Mapping[str, Any]) -> Ontology:
     Raises
     ------
     DataError
-        where `msg` or a node's id, acronym or name is missing.
+        where `msg` or a node's id, acronym or name is missing, or of another kind.
     """
     message = document.get("msg")
     if not isinstance(message, list) or not message:
@@ -115,23 +120,40 @@ def from_structure_graph(document: Mapping[str, Any]) -> Ontology:
             "structure graph: expected a list of nodes under 'msg'; is it structure_graph_1.json?"
         )
     structures: list[Structure] = []
-    stack = [(node, None) for node in reversed(message)]
+    stack: list[tuple[Any, int | None]] = [(node, None) for node in reversed(message)]
     while stack:
         node, parent_id = stack.pop()
         structures.append(_structure(node, parent_id, len(structures)))
-        stack.extend((child, node["id"]) for child in reversed(node.get("children") or []))
+        children = node.get("children") or []
+        if not isinstance(children, list):
+            raise DataError(f"structure graph: expected a list of children, got {str(children)[:60]}")
+        stack.extend((child, structures[-1].id) for child in reversed(children))
     return Ontology(tuple(structures))
 
 
 def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> Structure:
+    if not isinstance(node, Mapping):
+        raise DataError(f"structure graph: expected a node with id, acronym and name, got {str(node)[:60]}")
     missing = {"id", "acronym", "name"} - node.keys()
     if missing:
         raise DataError(f"structure graph: a node lacks {sorted(missing)}: {str(node)[:80]}")
+    color = str(node.get("color_hex_triplet") or "AAAAAA")
     return Structure(
-        id=int(node["id"]),
-        acronym=str(node["acronym"]),
-        name=str(node["name"]),
+        id=_whole(node, "id"),
+        acronym=str(node["acronym"])[:MOST_NAME],
+        name=str(node["name"])[:MOST_NAME],
         parent_id=parent_id,
-        graph_order=int(node.get("graph_order") or order),
-        color=str(node.get("color_hex_triplet") or "AAAAAA"),
+        graph_order=_whole(node, "graph_order") if node.get("graph_order") is not None else order,
+        color=color if COLOR.fullmatch(color) else "AAAAAA",
     )
+
+
+def _whole(node: Mapping[str, Any], key: str) -> int:
+    """Return a whole number of a node, which some files write as text."""
+    value = node[key]
+    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(MOST_ID)) or int(text) > MOST_ID:
+        raise DataError(
+            f"structure graph: expected a whole number from 0 to {MOST_ID} as {key}, got {str(value)[:40]!r}"
+        )
+    return int(text)

@@ -14,6 +14,7 @@ from pipeline.report.projections import brightest, project
 from pipeline.report.verdict import Verdict, errors, verdict, warnings
 from pipeline.store.publishing import publishing
 from pipeline.store.run import RunFolder, is_run
+from pipeline.system.files import real_path
 
 INDEX = "index.html"
 MOST_PICTURES = 1000
@@ -37,7 +38,7 @@ def write_index(folder: Path) -> Path:
     if not runs:
         raise DataError(f"{folder}: expected a folder of runs (OUTPUT of `ish run`), found no receipts in it")
     entries = [_entry(RunFolder(path), pictures=len(runs) <= MOST_PICTURES) for path in runs]
-    text = environment().get_template("index.html.j2").render(entries=entries, name=folder.resolve().name)
+    text = environment().get_template("index.html.j2").render(entries=entries, name=real_path(folder).name)
     with publishing(folder) as fresh:
         (fresh / INDEX).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder / INDEX

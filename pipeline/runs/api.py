@@ -27,6 +27,7 @@ from pipeline.stages.summarise import series_messages
 from pipeline.stages.table import family_of, to_align
 from pipeline.store.run import RECEIPTS, RunFolder, check_free, is_run
 from pipeline.store.tasks import Receipt
+from pipeline.system.files import real_path
 from pipeline.system.locks import hold
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import sweep
@@ -132,7 +133,7 @@ def run(
 
 def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
     """Write a page for a series without a readable manifest, under its folder's name, where nothing lies."""
-    run = RunFolder(output.resolve() / broken.source.resolve().name)
+    run = RunFolder(real_path(output) / real_path(broken.source).name)
     try:
         check_free(run.path)
         if run.receipts().keys() - {UNREAD}:
@@ -148,7 +149,7 @@ def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
 
 def _forget_unread(output: Path, source: Path) -> None:
     """Remove the page of a series that could not be read before, and now can: what its receipt lists."""
-    run = RunFolder(output.resolve() / source.resolve().name)
+    run = RunFolder(real_path(output) / real_path(source).name)
     receipts = run.receipts()
     if receipts.keys() != {UNREAD} or first_damaged(run.path, receipts[UNREAD].outputs):
         return
@@ -254,16 +255,16 @@ def stages_to_redo(options: RunOptions) -> frozenset[str]:
 
 def check_apart(output: Path, sources: Sequence[Path], reference: Path | None) -> None:
     """Raise ConfigError for an output folder that is, holds or lies in what is read, links resolved."""
-    place = output.resolve()
+    place = real_path(output)
     for source in sources:
-        series = source.resolve()
+        series = real_path(source)
         if place == series or place.is_relative_to(series) or series.is_relative_to(place):
             how = "is" if place == series else "lies in" if place.is_relative_to(series) else "holds"
             raise ConfigError(
                 f"--output {output}: {how} the series {source}; choose a folder apart from what is read, such"
                 f" as {_apart(series)}"
             )
-    if reference is not None and place.is_relative_to(reference.resolve()):
+    if reference is not None and place.is_relative_to(real_path(reference)):
         raise ConfigError(f"--output {output}: lies in the reference {reference}; choose another folder")
 
 

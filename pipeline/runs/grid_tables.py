@@ -26,7 +26,7 @@ from pipeline.quantification.unionize import LabelIndex
 from pipeline.search.sources import LOW, finished_grid, open_labels, printable, read_described, read_values
 from pipeline.store.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder, is_run
-from pipeline.system.files import shown
+from pipeline.system.files import real_path, shown
 
 TABLE = "structure_unionize"
 MOST_ID = 2**63 - 1
@@ -117,9 +117,9 @@ def write_grid_table(output: Path, table: GridTable, inputs: Sequence[Path]) -> 
     ConfigError
         an output that is, holds or lies in an input or a run, and files there that are not ours.
     """
-    place = output.resolve()
+    place = real_path(output)
     for given in inputs:
-        real = given.resolve()
+        real = real_path(given)
         home = real if real.is_dir() else real.parent
         if place.is_relative_to(home) or real.is_relative_to(place):
             raise ConfigError(
@@ -136,8 +136,8 @@ def _place(path: Path) -> Path:
     """Return the run or folder that a grid of it stands for."""
     if path.is_file() and path.name in {f"{name}.mhd" for name in RATIOS}:
         path = path.absolute().parent
-    if path.is_dir() and path.resolve().name == "grid" and is_run(path.resolve().parent):
-        return path.resolve().parent
+    if path.is_dir() and real_path(path).name == "grid" and is_run(real_path(path).parent):
+        return real_path(path).parent
     return path
 
 
@@ -258,7 +258,7 @@ def _number(place: Path, data_set: SectionDataSet | None, given: int | None) -> 
         return data_set.id
     if given is not None:
         return given
-    name = place.resolve().name if place.is_dir() else place.stem
+    name = real_path(place).name if place.is_dir() else place.stem
     if _WHOLE_ID.fullmatch(name) and int(name) <= MOST_ID:
         return int(name)
     raise ConfigError(

@@ -23,7 +23,7 @@ from pipeline.stages.provenance import checksum
 from pipeline.stages.run_task import stamp
 from pipeline.stages.specimen import with_siblings
 from pipeline.store.run import RunFolder
-from pipeline.system.files import shown
+from pipeline.system.files import real_path, shown
 
 COLUMNS = ("series", "folder", "path")  # of a table: the first of these names the folders
 TABLES = (".csv", ".tsv", ".txt")
@@ -59,9 +59,9 @@ def find_sources(inputs: Sequence[Path]) -> Found:
     sources: dict[Path, Path] = {}
     for folder in named:
         for source in _series_in(folder, len(named) > 1, notes):
-            if source.resolve() in sources:
+            if real_path(source) in sources:
                 notes.append(f"{source}: this series is listed twice; it runs once")
-            sources.setdefault(source.resolve(), source)
+            sources.setdefault(real_path(source), source)
     return Found(tuple(sources.values()), tuple(notes))
 
 
@@ -178,7 +178,7 @@ def _job(source: Path, plan: Plan) -> SeriesJob:
     data_set = stepped(found.data_set, plan.config.series.section_step)
     return SeriesJob(
         source=source,
-        run=RunFolder(plan.output.resolve() / str(data_set.id)),
+        run=RunFolder(real_path(plan.output) / str(data_set.id)),
         data_set=data_set,
         config=plan.config,
         given=found.alignment,

@@ -30,6 +30,7 @@ from pipeline.search.sources import (
     labels_reference,
     read_grid_file,
 )
+from pipeline.system.files import real_path
 
 __all__ = [
     "VOXEL_SETS",
@@ -428,9 +429,9 @@ def check_output(output: Path, folders: Sequence[Path]) -> None:
     """ConfigError where a new index would lie in, or be, a folder that it is built from."""
     if (output / "zarr.json").exists():
         return
-    real = output.resolve()
+    real = real_path(output)
     for folder in folders:
-        if folder.is_dir() and real.is_relative_to(folder.resolve()):
+        if folder.is_dir() and real.is_relative_to(real_path(folder)):
             raise ConfigError(
                 f"{output}: expected an --output outside of {folder}, from which the index is built; name"
                 " another"

@@ -26,7 +26,7 @@ from pipeline.inputs.references import GRID_LABELS_UM, open_reference
 from pipeline.search.names import DECLARED, Declared, named, read_declared
 from pipeline.search.on_disk.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
-from pipeline.system.files import shown
+from pipeline.system.files import real_path, shown
 
 GRID = "energy.mhd"
 FACTORS = ("density.mhd", "intensity.mhd")  # energy is their product
@@ -243,7 +243,7 @@ def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     if not isinstance(number, int):
         raise DataError(f"{path}/section_data_set.json: expected a whole number as id, got {shown(number)}")
     experiment = Experiment(
-        number, described.get("gene"), described.get("plane_of_section"), str(grid.resolve())
+        number, described.get("gene"), described.get("plane_of_section"), str(real_path(grid))
     )
     return experiment, read_grid_file(grid, spacing_um)
 
@@ -275,7 +275,7 @@ def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) 
         found.section_data_set_id,
         found.gene or stated.gene,
         found.plane_of_section or stated.plane_of_section,
-        str(file.resolve()),
+        str(real_path(file)),
     )
     return experiment, read_grid_file(path, spacing_um, tell)
 

@@ -25,6 +25,7 @@ from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.store.run import RunFolder, read_json
 from pipeline.store.tasks import Receipt
 from pipeline.system.code import code_digest
+from pipeline.system.files import real_path
 from pipeline.system.package import CHECKOUT, PACKAGE
 
 LIBRARIES = (
@@ -61,7 +62,7 @@ def what_was_read(job: SeriesJob) -> dict[str, Any]:
         "source": str(job.source.absolute()),
         "manifests": {str(path): sha256_of(path) for path in _manifests(job.source)},
         "inputs": {str(Path(text).absolute()): digest for text, digest in job.files.items()},
-        "reference_directory": str(job.reference_directory.resolve()) if job.reference_directory else None,
+        "reference_directory": str(real_path(job.reference_directory)) if job.reference_directory else None,
         "reference": reference_origin(job.reference_directory),
     }
 
@@ -90,7 +91,7 @@ def reference_origin(directory: Path | None) -> dict[str, Any]:
     if directory is None:
         return {"name": "phantom", "citation": None, "terms": None, "files": {}}
     source = source_of(directory) or {}
-    name, citation = directory.resolve().name, source.get("citation")
+    name, citation = real_path(directory).name, source.get("citation")
     if is_brainglobe(directory):
         metadata = read_json(directory / METADATA)
         name, citation = str(metadata.get("name", name)), metadata.get("citation")
@@ -242,7 +243,7 @@ def _git(*words: str) -> str | None:
 
 def _known_sha256(path: Path) -> str:
     state = path.stat()
-    return _sha256_once(path.resolve(), state.st_size, state.st_mtime_ns)
+    return _sha256_once(real_path(path), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
 from pipeline.store.chunk_bounds import check_chunks, chunks_of
-from pipeline.system.files import shown
+from pipeline.system.files import real_path, shown
 from pipeline.system.lazy import Later
 from pipeline.system.limits import check_regular, check_size
 
@@ -197,8 +197,8 @@ def _opened(place: Path, attributes: Mapping[str, Any]) -> _Image:
     if not paths:
         raise DataError(f"{place}: expected an image with levels, got none")
     for path in paths:
-        target = (place / path).resolve()
-        if not target.is_relative_to(place.resolve()):
+        target = real_path(place / path)
+        if not target.is_relative_to(real_path(place)):
             links = f", which links to {shown(str(target))}" if ".." not in Path(path).parts else ""
             raise DataError(f"{place}: expected levels inside it, got {shown(path)}{links}")
         _check_documents(place / path)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError
 from pipeline.store.run import RECEIPTS, WRITERS, is_run
+from pipeline.system.files import real_path
 from pipeline.system.seals import Seals, first_damaged, seal
 from pipeline.system.whole_files import beside, remove, replacing, writing
 
@@ -29,7 +30,7 @@ def publishing(folder: Path) -> Iterator[Path]:
     ConfigError
         a folder that is a run, and a file in the way that is not ours or was changed since.
     """
-    place = folder.resolve()
+    place = real_path(folder)
     if is_run(place) or _among_outputs(place):
         raise ConfigError(
             f"--output {folder}: is a run or lies in one, whose files are its own; choose another folder"

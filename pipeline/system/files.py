@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import reprlib
 import stat
@@ -33,6 +34,14 @@ def shown(value: Any) -> str:
     except (RecursionError, ValueError):  # nested too deep; a number of more digits than Python prints
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def real_path(path: Path) -> Path:
+    """Return a path with its links resolved; where they run in a circle, as far as they lead.
+
+    `Path.resolve` raises a RuntimeError there.
+    """
+    return Path(os.path.realpath(path))
 
 
 def check_plain(path: Path, what: str) -> int:

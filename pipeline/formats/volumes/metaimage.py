@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float32, UInt32
 from pipeline.formats.volumes.zips import is_zip, open_zip, read_member
-from pipeline.system.files import check_plain, read_content, shown
+from pipeline.system.files import check_plain, read_content, real_path, shown
 from pipeline.system.whole_files import replacing
 
 TYPES = {
@@ -133,10 +133,7 @@ def _inside(path: Path, name: str) -> Path:
     if not name or "\0" in name:
         raise DataError(f"{path}: expected a file name in ElementDataFile, got {shown(name)}")
     raw = path.parent / name
-    try:
-        real, homes = raw.resolve(), {path.parent.resolve(), path.resolve().parent}
-    except (OSError, RuntimeError) as error:  # links in a circle
-        raise DataError(f"{path}: ElementDataFile {shown(name)} leads nowhere ({error})") from None
+    real, homes = real_path(raw), {real_path(path.parent), real_path(path).parent}
     if Path(name).is_absolute() or ".." in Path(name).parts or not any(map(real.is_relative_to, homes)):
         raise DataError(
             f"{path}: expected ElementDataFile in the folder of the header, got {shown(name)}, which leads"

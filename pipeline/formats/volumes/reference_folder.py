@@ -17,7 +17,7 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.volumes.metaimage import read_metaimage
 from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
-from pipeline.system.files import read_json_value
+from pipeline.system.files import read_json_value, real_path
 
 ONTOLOGY = "structure_graph_1.json"
 ANNOTATIONS = ("annotation",)
@@ -50,7 +50,7 @@ def read_reference(
     served = folder / GRID_ANNOTATION
     return ReferenceSpace(
         id=CORONAL_SPACE,
-        name=folder.resolve().name,
+        name=real_path(folder).name,
         annotation=labels,
         annotation_um=labels_um,
         ontology=read_ontology(folder / ONTOLOGY),

@@ -23,6 +23,7 @@ from pipeline.formats.manifests.series import IMAGE_SUFFIXES, read_series
 from pipeline.formats.manifests.series_yaml import HEMISPHERES, ORDERS, PLANES, UPS, check_resolution
 from pipeline.inputs.describe.names import Reading
 from pipeline.inputs.pixels import probe_any
+from pipeline.system.files import real_path
 from pipeline.system.whole_files import writing
 
 CONTACT_SHEET = "ish_init.png"
@@ -158,8 +159,8 @@ def linked(folder: Path, output: Path, names: Sequence[str]) -> Path:
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
         for name in names:
-            link, image = output / name, (folder / name).resolve()
-            if link.is_symlink() and link.resolve() == image:
+            link, image = output / name, real_path(folder / name)
+            if link.is_symlink() and real_path(link) == image:
                 continue
             if link.exists() or link.is_symlink():
                 raise ConfigError(
@@ -260,7 +261,7 @@ def refusal(questions: Sequence[Question]) -> str:
 
 def made_id(folder: Path) -> int:
     """Return an id of nine digits that hangs on where the folder lies."""
-    return 100_000_000 + zlib.crc32(str(folder.resolve()).encode()) % 900_000_000
+    return 100_000_000 + zlib.crc32(str(real_path(folder)).encode()) % 900_000_000
 
 
 def summary(made: Draft) -> str:
