@@ -254,11 +254,9 @@ def test_grids_do_not_say_which_brain_they_lie_in(tmp_path: Path) -> None:
 def test_links_that_run_in_a_circle_end_nothing_else(name: str, tmp_path: Path) -> None:
     grid_folder(tmp_path / "grids" / "good_70000001")
     (tmp_path / "grids" / name).symlink_to(tmp_path / "grids" / name)
-    read = 0
     for source in find_experiments([tmp_path / "grids"]):
-        try:
-            source.read(200.0, lambda line: None)
-            read += 1
-        except DataError as error:
-            assert str(error).startswith(str(tmp_path / "grids" / name))
-    assert read == 1
+        if source.path.name == name:
+            with pytest.raises(DataError, match="symbolic links"):
+                source.read(200.0, lambda line: None)
+        else:
+            assert source.read(200.0, lambda line: None)[0].section_data_set_id == 70000001

@@ -229,6 +229,8 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
             if path.is_dir() and _is_run(path):
                 return _read_run(path, spacing_um)
             return _read_served(path, declared, spacing_um, tell)
+        except PipelineError:
+            raise
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}; rights?") from None
 

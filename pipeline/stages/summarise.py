@@ -13,7 +13,7 @@ from pipeline.store.run import write_json
 from pipeline.store.tasks import Receipt, task_name
 
 
-def summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
+def summarise(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
     """Write what became of the series and of every section, and how it was made."""
     alignment = {}
     if upstream["align"].ok:
