@@ -19,7 +19,8 @@ from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.store.run import RunFolder
 from pipeline.system.seals import seal
 
-CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"
+TESTS = Path(__file__).parent
+CONFIG = TESTS.parent / "configs" / "phantom.yaml"
 GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")
 ID = "900003"  # of the phantom series with seed 3
 NOT_COMPARED = {"receipts", "report.html", "provenance.json"}  # they hold times

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, Ish, digests
+from conftest import CONFIG, GIVEN, ID, TESTS, Ish, digests
 
 from pipeline.runs.schedule import cluster
+from pipeline.system.package import PACKAGE
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
-START_SLURM = Path(__file__).parent / "start_slurm.sh"
+START_SLURM = TESTS / "start_slurm.sh"
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
@@ -156,7 +157,7 @@ def test_workers_of_another_version_are_refused(
 ) -> None:  # fmt: skip
     for process in scheduler[1]:
         process.kill()
-    other = Path(shutil.copytree(Path(cluster.__file__).parents[1], tmp_path / "other" / "pipeline"))
+    other = Path(shutil.copytree(PACKAGE, tmp_path / "other" / "pipeline"))
     with (other / "errors.py").open("a") as file:
         file.write("# another version\n")
     scheduler[1].append(worker(tmp_path / "scheduler.json", PYTHONPATH=str(other.parent)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_report_runs import CENTRE_UM, ball_reference
+from report.test_report_runs import CENTRE_UM, ball_reference
 
 from pipeline.core.model import Structure
 from pipeline.core.ontology import Ontology

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_report_pictures import decoded
-from test_report_runs import ball_reference, make_run
+from report.test_pictures import decoded
+from report.test_report_runs import ball_reference, make_run
 
 from pipeline.core.model import BOTH, LEFT, RIGHT, Structure
 from pipeline.geometry import affine

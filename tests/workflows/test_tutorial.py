@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TESTS
 
 from pipeline.cli import main
 from pipeline.cli.console import OUT
@@ -25,7 +26,7 @@ from pipeline.geometry import affine
 from pipeline.phantom import Scene, render_section
 from pipeline.phantom.scenes import phantom_scene, render_options
 
-ROOT = Path(__file__).parent.parent
+ROOT = TESTS.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SPACING = 8

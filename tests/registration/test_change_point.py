@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from registration.test_align import CORONAL, rendered
 from scipy.stats import multivariate_normal
-from test_registration import CORONAL, rendered
 
 from pipeline.phantom import phantom_reference
 from pipeline.registration.align import Series, _fitted, way_of

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import TESTS
+from search.test_snapshot import held, same
 from search_cases import Case, experiments
-from test_index_store import held, same
 
 from pipeline.core.errors import MissingResultError
 from pipeline.search.index import build_index, open_index
@@ -25,11 +26,11 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from search_cases import experiments
-from test_index_kill import BUILDS
+from search.test_index_kill import BUILDS
 from pipeline.search.index import build_index
 from pipeline.search.build import voxel_order
 from pipeline.search.kernels.codes import encode
-from pipeline.store import index_writer
+from pipeline.search.on_disk import writer as index_writer
 from pipeline.search.on_disk.snapshot import IndexSubject
 
 index_writer._CHECKPOINT, index_writer._LEAST_DEAD = 2, 2
@@ -87,7 +88,7 @@ while True:
 
 @pytest.mark.parametrize(("first", "step"), [(0, 73), pytest.param(3, 7, marks=pytest.mark.slow)])
 def test_killed_at_one_operation_after_another(tmp_path: Path, first: int, step: int) -> None:
-    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path), first=first, step=step)
+    script = SCRIPT.format(tests=str(TESTS), folder=str(tmp_path), first=first, step=step)
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
     case, last = experiments(5, 4), MOMENTS[-1]
     builds = sorted((log.with_suffix("") for log in tmp_path.glob("*.log")), key=lambda path: int(path.name))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_pictures import decoded
-from test_report_runs import CENTRE_UM, NUMBERS, THICKNESS_UM, ball_reference, make_run
+from report.test_pictures import decoded
+from report.test_report_runs import CENTRE_UM, NUMBERS, THICKNESS_UM, ball_reference, make_run
 
 from pipeline.report.coarse_atlas import coarse_atlas
 from pipeline.report.contents import RunContents, read_contents

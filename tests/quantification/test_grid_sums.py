@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_unionize import ONTOLOGY, SIDE, _case
+from quantification.test_unionize import ONTOLOGY, SIDE, _case
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import ExpressionSums, Float32

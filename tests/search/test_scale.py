@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from conftest import TESTS
 from search_cases import pearson
 
 from pipeline.formats.volumes.metaimage import write_grid
@@ -16,7 +17,7 @@ from pipeline.inputs.references import open_reference
 from pipeline.search.index import build_index, open_index
 from pipeline.search.sources import read_grid_file
 
-WORKFLOWS = Path(__file__).parent.parent / "workflows"
+WORKFLOWS = TESTS.parent / "workflows"
 COUNT = 1200
 
 

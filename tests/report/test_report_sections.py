@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_outlines import rings
-from test_report_pictures import decoded
-from test_report_runs import (
+from report.test_outlines import rings
+from report.test_pictures import decoded
+from report.test_report_runs import (
     BRAIN_UM,
     CELLS_PX,
     CENTRE_UM,

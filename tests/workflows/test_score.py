@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import vouch
+from conftest import TESTS, vouch
 
 from pipeline.core.errors import DataError
 
-WORKFLOWS = Path(__file__).parent.parent / "workflows"
+WORKFLOWS = TESTS.parent / "workflows"
 
 
 def test_a_run_along_the_true_alignment_comes_near_the_truth(

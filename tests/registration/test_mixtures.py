@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_registration import CORONAL, rendered
+from registration.test_align import CORONAL, rendered
 
 from pipeline.core.errors import AlignmentError
 from pipeline.phantom import phantom_reference

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_registration import PIXEL_UM, SAGITTAL, errors_um
+from registration.test_align import PIXEL_UM, SAGITTAL, errors_um
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import SeriesAlignment

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_report_runs import HOSTILE, ball_reference, make_run, rewrite
+from report.test_report_runs import HOSTILE, ball_reference, make_run, rewrite
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Structure

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from conftest import TESTS
 from search_cases import ONTOLOGY, Case, experiments
 
 from pipeline.core.errors import DataError, MissingResultError
@@ -37,7 +38,7 @@ from pipeline.search.on_disk.snapshot import (
 from pipeline.search.on_disk.writer import IndexWriter, index_lock
 from pipeline.store import rows as shards
 
-HERE = Path(__file__).parent
+HERE = TESTS
 
 
 class Crashed(BaseException):
@@ -169,7 +170,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from search_cases import Experiment, experiments
 from pipeline.search.index import build_index
-from pipeline.store import index_writer
+from pipeline.search.on_disk import writer as index_writer
 index_writer._CHECKPOINT = 8
 case = experiments(5, 4)
 def endless():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import CONFIG
 
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import (
@@ -16,7 +17,7 @@ from pipeline.inputs.config import (
     reference_directory,
 )
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = CONFIG.parent
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ID, Ish, digests
+from search.test_index import labels
 from search_cases import experiments
-from test_index import labels
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import hemispheres, structure_mask

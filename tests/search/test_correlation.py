@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search.test_sums import laid_out
 from search_cases import experiments, pearson
-from test_search_sums import laid_out
 
 from pipeline.core.errors import DataError
 from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle

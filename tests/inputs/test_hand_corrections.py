@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ID, Ish, vouch
+from conftest import CONFIG, ID, Ish, vouch
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
@@ -166,7 +166,7 @@ def test_corrected_sections_stay_and_the_rest_is_solved(
     wanted["anchoring"][1] += 12.0  # 300 um towards anterior
     mended = tmp_path / "mended.json"
     mended.write_text(json.dumps(document))
-    config = Path(__file__).parent.parent / "configs" / "phantom.yaml"
+    config = CONFIG
     words = [
         "alignment.name=joint", "reference.resolution_um=100",
         "alignment.configuration.stain_sigma_um=[150.0]",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from search.test_index import labels, served
 from search_cases import experiments
-from test_index import labels, served
 from typer.testing import CliRunner
 
 from pipeline.cli import search as search_cli

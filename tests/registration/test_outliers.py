@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_registration import SAGITTAL, errors_um, rendered
+from registration.test_align import SAGITTAL, errors_um, rendered
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Status
