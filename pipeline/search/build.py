@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.model import Float32, Grid
 from pipeline.core.reference_space import hemispheres
 from pipeline.search.kernels.codes import Row, check_grid, encode
@@ -28,6 +28,7 @@ from pipeline.search.on_disk.snapshot import (
     write_sums,
 )
 from pipeline.search.on_disk.writer import IndexWriter, index_lock
+from pipeline.system.files import real_path
 
 VOXEL_SETS = {
     "all": "brain voxels that at least 80 % of all experiments cover",
@@ -56,6 +57,19 @@ def voxel_order(subject: IndexSubject) -> VoxelOrder:
     p, i, r = subject.labels.shape
     grid = Grid((p, i, r), subject.spacing_um)
     return VoxelOrder.of(subject.labels, subject.ontology, hemispheres(grid))
+
+
+def check_output(output: Path, folders: Sequence[Path]) -> None:
+    """ConfigError where a new index would lie in, or be, a folder that it is built from."""
+    if (output / "zarr.json").exists():
+        return
+    real = real_path(output)
+    for folder in folders:
+        if folder.is_dir() and real.is_relative_to(real_path(folder)):
+            raise ConfigError(
+                f"{output}: expected an --output outside of {folder}, from which the index is built; name"
+                " another"
+            )
 
 
 def fill_index(

@@ -14,7 +14,15 @@ from pipeline.core.errors import ConfigError, DataError, MissingResultError, Pip
 from pipeline.core.model import Bool, Float32, Float64, Int64
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, labels_note
-from pipeline.search.build import VOXEL_SETS, BuildReport, fill_index, parallel, sum_set, voxel_order
+from pipeline.search.build import (
+    VOXEL_SETS,
+    BuildReport,
+    check_output,
+    fill_index,
+    parallel,
+    sum_set,
+    voxel_order,
+)
 from pipeline.search.kernels.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
 from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle
 from pipeline.search.kernels.differential import Contrast, Threshold
@@ -30,7 +38,6 @@ from pipeline.search.sources import (
     labels_reference,
     read_grid_file,
 )
-from pipeline.system.files import real_path
 
 __all__ = [
     "VOXEL_SETS",
@@ -423,19 +430,6 @@ def index_folders(
     report = fill_index(output, subject, ((s.name, partial(read, s)) for s in sources), listener)
     report.notes += notes
     return report
-
-
-def check_output(output: Path, folders: Sequence[Path]) -> None:
-    """ConfigError where a new index would lie in, or be, a folder that it is built from."""
-    if (output / "zarr.json").exists():
-        return
-    real = real_path(output)
-    for folder in folders:
-        if folder.is_dir() and real.is_relative_to(real_path(folder)):
-            raise ConfigError(
-                f"{output}: expected an --output outside of {folder}, from which the index is built; name"
-                " another"
-            )
 
 
 def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:

@@ -38,44 +38,40 @@ def run_task(
     blocked = stage.blocked(job, section, upstream)
     if blocked:
         return _keep(job, Receipt(name, "left out", "", message=blocked))
-    digest, parts = "", dict[str, str]()
-    wall, cpu = time.perf_counter(), time.thread_time()
-    peak = Peak()
+    began, peak = (time.perf_counter(), time.thread_time()), Peak()
+    receipt = Receipt(name, "failed", "", where=_here())
     try:
         parts = parts_of(stage, job, section, upstream)
-        digest = digest_of([stage.name, parts])
-        earlier = job.run.read_receipt(name)
-        if earlier and _stands(stage, job, section, earlier, digest):
-            return replace(earlier, stands=True)
-        taken = _taken_over(stage, job, section, digest)
-        if taken:
-            return _keep(job, taken)
+        receipt = replace(receipt, digest=digest_of([stage.name, parts]), parts=parts)
+        known = _known(stage, job, section, receipt.digest)
+        if known:
+            return known
         with watched() as peak:
-            facts = stage.run(**stage.values(job, section, upstream, digest))
+            facts = stage.run(**stage.values(job, section, upstream, receipt.digest))
         _check_unchanged(job, section)
-        outputs = seal(job.run.path, _written(stage, job, section))
-        state, message = "done", ""
+        receipt = replace(
+            receipt, state="done", facts=facts, outputs=seal(job.run.path, _written(stage, job, section))
+        )
     except PipelineError as error:
-        facts, outputs, state, message = {}, {}, "failed", str(error)
+        receipt = replace(receipt, message=str(error))
     except Exception as error:  # the border: a fault of ours must not stop the other series
-        what = f"internal error: {type(error).__name__}: {error}"
-        facts, outputs, state, message = {}, {}, "failed", what
-    return _keep(
-        job,
-        Receipt(
-            name,
-            state,  # type: ignore[arg-type]
-            digest,
-            message,
-            facts,
-            wall_s=round(time.perf_counter() - wall, 3),
-            cpu_s=round(time.thread_time() - cpu, 3),
-            peak_mb=round(peak.mb, 1),
-            where=_here(),
-            outputs=outputs,
-            parts=parts,
-        ),
-    )
+        receipt = replace(receipt, message=f"internal error: {type(error).__name__}: {error}")
+    return _keep(job, _with_cost(receipt, began, peak))
+
+
+def _known(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: str) -> Receipt | None:
+    """Return the receipt of a task that was done before, here or in the run that it is shared with."""
+    earlier = job.run.read_receipt(str(stage.task(section)))
+    if earlier and _stands(stage, job, section, earlier, digest):
+        return replace(earlier, stands=True)
+    taken = _taken_over(stage, job, section, digest)
+    return _keep(job, taken) if taken else None
+
+
+def _with_cost(receipt: Receipt, began: tuple[float, float], peak: Peak) -> Receipt:
+    """Return a receipt with the time since wall and CPU clock showed `began`, and the peak of memory."""
+    wall, cpu = time.perf_counter() - began[0], time.thread_time() - began[1]
+    return replace(receipt, wall_s=round(wall, 3), cpu_s=round(cpu, 3), peak_mb=round(peak.mb, 1))
 
 
 def parts_of(
