@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from pipeline.formats.images.reduced import read_reduced
 from pipeline.sections.scan import Rectangle, scan_rectangle, valid_region
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
+
+FRAME_TOLERANCE = 0.01  # by which sides may depart from the manifest's
 
 
 def load_info(section: SectionImage) -> ImageInfo:
@@ -36,6 +39,25 @@ def brightest(section: SectionImage) -> int | None:
     """Return the largest sample of an image of 16 bits whose file states no range, else None."""
     path = _path(section)
     return ome_images.brightest(path) if path.is_dir() else images.brightest(path)
+
+
+def frame_factor(section: SectionImage, info: ImageInfo) -> int:
+    """Return how many manifest pixels a stored pixel spans along each axis: a power of two.
+
+    Full-resolution pixel = factor x stored pixel. DataError where width or height fit no power of two
+    within 1 %.
+    """
+    ratio = section.width_px / info.width_px
+    factor = 2 ** max(0, round(math.log2(ratio))) if ratio > 0 else 1
+    off_width = abs(ratio / factor - 1.0)
+    off_height = abs(section.height_px - factor * info.height_px)
+    if off_width > FRAME_TOLERANCE or off_height > max(factor, FRAME_TOLERANCE * section.height_px):
+        raise DataError(
+            f"section {section.section_number}: expected {section.width_px} x {section.height_px} px as the"
+            f" manifest says, or that halved some times, got {info.width_px} x {info.height_px} in"
+            f" {section.path}; is it another image or a crop?"
+        )
+    return factor
 
 
 def load_pixels(section: SectionImage) -> UInt8:

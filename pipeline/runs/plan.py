@@ -148,7 +148,7 @@ def plan_jobs(
     broken: list[Broken] = []
     for place, source in enumerate(sources):
         try:
-            job = _job(source, plan)
+            job = read_job(source, plan)
             _check_not_twice(job, jobs)
             jobs.append(job)
             places[job.run.path] = place
@@ -173,7 +173,8 @@ def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:
             )
 
 
-def _job(source: Path, plan: Plan) -> SeriesJob:
+def read_job(source: Path, plan: Plan) -> SeriesJob:
+    """Read the manifest of a series and return its job, before anything looked into its images."""
     found: SeriesSource = read_series(source, probe_any)
     data_set = stepped(found.data_set, plan.config.series.section_step)
     return SeriesJob(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.runs.schedule import STEPS
+from pipeline.runs.staleness import why_again
 from pipeline.stages.job import Stage
 from pipeline.store.run import RunFolder
 from pipeline.store.tasks import STATES, Receipt, task_name
@@ -19,13 +20,14 @@ def run_status(run: RunFolder) -> list[Row]:
     """Return one row a stage: its state, how many tasks it has, how many are done, failed, left out.
 
     States: done, partly done, failed, skipped; of a stage that has tasks to do: running or waiting while
-    the run is alive, else unfinished.
+    the run is alive, else unfinished. `again` says why a stage that has ended would run again.
     """
     receipts, alive = run.receipts(), is_held(run.path)
     if UNREAD in receipts:
         return [_row(run, UNREAD, [receipts[UNREAD]], 1, "failed")]
     sections = run.read_plan()
     rows, complete = [], set()
+    again = {} if alive else why_again(run, receipts)
     for stage in STEPS:
         own = _own(receipts, stage, sections)
         total = len(own) if sections is None else len(sections) if stage.scope == "section" else 1
@@ -35,7 +37,7 @@ def run_status(run: RunFolder) -> list[Row]:
         else:
             state = "unfinished" if not alive else "running" if complete >= set(stage.after) else "waiting"
         if own or sections is not None:
-            rows.append(_row(run, stage.name, own, total, state))
+            rows.append(_row(run, stage.name, own, total, state, again.get(stage.name, "")))
     return rows
 
 
@@ -59,7 +61,7 @@ def _ended(receipts: list[Receipt]) -> str:
     return "failed" if "failed" in kinds else "skipped"
 
 
-def _row(run: RunFolder, stage: str, receipts: list[Receipt], total: int, state: str) -> Row:
+def _row(run: RunFolder, stage: str, receipts: list[Receipt], total: int, state: str, again: str = "") -> Row:
     return {
         "series": run.path.name,
         "stage": stage,
@@ -67,4 +69,5 @@ def _row(run: RunFolder, stage: str, receipts: list[Receipt], total: int, state:
         "tasks": total,
         **{name: sum(r.state == name for r in receipts) for name in STATES},
         "wall_s": round(sum(r.wall_s for r in receipts), 1),
+        "again": again,
     }

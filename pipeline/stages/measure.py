@@ -9,8 +9,7 @@ import numpy as np
 
 from pipeline.core.model import Bool, SectionImage
 from pipeline.formats.images.files import block_mean
-from pipeline.formats.manifests.series import frame_factor
-from pipeline.inputs.pixels import load_info, load_reduced, valid_pixels
+from pipeline.inputs.pixels import frame_factor, load_info, load_reduced, valid_pixels
 from pipeline.sections.measure import measure_section, statistics_step
 from pipeline.sections.scan import check_background, scan_rectangle
 from pipeline.sections.statistics import OUTLINES

@@ -48,6 +48,8 @@ def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "digest": digest,
         **what_was_read(job),
+        "stamps": {str(Path(text).absolute()): list(when) for text, when in job.stamps.items()},
+        "aligned_with": [one.run.path.name for one in job.siblings],
         "stages": stage_costs(upstream),
         "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
     }

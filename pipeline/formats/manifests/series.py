@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,16 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.errors import DataError
-from pipeline.core.model import SectionImage
 from pipeline.formats.images import headers
-from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.images.files import probe as probe_file
 from pipeline.formats.manifests import allen_xml, sections_csv
 from pipeline.formats.manifests.sections_csv import Probe
 from pipeline.formats.manifests.source import SeriesSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".btf", ".jp2", ".j2k", ".jpx", ".zarr")
-FRAME_TOLERANCE = 0.01
 
 
 def read_series(folder: Path, probe: Probe = probe_file) -> SeriesSource:
@@ -81,25 +77,6 @@ def _may_be_series(folder: Path, note: Callable[[str], None]) -> bool:
     except DataError as error:  # one that may not be read, such as lost+found
         note(f"{error}; passed over")
         return False
-
-
-def frame_factor(section: SectionImage, info: ImageInfo) -> int:
-    """Return how many manifest pixels a stored pixel spans along each axis: a power of two.
-
-    Full-resolution pixel = factor x stored pixel. DataError where width or height fit no power of two
-    within 1 %.
-    """
-    ratio = section.width_px / info.width_px
-    factor = 2 ** max(0, round(math.log2(ratio))) if ratio > 0 else 1
-    off_width = abs(ratio / factor - 1.0)
-    off_height = abs(section.height_px - factor * info.height_px)
-    if off_width > FRAME_TOLERANCE or off_height > max(factor, FRAME_TOLERANCE * section.height_px):
-        raise DataError(
-            f"section {section.section_number}: expected {section.width_px} x {section.height_px} px as the"
-            f" manifest says, or that halved some times, got {info.width_px} x {info.height_px} in"
-            f" {section.path}; is it another image or a crop?"
-        )
-    return factor
 
 
 def file_of_section(names: Sequence[str], numbers: Iterable[int]) -> dict[int, list[str]]:

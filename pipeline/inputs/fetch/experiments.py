@@ -23,9 +23,9 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import SectionImage
 from pipeline.formats.images.files import probe
 from pipeline.formats.manifests import allen_xml
-from pipeline.formats.manifests.series import frame_factor
 from pipeline.inputs.fetch.http import Patience, download
 from pipeline.inputs.fetch.references import SOURCE, sha256_of, source_of
+from pipeline.inputs.pixels import frame_factor
 from pipeline.system.whole_files import beside, replacing, sweep
 
 BASE_URL = "https://api.brain-map.org"

@@ -44,7 +44,7 @@ def build_graph(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None
         ending = endings[job.run.path]
         graph[f"job{SEPARATOR}{ending}"] = job
         for step, name, number in tasks_of(job):
-            before = {n: f"{n}{SEPARATOR}{ending}" for n in _before(step, job, number)}
+            before = {n: f"{n}{SEPARATOR}{ending}" for n in tasks_before(step, job, number)}
             first: list[str] = []
             if step.name == "align":
                 measured, first = _of_siblings(job, endings)
@@ -66,7 +66,7 @@ def tasks_of(job: SeriesJob) -> Iterator[tuple[Stage, str, int | None]]:
             yield step, task_name(step.name, number), number
 
 
-def _before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
+def tasks_before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
     """Return the tasks of a series that one of its tasks builds on."""
     names = []
     for stage in (BY_NAME[name] for name in step.after):

@@ -14,13 +14,8 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.formats.images.files import ImageInfo, probe, write_image
 from pipeline.formats.manifests.sections_csv import write_manifest
-from pipeline.formats.manifests.series import (
-    file_of_section,
-    find_series,
-    frame_factor,
-    is_series,
-    read_series,
-)
+from pipeline.formats.manifests.series import file_of_section, find_series, is_series, read_series
+from pipeline.inputs.pixels import frame_factor
 
 YAML = "id: 7\nplane_of_section: coronal\nsection_thickness_um: 25\n"
 CSV = """section_number,file,width_px,height_px,resolution_um

@@ -1,0 +1,138 @@
+"""Which stages of a finished run would run again, and why: code, configuration, or which input.
+
+The job is made anew from what the run recorded, and the grounds of every task are held against those of its
+receipt. An image whose size and time of change are as recorded counts as the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.model import SectionImage, numbered
+from pipeline.inputs.alignments import run_config, run_reference
+from pipeline.runs.plan import Plan, read_job
+from pipeline.runs.schedule.graph import tasks_before, tasks_of
+from pipeline.stages.job import SeriesJob, Stage
+from pipeline.stages.provenance import checksum
+from pipeline.stages.run_task import parts_of, stamp
+from pipeline.stages.specimen import measured_name
+from pipeline.stages.table import STEPS
+from pipeline.store.run import RunFolder
+from pipeline.store.tasks import Receipt, task_name
+
+NOT_COMPARED = ("input: warnings",)  # they come of looking into the images
+OLDER = "made by version 0.1, which kept no grounds"
+
+
+def why_again(run: RunFolder, receipts: Mapping[str, Receipt]) -> dict[str, str]:
+    """Return why each stage would run again, by stage; those that would not are not among them."""
+    try:
+        job = _job_of(run)
+    except (PipelineError, OSError, KeyError, TypeError, ValueError) as error:
+        return _by_code_alone(receipts, str(error))
+    upstream = dict(receipts)
+    for sibling in job.siblings:
+        if sibling.run != run:
+            theirs = sibling.run.receipts()
+            numbers = [s.section_number for s in sibling.sections]
+            named = ((measured_name(sibling, n), theirs.get(task_name("measure", n))) for n in numbers)
+            upstream |= {name: receipt for name, receipt in named if receipt is not None}
+    found: dict[str, str] = {}
+    for stage in STEPS:
+        own = _own_reason(stage, job, upstream, receipts)
+        earlier = [name for name in stage.after if name in found]
+        if own or earlier:
+            found[stage.name] = "; ".join([*own, *(f"after {name}" for name in earlier[:1])])
+    return found
+
+
+def _own_reason(
+    stage: Stage, job: SeriesJob, upstream: Mapping[str, Receipt], receipts: Mapping[str, Receipt]
+) -> list[str]:
+    changed: dict[str, list[int]] = {}
+    for step, name, number in tasks_of(job):
+        receipt = receipts.get(name)
+        if step is not stage or receipt is None or receipt.state == "left out":
+            continue
+        section = None if number is None else _section(job, number)
+        for what in _changed(stage, job, section, upstream, receipt):
+            changed.setdefault(what, []).extend([] if number is None else [number])
+    total = len(job.sections)
+    return [
+        what if not numbers or len(numbers) == total else f"{what} ({numbered(numbers)})"
+        for what, numbers in changed.items()
+    ]
+
+
+def _changed(
+    stage: Stage,
+    job: SeriesJob,
+    section: SectionImage | None,
+    upstream: Mapping[str, Receipt],
+    receipt: Receipt,
+) -> list[str]:
+    """Return what decides a task and is not as its receipt has it."""
+    if receipt.state == "failed":
+        return ["failed"]
+    if not receipt.parts:
+        return [OLDER]
+    names = tasks_before(stage, job, None if section is None else section.section_number)
+    siblings = [name for name in upstream if " of " in name] if stage.name == "align" else []
+    try:
+        parts = parts_of(stage, job, section, {n: upstream[n] for n in (*names, *siblings)})
+    except (KeyError, PipelineError, OSError) as error:
+        return [f"what it reads cannot be looked at ({error})"]
+    keys = [key for key in dict.fromkeys((*parts, *receipt.parts)) if key not in NOT_COMPARED]
+    return [key.removeprefix("input: ") for key in keys if parts.get(key) != receipt.parts.get(key)]
+
+
+def _by_code_alone(receipts: Mapping[str, Receipt], error: str) -> dict[str, str]:
+    """Return the stages whose code has changed, where what the run read is not to be found."""
+    found = {}
+    for stage in STEPS:
+        own = [r for r in receipts.values() if r.id.stage == stage.name and r.ok]
+        if any(receipt.parts and receipt.parts.get("code") != stage.code for receipt in own):
+            found[stage.name] = "code"
+        elif any(not receipt.parts for receipt in own):
+            found[stage.name] = OLDER
+        elif set(stage.after) & found.keys():
+            found[stage.name] = f"after {next(name for name in stage.after if name in found)}"
+    return found
+
+
+def _job_of(run: RunFolder, *, alone: bool = False) -> SeriesJob:
+    """Return the job that a run was, with its images as they are now."""
+    document = run.read_document("provenance.json")
+    plan = Plan(run_config(run), run.path.parent, run_reference(run.path))
+    job = read_job(Path(document["source"]), plan)
+    job = replace(_with_images(job, document, _bits(run)), run=run)
+    if alone:
+        return job
+    names = document.get("aligned_with") or []
+    family = tuple(_job_of(RunFolder(run.path.parent / name), alone=True) for name in names)
+    return replace(job, siblings=family)
+
+
+def _with_images(job: SeriesJob, document: Mapping[str, Any], bits: Mapping[int, int | None]) -> SeriesJob:
+    files, stamps = document["inputs"], document.get("stamps") or {}
+    found = {}
+    for section in job.sections:
+        if section.path is not None:
+            known = str(section.path.absolute())
+            same = list(stamp(section.path)) == stamps.get(known) and known in files
+            found[str(section.path)] = files[known] if same else checksum(section.path)
+    images = tuple(replace(s, bits=bits.get(s.section_number)) for s in job.sections)
+    return replace(job, data_set=replace(job.data_set, section_images=images), files=found)
+
+
+def _bits(run: RunFolder) -> dict[int, int | None]:
+    images = run.read_document("section_data_set.json")["section_images"]
+    return {int(image["section_number"]): image.get("bits") for image in images}
+
+
+def _section(job: SeriesJob, number: int) -> SectionImage:
+    return next(section for section in job.sections if section.section_number == number)
