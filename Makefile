@@ -24,10 +24,10 @@ $(READY): requirements.lock pyproject.toml
 setup: $(READY)  ## create .venv with the pinned versions
 
 demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline, aligned from nothing
-	$(BIN)/python workflows/demo.py
+	$(BIN)/python workflows/examples/demo.py
 
 demo-given: $(READY)  ## the same along its known alignment
-	$(BIN)/python workflows/demo.py --alignment given
+	$(BIN)/python workflows/examples/demo.py --alignment given
 
 test: $(READY) lint types  ## every test of the daily suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
@@ -36,7 +36,7 @@ test-slow: $(READY)  ## the slow families
 	$(BIN)/python -m pytest -m slow
 
 bench: $(READY)  ## ratios against what most people write, and against merely reading the files
-	$(BIN)/python workflows/benchmark.py
+	$(BIN)/python workflows/benchmarks/benchmark.py
 
 faults: $(READY)  ## runs that are killed, starved and lied to, again and again
 	$(BIN)/python -m pytest -m "faults" tests/test_faults.py tests/test_torn_runs.py
@@ -45,16 +45,16 @@ fuzz: $(READY)  ## 10,000 damaged inputs of every form, an hour or more (CASES=n
 	$(BIN)/python workflows/fuzz.py --count $(CASES) --keep fuzz-output
 
 bench-batch: $(READY)  ## 40 small series: two workers against one, overhead, memory
-	$(BIN)/python workflows/bench_batch.py bench-output
+	$(BIN)/python workflows/benchmarks/bench_batch.py bench-output
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
-	$(BIN)/python workflows/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
+	$(BIN)/python workflows/benchmarks/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
 
 bench-detection: $(READY)  ## the detector on newly rendered sections, light, stain and pixel size (needs ISH_DATA)
-	$(BIN)/python workflows/benchmark_detection.py
+	$(BIN)/python workflows/benchmarks/benchmark_detection.py
 
 bench-search: $(READY)  ## search at the size of the atlas: 25,000 experiments, 9 GB, some minutes (EXPERIMENTS=n)
-	$(BIN)/python workflows/bench/searching.py --experiments $(EXPERIMENTS)
+	$(BIN)/python workflows/benchmarks/bench/searching.py --experiments $(EXPERIMENTS)
 
 lint: $(READY)  ## ruff
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from pipeline.inputs.references import open_reference
 from pipeline.search.index import build_index, open_index
 from pipeline.search.sources import read_grid_file
 
-WORKFLOWS = TESTS.parent / "workflows"
+WORKFLOWS = TESTS.parent / "workflows" / "benchmarks"
 COUNT = 1200
 
 

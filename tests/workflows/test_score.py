@@ -12,7 +12,7 @@ from conftest import TESTS, vouch
 
 from pipeline.core.errors import DataError
 
-WORKFLOWS = TESTS.parent / "workflows"
+WORKFLOWS = TESTS.parent / "workflows" / "benchmarks"
 
 
 def test_a_run_along_the_true_alignment_comes_near_the_truth(

@@ -1,8 +1,8 @@
 """From the measures of a section to the error to expect, in um, and a cautious verdict.
 
 The logarithm of the median error of a section is a line in a few measures. Its coefficients come from
-rendered series of all families of `workflows/benchmark_alignment.py`, with sections given wrong numbers
-among them; `workflows/calibrate_quality.py` fits them anew and prints how they do on seeds held out.
+rendered series of all families of `workflows/benchmarks/benchmark_alignment.py`, with sections given wrong
+numbers among them; `workflows/calibration/error_model.py` fits them anew and prints how they do on seeds held out.
 """
 
 from __future__ import annotations

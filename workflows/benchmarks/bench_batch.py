@@ -1,6 +1,6 @@
 """How a batch of many small series scales: two workers against one, the scheduler's share, peak memory.
 
-python workflows/bench_batch.py FOLDER [--series 40] [--sections 4] [--resolution-um 16]
+python workflows/benchmarks/bench_batch.py FOLDER [--series 40] [--sections 4] [--resolution-um 16]
 
 Workers have one thread each, so that a single one does not use both cores.
 """
@@ -23,7 +23,7 @@ from pipeline.phantom.scenes import phantom_scene, render_options
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.store.run import RunFolder
 
-CONFIG = Path(__file__).parent.parent / "configs" / "phantom.yaml"
+CONFIG = Path(__file__).parents[2] / "configs" / "phantom.yaml"
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")

@@ -1,6 +1,6 @@
 """Align rendered series from nothing and measure how far every tissue pixel lands from its true place.
 
-    python workflows/benchmark_alignment.py --data $ISH_DATA --families coronal sagittal --seeds 1 2 3 4 5
+    python benchmark_alignment.py --data $ISH_DATA --families coronal sagittal --seeds 1 2 3 4 5
 
 Real annotation, real geometry (section numbers, frames, Alignment3d as served), an unknown pose of every
 section, a stain that has nothing to do with the template. The floor is what the best affine map of every

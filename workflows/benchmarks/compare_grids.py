@@ -1,6 +1,6 @@
 """Hold a run's energy against a grid that Allen serves, over the voxels that both have inside the brain.
 
-python workflows/compare_grids.py RUN SERVED.mhd [--reference DIR] [--smooth-voxels 2]
+python workflows/benchmarks/compare_grids.py RUN SERVED.mhd [--reference DIR] [--smooth-voxels 2]
 
 The brain is what the labels of the run hold: its own reference and unionize.grid_annotation. Voxels need no
 structure here; to compare structures with Allen's numbers, run with unionize.grid_annotation=served, since by

@@ -1,6 +1,6 @@
 """Hold the default detector against rendered sections of real geometry, on new seeds every time.
 
-    python workflows/benchmark_detection.py --data $ISH_DATA [--genes prox1] [--seeds 3] [--first-seed N]
+    python benchmark_detection.py --data $ISH_DATA [--genes prox1] [--seeds 3] [--first-seed N]
 
 Of every gene and seed a few sections are rendered and seen again under other light, stain and pixel size. A
 line a case, worst first:

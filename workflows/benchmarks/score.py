@@ -1,6 +1,6 @@
 """Hold a run against the truth of the rendered series that it processed.
 
-    python workflows/score.py RUN RENDERED     RENDERED holds series/ and truth/, as `ish phantom` writes
+    python score.py RUN RENDERED     RENDERED holds series/ and truth/, as `ish phantom` writes
 
 Three questions are asked apart:
 mask        Dice between the mask found and the pixels that express

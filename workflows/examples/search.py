@@ -1,17 +1,21 @@
 """Build a search index and ask it, from Python: synthetic experiments on the phantom brain, in a minute.
 
-    python workflows/search_example.py
+    python workflows/examples/search.py
 
 With finished runs the first step is `ish index RUNS --output INDEX`, and all else stays the same.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 from pipeline.inputs.references import open_reference
 from pipeline.search.index import SearchResult, build_index, open_index
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
 from search_grids import GridMaker
 
 

@@ -1,8 +1,8 @@
 """Time the pipeline against what most people write, and against merely reading the files.
 
-    python workflows/benchmark.py                       every family
-    python workflows/benchmark.py gridding detector     these
-    python workflows/benchmark.py --rounds 5 --json bench.json
+    python workflows/benchmarks/benchmark.py                       every family
+    python workflows/benchmarks/benchmark.py gridding detector     these
+    python workflows/benchmarks/benchmark.py --rounds 5 --json bench.json
 
 Ratios are medians of turns (A B A B) of one run; times alone say little on a shared machine. The exit
 status is 1 where a ratio is short of its bound.

@@ -1,6 +1,6 @@
 """Render a sagittal series as large as real ones: JPEG-compressed tiles, 70 MP a section, given alignment.
 
-    python workflows/bench/full_size.py FOLDER --sections 20 --distinct 5 --resolution-um 1.18
+    python workflows/benchmarks/bench/full_size.py FOLDER --sections 20 --distinct 5 --resolution-um 1.18
 
 Half a minute a section; sections that are there already are kept, so it may be stopped and started again.
 The phantom brain is cut at 1.18 um a pixel, with the stain texture, dust and bubbles of real slides. Where

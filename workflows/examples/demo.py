@@ -1,6 +1,6 @@
 """The demo: a phantom series through the whole pipeline, held against its truth.
 
-python workflows/demo.py [OUTPUT]
+python workflows/examples/demo.py [OUTPUT]
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pipeline.phantom import RenderOptions
 from pipeline.phantom.scenes import phantom_scene
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series
 from pipeline.runs import api as facade
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
 from score import score, show
 
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parents[2]
 RESOLUTION_UM = 5.0
 OPTIONS = RenderOptions(seed=1, stain_gain=0.1, texture=0.1, dust=2.0)
 

@@ -1,6 +1,6 @@
 """Fit the error that a section's measures let expect, and show how honest it is on seeds held out.
 
-    python workflows/calibrate_quality.py --data $ISH_DATA --seeds 1 2 3 4 --held-out 5 6
+    python workflows/calibration/error_model.py --data $ISH_DATA --seeds 1 2 3 4 --held-out 5 6
 
 Every series of the chosen families is aligned twice: as rendered, and damaged: some sections exchange their
 numbers, some lose up to half of their picture. Prints the coefficients for
@@ -20,11 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 from pipeline.core.errors import AlignmentError
 from pipeline.geometry.sync import pixel_to_reference
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
 from pipeline.registration.quality.error_model import TERMS, status_of, terms
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 
 OUTLINE_TERMS = ("constant", "boundary", "lost overlap", "stray")  # what an outline alone tells
 RIDGE = 3.0

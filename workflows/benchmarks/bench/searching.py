@@ -1,6 +1,6 @@
 """Search over thousands of experiments: against reading their memory once, and against what was asked.
 
-    python workflows/bench/searching.py --experiments 25000 --reference DIR --work DIR --oracle
+    python workflows/benchmarks/bench/searching.py --experiments 25000 --reference DIR --work DIR --oracle
 
 prints the same rows at the size of the atlas: 8.5 GB of index, and with --oracle, which holds the best
 hundred against float64 over all grids, another 16 GB for these. Both are removed at the end unless --keep.

@@ -1,6 +1,6 @@
 """Rendered series that share a brain, and series into which sections were mixed that do not belong.
 
-    python workflows/benchmark_mixtures.py --data $ISH_DATA --families interleaved organ --seeds 1 2 3
+    python benchmark_mixtures.py --data $ISH_DATA --families interleaved organ --seeds 1 2 3
 
 Interleaved: the sections of one brain dealt in turns to several series, each of another stain; every series
 aligned alone and all together. Mixed: some sections of a series exchanged for such of another plane, another
