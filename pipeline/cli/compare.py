@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli.console import OUT, say, show
 from pipeline.core.errors import ConfigError
-from pipeline.runs import run_sweep as experiments
+from pipeline.runs import compare as side_by_side
 
 MOST_UNASKED = 50
 
@@ -23,7 +23,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
 ) -> None:
     """Hold two runs against each other: configuration, quality, grids, structures."""
-    found = experiments.compare(run_a, run_b)
+    found = side_by_side.compare(run_a, run_b)
     if json:
         sys.stdout.write(json_text.dumps(found, default=str) + "\n")
     else:
@@ -31,7 +31,7 @@ def compare(
             OUT.print(f"\n{title}" + ("" if rows else ": no difference, or nothing to compare"), style="bold")
             if rows:
                 show(rows, as_json=False)
-    for path in experiments.write_compared(output, [run_a, run_b]) if output else ():
+    for path in side_by_side.write_compared(output, [run_a, run_b]) if output else ():
         say(f"wrote {path}")
 
 

@@ -34,13 +34,13 @@ from pipeline.inputs.config import (
 )
 from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
-from pipeline.runs import api as facade
+from pipeline.runs import api
 from pipeline.runs.api import RunOptions, SeriesResult
 from pipeline.runs.plan import parse_shard
+from pipeline.runs.repeat import Repeat, repeat
 from pipeline.runs.run_sweep import run_sweep
 from pipeline.runs.schedule import ENGINES
 from pipeline.runs.sweep import count_variants
-from pipeline.stages.provenance import Repeat, repeat
 from pipeline.system.files import shown
 
 app = typer.Typer(
@@ -117,7 +117,7 @@ def run(
             agree(count_variants(experiment.sweep), yes)
             results, compared = run_sweep(experiment, plan.inputs, output, plan.reference, options, progress)
         else:
-            results = facade.run(plan.config, plan.inputs, output, plan.reference, options, progress)
+            results = api.run(plan.config, plan.inputs, output, plan.reference, options, progress)
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
@@ -169,13 +169,13 @@ def status(
     folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")], json: Json = False
 ) -> None:
     """Tell how far every series and stage is."""
-    show(facade.status(folder), json)
+    show(api.status(folder), json)
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")]) -> None:
     """Write the page of a run anew, or the pages and the index of a folder of runs."""
-    for path in facade.report(folder):
+    for path in api.report(folder):
         say(f"wrote {path}")
 
 

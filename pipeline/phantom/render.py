@@ -23,8 +23,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
-from pipeline.phantom import artifacts as artefacts
-from pipeline.phantom import cells, kernels, stain
+from pipeline.phantom import artifacts, cells, kernels, stain
 from pipeline.phantom.expression import Expression, GridExpression, StructureExpression, tissue_share
 from pipeline.phantom.fields import SmoothField, random_field
 from pipeline.phantom.geometry import SeriesGeometry
@@ -236,39 +235,39 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
     place = pixel_map(scene, image)
     slide = _slide(scene, image, place)
     lattice = _lattice(scene, image, place, slide)
-    lost = artefacts.gone(slide, options, scene.rng(GONE, number))
+    lost = artifacts.gone(slide, options, scene.rng(GONE, number))
     gain = 1 + options.stain_gain * scene.rng(GAIN, number).uniform(-1, 1)
     labels, tissue, energy = kernels.look_up(scene.volume, lattice, lost, gain)
-    banded = artefacts.bands(slide, options, scene.rng(BANDS, number))
+    banded = artifacts.bands(slide, options, scene.rng(BANDS, number))
     darkness, expressing = _cells(scene, image, labels * (lost == 0), (tissue, energy), banded)
     truth = _tally(scene, lattice, labels, darkness, expressing)
-    added, kinds = artefacts.soil(slide, options, scene.rng(SOIL, number))
-    kinds[(lost > 0) & (kinds == artefacts.CLEAN)] = artefacts.GONE
+    added, kinds = artifacts.soil(slide, options, scene.rng(SOIL, number))
+    kinds[(lost > 0) & (kinds == artifacts.CLEAN)] = artifacts.GONE
     seen = darkness if added is None else np.clip(darkness + added, 0, 255)
     pixels = kernels.develop(
         seen, lattice, stain.colour_table(), _noise(scene, number), (options.light_gain, options.gamma)
     )
     there = (labels > 0) & (lost == 0)
-    folded = artefacts.fold(pixels, there, slide, options, scene.rng(FOLDS, number))
-    kinds[folded & (kinds == artefacts.CLEAN)] = artefacts.FOLD
+    folded = artifacts.fold(pixels, there, slide, options, scene.rng(FOLDS, number))
+    kinds[folded & (kinds == artifacts.CLEAN)] = artifacts.FOLD
     known = SectionTruth(place, frozen(expressing), frozen(there), frozen(kinds), *truth)
     return RenderedSection(number, pixels, known)
 
 
-def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artefacts.Slide:
+def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artifacts.Slide:
     width, height = scene.geometry.size_px(image)
     index = np.rint(place.nodes / scene.volume.spacing_um).astype(int)
     inside = ((index >= 0) & (index < scene.volume.labels.shape)).all(axis=-1)
     tissue = np.zeros(inside.shape, bool)
     tissue[inside] = scene.volume.labels[tuple(index[inside].T)] > 0
-    return artefacts.Slide(width, height, scene.geometry.resolution_um(image), place.step_px, tissue)
+    return artifacts.Slide(width, height, scene.geometry.resolution_um(image), place.step_px, tissue)
 
 
-def _lattice(scene: Scene, image: SectionImage, place: PixelMap, slide: artefacts.Slide) -> kernels.Lattice:
+def _lattice(scene: Scene, image: SectionImage, place: PixelMap, slide: artifacts.Slide) -> kernels.Lattice:
     number = image.section_number
     step_um = place.step_px * slide.resolution_um
     grain = stain.texture(scene.rng(TEXTURE, number), slide.tissue.shape, step_um, scene.options.texture)
-    light = artefacts.light(slide, scene.options, scene.rng(LIGHT, number))
+    light = artifacts.light(slide, scene.options, scene.rng(LIGHT, number))
     return kernels.Lattice(place.step_px, place.nodes, grain, light)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.inputs.config import Experiment, reference_directory
-from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
+from pipeline.report.comparison import Compared, write_comparison
 from pipeline.runs.api import (
     SILENT,
     Listener,
@@ -24,9 +22,8 @@ from pipeline.runs.api import (
 from pipeline.runs.plan import Plan, find_sources, plan_jobs
 from pipeline.runs.schedule import check_engine
 from pipeline.runs.sweep import Variant, share, variants
-from pipeline.store.run import RunFolder, is_run
+from pipeline.store.run import is_run
 
-MOST_STRUCTURES = 20
 DEFAULTS = RunOptions()
 
 
@@ -78,69 +75,3 @@ def _compare_all(output: Path, found: Sequence[Variant]) -> list[Path]:
         if is_run(folder)
     ]
     return write_comparison(output, runs) if runs else []
-
-
-def compare(a: Path, b: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return two runs side by side.
-
-    Returns
-    -------
-    `configuration`: keys that differ; `figures`: quality; `grids`: agreement of the energies;
-    `structures`: those whose energy differs most, covered in both
-    """
-    runs = [Compared.of(open_run(folder), str(folder), {}) for folder in (a, b)]
-    first, second = (run.figures() for run in runs)
-    names = [n for n in dict.fromkeys((*first, *second)) if n not in ("tasks", "shared_tasks")]
-    grids = agreement(runs[0].contents.run, runs[1].contents.run)
-    return {
-        "configuration": _configurations(a, b),
-        "figures": [{"what": n, "a": first.get(n), "b": second.get(n)} for n in names],
-        "grids": [{"what": name, "value": value} for name, value in grids.items()],
-        "structures": _structures(runs),
-    }
-
-
-def write_compared(folder: Path, runs: Sequence[Path]) -> list[Path]:
-    """Write the comparison of runs as tables and a page."""
-    check_output(folder)
-    return write_comparison(folder, [Compared.of(open_run(run), str(run), {}) for run in runs])
-
-
-def _configurations(a: Path, b: Path) -> list[dict[str, Any]]:
-    found = []
-    for folder in (a, b):
-        run = RunFolder(folder)
-        there = run.file("provenance.json").exists()
-        found.append(_flat(run.read_document("provenance.json").get("configuration", {})) if there else {})
-    names = dict.fromkeys((*found[0], *found[1]))
-    return [
-        {"key": name, "a": found[0].get(name), "b": found[1].get(name)}
-        for name in names
-        if found[0].get(name) != found[1].get(name)
-    ]
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, dict) and value
-            else {f"{prefix}{key}": value}
-        )
-    return flat
-
-
-def _structures(runs: Sequence[Compared]) -> list[dict[str, Any]]:
-    first, second = (run.energies() for run in runs)
-    ontology = ontology_of(runs)
-    rows: list[dict[str, Any]] = []
-    for key in first.keys() & second.keys():
-        structure = ontology.by_id.get(key[0]) if ontology else None
-        ratio = second[key] / first[key] if first[key] > 0 else math.nan
-        name = structure.acronym if structure else str(key[0])
-        rows.append(
-            {"structure": name, "hemisphere": key[1], "a": first[key], "b": second[key], "ratio": ratio}
-        )
-    rows.sort(key=lambda row: (-abs(row["b"] - row["a"]), row["structure"], row["hemisphere"]))
-    return rows[:MOST_STRUCTURES]

@@ -12,8 +12,9 @@ import pytest
 from conftest import CONFIG, ID, Ish, digests, vouch
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
+from pipeline.runs.repeat import repeat
 from pipeline.stages import provenance
-from pipeline.stages.provenance import checksum, reference_origin, repeat, stage_costs
+from pipeline.stages.provenance import checksum, reference_origin, stage_costs
 from pipeline.store.tasks import Receipt
 
 

@@ -1,6 +1,6 @@
 """Align a real Nissl brain, affine and deformable, and hold it against elastix on the same volume.
 
-    python compare_registrations.py $ISH_DATA/nissl_ptm902 --reference $ISH_DATA/reference --step 10
+    python compare_registrations.py DATA/nissl_ptm902 --reference DATA/reference --step 10
 
 The granule layer of the dentate gyrus (632) is a thin band of packed cells, far darker in Nissl than the
 layers on its two sides (10703, 10704). The better an alignment, the darker is what it says is that layer

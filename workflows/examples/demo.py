@@ -17,7 +17,7 @@ from pipeline.inputs.config import load_config
 from pipeline.phantom import RenderOptions
 from pipeline.phantom.scenes import phantom_scene
 from pipeline.phantom.write_series import SeriesForm, write_phantom_series
-from pipeline.runs import api as facade
+from pipeline.runs import api
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -38,7 +38,7 @@ def main(output: Path, alignment: str) -> int:
     rendered = time.perf_counter()
     config = load_config(HERE / "configs" / "phantom.yaml", [f"alignment.name={alignment}"])
     with Progress(quiet=False) as progress:
-        (result,) = facade.run(config, [output / "series"], output / "runs", listener=progress)
+        (result,) = api.run(config, [output / "series"], output / "runs", listener=progress)
     ended = time.perf_counter()
     if result.errors or result.run is None:
         say("\n".join(result.errors))

@@ -2,7 +2,8 @@
 
 The logarithm of the median error of a section is a line in a few measures. Its coefficients come from
 rendered series of all families of `workflows/benchmarks/benchmark_alignment.py`, with sections given wrong
-numbers among them; `workflows/calibration/error_model.py` fits them anew and prints how they do on seeds held out.
+numbers among them; `workflows/calibration/error_model.py` fits them anew and prints how they do on seeds held
+out.
 """
 
 from __future__ import annotations
