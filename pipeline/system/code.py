@@ -7,16 +7,18 @@ compiled code without docstrings and line numbers.
 
 from __future__ import annotations
 
-import ast
+import dis
 import hashlib
 import marshal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType
 
 from pipeline.system.package import PACKAGE
 
+IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 TEMPLATES = (".j2",)  # that lie beside the modules which fill them
 
 
@@ -55,6 +57,42 @@ def reached(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@dataclass(frozen=True)
+class _Import:
+    """One import statement: `names` maps what it binds to what it is called in the module."""
+
+    module: str
+    names: Mapping[str, str]
+
+
+@cache
+def _imports(module: str) -> tuple[_Import, ...]:
+    """Return the imports of a module, inside functions too, as its compiled code has them.
+
+    Compiled, not parsed: `ast.parse` of several threads at once breaks in Python 3.11.
+    """
+    found: list[_Import] = []
+    pending = [_code(module)]
+    while pending:
+        code = pending.pop()
+        pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        if IMPORT_NAME not in code.co_code[::2]:
+            continue
+        names: dict[str, str] = {}
+        imported = ""
+        for step in dis.get_instructions(code):
+            if step.opname == "IMPORT_NAME":
+                names = {}
+                found.append(_Import(step.argval, names))
+            elif step.opname == "IMPORT_FROM":
+                imported = step.argval
+                names[imported] = imported
+            elif step.opname.startswith("STORE_") and imported:
+                names[step.argval] = names.pop(imported)
+                imported = ""
+    return tuple(found)
+
+
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     """Return the modules of this package that hold what a module imports.
@@ -62,11 +100,9 @@ def _imported(module: str) -> tuple[str, ...]:
     A name that a package passes on counts for the module that it comes from.
     """
     found = []
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if _is_ours(alias.name)]
-        elif isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
-            found += [_origin(node.module, alias.name) for alias in node.names]
+    for each in _imports(module):
+        if _is_ours(each.module):
+            found += [_origin(each.module, name) for name in each.names.values()] or [each.module]
     return tuple(dict.fromkeys(name for name in found if name != PACKAGE.name))
 
 
@@ -75,11 +111,9 @@ def _origin(module: str, name: str) -> str:
     if _path(f"{module}.{name}").exists():
         return f"{module}.{name}"
     if _path(module).name == "__init__.py":
-        for node in _tree(module).body:
-            if isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
-                for alias in node.names:
-                    if (alias.asname or alias.name) == name:
-                        return _origin(node.module, alias.name)
+        for each in _imports(module):
+            if name in each.names and _is_ours(each.module):
+                return _origin(each.module, each.names[name])
     return module
 
 
@@ -95,14 +129,13 @@ def _path(module: str) -> Path:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_path(module).read_bytes())
+def _code(module: str) -> CodeType:
+    return compile(_path(module).read_bytes(), "", "exec", dont_inherit=True, optimize=2)
 
 
 @cache
 def _stripped(module: str) -> bytes:
-    code = compile(_tree(module), "", "exec", dont_inherit=True, optimize=2)
-    return hashlib.sha256(marshal.dumps(_without_lines(code), 2)).digest()
+    return hashlib.sha256(marshal.dumps(_without_lines(_code(module)), 2)).digest()
 
 
 def _without_lines(code: CodeType) -> CodeType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from pipeline.system.package import PACKAGE
 
 
 def forget() -> None:
-    for function in (code.reach_digest, code._imported, code._path, code._tree, code._stripped):
+    for function in (
+        code.reach_digest,
+        code._imports,
+        code._imported,
+        code._path,
+        code._code,
+        code._stripped,
+    ):
         function.cache_clear()
 
 
@@ -32,6 +40,22 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def codes() -> dict[str, str]:
     forget()
     return {stage.name: stage.code for stage in STEPS}
+
+
+def test_digests_are_the_same_in_every_thread() -> None:
+    forget()
+    names = [stage.run.__module__ for stage in STEPS] * 3
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(code.reach_digest, names))
+    assert found == [code.reach_digest(name) for name in names]
+
+
+def test_what_a_module_reaches() -> None:
+    assert code.reached("pipeline.stages.pool") == {
+        "pipeline.stages.pool", "pipeline.sections.statistics", "pipeline.core.model", "pipeline.core.errors",
+    }  # fmt: skip
+    assert "pipeline.registration.align" in code.reached("pipeline.stages.align")  # by way of the package
+    assert "pipeline.phantom.render" not in code.reached("pipeline.stages.grid")
 
 
 def edited(folder: Path, name: str, edit: Callable[[str], str]) -> set[str]:
@@ -63,7 +87,6 @@ def test_comments_docstrings_pages_and_commands_recompute_nothing(copy: Path) ->
         ("quantification/unionize.py", {"unionize"}),
         ("detection/adaptive.py", {"detect"}),
         ("registration/fit/joint.py", {"align"}),
-        ("formats/tables/tables.py", {"unionize"}),
     ],
 )
 def test_code_counts_where_it_is_reached(name: str, stages: set[str], copy: Path) -> None:
