@@ -10,6 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+PLAIN: dict[str, Any] = {  # settings of every group of verbs
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+}
+
 WIDE = 240  # columns of a table that goes to a file or another program, where nothing folds lines
 
 OUT = Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)

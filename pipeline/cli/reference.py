@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from rich import progress as rich_progress
 
-from pipeline.cli.console import ERR, say, show
+from pipeline.cli.console import ERR, PLAIN, say, show
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
 from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
 
-app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True)
+app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True, **PLAIN)
 Folder = Annotated[
     Path | None, typer.Option("--reference", envvar="ISH_REFERENCE", help="default: the phantom")
 ]

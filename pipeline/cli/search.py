@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import PLAIN, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.core.reference_space import LABELS
 from pipeline.search.index import VOXEL_SETS, index_folders, open_index
@@ -27,7 +27,7 @@ SHORT = {
     "contrast_zero": "zero",
 }  # a table has 80 characters to a line
 
-app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True)
+app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True, **PLAIN)
 
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="what `ish index` wrote")]
 Voxels = Annotated[str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in VOXEL_SETS.items()))]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import PLAIN, say, show
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.tables.tables import read_cells, read_points_csv, write_points_csv
 from pipeline.geometry import sync
@@ -16,7 +16,7 @@ from pipeline.inputs.alignments import open_alignment, run_reference
 from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
 
-app = typer.Typer(help="Map pixels to the reference space and back.", no_args_is_help=True)
+app = typer.Typer(help="Map pixels to the reference space and back.", no_args_is_help=True, **PLAIN)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a folder with data_set.xml")]
 Section = Annotated[int | None, typer.Option("--section", help="section number")]

@@ -1,0 +1,31 @@
+"""`ish export`: finished runs in other forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import say
+from pipeline.exports.forms import FORMATS, export
+
+MOST_NAMED = 10  # files that are named one by one
+
+
+def export_run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="a run, or a folder of runs")],
+    format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
+    output: Annotated[Path | None, typer.Option(help="default: export, beside what is exported")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="where the names of structures are; default: the run's own")
+    ] = None,
+) -> None:
+    """Write a finished run, or all of a folder, in another form."""
+    exported = export(folder, format_, output, reference)
+    for line in exported.left_out:
+        say(f"warning: {line}")
+    for path in exported.files[:MOST_NAMED]:
+        say(f"wrote {path}")
+    if len(exported.files) > MOST_NAMED:
+        say(f"… and {len(exported.files) - MOST_NAMED} more")

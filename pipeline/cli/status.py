@@ -1,0 +1,26 @@
+"""`ish status` and `ish report`: what became of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import say, show
+from pipeline.runs import api
+
+Json = Annotated[bool, typer.Option("--json", help="machine output")]
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")], json: Json = False
+) -> None:
+    """Tell how far every series and stage is."""
+    show(api.status(folder), json)
+
+
+def report(folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")]) -> None:
+    """Write the page of a run anew, or the pages and the index of a folder of runs."""
+    for path in api.report(folder):
+        say(f"wrote {path}")
