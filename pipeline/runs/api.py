@@ -83,6 +83,7 @@ class Listener:
 
 
 SILENT = Listener()
+MOST_LOOKED_INTO = 50  # runs whose images and manifests `status` looks at: some 0.1 s each
 
 
 def run(
@@ -207,9 +208,11 @@ def open_run(folder: Path | str) -> RunFolder:
 def status(folder: Path) -> list[dict[str, object]]:
     """Return how far the runs of a folder are: one row a series and stage.
 
-    `folder` is a run, or holds runs in its direct subfolders; DataError where it holds none.
+    `folder` is a run, or holds runs in its direct subfolders; DataError where it holds none. Of many runs
+    only the code is held against what they were made with, not configuration and inputs.
     """
-    return [row for run in _runs(folder) for row in run_status(run)]
+    runs = _runs(folder)
+    return [row for run in runs for row in run_status(run, look=len(runs) <= MOST_LOOKED_INTO)]
 
 
 def report(folder: Path) -> list[Path]:

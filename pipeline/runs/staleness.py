@@ -28,12 +28,17 @@ NOT_COMPARED = ("input: warnings",)  # they come of looking into the images
 OLDER = "made by version 0.1, which kept no grounds"
 
 
-def why_again(run: RunFolder, receipts: Mapping[str, Receipt]) -> dict[str, str]:
-    """Return why each stage would run again, by stage; those that would not are not among them."""
+def why_again(run: RunFolder, receipts: Mapping[str, Receipt], *, look: bool = True) -> dict[str, str]:
+    """Return why each stage would run again, by stage; those that would not are not among them.
+
+    Where what the run read is not to be found, and without `look`, only its code is held against today's.
+    """
+    if not look:
+        return _by_code_alone(receipts)
     try:
         job = _job_of(run)
-    except (PipelineError, OSError, KeyError, TypeError, ValueError) as error:
-        return _by_code_alone(receipts, str(error))
+    except (PipelineError, OSError, KeyError, TypeError, ValueError):
+        return _by_code_alone(receipts)
     upstream = dict(receipts)
     for sibling in job.siblings:
         if sibling.run != run:
@@ -90,8 +95,8 @@ def _changed(
     return [key.removeprefix("input: ") for key in keys if parts.get(key) != receipt.parts.get(key)]
 
 
-def _by_code_alone(receipts: Mapping[str, Receipt], error: str) -> dict[str, str]:
-    """Return the stages whose code has changed, where what the run read is not to be found."""
+def _by_code_alone(receipts: Mapping[str, Receipt]) -> dict[str, str]:
+    """Return the stages whose code has changed."""
     found = {}
     for stage in STEPS:
         own = [r for r in receipts.values() if r.id.stage == stage.name and r.ok]

@@ -16,18 +16,19 @@ UNREAD = "read"  # the receipt of a series whose manifest cannot be read
 Row = dict[str, object]
 
 
-def run_status(run: RunFolder) -> list[Row]:
+def run_status(run: RunFolder, *, look: bool = True) -> list[Row]:
     """Return one row a stage: its state, how many tasks it has, how many are done, failed, left out.
 
     States: done, partly done, failed, skipped; of a stage that has tasks to do: running or waiting while
-    the run is alive, else unfinished. `again` says why a stage that has ended would run again.
+    the run is alive, else unfinished. `again` says why a stage that has ended would run again;
+    without `look`, only where its code has changed.
     """
     receipts, alive = run.receipts(), is_held(run.path)
     if UNREAD in receipts:
         return [_row(run, UNREAD, [receipts[UNREAD]], 1, "failed")]
     sections = run.read_plan()
     rows, complete = [], set()
-    again = {} if alive else why_again(run, receipts)
+    again = {} if alive else why_again(run, receipts, look=look)
     for stage in STEPS:
         own = _own(receipts, stage, sections)
         total = len(own) if sections is None else len(sections) if stage.scope == "section" else 1
