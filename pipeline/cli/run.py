@@ -89,8 +89,7 @@ def run(
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
-            name = _name(result)
-            say(f"{name}: {line.removeprefix(f'series {name}: ')}")
+            say(f"{result.source.name}: {line}")  # the folder: it is what the user has named
     for path in compared:
         say(f"wrote {path}")
     for line in ending(results, output):
@@ -116,15 +115,10 @@ def _plan(
     return Repeat(experiment.config, tuple(inputs), reference, ()), experiment
 
 
-def _name(result: SeriesResult) -> str:
-    """Return what a series is called: its id, or where it has none its folder."""
-    return result.run.path.name if result.run else result.source.name
-
-
 def _outcome(result: SeriesResult) -> dict[str, Any]:
     done = sum(1 for r in result.receipts.values() if r.ok)
     return {
-        "series": _name(result),
+        "series": result.run.path.name if result.run else result.source.name,
         "state": "failed" if result.errors else "done",
         "tasks": f"{done}/{len(result.receipts)}",
         "warnings": len(result.warnings),
