@@ -30,6 +30,7 @@ MOST_CHUNKS = 1_000_000  # each takes some 50 us to look for
 SLACK = 4096  # checksums and padding
 EMPTY = 2**64 - 1  # offset of a chunk that a shard does not hold
 DEFLATE = 1032  # deflate makes no more than that of a byte
+HEADER = 32  # bytes of a chunk that say how large it is
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 Buffer = bytes | mmap.mmap
@@ -89,7 +90,7 @@ def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:
                 raise DataError(f"{path}: expected a chunk, got an empty file; copy it again")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for start, stop in _parts(path, content, chunks):
-                    _check(path, content[start:stop], chunks)
+                    _check(path, content, start, stop, chunks)
 
 
 def _codecs(folder: Path) -> Sequence[Mapping[str, Any]]:
@@ -151,18 +152,20 @@ def _parts(path: Path, content: Buffer, chunks: Chunks) -> Iterator[tuple[int, i
         yield offset, offset + count
 
 
-def _check(path: Path, data: bytes, chunks: Chunks) -> None:
+def _check(path: Path, content: Buffer, start: int, stop: int, chunks: Chunks) -> None:
     size, name = chunks.size, chunks.compressor
     most = size + SLACK
     try:
         if name is None:
-            got = len(data)
+            got = stop - start
         elif name in ("gzip", "zlib"):
-            got = _inflated(data, most)
+            got = _inflated(content[start:stop], most)
         elif name == "zstd":
-            got = _zstd_size(data, most)
+            got = _zstd_size(content, start, stop, most)
         else:
-            (got,) = struct.unpack_from("<I", data, 4 if name == "blosc" else 0)
+            (got,) = struct.unpack_from(
+                "<I", content[start : min(stop, start + HEADER)], 4 if name == "blosc" else 0
+            )
     except (struct.error, zlib.error, imagecodecs.ZstdError):
         return  # damaged: its decoder says so
     if got > most:
@@ -181,19 +184,19 @@ def _inflated(data: bytes, most: int) -> int:
     return got
 
 
-def _zstd_size(data: bytes, most: int) -> int:
+def _zstd_size(content: Buffer, start: int, stop: int, most: int) -> int:
     """Return the size that a zstd frame states; of one that states none, what it holds, or above `most`."""
-    if data[:4] != ZSTD_MAGIC:
+    head = content[start : min(stop, start + HEADER)]
+    if head[:4] != ZSTD_MAGIC:
         return 0
-    (flags,) = struct.unpack_from("<B", data, 4)
+    (flags,) = struct.unpack_from("<B", head, 4)
     single = flags >> 5 & 1
     length = (single, 2, 4, 8)[flags >> 6]
-    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    at = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
     if length:
-        stated = data[start : start + length]
-        return int.from_bytes(stated, "little") + (256 if length == 2 else 0)
+        return int.from_bytes(head[at : at + length], "little") + (256 if length == 2 else 0)
     try:
-        return len(imagecodecs.zstd_decode(data, out=bytearray(most)))
+        return len(imagecodecs.zstd_decode(content[start:stop], out=bytearray(most)))
     except imagecodecs.ZstdError as error:
         if "too small" in str(error).lower():
             return most + 1
