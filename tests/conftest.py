@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.system.seals import seal
 
 TESTS = Path(__file__).parent
 CONFIG = TESTS.parent / "configs" / "phantom.yaml"
+COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")
 ID = "900003"  # of the phantom series with seed 3
 NOT_COMPARED = {"receipts", "report.html", "provenance.json"}  # they hold times

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import OUT, say, show
+from pipeline.cli.console import OUT, Json, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.runs import compare as side_by_side
 
@@ -20,7 +20,7 @@ def compare(
     run_a: Annotated[Path, typer.Argument(help="a run: OUTPUT/<id>")],
     run_b: Annotated[Path, typer.Argument(help="another run")],
     output: Annotated[Path | None, typer.Option(help="write tables and a page into this folder too")] = None,
-    json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
+    json: Json = False,
 ) -> None:
     """Hold two runs against each other: configuration, quality, grids, structures."""
     found = side_by_side.compare(run_a, run_b)

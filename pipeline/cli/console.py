@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+Json = Annotated[bool, typer.Option("--json", help="machine output")]
 PLAIN: dict[str, Any] = {  # settings of every group of verbs
     "add_completion": False,
     "pretty_exceptions_enable": False,

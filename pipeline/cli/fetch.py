@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import Json, say, show
 from pipeline.core.errors import DataError
 from pipeline.inputs.fetch.experiments import BASE_URL, Wanted, experiment_source, fetch_experiment
 
@@ -25,7 +25,7 @@ def fetch(
     base_url: Annotated[
         str, typer.Option(envvar="ISH_API_BASE_URL", help="another server with the same forms")
     ] = BASE_URL,
-    json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
+    json: Json = False,
 ) -> None:
     """Fetch Allen experiments: data_set.xml, section images, served grids. What is there stays."""
     wanted = Wanted(

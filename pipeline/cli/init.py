@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import Json, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.formats.images.files import write_image
 from pipeline.inputs.describe.draft import (
@@ -65,7 +65,7 @@ def init(
         bool, typer.Option(help="write a new manifest; the one that is there is kept as .old-N")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="write without asking")] = False,
-    json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
+    json: Json = False,
 ) -> None:
     """Describe a folder of section images: show what was understood, ask for the rest, write a manifest."""
     asking = not (yes or json) and sys.stdin.isatty()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich import progress as rich_progress
 
-from pipeline.cli.console import ERR, PLAIN, say, show
+from pipeline.cli.console import ERR, PLAIN, Json, say, show
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
@@ -20,7 +20,6 @@ Folder = Annotated[
     Path | None, typer.Option("--reference", envvar="ISH_REFERENCE", help="default: the phantom")
 ]
 Resolution = Annotated[float | None, typer.Option("--resolution-um", help="default: the finest")]
-Json = Annotated[bool, typer.Option("--json", help="machine output")]
 Directory = Annotated[Path | None, typer.Option("--directory", help="default: a cache folder of the user's")]
 
 

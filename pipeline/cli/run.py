@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.compare import agree
-from pipeline.cli.console import say, show
+from pipeline.cli.console import Json, say, show
 from pipeline.cli.outcome import ending
 from pipeline.cli.progress import Progress
 from pipeline.cli.signals import ending_well
@@ -30,8 +30,6 @@ from pipeline.runs.run_sweep import run_sweep
 from pipeline.runs.schedule import ENGINES
 from pipeline.runs.sweep import count_variants
 from pipeline.system.files import shown
-
-Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
 def run(

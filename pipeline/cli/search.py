@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.console import PLAIN, say, show
+from pipeline.cli.console import PLAIN, Json, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.core.reference_space import LABELS
 from pipeline.search.index import VOXEL_SETS, index_folders, open_index
@@ -32,7 +32,6 @@ app = typer.Typer(help="Search over the experiments of an index.", no_args_is_he
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="what `ish index` wrote")]
 Voxels = Annotated[str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in VOXEL_SETS.items()))]
 Top = Annotated[int, typer.Option(min=1, help="how many experiments")]
-Json = Annotated[bool, typer.Option("--json", help="machine output")]
 Csv = Annotated[bool, typer.Option("--csv", help="comma-separated output")]
 
 

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import Json, say, show
 from pipeline.runs import api
-
-Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
 def status(

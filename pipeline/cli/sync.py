@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from pipeline.cli.console import PLAIN, say, show
+from pipeline.cli.console import PLAIN, Json, say, show
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.tables.tables import read_cells, read_points_csv, write_points_csv
 from pipeline.geometry import sync
@@ -23,7 +23,6 @@ Section = Annotated[int | None, typer.Option("--section", help="section number")
 Number = Annotated[float | None, typer.Option()]
 Points = Annotated[Path | None, typer.Option("--points", help="CSV of points")]
 Out = Annotated[Path | None, typer.Option("--out", help="CSV to write, default standard output")]
-Json = Annotated[bool, typer.Option("--json", help="machine output")]
 
 
 @app.command("image-to-reference")

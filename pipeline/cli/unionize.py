@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.console import say, show
+from pipeline.cli.console import Json, say, show
 from pipeline.core.model import BOTH
 from pipeline.core.reference_space import LABELS
 from pipeline.runs.grid_tables import MOST_ID, GridTable, unionize_grid, write_grid_table
@@ -45,7 +45,7 @@ def unionize(
     output: Annotated[
         Path | None, typer.Option(help="write structure_unionize.csv and .parquet into this folder")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="machine output")] = False,
+    json: Json = False,
 ) -> None:
     """Sum a served grid over the structures of a reference; without --output, show the head of the table."""
     served = None if grid_annotation is None else grid_annotation is Labels.served

@@ -63,7 +63,7 @@ def _own_reason(
         receipt = receipts.get(name)
         if step is not stage or receipt is None or receipt.state == "left out":
             continue
-        section = None if number is None else _section(job, number)
+        section = None if number is None else job.section(number)
         for what in _changed(stage, job, section, upstream, receipt):
             changed.setdefault(what, []).extend([] if number is None else [number])
     total = len(job.sections)
@@ -137,7 +137,3 @@ def _with_images(job: SeriesJob, document: Mapping[str, Any], bits: Mapping[int,
 def _bits(run: RunFolder) -> dict[int, int | None]:
     images = run.read_document("section_data_set.json")["section_images"]
     return {int(image["section_number"]): image.get("bits") for image in images}
-
-
-def _section(job: SeriesJob, number: int) -> SectionImage:
-    return next(section for section in job.sections if section.section_number == number)

@@ -57,6 +57,10 @@ class SeriesJob:
         """The sections of the manifest that take part, in ascending order of section number."""
         return self.data_set.section_images
 
+    def section(self, number: int) -> SectionImage:
+        """Return the section of a number that takes part."""
+        return next(section for section in self.sections if section.section_number == number)
+
     @property
     def reference(self) -> RunReference:
         """The reference of the run, at the configured resolution where there is one."""

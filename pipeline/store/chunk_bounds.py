@@ -65,16 +65,17 @@ def chunks_of(folder: Path, shape: Sequence[int], chunk: Sequence[int], itemsize
         )
     size = math.prod(chunk) * itemsize
     try:
-        outer = _codecs(folder)
+        document = _document(folder)
+        outer = _codecs(folder, document)
         shard = next((node for node in outer if _name(node) == SHARDS), None)
         if shard is None:
             return Chunks(_compressor(folder, outer), size)
         inner, index = shard["configuration"]["codecs"], shard["configuration"]["index_codecs"]
-        parts = zip(_shard_shape(folder), chunk, strict=True)
+        parts = zip(document["chunk_grid"]["configuration"]["chunk_shape"], chunk, strict=True)
         return Chunks(
             _compressor(folder, [*(node for node in outer if node is not shard), *inner]),
             size,
-            math.prod(-(-whole // part) for whole, part in parts),
+            math.prod(-(-int(whole) // part) for whole, part in parts),
             shard["configuration"].get("index_location", "end") == "start",
             _is_checked(folder, index),
         )
@@ -93,19 +94,17 @@ def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:
                     _check(path, content, start, stop, chunks)
 
 
-def _codecs(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the codecs of an array, whichever version of zarr wrote it."""
+def _document(folder: Path) -> Any:
+    """Return what an array says of itself, whichever version of zarr wrote it."""
+    name = "zarr.json" if (folder / "zarr.json").exists() else ".zarray"
+    return read_json_value(folder / name, "a zarr document", finite=False)
+
+
+def _codecs(folder: Path, document: Any) -> Sequence[Mapping[str, Any]]:
     if (folder / "zarr.json").exists():
-        document = read_json_value(folder / "zarr.json", "a zarr document", finite=False)
         return list(document["codecs"])
-    document = read_json_value(folder / ".zarray", "a zarr document", finite=False)
     found = [*(document.get("filters") or ()), document.get("compressor")]
     return [node for node in found if node is not None]
-
-
-def _shard_shape(folder: Path) -> Sequence[int]:
-    document = read_json_value(folder / "zarr.json", "a zarr document", finite=False)
-    return [int(side) for side in document["chunk_grid"]["configuration"]["chunk_shape"]]
 
 
 def _name(node: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, Ish
+from conftest import COMMAND, CONFIG, GIVEN, ID, Ish
 
 from pipeline.cli.borders import unbroken
 from pipeline.cli.outcome import ending
@@ -18,8 +18,6 @@ from pipeline.formats.tables.tables import read_cells, write_csv
 from pipeline.stages.summarise import series_messages
 from pipeline.store.tasks import Receipt
 from pipeline.system.compiled_cache import cache_folder
-
-COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
 
 def test_the_end_of_a_run_says_what_users_look_for(

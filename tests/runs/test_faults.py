@@ -7,15 +7,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, Ish, digests
-
-COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
+from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 
 
 def _start(*words: object, **environment: str) -> subprocess.Popen[str]:

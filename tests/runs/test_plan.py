@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CONFIG, GIVEN, ID, Ish, digests
+from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError
 from pipeline.runs.plan import find_sources, parse_shard
@@ -24,8 +23,6 @@ from pipeline.runs.schedule.giving_up import given_up
 from pipeline.runs.schedule.memory import budget_mb
 from pipeline.runs.schedule.pool import Pool
 from pipeline.system.locks import hold
-
-COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
 
 @pytest.fixture

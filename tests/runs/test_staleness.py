@@ -7,15 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, Ish
+from conftest import COMMAND, CONFIG, GIVEN, ID, Ish
 
 from pipeline.system.package import PACKAGE
 
-COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 ALL = ["measure", "pool", "detect", "align", "grid", "unionize", "summarise", "report"]
 
 

@@ -36,6 +36,7 @@ STRANGERS = {
     b"<": "HTML or XML: a download that failed?",
 }
 PLAUSIBLE_UM = (0.1, 100.0)
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers before the size of a picture
 PRINT_DPI = (72.0, 75.0, 96.0, 100.0, 150.0, 300.0)
 INCH_UM = 25400.0
 
@@ -139,7 +140,7 @@ def jpeg_header(data: Buffer) -> Header:
             resolution = square_um(x, y, {1: INCH_UM, 2: 10_000.0}.get(unit, 0.0))
         elif marker == 0xE1 and data[start : start + 6] == b"Exif\x00\x00":
             orientation = exif_orientation(data[start + 6 : end])
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        elif marker in JPEG_FRAMES:
             frame = struct.unpack_from(">BHHB", data, start)
     if frame is None:
         raise DataError("expected a size in the JPEG header, got none; copy it again")

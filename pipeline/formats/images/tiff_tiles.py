@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError
-from pipeline.formats.images.headers import jpeg2000_header, jpeg_segments, png_header
+from pipeline.formats.images.headers import (
+    JPEG_FRAMES,
+    Header,
+    jpeg2000_header,
+    jpeg_segments,
+    png_header,
+)
 
 JPEGS = (6, 7, 33007, 34892)
 JPEGS_2000 = (33003, 33004, 33005, 34712)
@@ -86,18 +92,13 @@ def _tile_sides(page: Any) -> tuple[int, int]:
 
 def _jpeg_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     for marker, start, _ in jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker in JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 1)
             yield width, height
 
 
-def _jpeg2000_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    header = jpeg2000_header(data)
-    yield header.width, header.height
-
-
-def _png_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    header = png_header(data)
+def _header_size(read: Callable[[bytes], Header], data: bytes) -> Iterator[tuple[int, int]]:
+    header = read(data)
     yield header.width, header.height
 
 
@@ -117,10 +118,9 @@ def _webp_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 Sizes = Callable[[bytes], Iterator[tuple[int, int]]]
-SIZES: Mapping[int, Sizes] = dict(
-    chain(
-        ((number, _jpeg_sizes) for number in JPEGS),
-        ((number, _jpeg2000_sizes) for number in JPEGS_2000),
-        ((PNG, _png_sizes), (WEBP, _webp_sizes)),
-    )
-)
+SIZES: Mapping[int, Sizes] = {
+    **dict.fromkeys(JPEGS, _jpeg_sizes),
+    **dict.fromkeys(JPEGS_2000, partial(_header_size, jpeg2000_header)),
+    PNG: partial(_header_size, png_header),
+    WEBP: _webp_sizes,
+}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.model import SectionImage
 from pipeline.runs.schedule.giving_up import given_up
 from pipeline.stages.job import SeriesJob, Stage
 from pipeline.stages.run_task import lost_task, run_task
@@ -109,7 +108,7 @@ def _run(
     """Run one task where the scheduler has put it."""
     step_name, number, code, why = where
     step = BY_NAME[step_name]
-    section = None if number is None else _section(job, number)
+    section = None if number is None else job.section(number)
     if given_up():
         why = "its worker died again and again, the last time with nothing beside it: too little memory?"
     elif code != code_digest():
@@ -120,10 +119,6 @@ def _run(
     if why:
         return lost_task(step, job, section, why)
     return run_task(step, job, section, upstream)
-
-
-def _section(job: SeriesJob, number: int) -> SectionImage:
-    return next(section for section in job.sections if section.section_number == number)
 
 
 def split_key(key: str) -> tuple[str, int]:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG, GIVEN, ID, TESTS, Ish, digests
+from conftest import COMMAND, CONFIG, GIVEN, ID, TESTS, Ish, digests
 
 from pipeline.runs.schedule import cluster
 from pipeline.system.package import PACKAGE
 
-COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 START_SLURM = TESTS / "start_slurm.sh"
 
 
