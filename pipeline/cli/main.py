@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typer.core import TyperGroup
 
 from pipeline.cli.borders import unbroken
 from pipeline.cli.console import PLAIN, say
+from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, PipelineError
 
 
@@ -69,8 +69,7 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the rest; a verb that there is not ends with the nearest that is."""
         if args[0] not in VERBS:
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+            ctx.fail(f"no command {args[0]!r}; {hint(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

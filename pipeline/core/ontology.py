@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pipeline.core.did_you_mean import nearest
 from pipeline.core.errors import DataError
 from pipeline.core.model import Structure
 
@@ -98,8 +98,8 @@ class Ontology:
     def _nearest(self, text: str, most: int = 3) -> list[str]:
         """Return acronyms that look like a text, those first whose full name does."""
         named = {s.name.lower(): f"{s.acronym} ({s.name})" for s in self.structures if s.name != s.acronym}
-        found = [named[n] for n in difflib.get_close_matches(text.lower(), named, n=most, cutoff=0.75)]
-        return [*found, *difflib.get_close_matches(text, list(self.by_acronym), n=most, cutoff=0.4)][:most]
+        found = [named[n] for n in nearest(text.lower(), named, most, 0.75)]
+        return [*found, *nearest(text, self.by_acronym, most, 0.4)][:most]
 
     def unknown(self, ids: Iterable[int]) -> tuple[int, ...]:
         """Return which of these labels the ontology lacks, 0 (outside) aside, sorted."""

@@ -12,7 +12,6 @@ same ``of_darkness``, and one word in `DETECTORS`. The way of a section:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.did_you_mean import unknown_word
 from pipeline.core.model import Bool, UInt8
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
@@ -93,6 +92,4 @@ def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:
 def _known(where: str, word: str, words: list[str]) -> str:
     if word in words:
         return word
-    nearest = difflib.get_close_matches(str(word), words, 1, 0.0)
-    known = ", ".join(words)
-    raise ConfigError(f"{where}: expected one of {known}; got {word!r}, did you mean {nearest[0]!r}?")
+    raise unknown_word(where, word, words)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipeline.core.blocks import whole_block_mean
 from pipeline.core.model import Float64, Polygon, UInt8
-from pipeline.sections.kernels import block_mean, clear_outside
+from pipeline.sections.kernels import clear_outside
 from pipeline.sections.objects_by_size import drop_small
 from pipeline.sections.scan import fill_polygons
 from pipeline.sections.statistics import SectionContext
@@ -56,7 +57,7 @@ class Lattice:
             padded = cv2.copyMakeBorder(dark, top, bottom, left, right, cv2.BORDER_REPLICATE)
             dark = np.asarray(padded, np.uint8)
         corner = (y0 - top) // factor, (x0 - left) // factor
-        return cls(block_mean(dark, factor), factor, steps, reduced_um, corner, (top, left))
+        return cls(whole_block_mean(dark, factor), factor, steps, reduced_um, corner, (top, left))
 
     @property
     def pitch(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import LABELS
 from pipeline.formats.manifests.yaml_text import parse_yaml
@@ -298,13 +298,8 @@ def _explain(error: ValidationError, model: type[BaseModel], section: str) -> st
     ]
     where = ".".join(parts)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(
-            str(first["loc"][-1]), _keys(model, first["loc"][:-1]), n=1, cutoff=0.3
-        )
-        hint = (
-            f"; did you mean {near[0]}?" if near else f"; known: {', '.join(_keys(model, first['loc'][:-1]))}"
-        )
-        return f"unknown key {where}{hint}"
+        *parents, last = first["loc"]
+        return f"unknown key {where}; {hint(last, _keys(model, parents))}"
     if first["type"] in ("model_type", "dict_type"):
         return f"{where}: expected keys and values, got {shown(first['input'])}"
     return f"{where}: {first['msg']}, got {shown(first['input'])}"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import put_darkness
 from pipeline.core.model import Bool, SectionImage, UInt8
 from pipeline.formats.images import files as images
-from pipeline.formats.images.files import ImageInfo, block_mean, probe, read_image
+from pipeline.formats.images.files import ImageInfo, probe, read_image
 from pipeline.formats.images.parts import read_luma, read_part
 from pipeline.formats.images.reduced import read_reduced
 from pipeline.sections.scan import Rectangle, scan_rectangle, valid_region

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.manifests.series import read_series
 from pipeline.formats.volumes.metaimage import read_grid
@@ -36,9 +36,7 @@ def render_options(given: Mapping[str, Any]) -> RenderOptions:
     known = [field.name for field in fields(RenderOptions)]
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.3)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"phantom: unknown option {key}; {hint}")
+            raise ConfigError(f"phantom: unknown option {key}; {hint(key, known)}")
     try:
         return RenderOptions(**given)
     except TypeError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.core.did_you_mean import unknown_word
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
@@ -312,11 +312,7 @@ def _check_algorithms(job: SeriesJob) -> None:
     make_detector(config.detection.name, config.detection.configuration)
     names = ("given", *ALIGNERS)
     if config.alignment.name not in names:
-        near = difflib.get_close_matches(config.alignment.name, names, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"alignment.name: expected one of {', '.join(names)}; got {config.alignment.name!r}, did you mean"
-            f" {near!r}?"
-        )
+        raise unknown_word("alignment.name", config.alignment.name, names)
     check_alignment(to_align(job), family_of(job))
 
 

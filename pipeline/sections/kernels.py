@@ -11,54 +11,6 @@ from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
-def block_mean(values: UInt8, factor: int) -> UInt8:
-    """Return the mean of every whole factor x factor block, rounded half up.
-
-    Parameters
-    ----------
-    values : (h, w) or (h, w, c) uint8
-    factor : int, px                        at most 257: a column of a block fits 16 bits
-
-    Returns
-    -------
-    (h // factor, w // factor[, c]) uint8
-    """
-    if factor == 2:  # of four pixels OpenCV too adds half, and fills registers
-        height, width = (n // 2 * 2 for n in values.shape[:2])
-        if height and width:
-            half = (width // 2, height // 2)
-            return np.asarray(
-                cv2.resize(values[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8
-            )
-    if values.ndim == 2:
-        return np.asarray(_block_means(np.ascontiguousarray(values), 1, factor)[..., 0])
-    flat = np.ascontiguousarray(values).reshape(values.shape[0], -1)
-    return np.asarray(_block_means(flat, values.shape[2], factor))
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _block_means(values: UInt8, channels: int, factor: int) -> UInt8:
-    """Add up the rows of a block, many columns a register; then its columns."""
-    rows, columns = values.shape[0] // factor, values.shape[1] // channels // factor
-    out = np.empty((rows, columns, channels), np.uint8)
-    line = np.empty(columns * factor * channels, np.uint16)
-    area = np.uint32(factor * factor)
-    for i in range(rows):
-        line[:] = values[i * factor, : line.size]
-        for y in range(i * factor + 1, (i + 1) * factor):
-            row = values[y]
-            for x in range(line.size):
-                line[x] = np.uint16(line[x] + np.uint16(row[x]))
-        for j in range(columns):
-            for c in range(channels):
-                total = np.uint32(area // np.uint32(2))
-                start = j * factor * channels + c
-                for k in range(factor):
-                    total = np.uint32(total + np.uint32(line[start + k * channels]))
-                out[i, j, c] = total // area
-    return out
-
-
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
     """Rank filter at every `step`-th pixel.
 

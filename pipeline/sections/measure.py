@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.blocks import block_majority, whole_block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
 from pipeline.core.model import Bool, Float32, Float64, Int32, Polygon, UInt8
@@ -24,7 +25,6 @@ from pipeline.sections.glass import TISSUE_SHARE, fit_glass
 from pipeline.sections.kernels import (
     NODE_SCALE,
     above_surface,
-    block_mean,
     depths_at,
     window_rank,
     window_ranks,
@@ -78,11 +78,11 @@ class _Level:
 
     def reduced(self, step: int) -> _Level:
         step = max(1, min(step, *self.dark.shape))
-        dark = block_mean(self.dark, step)
+        dark = whole_block_mean(self.dark, step)
         if self.valid.all():
             return _Level(dark, np.ones(dark.shape, np.bool_), self.um * step)
-        share = block_mean(self.valid.view(np.uint8) * np.uint8(255), step)
-        return _Level(dark, share > 127, self.um * step)
+        height, width = (n // step * step for n in self.dark.shape)
+        return _Level(dark, block_majority(self.valid[:height, :width], step), self.um * step)
 
     @property
     def extent_um(self) -> tuple[float, float]:
@@ -148,7 +148,7 @@ def _foreign(
     if pixels.ndim == 2 or stained.size == 0 or not glass.any():
         return np.zeros(level.valid.shape, np.bool_), []
     step = round(level.um / context.resolution_um)
-    colours = block_mean(pixels, step)
+    colours = whole_block_mean(pixels, step)
     luma = 255.0 - cv2.mean(level.dark, glass)[0]
     offsets = np.log10(cv2.mean(colours, glass)[:3]) - np.log10(luma)
     coloured = optical_planes(colours, log_glass, LOG_GREY - offsets[:, None], level.valid)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.core.blocks import block_majority, whole_block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.model import Bool, Float64, UInt8, frozen
 from pipeline.geometry import affine
@@ -75,19 +76,17 @@ class SectionThumbnail:
 def reduced(thumbnail: SectionThumbnail, pixel_um: float) -> SectionThumbnail:
     """Return the thumbnail with whole blocks averaged, as coarse as it gets within `pixel_um`."""
     factor = int(pixel_um // thumbnail.pixel_um)
-    h, w = (n // max(factor, 1) for n in thumbnail.pixels.shape[:2])
-    if factor < 2 or min(h, w) == 0:
+    if factor < 2 or min(thumbnail.pixels.shape[:2]) < factor:
         return thumbnail
     shift = 0.5 * (factor - 1)
     block = np.array([[factor, 0.0, shift], [0.0, factor, shift]])
-    blocks = thumbnail.pixels[: h * factor, : w * factor].reshape(h, factor, w, factor, -1)
-    pixels = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
     valid = thumbnail.valid
     if valid is not None:
-        valid = valid[: h * factor, : w * factor].reshape(h, factor, w, factor).mean(axis=(1, 3)) > 0.5
+        height, width = (n // factor * factor for n in valid.shape)
+        valid = block_majority(valid[:height, :width], factor)
     return replace(
         thumbnail,
-        pixels=pixels if thumbnail.pixels.ndim == 3 else pixels[..., 0],
+        pixels=whole_block_mean(thumbnail.pixels, factor),
         valid=valid,
         thumbnail_to_section=affine.compose(thumbnail.thumbnail_to_section, block),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import write_alignment
@@ -273,8 +273,8 @@ def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
         given.pop(key, None)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, [*known, *CORRECTED], n=1, cutoff=0.3) or known
-            raise ConfigError(f"alignment.configuration: unknown key {key}; did you mean {near[0]}?")
+            meant = hint(key, [*known, *CORRECTED])
+            raise ConfigError(f"alignment.configuration: unknown key {key}; {meant}")
     manifest: dict[str, Any] = {name: getattr(series.data_set, name) for name in own - {"aligner"}}
     defaults = {f.name: f.default for f in fields(AlignmentOptions)}
     values: dict[str, Any] = {k: _like(defaults[k], v, k) for k, v in given.items()}

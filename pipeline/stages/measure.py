@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.model import Bool, SectionImage
-from pipeline.formats.images.files import block_mean
+from pipeline.core.blocks import block_majority, block_mean
+from pipeline.core.model import SectionImage
 from pipeline.inputs.pixels import frame_factor, load_info, load_reduced, valid_pixels
 from pipeline.sections.measure import measure_section, statistics_step
 from pipeline.sections.scan import check_background, scan_rectangle
@@ -44,8 +44,9 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
     # Outlines are long, and every section's receipt goes to all of its series: they stay in the store.
     numbers = asdict(context)
     outlines = {name: numbers.pop(name) for name in OUTLINES}
+    thumbnail = block_mean(pixels, more)
     attributes = {"reduce": step * more, "factor": factor, "digest": digest, "outlines": outlines}
-    run.write_thumbnail(section.section_number, block_mean(pixels, more), _reduce(valid, more), attributes)
+    run.write_thumbnail(section.section_number, thumbnail, block_majority(valid, more), attributes)
     stored = info.width_px, info.height_px
     return {
         "factor": factor,
@@ -53,8 +54,3 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
         "stored_px": list(stored),
         "context": numbers,
     }
-
-
-def _reduce(valid: Bool, factor: int) -> Bool:
-    """Keep a reduced pixel where most of it counts."""
-    return np.asarray(block_mean(valid.view(np.uint8) * np.uint8(255), factor) > 127)

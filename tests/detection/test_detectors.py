@@ -347,8 +347,8 @@ def test_make_detector_passes_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "configuration", "message"),
     [
-        ("adaptiv", {}, "detection.name.*'adaptiv', did you mean 'adaptive'"),
-        ("adaptive", {"windw_um": 80}, "'windw_um', did you mean 'window_um'"),
+        ("adaptiv", {}, "detection.name.*'adaptiv'; did you mean adaptive"),
+        ("adaptive", {"windw_um": 80}, "'windw_um'; did you mean window_um"),
         ("adaptive", {"window_um": 3}, "window_um: expected a number from 20 to 200, got 3"),
         ("adaptive", {"contrast": "high"}, "contrast: expected a number from 1 to 100, got 'high'"),
         ("global", {"threshold": float("nan")}, "threshold: expected a number"),

@@ -6,11 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
+from pipeline.core.blocks import whole_block_mean as block_mean
 from pipeline.sections.kernels import (
     NODE_SCALE,
     above_median,
     above_surface,
-    block_mean,
     clear_outside,
     depths_at,
     window_rank,

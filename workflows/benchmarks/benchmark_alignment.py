@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import MIDLINE_UM, SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.images.files import block_mean
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.geometry import affine

@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Float64, UInt8
@@ -39,7 +40,6 @@ from pipeline.detection import (
     pool_contexts,
     statistics_step,
 )
-from pipeline.formats.images.files import block_mean
 from pipeline.formats.manifests.series import read_series
 from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.formats.volumes.reference_folder import read_reference

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
-import numba
 import numpy as np
 import numpy.typing as npt
 import tifffile
@@ -131,41 +130,6 @@ def _stored(path: Path, kind: str) -> tuple[Header, npt.NDArray[Any]]:
     header, pixels = tiff.tiff_pixels(path) if kind == "TIFF" else _decode(path.read_bytes(), kind)
     check_decoded(header, pixels)
     return header, pixels
-
-
-def block_mean(pixels: UInt8, factor: int) -> UInt8:
-    """Return the rounded mean of every factor x factor block; (H, W) or (H, W, 3) uint8."""
-    if factor < 1:
-        raise DataError(f"expected a factor of at least 1, got {factor}")
-    if factor == 1:
-        return pixels
-    stacked = pixels if pixels.ndim == 3 else pixels[..., None]
-    reduced: UInt8 = _block_mean(np.ascontiguousarray(stacked), factor)
-    return reduced if pixels.ndim == 3 else reduced[..., 0]
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _block_mean(pixels: UInt8, factor: int) -> UInt8:
-    height, width, channels = pixels.shape
-    rows, columns = (height + factor - 1) // factor, (width + factor - 1) // factor
-    flat = pixels.reshape(height, width * channels)
-    out = np.empty((rows, columns, channels), np.uint8)
-    line = np.empty(width * channels, np.uint32)
-    for row in range(rows):
-        bottom = min((row + 1) * factor, height)
-        line[:] = 0
-        for y in range(row * factor, bottom):
-            for x in range(line.size):
-                line[x] = np.uint32(line[x] + np.uint32(flat[y, x]))
-        for column in range(columns):
-            right = min((column + 1) * factor, width)
-            inside = (bottom - row * factor) * (right - column * factor)
-            for c in range(channels):
-                total = 0
-                for x in range(column * factor, right):
-                    total += line[x * channels + c]
-                out[row, column, c] = (2 * total + inside) // (2 * inside)
-    return out
 
 
 def write_image(path: Path, pixels: UInt8, *, quality: int = 90, resolution_um: float | None = None) -> None:

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 from PIL import Jpeg2KImagePlugin
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.model import UInt8
 from pipeline.formats.images import tiff
 from pipeline.formats.images.files import (
     HEADERS,
     blaming,
-    block_mean,
     image_format,
     read_image,
     whole_jpeg,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.core.did_you_mean import nearest
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.formats.images.files import ImageInfo
@@ -122,8 +122,8 @@ def _check_columns(path: Path, header: list[str]) -> list[str]:
         )
     doubts = []
     for name in sorted(set(header) - set(COLUMNS))[:MOST_DOUBTS]:
-        near = difflib.get_close_matches(name, COLUMNS, n=1)
-        doubts += [f"{path}: column {name} is not used; nearest: {near[0]}"] if near else []
+        near = nearest(name, COLUMNS)
+        doubts += [f"{path}: column {name} is not used; did you mean {near[0]}?"] if near else []
     return doubts
 
 

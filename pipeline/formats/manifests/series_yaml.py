@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -12,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.did_you_mean import hint, nearest
 from pipeline.core.errors import DataError
 from pipeline.core.model import Polygon
 from pipeline.core.reference_space import reference_space_id
@@ -118,9 +118,8 @@ def _load(path: Path) -> dict[str, Any]:
 def _check_keys(path: Path, document: Mapping[Any, Any]) -> None:
     for key in document:
         if key not in KEYS:
-            near = difflib.get_close_matches(shown(key).strip("'"), KEYS, n=1, cutoff=0.5)
-            hint = f"; nearest: {near[0]}" if near else f"; known: {', '.join(KEYS)}"
-            raise DataError(f"{path}: unknown key {shown(key)}{hint}")
+            meant = hint(shown(key).strip("'"), KEYS)
+            raise DataError(f"{path}: unknown key {shown(key)}; {meant}")
     missing = [k for k in ("id", "plane_of_section", "section_thickness_um") if document.get(k) is None]
     if missing:
         raise DataError(f"{path}: expected {', '.join(missing)}, got none; add it or run `ish init`")
@@ -152,9 +151,11 @@ def _choice(
     value = document.get(key)
     value = default if value is None else value
     if not isinstance(value, str) or value not in allowed:
-        near = difflib.get_close_matches(shown(value), allowed, n=1, cutoff=0.5)
-        hint = f"; nearest: {near[0]}" if near else ""
-        raise DataError(f"{path}: expected {key} to be one of {', '.join(allowed)}, got {shown(value)}{hint}")
+        near = nearest(shown(value), allowed)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise DataError(
+            f"{path}: expected {key} to be one of {', '.join(allowed)}, got {shown(value)}{meant}"
+        )
     return str(value)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage, UInt8
-from pipeline.formats.images.files import block_mean
 from pipeline.inputs.describe.draft import Draft
 from pipeline.inputs.pixels import load_pixels
 from pipeline.registration import SectionThumbnail

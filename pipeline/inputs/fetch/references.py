@@ -6,7 +6,6 @@ written to SOURCE.json, and every later download must have that.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 
 import pooch
 
+from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.volumes.reference_folder import read_ontology
 from pipeline.system.package import CHECKOUT, PACKAGE
@@ -123,9 +123,7 @@ def find_reference(name: str) -> Reference:
     """Return a reference by name; ConfigError that offers the nearest."""
     known = registry()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        raise ConfigError(f"reference {name}: not in the registry; {hint}")
+        raise ConfigError(f"reference {name}: not in the registry; {hint(name, known)}")
     return known[name]
 
 

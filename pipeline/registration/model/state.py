@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from pipeline.core.blocks import block_mean_float
 from pipeline.core.model import Bool, Float32, Float64
 from pipeline.geometry import affine
 from pipeline.registration.model.painted_atlas import blur
@@ -87,8 +88,8 @@ def level_image(
     pad = _padding_px(tissue)
     values = np.pad(np.where(tissue.valid, image, 0.0).astype(np.float32), pad)
     factor = max(1, round(pixel_um / tissue.pixel_um))
-    weights = _block_mean(known.astype(np.float32), factor)
-    sums = _block_mean(values * known.astype(np.float32), factor)
+    weights = block_mean_float(known.astype(np.float32), factor)
+    sums = block_mean_float(values * known.astype(np.float32), factor)
     mean = np.asarray(sums / np.maximum(weights, np.float32(1e-6)), dtype=np.float32)
     size_um = factor * tissue.pixel_um
     sigma_px = sigma_um / size_um
@@ -110,11 +111,3 @@ def _frame(valid: Bool, pad: int) -> Bool:
     frame = np.zeros((valid.shape[0] + 2 * pad, valid.shape[1] + 2 * pad), bool)
     frame[pad + rows[0] : pad + rows[-1] + 1, pad + columns[0] : pad + columns[-1] + 1] = True
     return frame
-
-
-def _block_mean(image: Float32, factor: int) -> Float32:
-    if factor == 1:
-        return image
-    h, w = (-(-n // factor) * factor for n in image.shape)
-    full = np.pad(image, ((0, h - image.shape[0]), (0, w - image.shape[1])), mode="edge")
-    return np.asarray(full.reshape(h // factor, factor, w // factor, factor).mean(axis=(1, 3)))

@@ -14,10 +14,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.formats.images import headers
 from pipeline.formats.images.files import (
-    block_mean,
     image_format,
     probe,
     read_image,

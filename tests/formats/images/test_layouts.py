@@ -12,10 +12,11 @@ import pytest
 import tifffile
 import zarr
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import SectionImage
-from pipeline.formats.images.files import block_mean, brightest, probe, read_image
+from pipeline.formats.images.files import brightest, probe, read_image
 from pipeline.inputs.config import Config
 from pipeline.inputs.pixels import load_dark, load_info, load_part, load_pixels, load_reduced
 from pipeline.runs.plan import Plan, look_at_images, plan_jobs

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.formats.images import reduced
-from pipeline.formats.images.files import block_mean, read_image
+from pipeline.formats.images.files import read_image
 from pipeline.formats.images.reduced import read_reduced
 
 

@@ -147,10 +147,10 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "a value for a section": ("gridding: 3", "gridding: .*got 3"),
     "step of none": ("series: {section_step: 0}", "series.section_step: .*got 0"),
     "reference by name": ("reference: {name: ccf}", "reference.name: .*got 'ccf'"),
-    "detector": (PHANTOM + "detection: {name: adaptiv}", "did you mean 'adaptive'?"),
+    "detector": (PHANTOM + "detection: {name: adaptiv}", "did you mean adaptive?"),
     "detector key": (
         PHANTOM + "detection: {name: adaptive, configuration: {contrst: 3}}",
-        "did you mean 'contrast'?",
+        "did you mean contrast?",
     ),
     "detector value": (
         PHANTOM + "detection: {name: adaptive, configuration: {contrast: much}}",
@@ -247,8 +247,8 @@ DESCRIPTIONS: dict[str, tuple[Harm, str]] = {
     ),
     "no id": (described(id=None), "expected id, got none"),
     "id in words": (described(id="five"), "expected a whole number from 0 to .* as id, got 'five'"),
-    "unknown key": (described(thickness=25), "unknown key 'thickness'; nearest: section_thickness_um"),
-    "plane": (described(plane_of_section="coronnal"), "got 'coronnal'; nearest: coronal"),
+    "unknown key": (described(thickness=25), "unknown key 'thickness'; did you mean section_thickness_um?"),
+    "plane": (described(plane_of_section="coronnal"), "got 'coronnal'; did you mean coronal?"),
     "no thickness": (
         described(section_thickness_um=0),
         "section_thickness_um to be a positive number of um, got 0",

@@ -195,13 +195,13 @@ BAD_YAML = {
     "no YAML": ("id: [1, 2\nplane: {", "expected YAML"),
     "unknown key": (
         YAML + "section_thicknes_um: 25\n",
-        "'section_thicknes_um'; nearest: section_thickness_um",
+        "'section_thicknes_um'; did you mean section_thickness_um?",
     ),
     "strange key": (YAML + "zzz: 25\n", "unknown key 'zzz'; known: id"),
     "key twice": (YAML + "id: 8\n", "line 4 .*: expected YAML, got the key 'id' twice"),
     "no id": (YAML.replace("id: 7\n", ""), "expected id, got none"),
     "no plane": (YAML.replace("plane_of_section: coronal\n", ""), "expected plane_of_section, got none"),
-    "unknown plane": (YAML.replace("coronal", "coronel"), "got 'coronel'; nearest: coronal"),
+    "unknown plane": (YAML.replace("coronal", "coronel"), "got 'coronel'; did you mean coronal?"),
     "id in words": (YAML.replace("7", "brain"), "whole number from 0 to .* as id, got 'brain'"),
     "id of 64 bits": (YAML.replace("7", str(2**63)), "as id, got 9223372036854775808"),
     "id of 300 digits": (YAML.replace("7", "7" * 300), "as id, got 777"),
@@ -214,7 +214,7 @@ BAD_YAML = {
     "zero thickness": (YAML.replace("25", "0"), "section_thickness_um to be a positive number of um, got 0"),
     "thickness in words": (YAML.replace("25", "thin"), "section_thickness_um to be a positive number"),
     "infinite thickness": (YAML.replace("25", ".inf"), "section_thickness_um to be a positive number"),
-    "hemisphere": (YAML + "hemisphere: lef\n", "got 'lef'; nearest: left"),
+    "hemisphere": (YAML + "hemisphere: lef\n", "got 'lef'; did you mean left?"),
     "order": (YAML + "section_order: backwards\n", "section_order to be one of rostral_to_caudal"),
     "order of the other plane": (YAML + "section_order: lateral_to_medial\n", "rostral_to_caudal"),
     "up": (YAML + "image_up: dorsal\n", "image_up to be one of superior, inferior"),
@@ -306,7 +306,7 @@ def test_no_resolution_anywhere(tmp_path: Path) -> None:
 
 def test_a_misspelt_column_is_a_warning(tmp_path: Path) -> None:
     source = read_series(series(tmp_path / "s", csv_with("3", "rotate_degs")))
-    assert "column rotate_degs is not used; nearest: rotate_deg" in source.warnings[0]
+    assert "column rotate_degs is not used; did you mean rotate_deg?" in source.warnings[0]
     assert read_series(series(tmp_path / "t", csv_with("3", "comment"))).warnings == ()
 
 

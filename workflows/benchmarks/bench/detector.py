@@ -18,11 +18,11 @@ from scipy import ndimage
 from skimage import draw, filters, morphology
 
 from bench.timing import Row, duel, fresh
+from pipeline.core.blocks import block_mean
 from pipeline.core.model import Bool, Float64, UInt8
 from pipeline.detection import SectionContext, make_detector, measure_section, pool_contexts, statistics_step
 from pipeline.detection.adaptive import GLASS_SHARE, RANK_PERCENT, YIELD, Adaptive
 from pipeline.detection.lattice import least_pixels
-from pipeline.formats.images.files import block_mean
 from pipeline.phantom import RenderOptions, render_section
 from pipeline.phantom.scenes import phantom_scene
 from pipeline.system.peak_memory import process_peak_mb

@@ -56,7 +56,7 @@ def scratch() -> Iterator[Path]:
 
 def job(folder: Path, workers: int, scheduler: str = "threads") -> list[Receipt]:
     """Run a series along its given alignment, return its receipts; RuntimeError where a task fails."""
-    config = Config.model_validate({"alignment": {"name": "given"}})
+    config = Config.model_validate({"reference": {"name": "phantom"}, "alignment": {"name": "given"}})
     with scratch() as output:
         (result,) = run(config, [folder], output, None, RunOptions(scheduler, workers))
         bad = [r for r in result.receipts.values() if not r.ok]
