@@ -195,8 +195,8 @@ def fitting_bits(brightest: int) -> int:
 
     Notes
     -----
-    On a bright field the glass is the brightest, near the top of the range. A brightest sample far below the top
-    of a range was therefore not taken with that many bits.
+    On a bright field the glass is the brightest, near the top of the range. A brightest sample far below the
+    top of a range was therefore not taken with that many bits.
 
     Examples
     --------
