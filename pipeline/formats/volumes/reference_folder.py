@@ -122,7 +122,7 @@ def present_labels(labels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     Parameters
     ----------
     labels : uint32 of any shape
-        At least one label.
+        Structure ids.
 
     Returns
     -------
@@ -228,7 +228,7 @@ def _header_um(path: Path) -> float:
 
 
 def _resolution_um(path: Path, spacing: tuple[float, ...]) -> float:
-    """Return the voxel size in um, which must agree with the name; a header value below 1 is in mm, else in um."""
+    """Return the voxel size in um; below 1 the header is in mm, else in um. The name must agree."""
     if not 0 < min(spacing) <= max(spacing) < 1e6 or max(spacing) - min(spacing) > 1e-6 * max(spacing):
         raise DataError(f"{path}: expected one spacing along all axes, got {spacing}")
     um = spacing[0] if spacing[0] >= 1.0 else 1000.0 * spacing[0]
