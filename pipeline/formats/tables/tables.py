@@ -228,7 +228,7 @@ def _read_cell(cell: str) -> str:
 def _without_empty(
     path: Path, lines: list[tuple[int, list[str]]], uneven: list[str] | None
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return header and rows without the columns that are empty throughout; uneven rows as of `read_cells`."""
+    """Return header and rows without columns that are empty throughout; uneven rows as of `read_cells`."""
     header = lines[0][1]
     while header and not header[-1]:
         header = header[:-1]
