@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
     """
     try:
         text = _SHORT.repr(value)
-    except (RecursionError, ValueError):  # nested too deep; a number of more digits than Python prints
+    except (RecursionError, ValueError):  # nested too deep, or a number with more digits than Python prints
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 120 else f"{text[:117]}..."
 

@@ -185,9 +185,8 @@ def _number(path: Path, element: Element, tag: str) -> float:
 def _whole(path: Path, element: Element, tag: str, most: int = MOST_NUMBER) -> int:
     value = _number(path, element, tag)
     text = _text(element, tag) or ""
-    exact = (
-        int(text) if text.isascii() and text.isdigit() else value
-    )  # a float cannot represent long ids exactly
+    # A float cannot represent long ids exactly.
+    exact = int(text) if text.isascii() and text.isdigit() else value
     if value != int(value) or not 0 <= exact <= most:
         raise DataError(
             f"{path}: expected a whole number from 0 to {most} in <{tag}> of <{element.tag}>, got"

@@ -73,7 +73,7 @@ def write_table(columns: Columns, path_csv: Path, path_parquet: Path | None = No
     table = pyarrow.table({name: pyarrow.array(_plain(values)) for name, values in columns.items()})
     write_csv(path_csv, columns)
     if path_parquet is not None:
-        with replacing(path_parquet) as fresh, fresh.open("wb") as file:  # pyarrow takes no path but in UTF-8
+        with replacing(path_parquet) as fresh, fresh.open("wb") as file:  # pyarrow opens UTF-8 paths only
             pyarrow.parquet.write_table(table, file)
 
 
