@@ -1,1 +1,1 @@
-"""The nouns that all share: data set, alignment, grid, sums, ontology, reference space, intensity, errors."""
+"""Shared domain types: data set, alignment, grid, sums, ontology, reference space, intensity, errors."""

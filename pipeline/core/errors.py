@@ -1,11 +1,12 @@
-"""What goes wrong and can be helped: one line each, saying expected, got, where, what to do.
+"""Errors that the user can act on, one line each: what was expected, what was found, where, the remedy.
 
-Every class is also the built-in that a caller would catch without knowing this package.
+Every class also derives from the built-in exception that a caller without knowledge of this package would
+catch.
 """
 
 
 class PipelineError(Exception):
-    """The root: whatever this package raises on purpose."""
+    """Base class of everything that this package raises on purpose."""
 
 
 class ConfigError(PipelineError, ValueError):
@@ -21,11 +22,11 @@ class AlignmentError(PipelineError, RuntimeError):
 
 
 class MissingResultError(PipelineError, FileNotFoundError):
-    """An output was asked for that no finished run has written."""
+    """A requested output that no finished run has written."""
 
 
 class Stopped(BaseException):
-    """The run was told to end; not an Exception, so that no border takes it for a fault."""
+    """A signal asked the run to end; not an Exception, so that no error handler mistakes it for a fault."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)

@@ -1,7 +1,7 @@
-"""The nouns of the field: what a section, a series, an alignment, a grid and a structure are.
+"""Domain types: section, data set, alignment, grid, expression sums and structure.
 
-All are frozen; arrays inside them are made read-only. Conventions (axes, units, orders) stand once,
-in the README.
+All are frozen; arrays inside them are made read-only. The README states the conventions (axes, units,
+orders).
 """
 
 from __future__ import annotations
@@ -25,24 +25,37 @@ Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
-Polygon = tuple[tuple[float, float], ...]
+Polygon = tuple[tuple[float, float], ...]  # (x, y) px in the manifest's frame
 Plane = Literal["coronal", "sagittal"]
 
-LEFT, RIGHT, BOTH = 1, 2, 3
-CORONAL_SPACE, SAGITTAL_SPACE = 9, 10
-EXTENT_UM = (13200.0, 8000.0, 11400.0)
-MIDLINE_UM = 5700.0
+LEFT, RIGHT, BOTH = 1, 2, 3  # Allen's hemisphere ids
+CORONAL_SPACE, SAGITTAL_SPACE = 9, 10  # Allen's reference space ids of the adult mouse (P56)
+EXTENT_UM = (13200.0, 8000.0, 11400.0)  # box of Allen's CCFv3 along P, I, R
+MIDLINE_UM = 5700.0  # R of the midsagittal plane
 
 
 def frozen(array: npt.ArrayLike, dtype: Any = None) -> npt.NDArray[Any]:
-    """Return `array` as a read-only array; the caller's own array stays writable."""
+    """Return a read-only view or copy of an array; the caller's own array stays writable.
+
+    Parameters
+    ----------
+    array : array_like
+        Values of any shape.
+    dtype : dtype, optional
+        Type of the result; default that of `array`.
+
+    Returns
+    -------
+    array of the same shape
+        Read-only; shares memory with `array` where the type is the same.
+    """
     view = np.asarray(array, dtype=dtype).view()
     view.flags.writeable = False
     return view
 
 
 class Status(StrEnum):
-    """What became of one section."""
+    """Outcome of one section."""
 
     PASS = "pass"
     CHECK = "check"
@@ -54,9 +67,33 @@ class Status(StrEnum):
 class SectionImage:
     """One scanned section as its manifest declares it.
 
-    Pixels are those of the manifest's frame (`width_px` x `height_px` at `resolution_um`); the file may
-    be stored smaller by a power of two. `path` is None where the manifest names a section without image.
-    `bits` are those of samples whose file states no range, as the whole series tells; None: as the file does.
+    Pixels are those of the manifest's frame (`width_px` x `height_px` at `resolution_um`); the file may be
+    stored smaller by a power of two.
+
+    Attributes
+    ----------
+    id : int
+        Id of the image in its source.
+    section_number : int
+        Position in the series, in units of the section thickness.
+    path : Path or None
+        Image file; None where the manifest names a section without an image.
+    width_px, height_px : int, px
+        Size of the manifest's frame; 0 where it is not known.
+    resolution_um : float, um
+        Pixel size in the manifest's frame; 0 where it is not known.
+    tissue_box_px : (4,) float or None, px
+        x, y, width and height of the box around the tissue.
+    dark_polygons_px : tuple of polygons, px
+        Dark artifacts that the manifest marks.
+    failed : bool
+        The source marks the section as failed.
+    rotate_deg : float, degrees
+        Clockwise as displayed, about the centre, applied after `flip`.
+    flip : str or None
+        "horizontal" or "vertical".
+    bits : int or None
+        Bits of samples whose file states no range, estimated from the whole series; None: as the file states.
     """
 
     id: int
@@ -65,17 +102,39 @@ class SectionImage:
     width_px: int
     height_px: int
     resolution_um: float
-    tissue_box_px: tuple[float, float, float, float] | None = None  # x, y, width, height
+    tissue_box_px: tuple[float, float, float, float] | None = None
     dark_polygons_px: tuple[Polygon, ...] = ()
     failed: bool = False
-    rotate_deg: float = 0.0  # clockwise as displayed, about the centre, after `flip`
+    rotate_deg: float = 0.0
     flip: Literal["horizontal", "vertical"] | None = None
     bits: int | None = None
 
 
 @dataclass(frozen=True)
 class SectionDataSet:
-    """One ISH experiment: a series of sections of one brain, stained for one gene."""
+    """One ISH experiment: a series of sections of one brain, stained for one gene.
+
+    Attributes
+    ----------
+    id : int
+        Id of the experiment.
+    plane_of_section : str
+        "coronal" or "sagittal".
+    section_thickness_um : float, um
+        Distance between consecutive section numbers.
+    section_images : tuple of SectionImage
+        The sections that the manifest names.
+    gene, specimen, treatment, probe_orientation, age : str or None
+        Descriptions as the manifest gives them.
+    reference_space_id : int
+        Allen's reference space: 9 coronal, 10 sagittal.
+    hemisphere : str
+        Which part of the brain the sections show: "left", "right" or "both".
+    section_order : str or None
+        Anatomical direction of increasing section numbers, such as "rostral_to_caudal".
+    image_up : str or None
+        What lies at the upper edge of the images: "superior" or "inferior".
+    """
 
     id: int
     plane_of_section: Plane
@@ -92,12 +151,23 @@ class SectionDataSet:
     image_up: Literal["superior", "inferior"] | None = None
 
     def z_um(self, section_number: int) -> float:
-        """Return where a section lies along the cutting axis of the volume."""
+        """Return the position of a section along the cutting axis of the volume.
+
+        Parameters
+        ----------
+        section_number : int
+            Number of the section.
+
+        Returns
+        -------
+        float, um
+            Section number x section thickness.
+        """
         return section_number * self.section_thickness_um
 
     @property
     def spacing_um(self) -> float:
-        """Median gap of all section numbers of the manifest, in um; 200 for a lone section."""
+        """Median distance between consecutive sections of the manifest, um; 200 for a lone section."""
         numbers = sorted(image.section_number for image in self.section_images)
         if len(numbers) < 2:
             return 200.0
@@ -115,10 +185,17 @@ def _invertible(name: str, matrix: npt.ArrayLike, shape: tuple[int, int]) -> Flo
 
 @dataclass(frozen=True, eq=False)
 class Alignment2d:
-    """Section pixels to the volume: a (2, 3) matrix acting on (x, y, 1) columns, px to um.
+    """Affine map of section pixels to the volume: a (2, 3) matrix acting on (x, y, 1) columns, px to um.
 
-    `volume_to_section` may be given where a source stores both directions (Allen rounds each to six
-    digits); otherwise it is the inverse.
+    Attributes
+    ----------
+    section_number : int
+        Section that the matrix places.
+    section_to_volume : (2, 3) float64
+        px to um.
+    volume_to_section : (2, 3) float64
+        um to px. Given where a source stores both directions (Allen rounds each to six digits), otherwise the
+        inverse.
     """
 
     section_number: int
@@ -135,7 +212,17 @@ class Alignment2d:
 
 @dataclass(frozen=True, eq=False)
 class Alignment3d:
-    """The volume to the reference space: a (3, 4) matrix, um to um."""
+    """Affine map of the volume to the reference space, um to um.
+
+    Attributes
+    ----------
+    reference_space_id : int
+        Allen's reference space: 9 coronal, 10 sagittal.
+    volume_to_reference : (3, 4) float64
+        Acts on (x, y, z, 1) columns, um; yields (P, I, R) um.
+    reference_to_volume : (3, 4) float64
+        Given where a source stores both directions, otherwise the inverse.
+    """
 
     reference_space_id: int
     volume_to_reference: Float64
@@ -149,22 +236,36 @@ class Alignment3d:
 
 
 def affine_inverse(matrix: Float64) -> Float64:
-    """Return the (d, d + 1) inverse; `numpy.linalg.LinAlgError` where there is none."""
+    """Return the inverse of an affine map.
+
+    Parameters
+    ----------
+    matrix : (d, d + 1) float64
+        Acts on columns with a 1 appended.
+
+    Returns
+    -------
+    (d, d + 1) float64
+        The inverse; `numpy.linalg.LinAlgError` where there is none.
+    """
     linear = np.linalg.inv(matrix[:, :-1])
     return np.column_stack([linear, -linear @ matrix[:, -1]])
 
 
 @dataclass(frozen=True, eq=False)
 class Deformation:
-    """What is added to the volume point of a section's pixel after its Alignment2d.
+    """Displacement field of one section, added to the volume point of a pixel after its Alignment2d.
 
     Bilinear between nodes; beyond the lattice the value at its edge holds.
 
-    Parameters
+    Attributes
     ----------
-    displacement_um : (3, rows, columns) float32, um    x, y, z in the volume; z = 0 in the plane
-    spacing_px : float, px                              between nodes, in the manifest's frame
-    origin_px : (float, float), px                      (x, y) of node (0, 0)
+    displacement_um : (3, rows, columns) float32, um
+        x, y, z in the volume; z = 0 for a deformation in the plane.
+    spacing_px : float, px
+        Distance between nodes, in the manifest's frame.
+    origin_px : (float, float), px
+        (x, y) of node (0, 0).
     """
 
     displacement_um: Float32
@@ -182,34 +283,83 @@ class Deformation:
 
 @dataclass(frozen=True)
 class SectionAlignment:
-    """An Alignment2d, with a deformation on top where one was asked for, and what is thought of it."""
+    """Alignment of one section: an Alignment2d, an optional deformation on top of it, and its quality.
+
+    Attributes
+    ----------
+    alignment2d : Alignment2d
+        Affine placement in the volume.
+    status : Status
+        Verdict on the placement.
+    measures : dict of float
+        Quality measures by name.
+    deformation : Deformation or None
+        Displacement field beyond the matrix, where one was requested.
+    reason : str
+        Why the section was left out of the fit; empty where it was not.
+    """
 
     alignment2d: Alignment2d
     status: Status = Status.PASS
     measures: dict[str, float] = field(default_factory=dict)
     deformation: Deformation | None = None
-    reason: str = ""  # why it was left out of the fit, in words
+    reason: str = ""  # why the section was left out of the fit, in words
 
 
 @dataclass(frozen=True)
 class SeriesAlignment:
-    """Everything that places a series in the reference space."""
+    """Alignment of a series to the reference space.
+
+    Attributes
+    ----------
+    alignment3d : Alignment3d
+        Volume to reference space.
+    sections : tuple of SectionAlignment
+        One for every placed section.
+    measures : dict of float
+        Quality measures of the series by name.
+    notes : tuple of str
+        Remarks for the reader, one line each.
+    deformable : str
+        Deformation beyond the matrices: "none", "in_plane", "volume" or "by_hand".
+    """
 
     alignment3d: Alignment3d
     sections: tuple[SectionAlignment, ...]
     measures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    deformable: str = "none"  # how sections were deformed beyond their matrices: none, in_plane, volume
+    deformable: str = "none"  # deformation beyond the matrices: none, in_plane, volume or by_hand
 
     def of(self, section_number: int) -> SectionAlignment | None:
-        """Return the alignment of one section, None where it has none."""
+        """Return the alignment of one section.
+
+        Parameters
+        ----------
+        section_number : int
+            Number of the section.
+
+        Returns
+        -------
+        SectionAlignment or None
+            None where the section has no alignment.
+        """
         found = (s for s in self.sections if s.alignment2d.section_number == section_number)
         return next(found, None)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular lattice in the reference space: voxel (i, j, k) lies at origin + (i, j, k) x spacing."""
+    """A regular lattice in the reference space: voxel (i, j, k) lies at origin + (i, j, k) x spacing.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Voxels along P, I, R.
+    spacing_um : float, um
+        Distance between neighbouring voxels along every axis.
+    origin_um : (float, float, float), um
+        (P, I, R) of voxel (0, 0, 0).
+    """
 
     shape: tuple[int, int, int]
     spacing_um: float
@@ -221,12 +371,26 @@ class Grid:
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-GRID_200 = Grid(shape=(67, 41, 58), spacing_um=200.0)
+GRID_200 = Grid(shape=(67, 41, 58), spacing_um=200.0)  # Allen's expression grid (Ng et al. 2009)
 
 
 @dataclass(frozen=True)
 class Structure:
-    """One node of the ontology; `color` is a hex triplet without '#'."""
+    """One node of the ontology.
+
+    Attributes
+    ----------
+    id : int
+        Label of the structure in annotations.
+    acronym, name : str
+        Short and full name.
+    parent_id : int or None
+        Enclosing structure; None for the root.
+    graph_order : int
+        Rank in the order in which the ontology lists its structures, parents before children.
+    color : str
+        Hex triplet without '#'.
+    """
 
     id: int
     acronym: str
@@ -238,11 +402,23 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class ExpressionSums:
-    """The one currency from gridding to unionize: four sums over the same cells.
+    """Four sums over the same cells: the representation of expression from gridding to unionization.
 
-    Sums add and pass through any linear operator (`map`); density, intensity and energy are ratios and
-    come last. Smoothing the ratios instead would break energy = density x intensity.
-    Pixels are counted at the manifest's resolution; intensity is darkness, 0-255.
+    Sums add up and pass through any linear operator (`map`). Density, intensity and energy (Lein et al. 2007;
+    Ng et al. 2009) are ratios of sums and are therefore taken last: smoothing the ratios instead would break
+    energy = density x intensity. Pixels are counted at the manifest's resolution; intensity is darkness,
+    0-255.
+
+    Attributes
+    ----------
+    sum_pixels : array
+        Valid pixels of each cell.
+    sum_expressing_pixels : array of the same shape
+        Expressing pixels among them.
+    sum_expressing_pixel_intensity : array of the same shape
+        Summed darkness of the expressing pixels.
+    sum_pixel_intensity : array of the same shape
+        Summed darkness of all valid pixels.
     """
 
     sum_pixels: npt.NDArray[Any]
@@ -262,7 +438,18 @@ class ExpressionSums:
         return {name: getattr(self, name) for name in SUM_FIELDS}
 
     def map(self, operator: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> ExpressionSums:
-        """Return the sums after one linear operator was applied to each."""
+        """Apply a linear operator to each of the sums.
+
+        Parameters
+        ----------
+        operator : callable
+            Takes one array of sums and returns another; the same shape for each of the four.
+
+        Returns
+        -------
+        ExpressionSums
+            The mapped sums.
+        """
         return ExpressionSums(*(operator(array) for array in self.arrays().values()))
 
     def __add__(self, other: ExpressionSums) -> ExpressionSums:
@@ -275,14 +462,14 @@ class ExpressionSums:
 
     @property
     def intensity(self) -> Float64:
-        """Mean darkness of expressing pixels; 0 where pixels are but none expresses, else NaN."""
+        """Mean darkness of expressing pixels; 0 where there are pixels but none expresses, else NaN."""
         mean = ratio(self.sum_expressing_pixel_intensity, self.sum_expressing_pixels)
         silent = (np.asarray(self.sum_expressing_pixels) == 0) & (np.asarray(self.sum_pixels) > 0)
         return np.where(silent, 0.0, mean)
 
     @property
     def energy(self) -> Float64:
-        """Density x intensity = summed darkness of expressing pixels over pixels."""
+        """Density x intensity: summed darkness of expressing pixels over all pixels."""
         return ratio(self.sum_expressing_pixel_intensity, self.sum_pixels)
 
 
@@ -295,7 +482,18 @@ SUM_FIELDS = (
 
 
 def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Float64:
-    """Return numerator / denominator in float64, NaN where the denominator is not positive."""
+    """Divide sums by sums.
+
+    Parameters
+    ----------
+    numerator, denominator : array_like
+        Arrays that broadcast together.
+
+    Returns
+    -------
+    float64 of the broadcast shape
+        NaN where the denominator is not positive.
+    """
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     out = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
     np.divide(top, bottom, out=out, where=bottom > 0)
@@ -306,7 +504,7 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Float64:
 class StructureUnionize:
     """Expression of one structure in one hemisphere, with Allen's field names.
 
-    `hemisphere_id` 1 left, 2 right, 3 both; `coverage` is the share of the structure's voxels with data.
+    `hemisphere_id` is 1 left, 2 right, 3 both; `coverage` is the share of the structure's voxels with data.
     """
 
     section_data_set_id: int
@@ -325,8 +523,20 @@ class StructureUnionize:
 
 
 def numbered(numbers: Sequence[int]) -> str:
-    """Return section numbers as a message names them.
+    """List section numbers as a message names them.
 
+    Parameters
+    ----------
+    numbers : sequence of int
+        At least one section number; of more than ten, eight are listed.
+
+    Returns
+    -------
+    str
+        Text such as "sections 3, 7 and 11".
+
+    Examples
+    --------
     >>> numbered([3]), numbered([3, 7, 11]), numbered(range(0, 40, 2))
     ('section 3', 'sections 3, 7 and 11', 'sections 0, 2, 4, 6, 8, 10, 12, 14 and 12 more')
     """

@@ -1,4 +1,4 @@
-"""The structure hierarchy: who is inside whom."""
+"""The hierarchy of structures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import Structure
 
 MOST_ID = 2**32 - 1  # labels are uint32
-MOST_NAME = 300  # characters; Allen's longest has 97
-COLOR = re.compile(r"[0-9a-fA-F]{6}")
+MOST_NAME = 300  # characters of a name or acronym; Allen's longest name has 97
+COLOR = re.compile(r"[0-9a-fA-F]{6}")  # hex triplet without '#'
 
 
 @dataclass(frozen=True)
 class Ontology:
-    """A tree of structures, parents before children in `graph_order`."""
+    """A tree of structures; `graph_order` puts parents before children."""
 
     structures: tuple[Structure, ...]
 
@@ -61,7 +61,18 @@ class Ontology:
         return {parent: tuple(ids) for parent, ids in found.items()}
 
     def path(self, structure_id: int) -> tuple[int, ...]:
-        """Return the ids from the root to the structure, itself included."""
+        """Return the ids from the root down to a structure.
+
+        Parameters
+        ----------
+        structure_id : int
+            Id of a structure of this ontology.
+
+        Returns
+        -------
+        tuple of int
+            The root first, the structure itself last.
+        """
         path = [structure_id]
         parent = self.by_id[structure_id].parent_id
         while parent is not None and len(path) <= len(self.structures):
@@ -70,7 +81,18 @@ class Ontology:
         return tuple(reversed(path))
 
     def descendants(self, structure_id: int) -> frozenset[int]:
-        """Return the ids of the structure and of all that is inside it."""
+        """Return a structure and everything inside it.
+
+        Parameters
+        ----------
+        structure_id : int
+            Id of a structure of this ontology.
+
+        Returns
+        -------
+        frozenset of int
+            Ids, that of the structure included.
+        """
         found, stack = set(), [structure_id]
         while stack:
             current = stack.pop()
@@ -79,9 +101,24 @@ class Ontology:
         return frozenset(found)
 
     def find(self, name: str | int) -> Structure:
-        """Return a structure by id or acronym; DataError that offers the nearest acronyms.
+        """Find a structure by id or acronym.
 
-        Upper and lower case count only where they decide (`SIM` and `Sim` may both exist).
+        Case is ignored where that leaves one match only (`SIM` and `Sim` may both exist).
+
+        Parameters
+        ----------
+        name : str or int
+            Id or acronym.
+
+        Returns
+        -------
+        Structure
+            The match.
+
+        Raises
+        ------
+        DataError
+            Where nothing matches; the message offers the nearest acronyms.
         """
         text = str(name).strip()
         if text.isdigit() and int(text) in self.by_id:
@@ -96,23 +133,44 @@ class Ontology:
         raise DataError(f"structure {text!r}: not an id or acronym of this ontology{hint}")
 
     def _nearest(self, text: str, most: int = 3) -> list[str]:
-        """Return acronyms that look like a text, those first whose full name does."""
+        """Return acronyms similar to a text, those first whose full name is similar."""
         named = {s.name.lower(): f"{s.acronym} ({s.name})" for s in self.structures if s.name != s.acronym}
         found = [named[n] for n in nearest(text.lower(), named, most, 0.75)]
         return [*found, *nearest(text, self.by_acronym, most, 0.4)][:most]
 
     def unknown(self, ids: Iterable[int]) -> tuple[int, ...]:
-        """Return which of these labels the ontology lacks, 0 (outside) aside, sorted."""
+        """Return the labels that the ontology lacks.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Labels; 0 (outside) is ignored.
+
+        Returns
+        -------
+        tuple of int
+            Sorted.
+        """
         return tuple(sorted({int(i) for i in ids} - self.by_id.keys() - {0}))
 
 
 def from_structure_graph(document: Mapping[str, Any]) -> Ontology:
     """Read Allen's structure graph: nested nodes under `msg`, children inside their parents.
 
+    Parameters
+    ----------
+    document : mapping
+        Content of structure_graph_1.json.
+
+    Returns
+    -------
+    Ontology
+        All structures of the graph; without `graph_order` they are numbered in the order of the file.
+
     Raises
     ------
     DataError
-        where `msg` or a node's id, acronym or name is missing, or of another kind.
+        Where `msg` or a node's id, acronym or name is missing or of another type.
     """
     message = document.get("msg")
     if not isinstance(message, list) or not message:
@@ -149,7 +207,7 @@ def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> St
 
 
 def _whole(node: Mapping[str, Any], key: str) -> int:
-    """Return a whole number of a node, which some files write as text."""
+    """Return a non-negative integer of a node, which some files write as text."""
     value = node[key]
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not text.isascii() or not text.isdigit() or len(text) > len(str(MOST_ID)) or int(text) > MOST_ID:

@@ -36,7 +36,18 @@ LABELS_USED = {
 
 
 def labels_note(form: str) -> tuple[str, ...]:
-    """Return what to note of the labels that structures were looked up in; nothing where it is not known."""
+    """Return the note on the labels in which structures were looked up.
+
+    Parameters
+    ----------
+    form : str
+        "derived" or "served", see `LABELS`; other values are unknown.
+
+    Returns
+    -------
+    tuple of str
+        One note, or none for an unknown form.
+    """
     return (LABELS_USED[form],) if form in LABELS_USED else ()
 
 
@@ -44,11 +55,24 @@ def labels_note(form: str) -> tuple[str, ...]:
 class ReferenceSpace:
     """A reference brain.
 
-    Parameters
+    Attributes
     ----------
-    annotation : (P, I, R) uint32       structure ids, 0 outside; voxel i lies at i x annotation_um
-    template : (P, I, R) float32        grey image of the same box, or None; at `template_um`
-    grid_annotation : (67, 41, 58) uint32   labels of the 200 um grid as served, or None to derive them
+    id : int
+        Allen's reference space id.
+    name, citation : str
+        Name of the release and how to cite it.
+    annotation : (P, I, R) uint32
+        Structure ids, 0 outside; voxel i lies at i x `annotation_um`.
+    annotation_um : float, um
+        Voxel size of the annotation.
+    ontology : Ontology
+        The structures that the ids name.
+    template : (P, I, R) float32 or None
+        Grey image of the same box, at `template_um`.
+    template_um : float, um
+        Voxel size of the template; 0 where there is none.
+    grid_annotation : (67, 41, 58) uint32 or None
+        Labels of the 200 um grid as served; None to derive them.
     """
 
     id: int
@@ -96,7 +120,18 @@ class ReferenceSpace:
         return Grid(shape=(p, i, r), spacing_um=200.0)
 
     def labels_at(self, grid: Grid) -> UInt32:
-        """Return the annotation at every voxel of `grid` (nearest voxel, 0 outside), uint32."""
+        """Sample the annotation at every voxel of a grid.
+
+        Parameters
+        ----------
+        grid : Grid
+            Positions in the reference space.
+
+        Returns
+        -------
+        uint32 of the grid's shape
+            Id of the nearest annotation voxel, 0 outside the annotation.
+        """
         index = [
             np.rint((o + grid.spacing_um * np.arange(n)) / self.annotation_um).astype(np.int64)
             for o, n in zip(grid.origin_um, grid.shape, strict=True)
@@ -108,7 +143,23 @@ class ReferenceSpace:
         return labels
 
     def grid_labels(self, *, served: bool = False) -> UInt32:
-        """Return the labels of the 200 um grid: derived from the annotation, or as served."""
+        """Return the labels of the 200 um grid.
+
+        Parameters
+        ----------
+        served : bool
+            Take Allen's gridAnnotation instead of deriving the labels from the annotation.
+
+        Returns
+        -------
+        (67, 41, 58) uint32 for the mouse
+            Structure ids, 0 outside.
+
+        Raises
+        ------
+        DataError
+            Where served labels are requested of a reference that has none.
+        """
         if not served:
             return self.labels_at(self.grid)
         if self.grid_annotation is None:
@@ -119,12 +170,38 @@ class ReferenceSpace:
         return self.grid_annotation
 
     def mask(self, structures: Iterable[str | int]) -> Bool:
-        """Return where any of these structures is, their descendants included; (P, I, R) bool."""
+        """Return the voxels of structures, descendants included.
+
+        Parameters
+        ----------
+        structures : iterable of str or int
+            Acronyms or ids.
+
+        Returns
+        -------
+        (P, I, R) bool
+            On the voxels of the annotation.
+        """
         return structure_mask(self.annotation, self.ontology, structures)
 
 
 def structure_mask(labels: UInt32, ontology: Ontology, structures: Iterable[str | int]) -> Bool:
-    """Return where `labels` belong to any of `structures` or to what is inside them."""
+    """Return where labels belong to structures or their descendants.
+
+    Parameters
+    ----------
+    labels : uint32 of any shape
+        Structure ids.
+    ontology : Ontology
+        The hierarchy of these ids.
+    structures : iterable of str or int
+        Acronyms or ids.
+
+    Returns
+    -------
+    bool of the same shape
+        True inside any of the structures.
+    """
     wanted: set[int] = set()
     for name in structures:
         wanted |= ontology.descendants(ontology.find(name).id)
@@ -133,11 +210,33 @@ def structure_mask(labels: UInt32, ontology: Ontology, structures: Iterable[str 
 
 
 def hemispheres(grid: Grid) -> UInt8:
-    """Return hemisphere ids along R: 1 left of the midline (R < 5700 um), else 2; (n_R,) uint8."""
+    """Return the hemisphere id of every voxel along R.
+
+    Parameters
+    ----------
+    grid : Grid
+        Positions in the reference space.
+
+    Returns
+    -------
+    (n_R,) uint8
+        1 left of the midline (R < 5700 um), else 2.
+    """
     r = grid.origin_um[2] + grid.spacing_um * np.arange(grid.shape[2])
     return np.where(r < MIDLINE_UM, LEFT, RIGHT).astype(np.uint8)
 
 
 def reference_space_id(plane_of_section: str) -> int:
-    """Return Allen's reference space of a plane: 9 coronal, 10 sagittal."""
+    """Return Allen's reference space of a plane of section.
+
+    Parameters
+    ----------
+    plane_of_section : str
+        "coronal" or "sagittal".
+
+    Returns
+    -------
+    int
+        9 coronal, 10 sagittal.
+    """
     return CORONAL_SPACE if plane_of_section == "coronal" else CORONAL_SPACE + 1

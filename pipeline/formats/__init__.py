@@ -1,1 +1,1 @@
-"""Everything that reads and writes files other than zarr: images, manifests, alignments, volumes, tables."""
+"""Readers and writers of all files other than zarr: images, manifests, alignments, volumes, tables."""

@@ -1,1 +1,1 @@
-"""The machine: whole files, locks, threads, peak memory, lazy imports."""
+"""Operating-system services: bounded and atomic file access, locks, threads, peak memory, lazy imports."""

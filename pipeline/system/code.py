@@ -1,8 +1,8 @@
-"""Digests of this package's code: of all of it, and of what one module can reach.
+"""Digests of this package's code: of all of it, and of the part that one module reaches.
 
-Other code means other results. What a stage computes is decided by the modules that its own imports reach, so
-a change elsewhere recomputes nothing. Neither does one of a comment or a docstring: what is digested is the
-compiled code without docstrings and line numbers.
+Changed code means changed results. The modules that a stage reaches by its imports decide what it computes,
+so a change elsewhere recomputes nothing. Changed comments and docstrings recompute nothing either: the digest
+covers the compiled code without docstrings and line numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import CodeType
 from pipeline.system.package import PACKAGE
 
 IMPORT_NAME = dis.opmap["IMPORT_NAME"]
-TEMPLATES = (".j2",)  # that lie beside the modules which fill them
+TEMPLATES = (".j2",)  # suffixes of templates; they lie beside the modules that fill them
 
 
 @cache
@@ -34,7 +34,18 @@ def code_digest() -> str:
 
 @cache
 def reach_digest(module: str) -> str:
-    """Return a digest of the code that a module reaches by its imports, itself included."""
+    """Return a digest of the code that a module reaches by its imports, itself included.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of a module of this package.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; covers the compiled code and the templates beside it.
+    """
     digest = hashlib.sha256()
     for name in sorted(reached(module)):
         digest.update(name.encode())
@@ -46,7 +57,18 @@ def reach_digest(module: str) -> str:
 
 
 def reached(module: str) -> frozenset[str]:
-    """Return the modules of this package that a module reaches by its imports, itself included."""
+    """Return the modules of this package that a module reaches by its imports.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of a module of this package.
+
+    Returns
+    -------
+    frozenset of str
+        Dotted names, that of the module included.
+    """
     found: set[str] = set()
     pending = [module]
     while pending:
@@ -59,7 +81,7 @@ def reached(module: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Import:
-    """One import statement: `names` maps what it binds to what it is called in the module."""
+    """One import statement: `names` maps every bound name to its name in the imported module."""
 
     module: str
     names: Mapping[str, str]
@@ -67,16 +89,16 @@ class _Import:
 
 @cache
 def _imports(module: str) -> tuple[_Import, ...]:
-    """Return the imports of a module, inside functions too, as its compiled code has them.
+    """Return all imports of a module, those inside functions included, from its compiled code.
 
-    Compiled, not parsed: `ast.parse` of several threads at once breaks in Python 3.11.
+    The code is compiled, not parsed: concurrent `ast.parse` in several threads fails in Python 3.11.
     """
     found: list[_Import] = []
     pending = [_code(module)]
     while pending:
         code = pending.pop()
         pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-        if IMPORT_NAME not in code.co_code[::2]:
+        if IMPORT_NAME not in code.co_code[::2]:  # every second byte is an opcode: skip code without imports
             continue
         names: dict[str, str] = {}
         imported = ""
@@ -95,9 +117,9 @@ def _imports(module: str) -> tuple[_Import, ...]:
 
 @cache
 def _imported(module: str) -> tuple[str, ...]:
-    """Return the modules of this package that hold what a module imports.
+    """Return the modules of this package that define what a module imports.
 
-    A name that a package passes on counts for the module that it comes from.
+    A name that a package re-exports counts for the module that defines it.
     """
     found = []
     for each in _imports(module):
@@ -107,7 +129,7 @@ def _imported(module: str) -> tuple[str, ...]:
 
 
 def _origin(module: str, name: str) -> str:
-    """Return the module in which a name that is imported from a module lies."""
+    """Return the module that defines a name imported from `module`."""
     if _path(f"{module}.{name}").exists():
         return f"{module}.{name}"
     if _path(module).name == "__init__.py":

@@ -1,7 +1,7 @@
-"""Where compiled kernels are kept: beside their sources, and elsewhere where these may not be written.
+"""Cache folder for compiled kernels: beside the sources, or elsewhere where these are read-only.
 
-Numba refuses to compile a kernel that is to be kept and finds no place for it, as in an installation that is
-read-only. Importing this module before numba gives it one; worker processes inherit it.
+Numba refuses to compile a cached kernel where it finds no folder for it, as in a read-only installation.
+Importing this module before numba provides one; worker processes inherit it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ from pathlib import Path
 
 from pipeline.system.package import PACKAGE
 
-VARIABLE = "NUMBA_CACHE_DIR"
+VARIABLE = "NUMBA_CACHE_DIR"  # environment variable that numba reads
 
 
 def cache_folder(package: Path) -> Path | None:
-    """Return the folder for compiled kernels; None where they may lie beside the sources.
+    """Return the folder for compiled kernels.
 
-    The user's cache folder, else a private one among temporary files.
+    Parameters
+    ----------
+    package : Path
+        Folder of this package.
+
+    Returns
+    -------
+    Path or None
+        None where kernels may lie beside the sources; else in the user's cache folder, else a private
+        temporary one.
     """
     kept = package / "__pycache__"
     if os.access(package, os.W_OK) and (not kept.exists() or os.access(kept, os.W_OK)):
@@ -41,7 +50,7 @@ def cache_folder(package: Path) -> Path | None:
 
 
 def choose() -> None:
-    """Tell numba where to keep kernels, unless the user has."""
+    """Set numba's cache folder unless the user has set it."""
     if os.name == "posix" and not os.environ.get(VARIABLE):
         folder = cache_folder(PACKAGE)
         if folder is not None:

@@ -1,4 +1,4 @@
-"""Libraries that a run may never need: imported when they are first used, not when `ish` starts."""
+"""Lazy imports: rarely needed libraries are imported on first use, not when `ish` starts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Later:
-    """Stands for a module by name; what is asked of it is asked of the module, imported by then.
+    """Placeholder for a module; the first access to an attribute imports it.
 
-    Only for what takes a tenth of a second to import and serves few runs. Threads may ask at once: Python
+    Meant for libraries that take about 0.1 s to import and serve few runs. Concurrent access is safe: Python
     locks the import.
     """
 

@@ -1,4 +1,4 @@
-"""What may be opened and decoded at all: regular files, and images up to a size."""
+"""Limits on what is opened and decoded: regular files, and images up to a number of pixels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError, DataError
 
-MEGAPIXELS = "ISH_MAX_IMAGE_MEGAPIXELS"
-DEFAULT_MEGAPIXELS = 4000.0  # 60,000 x 60,000 px: a whole brain section at 0.3 um is a third of that
+MEGAPIXELS = "ISH_MAX_IMAGE_MEGAPIXELS"  # environment variable that raises or lowers the limit
+DEFAULT_MEGAPIXELS = 4000.0  # about 60,000 x 60,000 px, 3 times a whole brain section at 0.3 um
 
 
 KINDS = {
@@ -23,7 +23,23 @@ KINDS = {
 
 
 def check_regular(path: Path) -> int:
-    """Return the size of a file in bytes; DataError for what may block whoever opens it."""
+    """Return the size of a regular file.
+
+    Parameters
+    ----------
+    path : Path
+        File to check; OSError where it does not exist.
+
+    Returns
+    -------
+    int, bytes
+        Size of the file.
+
+    Raises
+    ------
+    DataError
+        For folders, pipes, sockets and devices, which may block whoever opens them.
+    """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         got = KINDS.get(stat.S_IFMT(state.st_mode), "something else")
@@ -32,7 +48,18 @@ def check_regular(path: Path) -> int:
 
 
 def max_pixels() -> float:
-    """Return how many pixels an image may have: `ISH_MAX_IMAGE_MEGAPIXELS`, else the default."""
+    """Return the largest number of pixels of an image.
+
+    Returns
+    -------
+    float, px
+        From `ISH_MAX_IMAGE_MEGAPIXELS`, else the default.
+
+    Raises
+    ------
+    ConfigError
+        Where the variable holds no positive number.
+    """
     text = os.environ.get(MEGAPIXELS, "")
     if not text:
         return DEFAULT_MEGAPIXELS * 1e6
@@ -46,7 +73,18 @@ def max_pixels() -> float:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse an image without pixels, or with more than may be; DataError says how to allow more."""
+    """Refuse an image without pixels or with more than `max_pixels`.
+
+    Parameters
+    ----------
+    width, height : int, px
+        Size that the image states.
+
+    Raises
+    ------
+    DataError
+        Where the size is refused; the message names the variable that raises the limit.
+    """
     if width < 1 or height < 1:
         raise DataError(f"expected a picture, got {width} x {height} pixels")
     if width * height > max_pixels():

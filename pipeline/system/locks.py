@@ -1,8 +1,8 @@
-"""One run at a time writes into a folder; who holds it stands in a file there.
+"""Locks: one run at a time writes into a folder; a file in that folder names the holder.
 
-The system's own file lock decides on one machine: it goes with its process, however that dies. Where
-machines share a folder and do not share locks, the file's sign of life does: its holder touches it
-every few seconds, and a file that nobody has touched for minutes belongs to nobody.
+On one machine the system's file lock decides: it is released when its process ends, however that happens.
+Machines that share a folder may not share locks. There the modification time of the file decides: its holder
+touches it every few seconds, and a file that has not been touched for minutes is abandoned.
 """
 
 from __future__ import annotations
@@ -22,26 +22,42 @@ from typing import Any
 
 from pipeline.core.errors import ConfigError, DataError
 
-NAME = ".running"
-LIFE_S = 20.0  # from one sign of life to the next
-DEAD_S = 120.0  # without one
-POLL_S = 0.5
-HELD = {errno.EWOULDBLOCK, errno.EACCES}
+NAME = ".running"  # lock file in the folder
+LIFE_S = 20.0  # seconds between two touches of the lock file
+DEAD_S = 120.0  # seconds without a touch after which a lock of another machine is abandoned
+POLL_S = 0.5  # seconds between two attempts while waiting for a lock
+HELD = {errno.EWOULDBLOCK, errno.EACCES}  # flock: another process holds the lock
 
 
 @contextmanager
 def hold(
     folders: Sequence[Path], wait: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:
-    """Hold folders, all or none, while the block runs.
+    """Hold the locks of folders, all or none, while the block runs.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders to lock; missing ones are created.
+    wait : bool
+        Wait for a folder that another run holds.
+    say : callable
+        Receives one line when the wait begins.
+
+    Yields
+    ------
+    None
+        While the locks are held.
 
     Raises
     ------
     ConfigError
-        a folder that another run holds, and which; with `wait` it is waited for instead, which is said once.
+        Where another run holds a folder and `wait` is false; the message names that run.
+    DataError
+        Where the lock file cannot be written or locked.
     """
     with ExitStack() as stack:
-        ordered = sorted(set(folders))  # one order, so that two runs cannot wait for each other
+        ordered = sorted(set(folders))  # a fixed order prevents deadlocks
         held = [stack.enter_context(_hold_one(folder, wait, say)) for folder in ordered]
         done = threading.Event()
         pulse = threading.Thread(target=_pulse, args=(held, done), daemon=True)
@@ -54,7 +70,18 @@ def hold(
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether a run is writing into a folder: it lives on this machine, or was seen alive on another."""
+    """Check whether a run is writing into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder.
+
+    Returns
+    -------
+    bool
+        True where the holder's process lives on this machine, or touched its lock lately on another.
+    """
     path = folder / NAME
     try:
         holder, age_s = json.loads(path.read_text(encoding="utf-8")), time.time() - path.stat().st_mtime
@@ -82,7 +109,7 @@ def _hold_one(folder: Path, wait: bool, say: Callable[[str], None]) -> Iterator[
 
 
 def _take(path: Path) -> int | None:
-    """Return the descriptor of the lock file once it is ours, None while another run holds it."""
+    """Return the descriptor of the lock file once it is locked, None while another run holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -101,7 +128,7 @@ def _take(path: Path) -> int | None:
 
 
 def _locked(descriptor: int) -> bool:
-    """Lock a file; where the file system knows no locks, its content has to do."""
+    """Lock a file; on file systems without locks, decide by the process that its content names."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -114,7 +141,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
-    """Tell whether the path still leads to the locked file: its last holder may have removed it."""
+    """Check that the path still leads to the locked file: its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -122,7 +149,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 
 def _alive_elsewhere(descriptor: int, path: Path) -> bool:
-    """Tell whether a run on another machine has given a sign of life lately, by the folder's own clock."""
+    """Check whether a run on another machine touched the lock lately, by the clock of the file system."""
     holder = _read(descriptor)
     if not holder or holder.get("host") == platform.node():
         return False
@@ -159,7 +186,7 @@ def _read(descriptor: int) -> dict[str, Any]:
 
 
 def _holder(path: Path) -> str:
-    """Say who holds a folder."""
+    """Describe the holder of a folder for a message."""
     holder: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         holder = json.loads(path.read_text(encoding="utf-8"))

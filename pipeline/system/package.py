@@ -1,4 +1,4 @@
-"""Where this package lies: installed, or in a checkout."""
+"""Location of this package, installed or in a checkout."""
 
 from __future__ import annotations
 

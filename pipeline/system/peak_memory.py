@@ -1,4 +1,4 @@
-"""The peak memory of a task: of its process while it ran, not of the tasks that the process ran before."""
+"""Peak memory of a task: that of its process while the task ran, without earlier tasks of the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-RESET_PEAK = "5"
+RESET_PEAK = "5"  # written to clear_refs, resets the peak resident size (VmHWM), see proc(5)
 
 _lock = threading.Lock()
 _watching = 0
@@ -18,17 +18,22 @@ _watching = 0
 
 @dataclass
 class Peak:
-    """Filled at the end of the watch."""
+    """Peak memory in MB, filled when the measurement ends."""
 
     mb: float = 0.0
 
 
 @contextmanager
 def watched() -> Iterator[Peak]:
-    """Lend a Peak that is filled at the end.
+    """Measure the peak memory of a block.
 
-    Where tasks share a process as threads, the peak is that of all of them since none was running; where
-    the system keeps no peak that can be reset, that of the process since it began.
+    Threads share the peak of their process: while tasks overlap, it is that of all of them since none was
+    running. Where the system cannot reset the peak, it is that of the process since its start.
+
+    Yields
+    ------
+    Peak
+        Filled at the end of the block.
     """
     global _watching
     peak = Peak()
@@ -46,7 +51,7 @@ def watched() -> Iterator[Peak]:
 
 
 def process_peak_mb() -> float:
-    """Return the peak memory of this process, MB."""
+    """Return the peak memory of this process since its start or the last reset, MB."""
     with suppress(OSError):
         for line in STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM"):

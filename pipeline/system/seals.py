@@ -1,7 +1,7 @@
-"""What a receipt knows of its outputs: size and digest of every file, taken once the file is on the disk.
+"""Seals of outputs: size and digest of every file, taken once the file is on the disk.
 
-A power cut may keep a name and lose the content behind it, a copy may break off, a disk may flip a bit. A
-file counts as an output of a task only where it is, byte for byte, what that task wrote.
+A power cut may keep a name and lose the content, a copy may break off, a disk may flip a bit. A file counts
+as an output of a task only where it is byte for byte what that task wrote.
 """
 
 from __future__ import annotations
@@ -15,15 +15,28 @@ from pipeline.system.whole_files import sync, writing
 
 Seals = Mapping[str, Sequence[int | str]]  # path in the run folder -> size in bytes, digest
 DIGITS = 32  # of a digest in hexadecimal: 128 bits
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes read at once
 
 
 def seal(folder: Path, outputs: Iterable[Path]) -> dict[str, list[int | str]]:
-    """Sync outputs to the disk and return size and digest of each of their files, by path in `folder`.
+    """Sync outputs to the disk and return the size and digest of each of their files.
 
     Parameters
     ----------
-    outputs : paths of files and folders below `folder`; those that are not there are passed over
+    folder : Path
+        Run folder.
+    outputs : iterable of Path
+        Files and folders below `folder`; missing ones are ignored.
+
+    Returns
+    -------
+    dict of [int, str]
+        Size in bytes and digest, by path relative to `folder`.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read or synced.
     """
     files = sorted(file for output in outputs for file in _files(output))
     with writing(folder):
@@ -37,11 +50,21 @@ def seal(folder: Path, outputs: Iterable[Path]) -> dict[str, list[int | str]]:
 
 
 def first_damaged(folder: Path, sealed: Seals, within: str = "") -> str:
-    """Return the first file that is not as it was sealed; empty where all are.
+    """Return the first file that differs from its seal.
 
     Parameters
     ----------
-    within : str    a file or folder that is looked at alone; empty: all
+    folder : Path
+        Run folder.
+    sealed : mapping of [int, str]
+        Seals as `seal` returns them.
+    within : str
+        Check this file or folder only; empty: all.
+
+    Returns
+    -------
+    str
+        Path relative to `folder`; empty where all files are intact.
     """
     for name, known in sealed.items():
         if within and name != within and not name.startswith(f"{within}/"):
@@ -52,7 +75,18 @@ def first_damaged(folder: Path, sealed: Seals, within: str = "") -> str:
 
 
 def digest(file: Path) -> str:
-    """Return the digest of a file's bytes."""
+    """Return the SHA-256 digest of a file's bytes.
+
+    Parameters
+    ----------
+    file : Path
+        File to read.
+
+    Returns
+    -------
+    str
+        The first 32 hexadecimal digits (128 bits).
+    """
     found = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(BLOCK):
@@ -63,7 +97,7 @@ def digest(file: Path) -> str:
 def _is_as_sealed(file: Path, known: Sequence[int | str]) -> bool:
     try:
         size, expected = known
-        # Whoever put a link there did not write the file behind it.
+        # A link is never an output: the task did not write the file behind it.
         whole = not file.is_symlink() and file.is_file() and file.stat().st_size == size
         return whole and digest(file) == expected
     except (OSError, TypeError, ValueError):

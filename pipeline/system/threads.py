@@ -11,7 +11,22 @@ Result = TypeVar("Result")
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """Apply `function` to every item, in order; the threads change the time only."""
+    """Apply a function to every item, with several threads.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one item.
+    items : sequence
+        Items in order.
+    threads : int
+        Number of threads; it does not change the results.
+
+    Returns
+    -------
+    list
+        One result for each item, in the order of the items.
+    """
     if threads == 1 or len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:

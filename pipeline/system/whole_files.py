@@ -1,7 +1,7 @@
-"""Outputs appear whole or not at all: written beside their place, then renamed into it.
+"""Atomic outputs: written beside their place, then renamed into it, so that they appear whole or not at all.
 
-What stands in the place of an output is replaced only where it is ours: a file never takes the place of a
-folder, and a folder is replaced only where its caller says what it may hold.
+An existing output is replaced only where it is ours. A file never replaces a folder, and a folder is replaced
+only where the caller states what it may hold.
 """
 
 from __future__ import annotations
@@ -16,15 +16,31 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError, PipelineError
 
-UNFINISHED = ".unfinished-"
-_OURS = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{8}}-.+")  # only names that `replacing` makes
+UNFINISHED = ".unfinished-"  # prefix of outputs that are still being written
+_OURS = re.compile(rf"{re.escape(UNFINISHED)}[0-9a-f]{{8}}-.+")  # only names that `beside` makes
 
-IsOurs = Callable[[Path], bool]
+IsOurs = Callable[[Path], bool]  # takes a path relative to the folder in question
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Make a full disk or a folder that cannot be written a DataError in one line."""
+    """Turn an OSError while writing, such as a full disk, into a one-line DataError.
+
+    Parameters
+    ----------
+    path : Path
+        Output that the message names.
+
+    Yields
+    ------
+    None
+        While the block writes.
+
+    Raises
+    ------
+    DataError
+        Where the block raises OSError.
+    """
     try:
         yield
     except PipelineError:
@@ -37,20 +53,28 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path, is_ours: IsOurs | None = None) -> Iterator[Path]:
-    """Yield a fresh path beside `path`; on success it takes the place of `path`, else it is removed.
+    """Provide a fresh path beside `path` that replaces it on success and is removed otherwise.
 
-    The fresh path may become a file or a folder. A folder that is there stays there until the fresh one is
+    The fresh path may become a file or a folder. An existing folder stays in place until the fresh one is
     whole.
 
     Parameters
     ----------
-    is_ours : (path relative to the folder) -> bool
-        which files a folder in that place may hold to be replaced; None: no folder is replaced
+    path : Path
+        Final place of the output.
+    is_ours : callable, optional
+        Takes a path relative to the folder in that place and tells whether it may be replaced; None: no
+        folder is replaced.
+
+    Yields
+    ------
+    Path
+        The fresh path, to be written by the block.
 
     Raises
     ------
     DataError
-        a folder that is not ours in that place; what keeps the fresh path from being written.
+        Where a folder in that place is not ours, or the fresh path cannot be written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +88,18 @@ def replacing(path: Path, is_ours: IsOurs | None = None) -> Iterator[Path]:
 
 
 def beside(path: Path) -> Path:
-    """Return a name beside `path` that is swept up after a writer that died."""
+    """Return a fresh name beside a path; `sweep` removes it if its writer dies.
+
+    Parameters
+    ----------
+    path : Path
+        Final place of an output.
+
+    Returns
+    -------
+    Path
+        Hidden name in the same folder.
+    """
     return path.parent / f"{UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}"
 
 
@@ -86,7 +121,20 @@ def _put_in_place(fresh: Path, path: Path, is_ours: IsOurs | None) -> None:
 
 
 def check_ours(folder: Path, is_ours: IsOurs) -> None:
-    """Raise DataError where a folder that is to be removed holds anything that is not ours."""
+    """Check that a folder to be removed holds nothing but our files.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to check.
+    is_ours : callable
+        Takes a path relative to the folder.
+
+    Raises
+    ------
+    DataError
+        Where a file is not ours, or is a link.
+    """
     for root, folders, files in os.walk(folder):
         links = [name for name in folders if Path(root, name).is_symlink()]
         for name in sorted((*files, *links)):
@@ -100,7 +148,20 @@ def check_ours(folder: Path, is_ours: IsOurs) -> None:
 
 
 def remove_ours(folder: Path, is_ours: IsOurs) -> None:
-    """Remove a folder if it is there; DataError where it holds anything that is not ours."""
+    """Remove a folder of ours if it exists.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to remove.
+    is_ours : callable
+        Takes a path relative to the folder.
+
+    Raises
+    ------
+    DataError
+        Where the path is a file or link, holds anything that is not ours, or cannot be removed.
+    """
     if folder.is_symlink() or folder.is_file():
         raise DataError(f"{folder}: expected a folder of ours or nothing, got something else; move it away")
     if folder.is_dir():
@@ -110,14 +171,35 @@ def remove_ours(folder: Path, is_ours: IsOurs) -> None:
 
 
 def write_at(file: int, content: bytes, offset: int) -> None:
-    """Write all of `content` to an open file; OSError where not every byte found room."""
+    """Write bytes to an open file at an offset; OSError where they do not all fit.
+
+    Parameters
+    ----------
+    file : int
+        File descriptor.
+    content : bytes
+        Written completely, in several calls if need be.
+    offset : int, bytes
+        Position of the first byte in the file.
+    """
     done = 0
     while done < len(content):
         done += os.pwrite(file, content[done:], offset + done)
 
 
 def sync(path: Path) -> None:
-    """Make sure that a file's content, or a folder's list of names, would outlive a loss of power."""
+    """Make a file's content, or a folder's list of names, survive a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be synced; folders that cannot be synced are ignored.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -129,7 +211,13 @@ def sync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder of ours if it is there."""
+    """Remove a file or folder of ours if it exists.
+
+    Parameters
+    ----------
+    path : Path
+        A link is removed, not its target.
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -137,7 +225,13 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what earlier, interrupted writers left in a folder and its subfolders."""
+    """Remove what interrupted writers left in a folder and its subfolders.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder.
+    """
     for path in sorted(folder.rglob(f"{UNFINISHED}*")):
         if _OURS.fullmatch(path.name):
             remove(path)

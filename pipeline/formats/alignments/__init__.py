@@ -1,1 +1,1 @@
-"""Where sections lie, in the files of this and other programs."""
+"""Alignment files of this and other programs."""

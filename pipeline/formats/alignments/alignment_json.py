@@ -1,4 +1,4 @@
-"""alignment.json: where a series lies, in the form of the output contract (ITK order, px and um)."""
+"""Alignment of a series as alignment.json, in the form of the output contract (ITK order, px and um)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from pipeline.system.whole_files import replacing
 
 
 def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:
-    """Return the document of `alignment.json`: matrices in ITK order, every digit of float64 kept."""
+    """Return the content of `alignment.json`.
+
+    Parameters
+    ----------
+    alignment : SeriesAlignment
+        The alignment; deformations are not part of the document.
+
+    Returns
+    -------
+    dict
+        JSON values; matrices in ITK order, float64 in full precision.
+    """
     space = alignment.alignment3d
     document: dict[str, Any] = {
         "reference_space_id": space.reference_space_id,
@@ -33,19 +44,65 @@ def alignment_document(alignment: SeriesAlignment) -> dict[str, Any]:
 
 
 def write_alignment(path: Path, alignment: SeriesAlignment) -> None:
-    """Write `alignment.json`, whole or not at all."""
+    """Write `alignment.json`, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    alignment : SeriesAlignment
+        The alignment.
+    """
     text = json.dumps(alignment_document(alignment), indent=1, allow_nan=False)
     with replacing(path) as fresh:
         fresh.write_text(text + "\n", encoding="utf-8")
 
 
 def read_alignment(path: Path) -> SeriesAlignment:
-    """Read `alignment.json`; DataError or AlignmentError name the file and what is wrong in it."""
+    """Read `alignment.json`.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    SeriesAlignment
+        The alignment, without deformations.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or is not such a document.
+    AlignmentError
+        Where a matrix cannot be used.
+    """
     return parse_alignment_at(path, read_json_value(path, "an alignment"))
 
 
 def parse_alignment_at(path: Path, document: Any) -> SeriesAlignment:
-    """Build a SeriesAlignment from the document of a file; the errors are those of `read_alignment`."""
+    """Build an alignment from the content of a file, with errors that name the file.
+
+    Parameters
+    ----------
+    path : Path
+        File, for messages.
+    document : object
+        JSON content of the file.
+
+    Returns
+    -------
+    SeriesAlignment
+        The alignment, without deformations.
+
+    Raises
+    ------
+    DataError
+        Where a value is missing or of another type.
+    AlignmentError
+        Where a matrix cannot be used.
+    """
     try:
         if not isinstance(document, Mapping):
             raise DataError(f"a {type(document).__name__}")
@@ -65,7 +122,23 @@ def parse_alignment_at(path: Path, document: Any) -> SeriesAlignment:
 
 
 def parse_alignment(document: Mapping[str, Any]) -> SeriesAlignment:
-    """Build a SeriesAlignment from the document of `alignment.json`."""
+    """Build an alignment from the content of `alignment.json`.
+
+    Parameters
+    ----------
+    document : mapping
+        As of `alignment_document`.
+
+    Returns
+    -------
+    SeriesAlignment
+        The alignment, without deformations; missing inverse matrices are computed.
+
+    Raises
+    ------
+    DataError
+        Where a section number occurs twice.
+    """
     space, sections = document["alignment3d"], document["alignment2d"]
     found = tuple(_parse_section(item) for item in sections)
     numbers = [s.alignment2d.section_number for s in found]

@@ -11,12 +11,16 @@ from pipeline.system.whole_files import replacing
 
 
 def write_affine(path: Path, matrix: Float64, comments: Sequence[str]) -> None:
-    """Write an affine map, every digit of float64 kept.
+    """Write an affine map, float64 in full precision.
 
     Parameters
     ----------
-    matrix : (d, d + 1) float64     acts on columns; it maps the points that are given to the transform
-    comments : sequence of str      what maps to what, in which units; one line each
+    path : Path
+        `.tfm` file.
+    matrix : (d, d + 1) float64
+        Acts on columns with a 1 appended; maps the points that are given to the transform.
+    comments : sequence of str
+        What maps to what and in which units, one line each.
     """
     size = len(matrix)
     lines = [

@@ -1,14 +1,14 @@
-"""QuickNII, VisuAlign, DeepSlice, WebAlign and WebWarp: a plane through the atlas a section, markers bend it.
+"""QuickNII, VisuAlign, DeepSlice, WebAlign and WebWarp: an atlas plane for each section, deformed by markers.
 
-Each slice has `anchoring`, nine numbers o, u, v: pixel (x, y) of a picture of w x h pixels shows the atlas at
-o + u x / w + v y / h, in voxels of the target. The target is Allen's CCFv3 (2017) at 25 um seen as RAS: x
-from left to right, y from posterior to anterior, z from inferior to superior, 456 x 528 x 320. `markers` of
-VisuAlign are (x, y, x', y') in pixels of the picture: what the plane has at (x, y) shows at (x', y') of the
-section, and between markers a triangulation is followed.
+Each slice has an `anchoring`, nine numbers o, u, v: pixel (x, y) of a picture of w x h pixels shows the atlas
+at o + u x / w + v y / h, in voxels of the target. The target is Allen's CCFv3 (2017) at 25 um in RAS
+orientation: x from left to right, y from posterior to anterior, z from inferior to superior, 456 x 528 x 320.
+VisuAlign's `markers` are (x, y, x', y') in pixels of the picture: the point (x, y) of the plane appears at
+(x', y') of the section. Between markers the map is linear on a triangulation.
 
-Sources of these facts: the QuickNII manual and the converter that its authors give (QuickNII RAS voxels to
-CCFv3 PIR um); VisuAlign and DeepSlice for the fields of their files; PyNutil, which reads .waln and .wwrp of
-WebAlign and WebWarp, for theirs.
+Sources: the QuickNII manual and its authors' converter (QuickNII RAS voxels to CCFv3 PIR um); VisuAlign and
+DeepSlice for the fields of their files; PyNutil, which reads .waln and .wwrp, for those of WebAlign and
+WebWarp.
 """
 
 from __future__ import annotations
@@ -29,26 +29,34 @@ from pipeline.system.files import read_text, shown
 from pipeline.system.whole_files import replacing
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
-VOXEL_UM = 25.0
+VOXEL_UM = 25.0  # voxel size of the target
 TARGET_VOXELS = (456, 528, 320)  # along R, A, S
-VOXELS_UM = (10.0, 20.0, 25.0, 50.0, 100.0)
+VOXELS_UM = (10.0, 20.0, 25.0, 50.0, 100.0)  # voxel sizes of targets that are accepted
 LISTS = ("slices", "sections")  # WebAlign and WebWarp call them sections, and their anchoring ouv
 OURS = re.compile(r"(?i)(?:aba|allen).*mouse(?!.*(?:ccf.?v2|rat))")
-LEAST_SIDE_UM, LEAST_SINE = 100.0, 0.05  # of the picture on the atlas; the sides of sections stand upright
-MOST_UM = 1e5
-MOST_NUMBER = 10**6
-NUMBER = re.compile(r"_s(\d+)", re.IGNORECASE)
+# Smallest side of a picture on the atlas, and sine of the angle between its sides, which is nearly 1.
+LEAST_SIDE_UM, LEAST_SINE = 100.0, 0.05
+MOST_UM = 1e5  # largest coordinate: 10 cm, beyond any brain
+MOST_NUMBER = 10**6  # limit of section numbers, voxels and pixels
+NUMBER = re.compile(r"_s(\d+)", re.IGNORECASE)  # section number in a file name
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One section in these files' own terms, but in the reference space.
+    """One section as these files have it, but placed in the reference space.
 
-    Parameters
+    Attributes
     ----------
-    size : (float, float)           width and height that its pixels are counted in
-    to_reference : (3, 3) float64   (x, y, 1) of these pixels to (P, I, R) um
-    markers : (n, 4) float64        as VisuAlign has them, in these pixels
+    section_number : int
+        Number of the section.
+    size : (float, float), px
+        Width and height of the picture.
+    to_reference : (3, 3) float64
+        (x, y, 1) px of the picture to (P, I, R) um.
+    markers : (n, 4) float64, px
+        x, y, x', y' as VisuAlign has them.
+    filename : str
+        Name of the picture.
     """
 
     section_number: int
@@ -59,8 +67,15 @@ class Slice:
 
 
 def voxels_to_um() -> Float64:
-    """Return the map of target voxels (x, y, z) to (P, I, R) um, (3, 4).
+    """Return the map of target voxels to the reference space.
 
+    Returns
+    -------
+    (3, 4) float64
+        (x, y, z, 1) voxels to (P, I, R) um.
+
+    Examples
+    --------
     >>> (voxels_to_um() @ [100.0, 527.0, 319.0, 1.0]).tolist()
     [0.0, 0.0, 2500.0]
     """
@@ -71,7 +86,18 @@ def voxels_to_um() -> Float64:
 
 
 def anchoring_of(piece: Slice) -> list[float]:
-    """Return o, u and v, nine numbers in voxels."""
+    """Return the anchoring of a section.
+
+    Parameters
+    ----------
+    piece : Slice
+        The section.
+
+    Returns
+    -------
+    list of 9 float, voxels
+        o, u and v, in 25 um voxels of the target.
+    """
     to_um = voxels_to_um()
     back = np.linalg.inv(to_um[:, :3])
     w, h = piece.size
@@ -83,7 +109,22 @@ def anchoring_of(piece: Slice) -> list[float]:
 def to_reference_of(
     anchoring: Sequence[float] | Float64, size: tuple[float, float], voxel_um: float = VOXEL_UM
 ) -> Float64:
-    """Return (x, y, 1) px to (P, I, R) um, (3, 3), of an anchoring in voxels of so many um."""
+    """Return the map of picture pixels to the reference space.
+
+    Parameters
+    ----------
+    anchoring : (9,) float, voxels
+        o, u and v.
+    size : (float, float), px
+        Width and height of the picture.
+    voxel_um : float, um
+        Voxel size of the target.
+
+    Returns
+    -------
+    (3, 3) float64
+        (x, y, 1) px to (P, I, R) um.
+    """
     o, u, v = np.asarray(anchoring, dtype=np.float64).reshape(3, 3) * (voxel_um / VOXEL_UM)
     to_um = voxels_to_um()
     columns = to_um[:, :3] @ np.stack([u / size[0], v / size[1], o], axis=1)
@@ -92,7 +133,17 @@ def to_reference_of(
 
 
 def write_quicknii(path: Path, name: str, slices: Sequence[Slice]) -> None:
-    """Write a series that QuickNII, VisuAlign and DeepSlice's readers open."""
+    """Write a series for QuickNII, VisuAlign and DeepSlice.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+    name : str
+        Name of the series.
+    slices : sequence of Slice
+        Sections; written in the order of their numbers.
+    """
     document = {
         "name": name,
         "target": TARGET,
@@ -118,14 +169,38 @@ def _document(piece: Slice) -> dict[str, Any]:
 
 
 def is_quicknii(document: Any) -> bool:
-    """Whether a JSON document is a series of these tools."""
+    """Check whether a JSON document is a series of these tools.
+
+    Parameters
+    ----------
+    document : object
+        JSON content of a file.
+
+    Returns
+    -------
+    bool
+        True where it holds a list of slices or sections.
+    """
     return isinstance(document, Mapping) and any(isinstance(document.get(name), list) for name in LISTS)
 
 
 def read_quicknii_xml(path: Path) -> dict[str, Any] | None:
-    """Read the XML series of QuickNII and DeepSlice as the document that the JSON would be.
+    """Read the XML series of QuickNII and DeepSlice.
 
-    None where the file is XML of another kind. An anchoring is written as `ox=…&oy=…` there.
+    Parameters
+    ----------
+    path : Path
+        XML file; it writes an anchoring as `ox=…&oy=…`.
+
+    Returns
+    -------
+    dict or None
+        The same series as its JSON would be; None for XML of another kind.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged or has a DOCTYPE.
     """
     text = read_text(path, "XML")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -148,7 +223,26 @@ def _anchoring_of_xml(text: str | None) -> list[str]:
 
 
 def parse_quicknii(document: Mapping[str, Any], where: str) -> tuple[Slice, ...]:
-    """Return the slices that have an anchoring; DataError names the file, the slice and what is wrong."""
+    """Return the slices that have an anchoring.
+
+    Parameters
+    ----------
+    document : mapping
+        Content of the file; `is_quicknii` must hold.
+    where : str
+        File name for messages.
+
+    Returns
+    -------
+    tuple of Slice
+        In the order of the file, at least one.
+
+    Raises
+    ------
+    DataError
+        Where the target is not Allen's mouse CCFv3, no slice has an anchoring, or a slice is invalid; the
+        message names the slice.
+    """
     voxel_um = _voxel_um(document, where)
     items = next(document[name] for name in LISTS if isinstance(document.get(name), list))
     for item in items:
@@ -207,7 +301,7 @@ def _slice(item: Mapping[str, Any], voxel_um: float, where: str) -> Slice:
     numbers = np.array([*anchoring, *size, *markers.ravel()])
     if len(anchoring) != 9 or not (np.abs(numbers) < MOST_NUMBER).all() or abs(number) > MOST_NUMBER:
         raise DataError(f"{who}: expected 9 finite numbers of anchoring, got {len(anchoring)}")
-    if min(size) <= 0:  # DeepSlice writes -999: without markers no pixel is counted
+    if min(size) <= 0:  # DeepSlice writes -999; the size matters only where there are markers
         if len(markers):
             raise DataError(
                 f"{who}: expected width and height above 0 for its markers, got {size[0]:g} x {size[1]:g}"
@@ -218,13 +312,13 @@ def _slice(item: Mapping[str, Any], voxel_um: float, where: str) -> Slice:
 
 
 def _markers(given: Any) -> Float64:
-    """Return markers, (n, 4) px: VisuAlign lists x, y, x', y', WebWarp names them x, y, nx, ny."""
+    """Return markers, (n, 4) px: VisuAlign lists x, y, x', y'; WebWarp names them x, y, nx, ny."""
     rows = [[m[k] for k in ("x", "y", "nx", "ny")] if isinstance(m, Mapping) else m for m in given or ()]
     return np.array([[float(n) for n in row] for row in rows], dtype=np.float64).reshape(-1, 4)
 
 
 def _check_plane(anchoring_um: Float64, who: str) -> None:
-    """Raise DataError for an anchoring that spans no plane, or one far from any brain."""
+    """Raise DataError for an anchoring that spans no plane or lies far from any brain."""
     farthest = float(np.abs(anchoring_um).max())
     if farthest > MOST_UM:
         raise DataError(f"{who}: its anchoring reaches {farthest:.3g} um, farther than any brain")

@@ -1,1 +1,1 @@
-"""Section images: TIFF, JPEG, PNG, JPEG 2000."""
+"""Readers and writers of section images: TIFF, JPEG, PNG, JPEG 2000."""

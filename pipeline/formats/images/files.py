@@ -1,10 +1,10 @@
-"""Section images: what they are, their pixels as 8-bit grey or RGB, and writing them.
+"""Section images: their properties, their pixels as 8-bit grey or RGB, and writing them.
 
-The format is read from the bytes. A stated orientation (EXIF, TIFF) is applied, so sizes and pixels are
-those of the picture as every viewer shows it. Alpha is laid over white, as glass is. Samples of more than
-8 bits are scaled by the range that the file states (TIFF SMin/SMaxSampleValue or Min/MaxSampleValue, OME
-SignificantBits, PNG sBIT, the bit depth); 16 bits that state none, by the bits of the camera that their
-brightest sample, or that of the whole series, tells.
+The format is read from the bytes. A stated orientation (EXIF, TIFF) is applied, so sizes and pixels are those
+of the picture as every viewer shows it. Alpha is composited over white, the colour of glass. Samples of more
+than 8 bits are scaled by the range that the file states (TIFF SMin/SMaxSampleValue or Min/MaxSampleValue, OME
+SignificantBits, PNG sBIT, the bit depth). Where 16-bit files state none, the range is that of the camera
+whose bits suffice for the brightest sample of the image or of the whole series.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FORMATS = "TIFF, JPEG, PNG or JPEG 2000"
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image file holds, as `read_image` would return it; `bits` are those of the file."""
+    """Properties of an image file as `read_image` would return it; `bits` are those of the file."""
 
     width_px: int
     height_px: int
@@ -60,10 +60,24 @@ class ImageInfo:
 
 
 def probe(path: Path) -> ImageInfo:
-    """Read size, depth and resolution of an image without decoding it; DataError names the file.
+    """Read size, depth and resolution of an image without decoding it.
 
-    The resolution is None where the file states none, or one that is not of a microscope: outside
-    0.1-100 um a pixel, not square, or a printer's default density (72, 96, 300 dpi ...).
+    Parameters
+    ----------
+    path : Path
+        Image file.
+
+    Returns
+    -------
+    ImageInfo
+        Size after the orientation is applied. The resolution is None where the file states none, or one that
+        is not of a microscope: outside 0.1-100 um a pixel, not square, or a printer's default density (72,
+        96, 300 dpi ...).
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or is not such an image; the message names the file.
     """
     kind = image_format(path)
     with blaming(path, kind):
@@ -91,17 +105,27 @@ def read_image(path: Path, bits: int | None = None) -> UInt8:
 
     Parameters
     ----------
-    bits : int      the range of 16-bit samples that state none; None: the smallest that holds the brightest
+    path : Path
+        Image file.
+    bits : int, optional
+        Bits of 16-bit samples whose file states no range; default the fewest that hold the brightest sample.
 
     Returns
     -------
-    (H, W) or (H, W, 3) uint8    grey or RGB
+    (H, W) or (H, W, 3) uint8
+        Grey or RGB, upright, without alpha.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged or of another kind.
     """
     kind = image_format(path)
     with blaming(path, kind):
         header, pixels = _stored(path, kind)
         value_range = header.value_range
         if not header.range_stated:
+            # Samples above the range of the series are clipped.
             white = 2 ** (bits or fitting_bits(_brightest(pixels))) - 1
             pixels, value_range = np.minimum(pixels, white), (0, white)
         pixels = _over_white(_eight_bits(pixels, value_range), premultiplied=header.premultiplied)
@@ -111,7 +135,23 @@ def read_image(path: Path, bits: int | None = None) -> UInt8:
 
 
 def brightest(path: Path) -> int | None:
-    """Return the largest sample of an image of 16 bits whose file states no range, else None."""
+    """Return the largest sample of a 16-bit image whose file states no range.
+
+    Parameters
+    ----------
+    path : Path
+        Image file.
+
+    Returns
+    -------
+    int or None
+        0-65535; None where the range is known.
+
+    Raises
+    ------
+    DataError
+        As of `read_image`.
+    """
     if probe(path).range_stated:
         return None
     kind = image_format(path)
@@ -120,7 +160,7 @@ def brightest(path: Path) -> int | None:
 
 
 def _brightest(pixels: npt.NDArray[Any]) -> int:
-    """Return the largest sample; where there is alpha, whose range is that of the type, the largest of it."""
+    """Return the largest sample; 65535 for images with alpha, whose range is that of the type."""
     has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
     return 65535 if has_alpha else int(pixels.max())
 
@@ -137,9 +177,19 @@ def write_image(path: Path, pixels: UInt8, *, quality: int = 90, resolution_um: 
 
     Parameters
     ----------
+    path : Path
+        File to write.
     pixels : (H, W) or (H, W, 3) uint8
-    quality : int                        of a JPEG, 1-100
-    resolution_um : float, um            pixel size to state in the file; a JPEG rounds it to 1 pixel a cm
+        Grey or RGB.
+    quality : int
+        Quality of a JPEG, 1-100.
+    resolution_um : float, um, optional
+        Pixel size to state in the file; a JPEG rounds it to 1 pixel a cm.
+
+    Raises
+    ------
+    DataError
+        Where the pixels or the suffix are of another kind, or the file cannot be written.
     """
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise DataError(f"{path}: expected (H, W) or (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
@@ -157,8 +207,25 @@ def write_image(path: Path, pixels: UInt8, *, quality: int = 90, resolution_um: 
 
 
 def image_format(path: Path) -> str:
-    """Return the format that the bytes of a file tell; DataError for what is not an image.
+    """Determine the format of an image from the first bytes of its file.
 
+    Parameters
+    ----------
+    path : Path
+        Image file.
+
+    Returns
+    -------
+    str
+        "TIFF", "JPEG", "PNG" or "JPEG 2000".
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, cannot be read or is not such an image.
+
+    Examples
+    --------
     >>> image_format(Path("/nowhere/a.jpg"))
     Traceback (most recent call last):
     pipeline.core.errors.DataError: /nowhere/a.jpg: expected an image, got no such file
@@ -182,13 +249,31 @@ def image_format(path: Path) -> str:
 
 @contextmanager
 def blaming(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into one line that names the file."""
+    """Turn every error of a decoder into a one-line DataError that names the file.
+
+    Parameters
+    ----------
+    path : Path
+        Image file.
+    kind : str
+        Its format.
+
+    Yields
+    ------
+    None
+        While the block decodes.
+
+    Raises
+    ------
+    DataError
+        Where the block raises anything.
+    """
     try:
         with np.errstate(all="ignore"):
             yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except Exception as error:  # decoders raise what they like on damaged bytes
+    except Exception as error:  # decoders raise errors of many types on damaged bytes
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(
             f"{path}: expected a whole {kind} image, got one that cannot be read ({what}); copy it again"
@@ -196,7 +281,20 @@ def blaming(path: Path, kind: str) -> Iterator[None]:
 
 
 def check_decoded(header: Header, pixels: npt.NDArray[Any]) -> None:
-    """Refuse pixels (H, W[, S]) that are not as many as a header states."""
+    """Refuse pixels whose size is not that of their header.
+
+    Parameters
+    ----------
+    header : Header
+        What the file states.
+    pixels : (H, W[, S]) array
+        Decoded samples.
+
+    Raises
+    ------
+    DataError
+        Where the sizes differ.
+    """
     if pixels.shape[:2] != (header.height, header.width):
         raise DataError(
             f"expected {header.width} x {header.height} pixels as its header says, got"
@@ -210,7 +308,25 @@ def _decode(data: bytes, kind: str) -> tuple[Header, npt.NDArray[Any]]:
 
 
 def whole_jpeg(data: bytes, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Decode a JPEG; DataError where it ends before its last pixels."""
+    """Decode a JPEG that must be complete.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file or stream.
+    decode : callable
+        Takes JPEG bytes and returns pixels.
+
+    Returns
+    -------
+    array
+        Pixels as `decode` returns them.
+
+    Raises
+    ------
+    DataError
+        Where the data end before the last pixels.
+    """
     _check_jpeg_end(data)
     pixels = np.asarray(decode(data))
     if _starved(data, pixels, decode):
@@ -230,11 +346,11 @@ def _check_jpeg_end(data: bytes) -> None:
 
 
 def _starved(data: bytes, pixels: npt.NDArray[Any], decode: Callable[[bytes], npt.NDArray[Any]]) -> bool:
-    """Tell whether a JPEG decoder ran out of data: it then fills up with mid-grey and says nothing.
+    """Check whether a JPEG decoder ran out of data: it then fills the rest with mid-grey without an error.
 
-    A lower right corner that is mid-grey by nature does not change when more data follow; a starved one does.
+    A lower right corner that is truly mid-grey does not change when more data follow; a filled one does.
     """
-    corner = pixels[-8:, -8:]
+    corner = pixels[-8:, -8:]  # in the blocks that are decoded last
     if not (corner == 128).all():
         return False
     end = _last_scan_end(data)
@@ -305,7 +421,7 @@ def _png(pixels: UInt8, resolution_um: float | None) -> bytes:
     per_metre = round(1e6 / resolution_um)
     body = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
     chunk = struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body))
-    after_header = 8 + 25
+    after_header = 8 + 25  # bytes of the signature and of the IHDR chunk
     return data[:after_header] + chunk + data[after_header:]
 
 
@@ -313,5 +429,5 @@ def _jpeg(pixels: UInt8, quality: int, resolution_um: float | None) -> bytes:
     data = bytearray(imagecodecs.jpeg8_encode(pixels, level=quality))
     if resolution_um is not None and 1e4 / resolution_um < 65535.5:
         per_cm = round(1e4 / resolution_um)
-        struct.pack_into(">BHH", data, 13, 2, per_cm, per_cm)
+        struct.pack_into(">BHH", data, 13, 2, per_cm, per_cm)  # JFIF header: unit 2 is 1/cm
     return bytes(data)

@@ -1,4 +1,4 @@
-"""A part of an image, decoded no further than that where its form allows: the tiles of a TIFF."""
+"""Parts of an image, decoded tile by tile where a TIFF has tiles."""
 
 from __future__ import annotations
 
@@ -29,12 +29,22 @@ def read_part(path: Path, rows: slice, columns: slice, bits: int | None = None) 
 
     Parameters
     ----------
-    rows, columns : slice, px       with a start and a stop inside the image
-    bits : int                      as of `read_image`
+    path : Path
+        Image file.
+    rows, columns : slice, px
+        Start and stop inside the image.
+    bits : int, optional
+        As of `read_image`.
 
     Returns
     -------
-    (rows, columns) or (rows, columns, 3) uint8     as `read_image` gives them
+    (rows, columns) or (rows, columns, 3) uint8
+        Pixels as of `read_image`.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged or of another kind.
     """
     kind = image_format(path)
     with blaming(path, kind), _plain_tiles(path, kind) as found:
@@ -44,16 +54,31 @@ def read_part(path: Path, rows: slice, columns: slice, bits: int | None = None) 
 
 
 def read_luma(path: Path, bits: int | None = None) -> Iterator[tuple[int, int, UInt8]]:
-    """Read an image for its luma, in parts that cover it: the tiles of a tiled TIFF, else all at once.
+    """Read an image for its luma, in parts that cover it: the tiles of a tiled TIFF, else the whole at once.
 
-    JPEG stores luma and colour apart. Where a tile or the image is one, its luma is taken as stored, at half
-    the cost of making colour of it and luma of that: they differ in 3 pixels of 10 000, by the rounding in
-    between. `bits` as of `read_image`.
+    Parameters
+    ----------
+    path : Path
+        Image file.
+    bits : int, optional
+        As of `read_image`.
 
     Yields
     ------
-    int, int, px                                row and column where the part begins
-    (rows, columns[, 3]) uint8                  luma, or colour as `read_image` gives it
+    row, column : int, px
+        Position of the part's first pixel.
+    part : (rows, columns[, 3]) uint8
+        Luma, or RGB as of `read_image`.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged or of another kind.
+
+    Notes
+    -----
+    JPEG stores luma and colour separately. The stored luma of a JPEG image or tile is used directly, at half
+    the cost of converting to RGB and back. The two differ in 3 of 10 000 pixels, by the rounding in between.
     """
     kind = image_format(path)
     with blaming(path, kind), _plain_tiles(path, kind) as found:
@@ -71,7 +96,7 @@ def read_luma(path: Path, bits: int | None = None) -> Iterator[tuple[int, int, U
 
 
 def _jpeg_luma(path: Path) -> UInt8 | None:
-    """Return the luma of a JPEG that lies as it is stored, None of one that is turned."""
+    """Return the stored luma of a JPEG; None where an orientation has to be applied."""
     data = path.read_bytes()
     header = jpeg_header(data)
     if header.orientation != 1:
@@ -99,7 +124,7 @@ def _decode_luma(page: Any, data: bytes, index: int) -> UInt8:
 
 @contextmanager
 def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
-    """Lend the open file and the page of a TIFF whose tiles need only be put side by side, else None."""
+    """Provide the open file and the page of a TIFF whose tiles need only be assembled, else None."""
     if kind != "TIFF":
         yield None
         return
@@ -114,7 +139,7 @@ def _plain_tiles(path: Path, kind: str) -> Iterator[tuple[Any, Any] | None]:
 
 
 def _tiles(file: Any, page: Any, rows: slice, columns: slice) -> UInt8:
-    """Decode the tiles that a part touches."""
+    """Decode the tiles that a part overlaps."""
     canvas = np.empty((rows.stop - rows.start, columns.stop - columns.start, *page.shape[2:]), np.uint8)
     height, width = page.chunks[:2]
     for row in range(rows.start // height, -(-rows.stop // height)):
@@ -131,7 +156,7 @@ def _tiles(file: Any, page: Any, rows: slice, columns: slice) -> UInt8:
 def _tile(
     file: Any, page: Any, place: tuple[int, int], decode: Callable[[Any, bytes, int], UInt8]
 ) -> tuple[int, int, UInt8]:
-    """Decode one tile, cut where the image ends, with its place; what is not there is glass."""
+    """Decode one tile, cropped to the image, and return its position too; a missing tile is glass."""
     row, column = place
     y, x = row * page.chunks[0], column * page.chunks[1]
     shape = min(page.chunks[0], page.imagelength - y), min(page.chunks[1], page.imagewidth - x)

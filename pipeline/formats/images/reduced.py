@@ -1,8 +1,8 @@
-"""Images reduced by an integer factor, decoded no further than that where their form allows.
+"""Images reduced by an integer factor, decoded at reduced size where their format allows.
 
 JPEG, whole or as tiles and strips of a TIFF, is decoded at an eighth to a half of its size by a smaller
-cosine transform; JPEG 2000 leaves out its finest wavelets; a pyramid has levels. What is left of the factor,
-and every other form, is averaged from the pixels themselves.
+inverse cosine transform; JPEG 2000 omits its finest wavelet levels; a pyramid has reduced levels. The rest of
+the factor, and all of it for other formats, is averaged from the pixels.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pipeline.formats.images.files import (
 from pipeline.formats.images.headers import Header
 from pipeline.formats.images.tiff_tiles import check_segments, check_tile, check_tiles
 
+# OpenCV's flags by reduction.
 COLOUR = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -42,21 +43,38 @@ GREY = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # no transform: the components are RGB
-START = b"\xff\xd8"
-SAME_PICTURE = 0.01  # by which the sides of a level may depart from the factor
+ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # APP14: components are RGB, not YCbCr
+START = b"\xff\xd8"  # JPEG start of image
+SAME_PICTURE = 0.01  # relative deviation of a pyramid level's sides from the factor
 
 
 def read_reduced(path: Path, factor: int, bits: int | None = None) -> UInt8:
     """Read an image reduced by an integer factor.
 
-    Where the form has no cheaper way, a pixel is the rounded mean of a factor x factor block, at the right
-    and lower edge of the pixels there are; else a low pass as sharp as the form makes it, in its place to
-    within half a reduced pixel. `bits` as of `read_image`.
+    Parameters
+    ----------
+    path : Path
+        Image file.
+    factor : int
+        Ratio of full to reduced size.
+    bits : int, optional
+        As of `read_image`.
 
     Returns
     -------
-    (ceil(H / factor), ceil(W / factor)[, 3]) uint8     a level of a pyramid may be a pixel shorter
+    (ceil(H / factor), ceil(W / factor)[, 3]) uint8
+        Grey or RGB; a pyramid level may be a pixel shorter.
+
+    Raises
+    ------
+    DataError
+        Where the factor is below 1, or the file is missing, damaged or of another kind.
+
+    Notes
+    -----
+    Formats without reduced decoding yield the rounded mean of each factor x factor block, at the right and
+    lower edge of the available pixels. Others yield a low pass whose sharpness depends on the format,
+    positioned to within half a reduced pixel.
     """
     if factor < 1:
         raise DataError(f"expected a factor of at least 1, got {factor}")
@@ -71,7 +89,7 @@ def read_reduced(path: Path, factor: int, bits: int | None = None) -> UInt8:
 
 
 def _cheaper(path: Path, kind: str, factor: int) -> tuple[Header, UInt8, int] | None:
-    """Return header, pixels and by how much they are reduced; None where only the whole way is right."""
+    """Return header, pixels and their reduction; None where only decoding at full size is correct."""
     if kind == "TIFF":
         return _tiff(path, factor)
     if kind not in ("JPEG", "JPEG 2000"):
@@ -115,7 +133,7 @@ def _checked(header: Header, pixels: UInt8, step: int) -> tuple[Header, UInt8, i
 def _jpeg2000(data: bytes, header: Header, factor: int) -> tuple[Header, UInt8, int] | None:
     image: Any = Jpeg2KImagePlugin.Jpeg2KImageFile(BytesIO(data))
     sides = header.width, header.height
-    # Pillow rounds sides to the nearest; the coarsest level at which that is what the file holds.
+    # Pillow rounds the reduced sides to nearest, the file holds them rounded up: use levels where both agree.
     fits = [i for i in range(1, 6) if all((n + 2**i // 2) // 2**i == -(-n // 2**i) for n in sides)]
     levels = max((i for i in fits if factor % 2**i == 0), default=0)
     if image.mode != ("RGB" if header.channels == 3 else "L") or levels == 0:
@@ -123,7 +141,7 @@ def _jpeg2000(data: bytes, header: Header, factor: int) -> tuple[Header, UInt8, 
     image.reduce = levels
     try:
         pixels = np.array(image, np.uint8)
-    except OSError:  # fewer levels than that, or damaged: the whole way tells
+    except OSError:  # fewer levels than that, or damaged; reading at full size tells which
         return None
     return _checked(header, pixels, 2**levels)
 
@@ -148,7 +166,7 @@ def _tiff(path: Path, factor: int) -> tuple[Header, UInt8, int] | None:
 
 
 def _level(file: Any, path: Path, levels: Any, header: Header, factor: int) -> tuple[UInt8, int] | None:
-    """Return the smallest level of a pyramid that is not coarser than asked, and its factor."""
+    """Return the smallest pyramid level that is not coarser than requested, and its factor."""
     best: tuple[Any, int] | None = None
     for level in levels[1:]:
         sides = dict(zip(level.axes, level.shape, strict=True))
@@ -170,12 +188,13 @@ def _level(file: Any, path: Path, levels: Any, header: Header, factor: int) -> t
 
 
 def _tiles(file: Any, page: Any, header: Header, step: int) -> UInt8:
-    """Decode the tiles or strips of a TIFF at 1/step of their size; what is not there is glass."""
+    """Decode the tiles or strips of a TIFF at 1/step of their size; missing ones are filled with glass."""
     (height, width), rows = page.chunks[:2], header.height
     across = -(-header.width // width)
     shape = (-(-header.height // step), -(-header.width // step))
     canvas = np.full(shape if header.channels == 1 else (*shape, 3), 255, np.uint8)
     for index, data in _streams(file, page):
+        # `height` and `width` are those of a tile, both multiples of `step`; a strip has column 0 only.
         y, x = (index // across) * height // step, (index % across) * width // step
         inside = min(height, rows - y * step), min(width, header.width - x * step)
         tile = _edge(data, step, header.channels, inside)
@@ -185,14 +204,14 @@ def _tiles(file: Any, page: Any, header: Header, step: int) -> UInt8:
 
 
 def _edge(data: bytes, step: int, channels: int, inside: tuple[int, int]) -> UInt8:
-    """Decode a tile at 1/step; at an edge of the image its last pixels mix in no fill of the tile."""
+    """Decode a tile at 1/step; at an edge of the image its padding is cut off before averaging."""
     if inside[0] % step == 0 and inside[1] % step == 0:
         return _jpeg(data, step, channels)
     return block_mean(_jpeg(data, 1, channels)[: inside[0], : inside[1]], step)
 
 
 def _streams(file: Any, page: Any) -> Iterator[tuple[int, bytes]]:
-    """Yield number and JPEG of every tile that is there, whole: with its tables and its colour space."""
+    """Yield index and complete JPEG of every stored tile, with shared tables and colour space added."""
     tables = page.jpegtables[2:-2] if page.jpegtables else b""
     colour = ADOBE_RGB if page.photometric == tiff.RGB else b""
     handle = file.filehandle

@@ -1,4 +1,4 @@
-"""TIFF in its many forms: tiled, striped, BigTIFF, OME-TIFF, pyramids; the first image at full size."""
+"""TIFF in its many forms: tiled, striped, BigTIFF, OME-TIFF, pyramids; the largest image is read."""
 
 from __future__ import annotations
 
@@ -18,30 +18,54 @@ from pipeline.core.errors import DataError
 from pipeline.formats.images.headers import INCH_UM, Header, plausible_um, square_um
 from pipeline.formats.images.tiff_tiles import JPEGS, check_segments, check_tiles
 
-MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-JPEG = 7  # compression whose tiles are whole JPEGs but for shared tables
-ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
+MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
+JPEG = 7  # Compression whose tiles are complete JPEGs except for shared tables
+ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2  # ExtraSamples; associated is premultiplied
 OME_UNIT_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
-# What a converter calls channels without a dye: any other name is one of fluorescence.
+# Names that converters give to channels without a dye; any other name denotes fluorescence.
 PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 IMAGEJ_UNITS = ("micron", "microns", "um", "µm", "μm", "\\u00B5m")
 
-# Without a handler Python prints the reader's complaints beside the one line that says what to do.
+# Without a handler Python prints tifffile's messages in addition to our one-line error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def tiff_header(path: Path) -> Header:
-    """Read size, bit depth, stated range and resolution of a TIFF."""
+    """Read size, bit depth, stated range and resolution of a TIFF.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF file.
+
+    Returns
+    -------
+    Header
+        Properties of its largest image.
+    """
     with open_tiff(path) as tiff:
         return header_of(tiff)
 
 
 def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
-    """Read the first image of a TIFF at full size.
+    """Read the largest image of a TIFF at full size.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF file.
 
     Returns
     -------
-    Header, (H, W) or (H, W, S) array    samples as stored, palettes resolved; S counts alpha
+    header : Header
+        Properties of the image.
+    pixels : (H, W) or (H, W, S) array
+        Samples as stored, palettes resolved, white-is-zero inverted; S includes alpha.
+
+    Raises
+    ------
+    DataError
+        Where the image is of an unsupported kind, or tiles are missing or invalid.
     """
     with open_tiff(path) as tiff:
         header = header_of(tiff)
@@ -49,7 +73,7 @@ def tiff_pixels(path: Path) -> tuple[Header, npt.NDArray[Any]]:
         page = level.keyframe
         check_segments(path, page)
         check_tiles(tiff, page)
-        # A slide scanner leaves out tiles without tissue: glass, not darkness.
+        # Slide scanners omit tiles without tissue; the missing tiles are filled with white, as glass.
         page.nodata = 0 if page.photometric in (MINISWHITE, PALETTE) else _white(page, header)
         return header, _samples_last(np.asarray(level.asarray()), level.axes, page)
 
@@ -59,12 +83,39 @@ def _white(page: Any, header: Header) -> int:
 
 
 def open_tiff(path: Path) -> Any:
-    """Open a TIFF by itself, whatever its OME header says of other files."""
+    """Open a TIFF on its own, even where its OME header refers to other files.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF file.
+
+    Returns
+    -------
+    TiffFile
+        A context manager.
+    """
     return tifffile.TiffFile(path, _multifile=False)
 
 
 def header_of(tiff: Any) -> Header:
-    """Return size, bit depth, stated range and resolution of an open TIFF."""
+    """Return size, bit depth, stated range and resolution of an open TIFF.
+
+    Parameters
+    ----------
+    tiff : TiffFile
+        The open file.
+
+    Returns
+    -------
+    Header
+        Properties of its largest image.
+
+    Raises
+    ------
+    DataError
+        Where that image is not a single grey, RGB or palette picture of up to 16 bits.
+    """
     main = main_series(tiff)
     level = main.levels[0]
     page = level.keyframe
@@ -98,9 +149,22 @@ def header_of(tiff: Any) -> Header:
 
 
 def main_series(tiff: Any) -> Any:
-    """Return the largest image of an open TIFF: others are its macro, label and thumbnail.
+    """Return the largest image of an open TIFF; others are its macro image, label and thumbnail.
 
-    DataError where two are as large as one another: which one is the section, a person must say.
+    Parameters
+    ----------
+    tiff : TiffFile
+        The open file.
+
+    Returns
+    -------
+    TiffPageSeries
+        The image with all its pyramid levels.
+
+    Raises
+    ------
+    DataError
+        Where there is no image, or the two largest have the same number of pixels: the user must choose.
     """
     pictures = [series for series in tiff.series if {"X", "Y"} <= set(series.axes)]
     if not pictures:
@@ -133,11 +197,11 @@ def _listed(pictures: Sequence[Any]) -> str:
 
 
 def _others(tiff: Any, main: Any) -> tuple[str, ...]:
-    """Say which image is read, where a file holds others that are not the same one reduced."""
+    """Note which image is read where a file holds others that are not reductions of it."""
     width, height = _sides(main)
     pictures = [series for series in tiff.series if {"X", "Y"} <= set(series.axes)]
     strangers = [s for s in pictures if s is not main and not _is_reduction(_sides(s), (width, height))]
-    if not strangers or tiff.is_svs:  # of a slide of Aperio it is known which is which
+    if not strangers or tiff.is_svs:  # tifffile tells the images of Aperio slides apart
         return ()
     return (f"holds {_listed(pictures)}; the largest is read",)
 
@@ -148,7 +212,20 @@ def _is_reduction(sides: tuple[int, int], full: tuple[int, int]) -> bool:
 
 
 def is_chunky(page: Any, header: Header) -> bool:
-    """Tell whether tiles or strips hold the 8-bit samples of whole pixels: they need only be put together."""
+    """Check that tiles or strips hold complete 8-bit pixels, so that decoding them needs no further step.
+
+    Parameters
+    ----------
+    page : TiffPage
+        Page of the image.
+    header : Header
+        Properties of the image.
+
+    Returns
+    -------
+    bool
+        False for planar, palette, inverted, alpha or scaled samples.
+    """
     return (
         page.photometric in (YCBCR, RGB, MINISBLACK)
         and not page.extrasamples
@@ -159,7 +236,7 @@ def is_chunky(page: Any, header: Header) -> bool:
 
 
 def _are_colours(count: int, ome: Mapping[str, Any], page: Any) -> bool:
-    """Tell whether planes are red, green and blue; DataError names channels that are not."""
+    """Check that planes are red, green and blue; DataError names channels that are not."""
     names = list(ome.get("channels", ()))
     plain = all(PLAIN_CHANNEL.fullmatch(name.strip()) for name in names)
     named = [name.strip().lower()[:1] for name in names] == ["r", "g", "b"]
@@ -198,9 +275,9 @@ def _samples_last(pixels: npt.NDArray[Any], axes: str, page: Any) -> npt.NDArray
 
 
 def _value_range(page: Any, ome: Mapping[str, Any]) -> tuple[tuple[int, int] | None, bool]:
-    """Return black and white in the samples of a TIFF, None for plain 8 bits, and whether it states them.
+    """Return black and white of a TIFF's samples, None for plain 8 bits, and whether the file states them.
 
-    16 significant bits are what writers state that know only the type.
+    16 significant bits do not count as stated: writers that know only the type put them.
     """
     if page.photometric == PALETTE:
         return (0, 65535), True
@@ -243,7 +320,7 @@ def _ratio(value: Any) -> float:
 
 
 def _ome_of(document: str | None, page: Any) -> dict[str, Any]:
-    """Return what an OME header says of the image of a page: the attributes of Pixels, and `channels`."""
+    """Return the OME description of the image of a page: the attributes of Pixels, and `channels`."""
     if not document or "<!DOCTYPE" in document:
         return {}
     found = [e for e in ElementTree.fromstring(document).iter() if _tag(e) == "Pixels"]

@@ -1,7 +1,7 @@
-"""Tiles and strips of a TIFF: whether they are all there, and none decodes to more than the TIFF says.
+"""Checks of a TIFF's tiles and strips: all present, and none decodes to more pixels than the TIFF states.
 
-Deflate, LZW and their like are decoded into as many bytes as a tile has. Codecs of images go by what the
-tile says of itself, which is looked at first.
+Deflate, LZW and similar codecs decode into a buffer of the size of a tile. Image codecs use the size that the
+tile itself states, which is therefore checked first.
 """
 
 from __future__ import annotations
@@ -22,15 +22,29 @@ from pipeline.formats.images.headers import (
     png_header,
 )
 
+# Values of the TIFF tag Compression.
 JPEGS = (6, 7, 33007, 34892)
 JPEGS_2000 = (33003, 33004, 33005, 34712)
 PNG, WEBP = 34933, 50001
-BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013)  # decoded into what a tile holds
-LARGEST_TILE = 2**26  # pixels, or four times the image
+BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013)  # decoded into a tile's buffer
+LARGEST_TILE = 2**26  # pixels; four times the image where that is more
 
 
 def check_segments(path: Path, page: Any) -> None:
-    """Refuse a file that has fewer tiles or strips than its size asks for, or ends before them."""
+    """Refuse a TIFF with fewer tiles or strips than its size requires, or whose file ends before them.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF file.
+    page : TiffPage
+        Page of the image.
+
+    Raises
+    ------
+    DataError
+        Where segments are missing, cut off, too large or in an unsupported compression.
+    """
     _check_compression(page)
     expected = math.prod(page.chunked)
     got = min(len(page.dataoffsets), len(page.databytecounts))
@@ -52,7 +66,20 @@ def check_segments(path: Path, page: Any) -> None:
 
 
 def check_tiles(tiff: Any, page: Any) -> None:
-    """Refuse an open TIFF with a tile or strip that declares more pixels than the TIFF: a bomb."""
+    """Refuse a TIFF with a tile or strip that states more pixels than the TIFF: a decompression bomb.
+
+    Parameters
+    ----------
+    tiff : TiffFile
+        The open file.
+    page : TiffPage
+        Page of the image.
+
+    Raises
+    ------
+    DataError
+        Where a tile states too many pixels.
+    """
     if page.compression in BOUNDED:
         return
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
@@ -62,12 +89,25 @@ def check_tiles(tiff: Any, page: Any) -> None:
 
 
 def check_tile(page: Any, data: bytes) -> None:
-    """Refuse a tile or strip whose own header declares more pixels than the TIFF: a bomb."""
+    """Refuse a tile or strip that states more pixels than the TIFF: a decompression bomb.
+
+    Parameters
+    ----------
+    page : TiffPage
+        Page of the image.
+    data : bytes
+        The tile as stored.
+
+    Raises
+    ------
+    DataError
+        Where the tile states too many pixels.
+    """
     if page.compression in BOUNDED:
         return
     rows, columns = _tile_sides(page)
     for width, height in SIZES[int(page.compression)](data):
-        if height >= rows + 16 or width >= columns + 16:  # the last block may be stored whole
+        if height >= rows + 16 or width >= columns + 16:  # codecs may pad to whole blocks of 16 px
             raise DataError(
                 f"expected tiles of {columns} x {rows} px as the header says, got one of {width} x {height};"
                 " copy it again"
@@ -103,7 +143,7 @@ def _header_size(read: Callable[[bytes], Header], data: bytes) -> Iterator[tuple
 
 
 def _webp_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the size that a WebP states (RFC 9649): in the first chunk, whatever its kind."""
+    """Yield the size that a WebP states (RFC 9649) in its first chunk, for each kind of chunk."""
     kind = data[12:16]
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
         raise DataError("expected tiles of WebP, got other bytes; copy it again")

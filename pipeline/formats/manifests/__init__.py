@@ -1,1 +1,1 @@
-"""What a series says of itself: CSV and YAML, or data_set.xml."""
+"""Manifests of a series: CSV and YAML, or Allen's data_set.xml."""

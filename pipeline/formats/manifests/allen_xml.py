@@ -33,17 +33,33 @@ from pipeline.system.whole_files import replacing
 
 NAME = "data_set.xml"
 SPACE_PLANES: dict[int, Plane] = {CORONAL_SPACE: "coronal", SAGITTAL_SPACE: "sagittal"}
+# Anatomical direction of increasing section numbers in Allen's data sets.
 OWN_ORDER = {"coronal": "caudal_to_rostral", "sagittal": "lateral_to_medial"}
 HEMISPHERES = ("left", "right", "both")
-UNSTATED = "(none)"  # as Allen serves a hemisphere that nobody entered
+UNSTATED = "(none)"  # Allen's text for a hemisphere that is not recorded
 
 
 def read_data_set_xml(path: Path) -> SeriesSource:
     """Read a data set; its sections have no path yet (see `series.read_series`).
 
-    Both directions of every matrix are kept as served. A plane that is not stated follows from the
-    reference space (9 coronal, 10 sagittal); sagittal sets without a hemisphere are the left one, as all of
-    Allen's are. A section whose matrix cannot be used is a warning and has no alignment.
+    Both directions of every matrix are kept as served. A plane that is not stated follows from the reference
+    space (9 coronal, 10 sagittal). Sagittal sets without a hemisphere are taken as left, as all of Allen's
+    are.
+
+    Parameters
+    ----------
+    path : Path
+        data_set.xml.
+
+    Returns
+    -------
+    SeriesSource
+        The series with its alignment; a section with an invalid matrix has no alignment, with a warning.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, damaged or contradictory.
     """
     root = _root(path)
     warnings: list[str] = []
@@ -78,7 +94,16 @@ def read_data_set_xml(path: Path) -> SeriesSource:
 def write_data_set_xml(path: Path, data_set: SectionDataSet, alignment: SeriesAlignment | None) -> None:
     """Write a data set in Allen's form, matrices with six digits in ITK order.
 
-    The form has no place for tissue boxes, dark polygons, turns and flips, section order and image hints.
+    The form has no place for tissue boxes, dark polygons, rotations and flips, section order and `image_up`.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    data_set : SectionDataSet
+        The series.
+    alignment : SeriesAlignment or None
+        Its alignment; failed sections are written without matrices.
     """
     root = Element("section-data-set")
     _add(root, "failed", "false")
@@ -106,8 +131,20 @@ def write_data_set_xml(path: Path, data_set: SectionDataSet, alignment: SeriesAl
 
 
 def digits(values: Sequence[float]) -> str:
-    """Print numbers as Allen serves them: six digits, comma-separated.
+    """Print numbers as Allen serves them: six significant digits, comma-separated.
 
+    Parameters
+    ----------
+    values : sequence of float
+        Numbers to print.
+
+    Returns
+    -------
+    str
+        The numbers, each with a decimal point or an exponent.
+
+    Examples
+    --------
     >>> digits([1.0, -0.00065265149, 1047.61, -1.57549e-19])
     '1.0,-0.000652651,1047.61,-1.57549e-19'
     """
@@ -117,7 +154,7 @@ def digits(values: Sequence[float]) -> str:
 
 def _root(path: Path) -> Element:
     text = read_content(path, "Allen's data_set.xml")
-    plain = text.replace(b"\0", b"")  # of UTF-16 too
+    plain = text.replace(b"\0", b"")  # finds a DOCTYPE in UTF-16 too
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise DataError(f"{path}: expected plain XML, got a DOCTYPE; a data set needs none: remove it")
     try:
@@ -148,7 +185,8 @@ def _number(path: Path, element: Element, tag: str) -> float:
 def _whole(path: Path, element: Element, tag: str, most: int = MOST_NUMBER) -> int:
     value = _number(path, element, tag)
     text = _text(element, tag) or ""
-    exact = int(text) if text.isascii() and text.isdigit() else value  # a float has no room for long ids
+    # A float cannot represent long ids exactly.
+    exact = int(text) if text.isascii() and text.isdigit() else value
     if value != int(value) or not 0 <= exact <= most:
         raise DataError(
             f"{path}: expected a whole number from 0 to {most} in <{tag}> of <{element.tag}>, got"

@@ -1,4 +1,4 @@
-"""A series of one's own: sections.csv, one row a section, beside section_data_set.yaml."""
+"""The user's own manifest: sections.csv, one row a section, beside section_data_set.yaml."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ COLUMNS = (*REQUIRED, "width_px", "height_px", "resolution_um", "failed", *BOX, 
 TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
 FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
 
-MOST_DOUBTS = 20  # columns that are looked at for a slip of the pen
-FULL_TURN_DEG = 360.0
-LONGEST_NAME = 255  # bytes, of file systems
+MOST_DOUBTS = 20  # unknown columns that are checked for typing errors
+FULL_TURN_DEG = 360.0  # largest rotation in either direction
+LONGEST_NAME = 255  # bytes of a name in common file systems
 
 Probe = Callable[[Path], ImageInfo]
 
@@ -39,9 +39,24 @@ Probe = Callable[[Path], ImageInfo]
 def read_sections_csv(folder: Path, probe: Probe) -> SeriesSource:
     """Read `sections.csv` and `section_data_set.yaml` of a folder.
 
-    A wrong manifest is a DataError with file and line; a missing or unreadable image is a warning and its
-    section has `path` None (unreadable images are noticed here only where the manifest needs them for a
-    size or resolution).
+    Unreadable images are noticed here only where the manifest needs them for a size or resolution.
+
+    Parameters
+    ----------
+    folder : Path
+        Series folder.
+    probe : callable
+        Returns the ImageInfo of an image; called where a row lacks size or resolution.
+
+    Returns
+    -------
+    SeriesSource
+        The series; a missing or unreadable image is a warning, and its section has `path` None.
+
+    Raises
+    ------
+    DataError
+        Where a manifest is wrong; the message names file and line.
     """
     path = folder / NAME
     fields = read_series_yaml(folder / series_yaml.NAME)
@@ -68,7 +83,7 @@ def read_sections_csv(folder: Path, probe: Probe) -> SeriesSource:
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of the table with what is needed to say where an error is."""
+    """One line of the table, with its place for messages."""
 
     path: Path
     line: int
@@ -104,7 +119,7 @@ class _Row:
 
 
 def _known(path: Path, header: list[str]) -> list[str]:
-    """Return the header with columns of ours by their own names: `Section Number` is section_number."""
+    """Return the header with our columns by their own names: `Section Number` is section_number."""
     plain = ["_".join(name.lower().split()) for name in header]
     known = [own if own in COLUMNS else name for own, name in zip(plain, header, strict=True)]
     twice = next((name for name, count in Counter(known).items() if count > 1), None)
@@ -189,7 +204,7 @@ def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:
         raise DataError(f"{row.where}: expected a file within the folder of the series, got {shown(name)}")
     if CONTROLS.search(name) or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
         raise DataError(f"{row.where}: expected the name of a file in column file, got {shown(name)}")
-    if not os.path.exists(folder / name):  # which is false, not an error, for a path that is too long
+    if not os.path.exists(folder / name):  # returns False for a path that is too long
         return None, [f"section {row.section_number}: missing: no file {folder / name}"]
     return folder / name, []
 
@@ -240,7 +255,12 @@ def write_manifest(folder: Path, data_set: SectionDataSet, *, files: Mapping[int
 
     Parameters
     ----------
-    files : mapping of section number to file name, relative to `folder` (a section may lack one)
+    folder : Path
+        Series folder.
+    data_set : SectionDataSet
+        The series; optional columns without a value are left out.
+    files : mapping of int to str
+        File name of each section, relative to `folder`; sections may be missing.
     """
     images = sorted(data_set.section_images, key=lambda image: image.section_number)
     rows = [_cells(image, files.get(image.section_number, "")) for image in images]

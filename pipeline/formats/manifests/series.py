@@ -1,4 +1,4 @@
-"""A series folder: which manifest it has, which file shows which section, in which frame."""
+"""Series folders: their manifest, and which file shows which section."""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ def read_series(folder: Path, probe: Probe = probe_file) -> SeriesSource:
 
     Parameters
     ----------
-    probe : callable    tells size and resolution of an image that the manifest does not; a caller that
-                        also knows OME-Zarr folders hands in its own
+    folder : Path
+        Series folder; the CSV takes precedence where both manifests are present.
+    probe : callable
+        Returns the ImageInfo of an image whose size or resolution the manifest does not state. Callers that
+        support OME-Zarr folders pass their own.
+
+    Returns
+    -------
+    SeriesSource
+        The series; a bad or missing image is a warning.
 
     Raises
     ------
     DataError
-        a manifest that is wrong, with file and line. A bad or missing image is a warning.
+        Where there is no manifest or it is wrong; the message names file and, in a CSV, line.
     """
     names = _names(folder)
     has_csv, has_xml = sections_csv.NAME in names, allen_xml.NAME in names
@@ -43,16 +51,24 @@ def read_series(folder: Path, probe: Probe = probe_file) -> SeriesSource:
 
 
 def find_series(folders: Iterable[Path], note: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Return the series folders among `folders` and, where one is none itself, among its direct subfolders.
+    """Return the series folders among folders and their direct subfolders.
 
     Parameters
     ----------
-    note : told, in a line each, which subfolders cannot be read
+    folders : iterable of Path
+        Series folders, or folders that contain them.
+    note : callable
+        Receives a line for each subfolder that cannot be read.
+
+    Returns
+    -------
+    list of Path
+        Without duplicates, subfolders sorted by name.
 
     Raises
     ------
     DataError
-        a folder that holds no series, with what a series needs.
+        Where a folder holds no series; the message states what a series needs.
     """
     found: list[Path] = []
     for folder in folders:
@@ -67,21 +83,56 @@ def find_series(folders: Iterable[Path], note: Callable[[str], None] = lambda li
 
 
 def is_series(folder: Path) -> bool:
-    """Tell whether a folder has a manifest."""
+    """Check whether a folder has a manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True where it is a folder with a `sections.csv` or `data_set.xml`.
+
+    Raises
+    ------
+    DataError
+        Where the folder cannot be listed.
+    """
     return os.path.isdir(folder) and not {sections_csv.NAME, allen_xml.NAME}.isdisjoint(_names(folder))
 
 
 def _may_be_series(folder: Path, note: Callable[[str], None]) -> bool:
     try:
         return is_series(folder)
-    except DataError as error:  # one that may not be read, such as lost+found
+    except DataError as error:  # an unreadable folder, such as lost+found
         note(f"{error}; passed over")
         return False
 
 
 def file_of_section(names: Sequence[str], numbers: Iterable[int]) -> dict[int, list[str]]:
-    """Tell sections from file names: `_s0070` decides, else `_70_` or `_70` at the end of the stem.
+    """Match file names to sections: `_s0070` has precedence, else `_70_` or `_70` at the end of the stem.
 
+    Parameters
+    ----------
+    names : sequence of str
+        File names.
+    numbers : iterable of int
+        Section numbers of the series; other numbers in names are ignored.
+
+    Returns
+    -------
+    dict of list of str
+        File names by section number, sorted.
+
+    Raises
+    ------
+    DataError
+        Where a name matches two sections.
+
+    Examples
+    --------
     >>> file_of_section(["Prox1_70_0207_D.jpg", "x_s0078.tif", "notes.txt"], [70, 78])
     {70: ['Prox1_70_0207_D.jpg'], 78: ['x_s0078.tif']}
     """
@@ -124,17 +175,17 @@ def _read_xml(folder: Path) -> SeriesSource:
 
 
 def _may_be_image(path: Path) -> bool:
-    """Tell image files, by their bytes or, so that damaged ones are reported, by their suffix."""
+    """Recognise images by their suffix, so that damaged ones are reported, or by their first bytes."""
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
-        if not path.is_file():  # to open a named pipe is to wait
+        if not path.is_file():  # opening a named pipe would block
             return False
         with path.open("rb") as file:
             return headers.sniff(file.read(16)) is not None
-    except OSError:  # a folder, or a file that may not be read and whose name promises no image
+    except OSError:  # an unreadable file without the suffix of an image
         return False
 
 

@@ -1,4 +1,4 @@
-"""section_data_set.yaml: what holds for a whole series, each value checked."""
+"""Facts about a whole series, section_data_set.yaml, each value checked."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from pipeline.system.files import CONTROLS, MOST_DIGITS, read_text, shown
 NAME = "section_data_set.yaml"
 PLANES = ("coronal", "sagittal")
 HEMISPHERES = ("left", "right", "both")
+# Anatomical direction of increasing section numbers; Allen's own is in `allen_xml.OWN_ORDER`.
 ORDERS = {
     "coronal": ("rostral_to_caudal", "caudal_to_rostral"),
     "sagittal": ("lateral_to_medial", "medial_to_lateral"),
 }
 UPS = ("superior", "inferior")
 MOST_ID = 2**63 - 1  # tables and indices hold ids in 64 bits
-LARGEST_UM = 1e5
-LONGEST_TEXT = 1000
-MOST_BYTES = 4 << 20  # of the file; real ones have some kB, with many polygons some 100
+LARGEST_UM = 1e5  # upper limit of section thickness and pixel size
+LONGEST_TEXT = 1000  # characters of a text value
+MOST_BYTES = 4 << 20  # of the file; typical: a few kB, with many polygons 100 kB
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
-RESOLUTION_UM = (0.05, 200.0)
+RESOLUTION_UM = (0.05, 200.0)  # accepted pixel sizes
 TEXTS = ("gene", "specimen", "treatment", "probe_orientation", "age")
 KEYS = (
     "id",
@@ -50,7 +51,19 @@ KEYS = (
 
 @dataclass(frozen=True)
 class SeriesFields:
-    """The checked content of the YAML: keywords of SectionDataSet, and what concerns its sections."""
+    """Checked content of the YAML.
+
+    Attributes
+    ----------
+    values : dict
+        Keyword arguments of SectionDataSet.
+    resolution_um : float or None, um
+        Pixel size of sections that state none themselves.
+    dark_polygons_px : dict of tuple of polygons
+        Dark artifacts by section number, px in the manifest's frame.
+    warnings : tuple of str
+        Doubtful entries, one line each.
+    """
 
     values: dict[str, Any]
     resolution_um: float | None
@@ -59,7 +72,23 @@ class SeriesFields:
 
 
 def read_series_yaml(path: Path) -> SeriesFields:
-    """Read and check `section_data_set.yaml`; DataError names the file, the key and what it may be."""
+    """Read and check `section_data_set.yaml`.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+
+    Returns
+    -------
+    SeriesFields
+        Its content, with defaults for what it does not state.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or an entry is wrong; the message names file, key and accepted values.
+    """
     document = _load(path)
     _check_keys(path, document)
     plane = _choice(path, document, "plane_of_section", PLANES)
@@ -83,7 +112,25 @@ def read_series_yaml(path: Path) -> SeriesFields:
 
 
 def check_resolution(where: str, value_um: float) -> float:
-    """Return a pixel size between 0.05 and 200 um; DataError otherwise."""
+    """Check a pixel size.
+
+    Parameters
+    ----------
+    where : str
+        Place of the value, for the message.
+    value_um : float, um
+        Pixel size.
+
+    Returns
+    -------
+    float, um
+        The same value.
+
+    Raises
+    ------
+    DataError
+        Where it is not between 0.05 and 200 um.
+    """
     low, high = RESOLUTION_UM
     if not low <= value_um <= high:
         raise DataError(
@@ -128,7 +175,7 @@ def _check_keys(path: Path, document: Mapping[Any, Any]) -> None:
 def _identity(path: Path, document: Mapping[str, Any]) -> int:
     value = document["id"]
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
-        value = int(value)  # with leading zeros, or in quotes
+        value = int(value)  # an id with leading zeros or in quotes
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_ID:
         raise DataError(f"{path}: expected a whole number from 0 to {MOST_ID} as id, got {shown(value)}")
     return value
@@ -173,7 +220,7 @@ def _text(path: Path, document: Mapping[str, Any], key: str) -> str:
         raise DataError(f"{path}: expected {key} to be text, got {shown(value)}; put it in quotes")
     if DATE.fullmatch(str(value)) and not _is_date(str(value)):
         raise DataError(f"{path}: expected a date that exists as {key}, got {shown(value)}")
-    text = " ".join(str(value).split())  # a text over several lines is one
+    text = " ".join(str(value).split())  # joins text that spans several lines
     if len(text) > LONGEST_TEXT:
         raise DataError(f"{path}: expected {key} of at most {LONGEST_TEXT} characters, got {shown(value)}")
     if CONTROLS.search(text):

@@ -1,7 +1,7 @@
-"""YAML as people mean it: safe, within bounds, and without the traps of YAML 1.1.
+"""YAML with bounds, without code execution and without the surprises of YAML 1.1.
 
-A number with leading zeros, a date, a time such as 12:30, yes, no, on and off are text, as they stand.
-Aliases, which can make gigabytes of a few lines, and tags other than those of plain values are refused.
+A number with leading zeros, a date, a time such as 12:30, yes, no, on and off are text. Refused are aliases,
+which can expand a few lines to gigabytes, and all tags except those of plain values.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ import yaml
 from pipeline.core.errors import DataError
 from pipeline.system.files import MOST_DIGITS, shown
 
-DEEPEST = 30  # lists within lists; ours nest five deep
-MOST_NODES = (
-    100_000  # keys, values and lists, which takes seconds to read; polygons drawn by hand have hundreds
-)
+DEEPEST = 30  # nesting depth; our files have five levels
+MOST_NODES = 100_000  # keys, values and lists, read in seconds; polygons drawn by hand have hundreds
 PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
-SURROGATE = re.compile("[\ud800-\udfff\0]")
+SURROGATE = re.compile("[\ud800-\udfff\0]")  # half of a UTF-16 pair, or NUL
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with other rules for plain scalars, and bounds."""
+    """PyYAML's safe loader with bounds and other rules for plain scalars."""
 
     depth = 0
     nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node unless it is an alias, nested too deep, or of a tag that does not fit it."""
+        """Compose a node; refuse aliases, nesting too deep, and tags that do not fit the value."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             _refuse("an alias (*name)", mark)
@@ -47,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _check_tag(self, node: yaml.Node) -> None:
-        """Refuse a written tag under which the value is another: of 1.1, `!!int 0123` is 83."""
+        """Refuse an explicit tag that changes the value: in YAML 1.1, `!!int 0123` is 83."""
         if node.tag not in PLAIN:
             _refuse(f"the tag {node.tag[-40:]}", node.start_mark)
         if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":str"):
@@ -56,7 +54,7 @@ class _Loader(yaml.SafeLoader):
                 _refuse(f"{shown(node.value)} under the tag !!{node.tag.rpartition(':')[2]}", node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Construct a mapping; a key written twice is an error instead of the last one winning."""
+        """Construct a mapping; a repeated key is an error instead of the last one taking effect."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -68,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """Construct a scalar; whole numbers of very many digits are refused."""
+        """Construct a scalar; refuse half characters, NUL and numbers of very many digits."""
         value = super().construct_scalar(node)
         if isinstance(value, str) and SURROGATE.search(value):
             _refuse(f"half a character or NUL in {shown(value)}", node.start_mark)
@@ -93,8 +91,27 @@ for _tag, _form, _first in (
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return the one document of a YAML text; DataError in one line with place and reason.
+    """Parse the single document of a YAML text.
 
+    Parameters
+    ----------
+    text : str
+        YAML.
+    where : str
+        File name for messages.
+
+    Returns
+    -------
+    object
+        Nested dicts, lists and plain values.
+
+    Raises
+    ------
+    DataError
+        Where the text is not valid or is refused; the message has line and reason.
+
+    Examples
+    --------
     >>> parse_yaml("{id: 0123, gene: NO, age: 2024-13-45, thickness: 1e2, at: 12:30}", "x")
     {'id': '0123', 'gene': 'NO', 'age': '2024-13-45', 'thickness': 100.0, 'at': '12:30'}
     """
@@ -102,16 +119,16 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         raise DataError(f"{where}{_place(error)}: expected YAML, got {_problem(error)}") from None
-    except yaml.YAMLError as error:  # a character that YAML does not have
+    except yaml.YAMLError as error:  # a character that YAML does not allow
         raise DataError(f"{where}: expected YAML, got {' '.join(str(error).split())[:200]}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        # what constructors raise on a tag that does not fit its value, as in !!int abc
+        # constructors raise these for a tag that does not fit its value, as in !!int abc
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{where}: expected YAML, got a value that cannot be read ({what})") from None
 
 
 def _place(error: yaml.MarkedYAMLError) -> str:
-    """Return line and text where the error is, the key among it."""
+    """Return line number and text of the place of an error."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return ""
@@ -120,5 +137,5 @@ def _place(error: yaml.MarkedYAMLError) -> str:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    """Return what is wrong in one line; what was being read belongs to it where it is PyYAML that says so."""
+    """Return the problem in one line, together with PyYAML's description of what it was reading."""
     return " ".join(f"{error.problem or ''} {error.context or ''}".split())[:200]

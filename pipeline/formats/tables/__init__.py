@@ -1,1 +1,1 @@
-"""Tables, as CSV, Parquet and AnnData."""
+"""Tables as CSV, Parquet and AnnData."""

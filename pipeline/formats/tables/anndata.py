@@ -1,4 +1,4 @@
-"""AnnData (.h5ad): tables of experiments x structures, as single-cell and spatial tools read them."""
+"""AnnData (.h5ad): tables of experiments x structures for single-cell and spatial transcriptomics tools."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from pipeline.system.whole_files import replacing
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedTable:
-    """A matrix with what is known of its rows and columns.
+    """A matrix with descriptions of its rows and columns.
 
-    Parameters
+    Attributes
     ----------
-    rows, columns : name -> values      of equal length each; text, whole numbers or floats, nothing missing
-    row_names, column_names : unique names of rows and columns
-    layers : name -> (n_rows, n_columns) float64, NaN = no data
-    main : str                          the layer that is X too
-    about : name -> text                of the table as a whole
+    row_names : sequence of str
+        Unique names of the rows.
+    rows : mapping of sequences
+        Descriptions by name, one value a row: text, integers or floats, none missing.
+    column_names : sequence of str
+        Unique names of the columns.
+    columns : mapping of sequences
+        Descriptions by name, one value a column.
+    layers : mapping of (n_rows, n_columns) float64
+        Matrices by name, NaN = no data.
+    main : str
+        Name of the layer that becomes X as well.
+    about : mapping of str
+        Descriptions of the table as a whole, by name.
     """
 
     row_names: Sequence[str]
@@ -36,7 +45,20 @@ class AnnotatedTable:
 
 
 def write_anndata(path: Path, table: AnnotatedTable) -> None:
-    """Write a table as .h5ad; ConfigError where the optional package is not installed."""
+    """Write a table as .h5ad.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    table : AnnotatedTable
+        Rows become observations (obs), columns variables (var).
+
+    Raises
+    ------
+    ConfigError
+        Where the optional package anndata is not installed.
+    """
     try:
         anndata = importlib.import_module("anndata")
         pandas = importlib.import_module("pandas")

@@ -1,4 +1,4 @@
-"""Tables: CSV that opens in any spreadsheet, every digit kept, and Parquet beside it."""
+"""Tables as CSV for spreadsheets, floats in full precision, and as Parquet."""
 
 from __future__ import annotations
 
@@ -23,19 +23,34 @@ from pipeline.system.files import check_plain, read_text, shown
 from pipeline.system.whole_files import replacing
 
 DELIMITERS = ",;\t"
-# A spreadsheet takes text that begins so for a formula, and runs it; an apostrophe before it says that it is
+# First characters of text that a spreadsheet would run as a formula. An apostrophe before them marks it as
 # text (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-MOST_NUMBER = 2**31 - 1  # of a section, and of pixels along a side
+MOST_NUMBER = 2**31 - 1  # largest section number, and pixels along a side
 DECIMAL_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 
 Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
 
 def columns_of(rows: Sequence[Any], kind: type | None = None) -> dict[str, list[Any]]:
-    """Return dataclass instances as columns, in the order of their fields.
+    """Turn dataclass instances into columns.
 
-    `kind` names the columns where there may be no row.
+    Parameters
+    ----------
+    rows : sequence of dataclass instances
+        All of one class.
+    kind : type, optional
+        Dataclass that names the columns; needed where there may be no rows.
+
+    Returns
+    -------
+    dict of list
+        Columns by name, in the order of the fields.
+
+    Raises
+    ------
+    DataError
+        Where there are neither rows nor `kind`.
     """
     if not rows and kind is None:
         raise DataError("table: no rows and no dataclass that names its columns")
@@ -44,16 +59,42 @@ def columns_of(rows: Sequence[Any], kind: type | None = None) -> dict[str, list[
 
 
 def write_table(columns: Columns, path_csv: Path, path_parquet: Path | None = None) -> None:
-    """Write columns as CSV (floats with every digit, NaN and None empty) and as Parquet."""
+    """Write columns as CSV and as Parquet.
+
+    Parameters
+    ----------
+    columns : mapping of sequences
+        Columns by name, all of one length.
+    path_csv : Path
+        CSV file: floats with every digit, NaN and None as empty cells.
+    path_parquet : Path, optional
+        Parquet file; None: CSV only.
+    """
     table = pyarrow.table({name: pyarrow.array(_plain(values)) for name, values in columns.items()})
     write_csv(path_csv, columns)
     if path_parquet is not None:
-        with replacing(path_parquet) as fresh, fresh.open("wb") as file:  # pyarrow takes no path but in UTF-8
+        with replacing(path_parquet) as fresh, fresh.open("wb") as file:  # pyarrow opens UTF-8 paths only
             pyarrow.parquet.write_table(table, file)
 
 
 def read_table(path: Path) -> dict[str, list[Any]]:
-    """Read a Parquet table as columns."""
+    """Read a Parquet table.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file.
+
+    Returns
+    -------
+    dict of list
+        Columns by name.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or not a Parquet table.
+    """
     try:
         check_plain(path, "a Parquet table")
         with path.open("rb") as file:
@@ -63,7 +104,15 @@ def read_table(path: Path) -> dict[str, list[Any]]:
 
 
 def write_csv(path: Path, columns: Columns) -> None:
-    """Write columns as CSV: a header line, floats with every digit, NaN and None as empty cells."""
+    """Write columns as CSV.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file: a header line, floats with every digit, NaN and None as empty cells.
+    columns : mapping of sequences
+        Columns by name, all of one length.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -73,15 +122,25 @@ def write_csv(path: Path, columns: Columns) -> None:
 
 
 def read_points_csv(path: Path, required: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read points to be mapped.
+    """Read points to be mapped between spaces.
 
     Parameters
     ----------
-    required : sequence of str    columns that must be there and hold numbers: (section_number, x, y)
+    path : Path
+        CSV file.
+    required : sequence of str
+        Columns that must exist and hold numbers, such as (section_number, x, y).
 
     Returns
     -------
-    dict of (n,) arrays           required columns float64 (section_number int64), others as text
+    dict of (n,) arrays
+        Required columns as float64 (section_number as int64), others as text.
+
+    Raises
+    ------
+    DataError
+        Where a required column is missing or a cell of it is not a finite number, or a section number is not
+        whole.
     """
     header, rows = read_cells(path)
     missing = [name for name in required if name not in header]
@@ -99,24 +158,49 @@ def read_points_csv(path: Path, required: Sequence[str]) -> dict[str, npt.NDArra
 
 
 def write_points_csv(path: Path, columns: Columns) -> None:
-    """Write points, those of `read_points_csv` with columns added, as CSV."""
+    """Write points as CSV.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file.
+    columns : mapping of sequences
+        Columns as of `read_points_csv`, with others added.
+    """
     write_csv(path, columns)
 
 
 def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a table as its column names and, with its line number, each row of stripped cells.
+    """Read a table as text cells.
 
-    Commas, semicolons or tabs part cells, as the header line tells; with the latter two, numbers may have
-    decimal commas, as spreadsheets of many countries write them. Empty columns and lines are dropped.
+    The header line decides whether commas, semicolons or tabs separate cells. With the latter two, numbers
+    may have decimal commas, as spreadsheets in many countries write them. Empty columns and lines are
+    dropped.
 
     Parameters
     ----------
-    uneven : list     gets a line for each row of too few or too many cells, left out; None: DataError
+    path : Path
+        CSV file.
+    uneven : list of str, optional
+        Receives a message for each row of too few or too many cells, which is left out; None: such a row is
+        an error.
+
+    Returns
+    -------
+    header : list of str
+        Column names.
+    rows : list of (int, list of str)
+        Line number and stripped cells of each row.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, is not a table, or has columns without a name or with the same name.
     """
     text = read_text(path, "a table")
     first = text.split("\n", 1)[0].strip()
     delimiter = ","
-    if stated := re.fullmatch(r"(?i)sep=(.)", first):  # Excel's own first line
+    if stated := re.fullmatch(r"(?i)sep=(.)", first):  # Excel's first line that states the delimiter
         delimiter, text = stated[1], text.split("\n", 1)[1] if "\n" in text else ""
     elif first:
         delimiter = max(DELIMITERS, key=first.count)
@@ -136,7 +220,7 @@ def read_cells(path: Path, uneven: list[str] | None = None) -> tuple[list[str], 
 
 
 def _read_cell(cell: str) -> str:
-    """Return a cell as it was meant: without space around it, and without the apostrophe of `write_csv`."""
+    """Return a cell without surrounding space and without the apostrophe that `write_csv` adds."""
     text = cell.strip()
     return text[1:] if text[:1] == "'" and text[1:2] and text[1] in "=+-@" else text
 
@@ -144,7 +228,7 @@ def _read_cell(cell: str) -> str:
 def _without_empty(
     path: Path, lines: list[tuple[int, list[str]]], uneven: list[str] | None
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return header and rows without the columns that are empty throughout; DataError for uneven rows."""
+    """Return header and rows without columns that are empty throughout; uneven rows as of `read_cells`."""
     header = lines[0][1]
     while header and not header[-1]:
         header = header[:-1]
@@ -169,7 +253,29 @@ def _without_empty(
 
 
 def number(path: Path, line: int, column: str, cell: str) -> float:
-    """Return a cell as a finite number; DataError names file, line and column."""
+    """Read a cell as a finite number.
+
+    Parameters
+    ----------
+    path : Path
+        File, for the message.
+    line : int
+        Line number, for the message.
+    column : str
+        Column name, for the message.
+    cell : str
+        Text of the cell.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    DataError
+        Where the cell is not a finite number; the message names file, line and column.
+    """
     try:
         value = plain_number(cell)
     except ValueError:
@@ -180,8 +286,25 @@ def number(path: Path, line: int, column: str, cell: str) -> float:
 
 
 def plain_number(text: str) -> float:
-    """Return a number as spreadsheets write it; ValueError otherwise, and for 1_0, which Python takes for 10.
+    """Read a number in the notation of spreadsheets.
 
+    Parameters
+    ----------
+    text : str
+        Such as "-1.5e3".
+
+    Returns
+    -------
+    float
+        The number; it may be NaN or infinite.
+
+    Raises
+    ------
+    ValueError
+        Where the text is not a number; also for 1_0, which Python reads as 10.
+
+    Examples
+    --------
     >>> plain_number("-1.5e3")
     -1500.0
     """

@@ -1,1 +1,1 @@
-"""References and grids."""
+"""Reference volumes and expression grids."""

@@ -1,4 +1,4 @@
-"""A BrainGlobe atlas folder: annotation.tiff, reference.tiff, structures.json, metadata.json."""
+"""BrainGlobe atlas folders: annotation.tiff, reference.tiff, structures.json, metadata.json."""
 
 from __future__ import annotations
 
@@ -20,24 +20,54 @@ from pipeline.system.limits import check_regular
 
 ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
 STRUCTURES, METADATA = "structures.json", "metadata.json"
-# Where index 0 lies. P, I, R axes start at anterior, superior, left.
+# Pairs of letters that an orientation may use for one axis. The first names where index 0 of our axes
+# lies: P starts at anterior, I at superior, R at left.
 ORIGINS = ("ap", "si", "lr")
 MOST_VOXELS = 4_000_000_000  # a mouse brain at 10 um has a third of that
-FILL_COLOR = "AAAAAA"
+FILL_COLOR = "AAAAAA"  # grey hex triplet of structures without a colour
 
 
 def is_brainglobe(folder: Path) -> bool:
-    """Tell whether a folder is a BrainGlobe atlas."""
+    """Check whether a folder is a BrainGlobe atlas.
+
+    Parameters
+    ----------
+    folder : Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        True where it holds metadata.json and structures.json.
+    """
     return (folder / METADATA).is_file() and (folder / STRUCTURES).is_file()
 
 
 def read_brainglobe(
     folder: Path, resolution_um: float | None = None, *, template: bool = True
 ) -> ReferenceSpace:
-    """Read an atlas of any species, its axes brought to (P, I, R).
+    """Read an atlas of any species, its axes reordered to (P, I, R).
 
-    The orientation names where index 0 of each axis lies, as BrainGlobe writes it: "asr" = anterior,
-    superior, right.
+    Parameters
+    ----------
+    folder : Path
+        Atlas folder. Its orientation names where index 0 of each axis lies: "asr" = anterior, superior,
+        right.
+    resolution_um : float, um, optional
+        Voxel size that the atlas must have; default any.
+    template : bool
+        Read the grey image too.
+
+    Returns
+    -------
+    ReferenceSpace
+        The atlas; annotation and template have the same voxels.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing or damaged, voxels are not cubes or not of the requested size, or the
+        annotation and the template differ in shape.
     """
     metadata = _json(folder / METADATA)
     try:
@@ -73,8 +103,22 @@ def read_brainglobe(
 
 
 def to_pir(volume: npt.NDArray[Any], orientation: str) -> npt.NDArray[Any]:
-    """Return a view of a volume with axes (P, I, R).
+    """Reorder the axes of a volume to (P, I, R).
 
+    Parameters
+    ----------
+    volume : array of three dimensions
+        In the orientation of its atlas.
+    orientation : str
+        Three letters that name where index 0 of each axis lies, such as "asr".
+
+    Returns
+    -------
+    (P, I, R) array
+        A view of the volume.
+
+    Examples
+    --------
     >>> to_pir(np.arange(3).reshape(1, 1, 3), "asr").ravel()
     array([2, 1, 0])
     """
@@ -88,7 +132,25 @@ def to_pir(volume: npt.NDArray[Any], orientation: str) -> npt.NDArray[Any]:
 
 
 def parse_structures(document: Any, where: str) -> Ontology:
-    """Build the ontology from BrainGlobe's flat list: id, acronym, name, structure_id_path, rgb_triplet."""
+    """Build the ontology from BrainGlobe's flat list of structures.
+
+    Parameters
+    ----------
+    document : list of dict
+        Structures with id, acronym, name, structure_id_path and rgb_triplet.
+    where : str
+        File name for messages.
+
+    Returns
+    -------
+    Ontology
+        Ordered by structure_id_path, so that parents precede children.
+
+    Raises
+    ------
+    DataError
+        Where a field is missing or of another type, or the structures form no tree.
+    """
     try:
         rows = sorted(document, key=lambda row: [int(i) for i in row["structure_id_path"]])
         return Ontology(tuple(_structure(row, order) for order, row in enumerate(rows)))
@@ -138,7 +200,7 @@ def _volume(path: Path) -> npt.NDArray[Any]:
         raise DataError(f"{path}: expected it in a BrainGlobe atlas folder, got no such file") from None
     except DataError:
         raise
-    except Exception as error:  # decoders raise what they like on damaged bytes
+    except Exception as error:  # decoders raise errors of many types on damaged bytes
         raise DataError(f"{path}: expected a whole TIFF volume, got {error}; download it again") from error
     if volume.ndim != 3:
         raise DataError(f"{path}: expected a volume of three dimensions, got shape {volume.shape}")

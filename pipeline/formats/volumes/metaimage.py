@@ -1,4 +1,4 @@
-"""MetaImage volumes (.mhd with .raw beside it), in Allen's served form: little-endian, P fastest."""
+"""MetaImage volumes (.mhd with .raw beside it) in the form that Allen serves: little-endian, P fastest."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-NO_DATA = -1.0
-MOST_HEADER = 1 << 20  # bytes
-MOST_BYTES = 1 << 34  # of a volume unless the caller knows better: a reference of 10 um has 5 GB
-_INFLATED = 1040  # times its own size is the most that a zlib stream unpacks to
+NO_DATA = -1.0  # Allen's value of grid voxels without data
+MOST_HEADER = 1 << 20  # bytes of a header
+MOST_BYTES = 1 << 34  # default limit of a volume; a 10 um reference has 5 GB
+_INFLATED = 1040  # upper bound of zlib's compression ratio
 SERVED = """ObjectType = Image
 NDims = 3
 BinaryData = True
@@ -54,13 +54,26 @@ def read_metaimage(
 
     Parameters
     ----------
-    path : Path              a `.mhd` with its data beside it, or a zip as the grid service sends it
-    member : str             inside a zip: which `.mhd` (e.g. `density.mhd`); default the only one, or energy
-    most : int               bytes that a volume may have; a header that asks for more is refused
+    path : Path
+        A `.mhd` with its data beside it, or a zip as the grid service sends it.
+    member : str, optional
+        `.mhd` to read of a zip (e.g. `density.mhd`); default the only one, or `energy.mhd`.
+    most : int, bytes
+        Largest volume; a header that states more is refused.
 
     Returns
     -------
-    (P, I, R) array, spacing (3), origin (3)    numbers as stored: Allen's grids are um, -1 = no data
+    volume : (P, I, R) array
+        Values as stored, in native byte order; Allen's grids use -1 for no data.
+    spacing : (3,) float
+        Voxel size as stored; Allen's grids use um.
+    origin : (3,) float
+        Position of voxel (0, 0, 0) as stored.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing, damaged, too large or of another kind.
     """
     check_plain(path, "a MetaImage file")
     where, fields, data = _from_zip(path, member, most) if is_zip(path) else _from_folder(path, most)
@@ -73,24 +86,62 @@ def read_metaimage(
 
 
 def read_grid(path: Path, member: str | None = None) -> Float32:
-    """Read an expression grid; (P, I, R) float32, NaN where the file says -1 (no data)."""
+    """Read an expression grid.
+
+    Parameters
+    ----------
+    path : Path
+        A `.mhd` or a zip, as of `read_metaimage`.
+    member : str, optional
+        `.mhd` to read of a zip.
+
+    Returns
+    -------
+    (P, I, R) float32
+        NaN where the file has -1 (no data).
+    """
     volume = read_metaimage(path, member)[0].astype(np.float32)
     volume[volume == NO_DATA] = np.nan
     return volume
 
 
 def write_grid(path: Path, grid: Float32, spacing_um: float) -> None:
-    """Write an expression grid as Allen serves it, byte for byte: `path` (.mhd) and the .raw beside it.
+    """Write an expression grid as Allen serves it, byte for byte.
 
     Parameters
     ----------
-    grid : (P, I, R) float32     NaN = no data, written as -1
+    path : Path
+        `.mhd`; the data go into the `.raw` of the same name beside it.
+    grid : (P, I, R) float32
+        NaN = no data, written as -1.
+    spacing_um : float, um
+        Voxel size.
+
+    Raises
+    ------
+    DataError
+        Where the name does not end in `.mhd` or the grid does not have three dimensions.
     """
     _write(path, np.where(np.isnan(grid), np.float32(NO_DATA), grid).astype("<f4"), spacing_um)
 
 
 def write_labels(path: Path, labels: UInt32, spacing_um: float) -> None:
-    """Write structure ids, (P, I, R) uint32, as Allen serves gridAnnotation: `path` (.mhd) and its .raw."""
+    """Write structure ids as Allen serves gridAnnotation.
+
+    Parameters
+    ----------
+    path : Path
+        `.mhd`; the data go into the `.raw` of the same name beside it.
+    labels : (P, I, R) uint32
+        Structure ids.
+    spacing_um : float, um
+        Voxel size.
+
+    Raises
+    ------
+    DataError
+        Where the name does not end in `.mhd` or the labels do not have three dimensions.
+    """
     _write(path, labels.astype("<u4"), spacing_um)
 
 
@@ -129,7 +180,7 @@ def _from_folder(path: Path, most: int) -> tuple[str, dict[str, str], bytes]:
 
 
 def _inside(path: Path, name: str) -> Path:
-    """Return the data file that a header names; DataError where it lies elsewhere than beside the header."""
+    """Return the data file that a header names; DataError where it lies outside the folder of the header."""
     if not name or "\0" in name:
         raise DataError(f"{path}: expected a file name in ElementDataFile, got {shown(name)}")
     raw = path.parent / name
@@ -162,7 +213,7 @@ def _from_zip(path: Path, member: str | None, most: int) -> tuple[str, dict[str,
 
 
 def _bytes_of(fields: dict[str, str], where: str, most: int) -> int:
-    """Return how many bytes a header asks for; DataError where that is more than a volume may have."""
+    """Return the number of bytes that a header states; DataError where a volume may not have so many."""
     shape, dtype = _layout(fields, where)
     expected = math.prod(shape) * dtype.itemsize
     if expected > most:
@@ -173,7 +224,7 @@ def _bytes_of(fields: dict[str, str], where: str, most: int) -> int:
 
 
 def _most_packed(expected: int) -> int:
-    """Return how many bytes a zlib stream may have that unpacks to so many."""
+    """Return the largest size of a zlib stream that unpacks to `expected` bytes."""
     return expected + expected // 1000 + 1024
 
 
@@ -227,7 +278,7 @@ def _triple(fields: dict[str, str], key: str, where: str) -> tuple[float, float,
 
 
 def _inflate(data: bytes, where: str, expected: int) -> bytes:
-    """Unpack a zlib stream, no further than one byte behind what is expected of it."""
+    """Unpack a zlib stream; stop one byte beyond the expected size to detect longer ones."""
     if expected > _INFLATED * len(data):
         raise DataError(
             f"{where}: expected compressed data of {expected} bytes, {len(data)} cannot hold them"

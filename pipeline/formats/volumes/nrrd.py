@@ -1,4 +1,4 @@
-"""NRRD volumes, raw or gzip, attached or detached; a header is held against its file before it is trusted."""
+"""NRRD volumes, raw or gzip, attached or detached; the header is checked against the size of its file."""
 
 from __future__ import annotations
 
@@ -29,16 +29,29 @@ TYPES = {
     "f8": ("double",),
 }
 CODES = {name: code for code, names in TYPES.items() for name in names}
-LONGEST_LINE, MOST_LINES = 2000, 1000
-DEFLATE_MOST = 1032  # bytes that one byte of deflate can make
+LONGEST_LINE, MOST_LINES = 2000, 1000  # characters and lines of a header
+DEFLATE_MOST = 1032  # bytes that one byte of deflate can unpack to (largest ratio, 1032 : 1)
 
 
 def read_nrrd(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
     """Read a volume of three dimensions.
 
+    Parameters
+    ----------
+    path : Path
+        NRRD file, or the header of a detached one.
+
     Returns
     -------
-    (P, I, R) array, spacing (3)        the first axis is the fastest in the file; spacing in its own unit
+    volume : (P, I, R) array
+        In native byte order; the first axis is the fastest in the file.
+    spacing : (3,) float
+        Voxel size along each axis, in the unit of the file.
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, is damaged or is not such a volume.
     """
     try:
         return _read(path)
@@ -52,7 +65,23 @@ def read_nrrd(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
 
 
 def nrrd_spacing(path: Path) -> tuple[float, ...]:
-    """Return the spacing of a volume, in its own unit, without reading the volume."""
+    """Return the voxel size of a volume from its header alone.
+
+    Parameters
+    ----------
+    path : Path
+        NRRD file.
+
+    Returns
+    -------
+    (3,) float
+        Voxel size along each axis, in the unit of the file.
+
+    Raises
+    ------
+    DataError
+        Where the header cannot be read or states no valid spacing.
+    """
     try:
         check_regular(path)
         with path.open("rb") as file:
@@ -82,7 +111,7 @@ def _read(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
 
 
 def _beside(path: Path, named: str) -> Path:
-    """Return the data file of a detached header: in its folder, and one."""
+    """Return the data file of a detached header: a single file in the same folder."""
     if not named or named.startswith("LIST") or "%" in named or Path(named).name != named:
         raise DataError(f"expected one data file beside the header, got {named[:60]!r}")
     return path.parent / named
@@ -154,7 +183,7 @@ def _numbers(words: list[str], whole: str) -> tuple[float, ...]:
 def _volume(
     file: IO[bytes], path: Path, fields: dict[str, str], layout: tuple[tuple[int, ...], np.dtype[Any]]
 ) -> npt.NDArray[Any]:
-    """Read a volume from where its data begin; numbers in the machine's order of bytes."""
+    """Read voxels from the current position of a file; the result has native byte order."""
     shape, dtype = layout
     size = math.prod(shape) * dtype.itemsize
     encoding = fields.get("encoding", "").lower()
@@ -177,12 +206,12 @@ def _volume(
 
 
 def _bytes(volume: npt.NDArray[Any]) -> Any:
-    """Return the memory of a volume, as it lies in the file."""
+    """Return the memory of a volume in the order of the file."""
     return memoryview(volume.reshape(-1, order="F").view(np.uint8))  # type: ignore[arg-type]
 
 
 def _inflated(data: bytes, volume: npt.NDArray[Any]) -> bool:
-    """Inflate gzip of one member, at once and no further than the volume; tell whether it was that."""
+    """Inflate a gzip stream of one member, no further than the volume; tell whether it filled the volume."""
     try:
         return len(imagecodecs.gzip_decode(data, out=_bytes(volume))) == volume.nbytes
     except (imagecodecs.GzipError, ValueError):

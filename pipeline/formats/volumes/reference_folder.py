@@ -1,4 +1,4 @@
-"""A reference folder: annotation, template and ontology of one release, as files on disk."""
+"""Reference folders: annotation, template and ontology of one release, as files on disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
 from pipeline.system.files import read_json_value, real_path
 
 ONTOLOGY = "structure_graph_1.json"
+# Stems of file names, the preferred first; `_<um>` may follow.
 ANNOTATIONS = ("annotation",)
 TEMPLATES = ("average_template", "atlasVolume", "ara_nissl")
 GRID_ANNOTATION = "gridAnnotation.mhd"
@@ -33,13 +34,22 @@ def read_reference(
 
     Parameters
     ----------
-    resolution_um : float, um    which annotation; default the finest that is there
-    template : bool              read the template too: of that resolution, else the finest there is
+    folder : Path
+        Reference folder.
+    resolution_um : float, um, optional
+        Voxel size of the annotation; default the finest in the folder.
+    template : bool
+        Read the template too: at the resolution of the annotation, else the finest in the folder.
+
+    Returns
+    -------
+    ReferenceSpace
+        The reference; the served gridAnnotation is included where the folder holds it.
 
     Raises
     ------
     DataError
-        what is missing, damaged or shows another box, and what a reference folder needs.
+        Where a file is missing, damaged or of another box; the message names what a reference folder needs.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a reference folder, got none; {NEEDS}")
@@ -61,7 +71,23 @@ def read_reference(
 
 
 def read_ontology(path: Path) -> Ontology:
-    """Read Allen's structure graph; DataError where it is missing or damaged."""
+    """Read Allen's structure graph.
+
+    Parameters
+    ----------
+    path : Path
+        structure_graph_1.json.
+
+    Returns
+    -------
+    Ontology
+        All structures of the graph.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or damaged.
+    """
     try:
         document = read_json_value(path, "the ontology")
     except DataError as error:
@@ -75,13 +101,40 @@ def read_ontology(path: Path) -> Ontology:
 
 
 def unknown_labels(reference: ReferenceSpace) -> tuple[int, ...]:
-    """Return the ids in the annotation that the ontology lacks; they count under root."""
+    """Return the ids of the annotation that the ontology lacks; their voxels count under the root.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The reference to check.
+
+    Returns
+    -------
+    tuple of int
+        Sorted.
+    """
     return reference.ontology.unknown(present_labels(reference.annotation))
 
 
 def present_labels(labels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Return the sorted distinct labels of a volume, in little more than the time of one pass.
+    """Return the sorted distinct labels of a volume in little more time than one pass takes.
 
+    Parameters
+    ----------
+    labels : uint32 of any shape
+        Structure ids.
+
+    Returns
+    -------
+    (n,) uint32
+        Sorted, without duplicates.
+
+    Notes
+    -----
+    Labels form long runs along memory, so only the first voxel of each run is sorted.
+
+    Examples
+    --------
     >>> present_labels(np.array([[7, 7, 0], [0, 9, 9]], dtype=np.uint32))
     array([0, 7, 9], dtype=uint32)
     """
@@ -91,7 +144,18 @@ def present_labels(labels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 
 
 def available(folder: Path) -> list[tuple[str, float]]:
-    """List the volumes of a reference folder: file name and resolution in um, 0 where only the file tells."""
+    """List the volumes of a reference folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Reference folder.
+
+    Returns
+    -------
+    list of (str, float)
+        File name and voxel size in um; 0 where the name does not state the size.
+    """
     return [(path.name, um or 0.0) for path, um in _volumes(folder, (*ANNOTATIONS, *TEMPLATES))]
 
 
@@ -148,9 +212,9 @@ def _read_served(path: Path) -> npt.NDArray[np.uint32]:
 
 
 def _read_volume(path: Path) -> tuple[npt.NDArray[Any], float]:
-    """Read a (P, I, R) volume and its resolution in um, held against its name.
+    """Read a (P, I, R) volume and its voxel size in um, checked against its name.
 
-    The axes are a view on the file's own order (P fastest): copying 300 MB to reorder them buys nothing.
+    The axes are a view on the file's own order (P fastest): copying 300 MB to reorder them has no benefit.
     """
     if path.suffix == ".mhd":
         volume, spacing, _ = read_metaimage(path)
@@ -164,13 +228,13 @@ def _header_um(path: Path) -> float:
 
 
 def _resolution_um(path: Path, spacing: tuple[float, ...]) -> float:
-    """Return the voxel size: below 1 the header is in mm, else in um; the name must agree."""
+    """Return the voxel size in um; below 1 the header is in mm, else in um. The name must agree."""
     if not 0 < min(spacing) <= max(spacing) < 1e6 or max(spacing) - min(spacing) > 1e-6 * max(spacing):
         raise DataError(f"{path}: expected one spacing along all axes, got {spacing}")
     um = spacing[0] if spacing[0] >= 1.0 else 1000.0 * spacing[0]
     named = re.search(r"_(\d+(?:\.\d+)?)\.\w+$", path.name)
     stated = float(named[1]) if named else None
-    if stated is not None and spacing[0] == 1.0:
+    if stated is not None and spacing[0] == 1.0:  # 1 is the default of a header that states no spacing
         return stated
     if stated is not None and abs(um - stated) > 1e-3 * stated:
         raise DataError(

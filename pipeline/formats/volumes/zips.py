@@ -1,4 +1,4 @@
-"""Zips that anyone may have written: members are read into memory within bounds, never unpacked to disk."""
+"""Bounded reading of zips of unknown origin: members are read into memory, never unpacked to disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.system.files import check_plain, shown
 
-_STEP = 4096  # bytes asked for at once: some methods unpack all that a step of packed bytes holds
+_STEP = 4096  # bytes per read: some methods unpack everything that one step of packed bytes holds
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, KeyError,
     IndexError, OverflowError, NotImplementedError, RuntimeError, AttributeError,
@@ -21,13 +21,40 @@ _DAMAGED = (
 
 
 def is_zip(path: Path) -> bool:
-    """Tell whether a path leads to a plain file that is a zip."""
+    """Check whether a path leads to a regular file that is a zip.
+
+    Parameters
+    ----------
+    path : Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        False also where there is no such file.
+    """
     return path.is_file() and zipfile.is_zipfile(path)
 
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip; DataError in one line for one that is damaged, also while it is read."""
+    """Open a zip for reading.
+
+    Parameters
+    ----------
+    path : Path
+        Zip file.
+
+    Yields
+    ------
+    ZipFile
+        The open archive.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing or damaged, also if the damage shows while the block reads.
+    """
     check_plain(path, "a zip")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -41,7 +68,29 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Return a member of at most so many bytes; what states or unpacks to more is a DataError."""
+    """Return the content of a member of bounded size.
+
+    Parameters
+    ----------
+    path : Path
+        Zip file, for messages.
+    archive : ZipFile
+        The same file, open.
+    name : str
+        Member to read; KeyError where there is none.
+    most : int, bytes
+        Largest unpacked size that is accepted.
+
+    Returns
+    -------
+    bytes
+        The unpacked content.
+
+    Raises
+    ------
+    DataError
+        Where the member is encrypted, or states or unpacks to more than `most`.
+    """
     where = f"{path}:{name}"
     member = archive.getinfo(name)
     if member.flag_bits & 1:
