@@ -189,7 +189,7 @@ def _columns(j, gradient, place, freedom):  # type: ignore[no-untyped-def]
 
     The section's columns come first: shift x, shift y, rotation and, where it is affine, strains xx, yy, xy.
     The volume's seven follow: strains xx, yy, xy, then shift, tilt by x, tilt by y and stretch of z.
-    Rotations, strains and tilts are in um at `LENGTH_UM` from their centre, so that all parameters share one unit.
+    Rotations, strains and tilts are in um at `LENGTH_UM` from their centre, so that all have one unit.
     """
     # (ux, uy): from the section's centre, (qx, qy, qz): from the volume's, both in units of LENGTH_UM.
     gx, gy, gz = gradient
