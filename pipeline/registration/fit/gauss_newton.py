@@ -154,7 +154,7 @@ class Painting:
 class System:
     """Normal equations of one section, before `Stage.information` is applied.
 
-    Derivatives are in 1/um of the parameters of `_columns`; sums are weighted by area, mm2.
+    Derivatives are in 1/um of the parameters of `_columns`; pixels are weighted by area (mm2) x gain^2.
 
     Attributes
     ----------
@@ -228,7 +228,7 @@ def accumulate(pixels, geometry, scale, freedom):  # type: ignore[no-untyped-def
     Parameters
     ----------
     pixels : (4, h, w) float32
-        Image, weights (mm2), atlas rendered on the plane, and its derivative along z (1/um).
+        Image, weights (mm2 x gain^2), atlas rendered on the plane, and its derivative along z (1/um).
     geometry : Geometry
         Where the pixels lie.
     scale : float
@@ -245,7 +245,7 @@ def accumulate(pixels, geometry, scale, freedom):  # type: ignore[no-untyped-def
     cost : float
         Sum of weight x rho(residual), rho of Geman-McClure.
     total : float
-        Sum of the pixel weights, mm2.
+        Sum of the pixel weights.
 
     Notes
     -----
