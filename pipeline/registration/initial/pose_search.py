@@ -320,7 +320,7 @@ class PoseSearch:
         return np.array(each(one, range(len(pictures)), self.threads))
 
     def _plane(self, state: State, k: int) -> tuple[Float32, Float64]:
-        """Return the rendered plane of section `k` on a lattice of the volume, and the lattice's corner, um."""
+        """Return the plane of section `k` rendered on a lattice of the volume, and its corner, um."""
         plane = self.atlas.plane
         extent = self.atlas.extent_um[list(IN_PLANE_AXES[plane])]
         x_axis, y_axis = IN_PLANE_AXES[plane]
