@@ -1,7 +1,17 @@
-"""The plain baseline: SimpleITK, template, mutual information.
+"""Baseline aligner: SimpleITK, the reference's template, mutual information.
 
-The stack of sections is registered to the template by a 3-D affine, then every section by a 2-D rigid
-transform to the template resliced at its plane, and so on in turns.
+A 3-D affine registers the stack of sections to the template. A 2-D rigid transform then registers every
+section to the template, resliced at the section's plane. The two alternate.
+
+Notes
+-----
+Mutual information is that of Mattes et al. (2003), as implemented in ITK; its optimiser is regular-step
+gradient descent.
+
+References
+----------
+Mattes D, Haynor DR, Vesselle H, Lewellen TK, Eubank W (2003). PET-CT image registration in the chest using
+free-form deformations. IEEE Transactions on Medical Imaging 22(1):120-128.
 """
 
 from __future__ import annotations
@@ -25,21 +35,36 @@ if TYPE_CHECKING:
 else:
     SimpleITK = Later("SimpleITK")
 
-_SPACING_UM = 100.0
-_TURNS = 2
-_BINS = 32
+_SPACING_UM = 100.0  # pixel of the stack within its planes
+_TURNS = 2  # alternations of the 3-D affine and the sections' poses
+_BINS = 32  # of the joint histogram of mutual information, for each image
 
 
 def fit_template(task: Task, state: State, reference: ReferenceSpace) -> Solution:
-    """Alternate the 3-D affine of the stack with the 2-D rigid seats of its sections.
+    """Alternate between the 3-D affine of the stack and the 2-D rigid poses of its sections.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    state : State
+        Transforms after the outline stage.
+    reference : ReferenceSpace
+        Reference with a template.
+
+    Returns
+    -------
+    Solution
+        The fit, without a stain model and with cost 0.
 
     Raises
     ------
     ConfigError
-        where the reference has no template.
+        Where the reference has no template.
     """
     if reference.template is None:
         raise ConfigError(f"aligner template: reference {reference.name} has no template; use joint")
+    # SimpleITK takes arrays as (z, y, x); P, I, R become its x, y, z.
     grey = SimpleITK.GetImageFromArray(np.ascontiguousarray(reference.template.transpose(2, 1, 0)))
     grey.SetSpacing((reference.template_um,) * 3)
     for _ in range(_TURNS):
@@ -51,10 +76,12 @@ def fit_template(task: Task, state: State, reference: ReferenceSpace) -> Solutio
 
 
 def _stack(task: Task, state: State) -> SpecimenVolume:
+    """Return the sections' stain stacked under the current poses."""
     return stack([t.stain for t in task.tissues], list(state.sections), list(state.z_um), _SPACING_UM)
 
 
 def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> Float64:
+    """Return volume to reference, (3, 4) um to um, of the stack registered to the template."""
     fixed = SimpleITK.GetImageFromArray(np.nan_to_num(specimen.stain))
     fixed.SetSpacing(specimen.spacing_um)
     fixed.SetOrigin(specimen.origin_um)
@@ -65,7 +92,9 @@ def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> 
         o + 0.5 * s * n
         for o, s, n in zip(fixed.GetOrigin(), fixed.GetSpacing(), fixed.GetSize(), strict=True)
     ]
+    # Rotations and strains about the middle of the stack disturb its translation least.
     transform = _about(transform, middle)
+    # Planes without a section are missing data, and take no part in the metric.
     present = np.isfinite(specimen.stain).any(axis=(1, 2), keepdims=True)
     mask = SimpleITK.GetImageFromArray(np.broadcast_to(present, specimen.stain.shape).astype(np.uint8))
     mask.CopyInformation(fixed)
@@ -73,6 +102,7 @@ def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> 
     method.SetMetricFixedMask(mask)
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, SimpleITK.Cast(grey, SimpleITK.sitkFloat32))
+    # ITK's matrix acts about a centre; the image of the origin is the translation about zero.
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     return np.column_stack([linear, np.array(transform.TransformPoint((0.0, 0.0, 0.0)))])
 
@@ -88,20 +118,25 @@ def _about(transform: SimpleITK.AffineTransform, centre: list[float]) -> SimpleI
 
 
 def _method(step: float) -> SimpleITK.ImageRegistrationMethod:
+    """Return the registration method; `step` is the length of the first step, in scaled parameters."""
     method = SimpleITK.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(SimpleITK.sitkLinear)
+    # First step, least step, iterations, relaxation of the step at every turn of the gradient.
     method.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 60, 0.6)
     method.SetOptimizerScalesFromPhysicalShift()
+    # Two levels: half resolution with a blur of 2 px, then full resolution with 1 px.
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([2.0, 1.0])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
-    method.SetNumberOfThreads(1)
+    method.SetNumberOfThreads(1)  # sums have one order, so that results repeat
     return method
 
 
 @dataclass(frozen=True)
 class _Plane:
+    """A section and the template on its plane, both on the lattice of the stack."""
+
     fixed: SimpleITK.Image
     moving: SimpleITK.Image
 
@@ -116,7 +151,7 @@ def _seat(specimen: SpecimenVolume, grey: SimpleITK.Image, task: Task, state: St
     method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(plane.fixed, plane.moving)
-    except RuntimeError:  # a sliver without overlap stays where its outline put it
+    except RuntimeError:  # a sliver without overlap keeps its pose from the outline
         return np.asarray(state.sections[k])
     linear = np.array(transform.GetMatrix()).reshape(2, 2)
     step = np.column_stack([linear, np.array(transform.TransformPoint((0.0, 0.0)))])
@@ -124,12 +159,14 @@ def _seat(specimen: SpecimenVolume, grey: SimpleITK.Image, task: Task, state: St
 
 
 def _plane(specimen: SpecimenVolume, grey: SimpleITK.Image, state: State, k: int) -> _Plane:
+    """Return the plane of the stack that holds section `k`, and the template resliced there."""
     z = int(np.rint((state.z_um[k] - specimen.origin_um[2]) / specimen.spacing_um[2]))
     image = np.nan_to_num(specimen.stain[z])
     x, y, _ = specimen.origin_um
     lattice = SimpleITK.Image(image.shape[1], image.shape[0], 1, SimpleITK.sitkFloat32)
     lattice.SetSpacing(specimen.spacing_um)
     lattice.SetOrigin((x, y, float(state.z_um[k])))
+    # The lattice is one plane of the volume; the resampler takes its points to the reference.
     to_reference = SimpleITK.AffineTransform(3)
     to_reference.SetMatrix(state.volume[:, :3].ravel().tolist())
     to_reference.SetTranslation(state.volume[:, 3].tolist())

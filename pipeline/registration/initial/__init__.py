@@ -1,1 +1,1 @@
-"""Where a fit begins: orientation, plane and half, placement of every section."""
+"""Initial alignment: orientation, plane and half of the series, then a pose for every section."""

@@ -1,8 +1,18 @@
-"""Which way a series lies: numbered which way, turned how, mirrored, which half, which part of the brain.
+"""Orientation of a series: direction of the numbers, rotation, mirroring, half, and which part of the brain.
 
-Every way is tried on a few sections. Areas along the cutting axis propose places, outlines at all angles
-thin them out, and a coarse fit of outlines and stain decides. Hints are preferred, not believed: where the
-images say clearly otherwise, they decide and the hint is reported.
+Every candidate orientation is tried on a subset of the sections. Tissue areas along the cutting axis propose
+positions, outlines at all angles narrow them down, and a coarse fit of outlines and stain decides. Hints of
+the manifest are preferred to equals. Where the images clearly contradict a hint, the images decide and a
+note reports the contradiction.
+
+Notes
+-----
+Candidates are ranked by the sum of the Dice coefficient of the outlines (Dice 1945) and the share of the
+stain's variance that the labels explain, a correlation ratio (Roche et al. 1998, see `stain_table`).
+
+References
+----------
+Dice LR (1945). Measures of the amount of ecologic association between species. Ecology 26(3):297-302.
 """
 
 from __future__ import annotations
@@ -29,22 +39,40 @@ from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-COARSE_SIGMA_UM = (400.0, 250.0)
-ANGLES_DEG = np.arange(-180.0, 180.0, 5.0)
+COARSE_SIGMA_UM = (400.0, 250.0)  # blurs of the coarse outline fit, um
+ANGLES_DEG = np.arange(-180.0, 180.0, 5.0)  # rotations of the exhaustive search, clockwise as displayed
+# Sections that screen positions, sections of a coarse fit, positions taken from each area profile.
 _SCREENED, _TRIED, _PLACES = 10, 16, 3
-_LARGE_SHARE = 0.3
+_LARGE_SHARE = 0.3  # of the 80th percentile of tissue areas: smaller sections are not used here
+# Positions are fitted while their outline score is this close to the best, up to so many; see `_places`.
 _BEHIND, _MOST_PLACES = 0.10, 4
+# Degrees: within which a rotation agrees with a hint, by which sections may deviate from a common rotation,
+# and by which two peaks must differ.
 _HINT_DEG, _COMMON_DEG, _PEAK_DEG = 45.0, 20.0, 60.0
+# Differences of `Attempt.score`: too small to decide; large enough to overrule a hint.
 _ALIKE, _CONTRADICTION = 0.02, 0.10
-_CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42
-_GOOD_DICE, _GOOD_STAIN = 0.95, 0.35
-_OWN_TURNS = 0.03
-_ROUGH_HINT_DEG, _TOLD = 30.0, 5  # a turn given by eye may be so far off; contradicted ones that are told
+_CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42  # unambiguous from here on
+_GOOD_DICE, _GOOD_STAIN = 0.95, 0.35  # no other position in this direction is fitted
+_OWN_TURNS = 0.03  # gain in score by individual rotations, above which they are tried first
+# A `rotate_deg` given by eye may be off by so many degrees; a note names so many sections at most.
+_ROUGH_HINT_DEG, _TOLD = 30.0, 5
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """The sections that show tissue, in order of z; `held` are planes that a person has given."""
+    """The sections that show tissue, in order of z.
+
+    Attributes
+    ----------
+    thumbnails : tuple of SectionThumbnail
+        The sections.
+    tissues : tuple of TissueImage
+        One for each section.
+    known : tuple of (h + 2m, w + 2m) bool
+        Where each section holds information, see `known_with_margin`.
+    held : mapping of int to (3, 3) float64
+        Planes of the sections that a person has placed, by index, see `hand_placed.held`.
+    """
 
     thumbnails: tuple[SectionThumbnail, ...]
     tissues: tuple[TissueImage, ...]
@@ -53,30 +81,87 @@ class Seen:
 
     @property
     def z_um(self) -> Float64:
-        """Where the sections lie in the volume, (n,) um."""
+        """Positions of the sections in the volume, (n,) um."""
         return np.array([t.z_um for t in self.thumbnails])
 
     def nominal(self, mirrored: bool, turn_deg: float = 0.0) -> Float64:
-        """Return thumbnail px to um about the image centre, (n, 2, 3), hints and `turn_deg` applied."""
+        """Return the nominal poses: hints applied, then one rotation for all sections.
+
+        Parameters
+        ----------
+        mirrored : bool
+            Whether the images are mirrored left to right besides `flip`.
+        turn_deg : float, degrees
+            Rotation beyond `rotate_deg`, clockwise as displayed.
+
+        Returns
+        -------
+        (n, 2, 3) float64, px to um
+            Thumbnail px to um about the image centre.
+        """
         return np.array([t.hinted(turn_deg, mirrored) for t in self.thumbnails])
 
     def laid(self, ways: Mapping[int, tuple[float, bool]]) -> Float64:
-        """Return the same with turn and mirror of its series for each section."""
+        """Return the nominal poses where each series has a rotation and mirroring of its own.
+
+        Parameters
+        ----------
+        ways : mapping of int to (float, bool)
+            Rotation beyond `rotate_deg` (degrees) and mirroring, by series.
+
+        Returns
+        -------
+        (n, 2, 3) float64, px to um
+            Thumbnail px to um about the image centre.
+        """
         return np.array([t.hinted(*ways[t.series]) for t in self.thumbnails])
 
     def only(self, series: int) -> Seen:
-        """Return the sections of one series."""
+        """Return the sections of one series.
+
+        Parameters
+        ----------
+        series : int
+            Number of the series within its specimen.
+
+        Returns
+        -------
+        Seen
+            Its sections.
+        """
         return self.at([k for k, t in enumerate(self.thumbnails) if t.series == series])
 
     def some(self, count: int) -> Seen:
-        """Return `count` of the larger sections, spread over the series."""
+        """Return a subset of the larger sections, evenly spread over the series.
+
+        Parameters
+        ----------
+        count : int
+            Number of sections; fewer where fewer are large.
+
+        Returns
+        -------
+        Seen
+            Sections of at least 0.3 of the 80th percentile of the tissue areas.
+        """
         areas = np.array([t.area_um2 for t in self.tissues])
         large = np.flatnonzero(areas >= _LARGE_SHARE * np.percentile(areas, 80))
         chosen = large[np.unique(np.linspace(0, large.size - 1, min(count, large.size)).round().astype(int))]
         return self.at([int(k) for k in chosen])
 
     def at(self, chosen: Sequence[int]) -> Seen:
-        """Return the sections of these places."""
+        """Return the sections at some indices.
+
+        Parameters
+        ----------
+        chosen : sequence of int
+            Indices, in the order of the result.
+
+        Returns
+        -------
+        Seen
+            The sections; `held` is renumbered.
+        """
         held = {i: self.held[k] for i, k in enumerate(chosen) if k in self.held}
         return Seen(
             tuple(self.thumbnails[k] for k in chosen),
@@ -88,7 +173,19 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A stretch of the reference and a direction, from the area profile."""
+    """A position of the series in the reference and a direction, from the area profile.
+
+    Attributes
+    ----------
+    sign : int
+        +1 where section numbers grow along the reference axis, -1 against it.
+    mirrored : bool
+        Whether the images are mirrored left to right.
+    fit : ProfileFit
+        Position and scale.
+    seen : float
+        Mean over some sections of the best outline score at any angle, see `Landscape.scores`.
+    """
 
     sign: int
     mirrored: bool
@@ -98,12 +195,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Way:
-    """A way the series may lie.
+    """An orientation that the series may have.
 
-    Parameters
+    Attributes
     ----------
-    sign : +1 where section numbers grow along the reference axis, -1 against it
-    turn_deg : how all sections are turned from their hints; None: every section in its own way
+    sign : int
+        +1 where section numbers grow along the reference axis, -1 against it.
+    mirrored : bool
+        Whether the images are mirrored left to right.
+    turn_deg : float or None, degrees
+        Common rotation of all sections beyond their hints; None where each section has a rotation of its own.
     """
 
     sign: int
@@ -111,11 +212,33 @@ class Way:
     turn_deg: float | None
 
     def goes_as(self, place: Place) -> bool:
-        """Whether a place lies in the same direction."""
+        """Return whether a position has the same direction and mirroring.
+
+        Parameters
+        ----------
+        place : Place
+            The position.
+
+        Returns
+        -------
+        bool
+            True where both are the same.
+        """
         return (self.sign, self.mirrored) == (place.sign, place.mirrored)
 
     def words(self, options: AlignmentOptions) -> str:
-        """Say it in the words of the manifest's hints."""
+        """Describe the orientation in the terms of the manifest's hints.
+
+        Parameters
+        ----------
+        options : AlignmentOptions
+            Plane and hemisphere, which name the directions.
+
+        Returns
+        -------
+        str
+            Such as "caudal_to_rostral, image_up superior".
+        """
         order = ORDERS[options.plane_of_section][0 if self.sign == sign_of_allen(options) else 1]
         if self.turn_deg is None:
             turn = "every section turned its own way"
@@ -128,7 +251,18 @@ class Way:
         return f"{order}, {turn}{', mirrored' if self.mirrored else ''}"
 
     def keeps_to(self, options: AlignmentOptions) -> bool:
-        """Whether the manifest's hints say the same, or say nothing."""
+        """Return whether the orientation agrees with the manifest's hints.
+
+        Parameters
+        ----------
+        options : AlignmentOptions
+            The hints; one that is None agrees with everything.
+
+        Returns
+        -------
+        bool
+            False also for every mirrored orientation; rotations may differ by 45 degrees.
+        """
         if self.mirrored or (options.section_order is not None and self.sign != _hinted_sign(options)):
             return False
         if options.image_up is None:
@@ -139,12 +273,22 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One way, coarsely fitted on some sections.
+    """One orientation, fitted coarsely on a subset of the sections.
 
-    Parameters
+    Attributes
     ----------
-    dice : mean over the sections
-    explained : share of the stain's variance that labels and gains explain
+    way : Way
+        The orientation.
+    atlas : Atlas
+        The labels of the plane and half that were fitted.
+    options : AlignmentOptions
+        Options with that plane and half.
+    volume : (3, 4) float64, um to um
+        Fitted map of the volume to the reference.
+    dice : float
+        Mean Dice coefficient over the sections.
+    explained : float
+        Share of the stain's variance that labels and gains explain.
     """
 
     way: Way
@@ -156,32 +300,46 @@ class Attempt:
 
     @property
     def score(self) -> float:
-        """Outlines tell most ways apart, the stain tells upside down: both count."""
+        """Dice plus share explained: outlines tell most orientations apart, the stain tells upside down."""
         return self.dice + self.explained
 
     @property
     def good(self) -> bool:
-        """Whether another place in the same direction is not worth a fit."""
+        """Whether further positions in the same direction are not worth a fit."""
         return self.dice >= _GOOD_DICE and self.explained >= _GOOD_STAIN
 
     @property
     def beyond_doubt(self) -> bool:
-        """Whether the fit is better than any wrong way's has been on rendered series (0.96 and 0.36)."""
+        """Whether the fit is unambiguous: better than any wrong one on rendered series (0.96 and 0.36)."""
         return self.dice >= _CERTAIN_DICE and self.explained >= _CERTAIN_STAIN
 
     def words(self) -> str:
-        """Say what was tried and how it fits."""
+        """Describe the orientation and how well it fits."""
         return f"{self.way.words(self.options)}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
 
 
 def sign_of_allen(options: AlignmentOptions) -> int:
-    """Which way Allen's own numbering runs: towards rostral, or from the side to the midline."""
+    """Return the direction in which Allen numbers its sections.
+
+    Parameters
+    ----------
+    options : AlignmentOptions
+        Plane and hemisphere.
+
+    Returns
+    -------
+    int
+        +1 along the reference axis (P or R), -1 against it. Coronal numbers grow towards rostral; sagittal
+        ones from lateral to the midline, or to the right where both halves were cut.
+    """
     if options.plane_of_section == "coronal":
         return -1
     return -1 if options.hemisphere == "right" else 1
 
 
 def _hinted_sign(options: AlignmentOptions) -> int:
+    """Return the direction that the manifest's `section_order` gives, Allen's without one."""
+    # The first of the two orders is the one that Allen uses.
     allen = sign_of_allen(options)
     if options.section_order is None:
         return allen
@@ -189,15 +347,34 @@ def _hinted_sign(options: AlignmentOptions) -> int:
 
 
 def _between(one: float, other: float) -> float:
+    """Return the angle between two directions, 0 to 180 degrees."""
     return abs((one - other + 180.0) % 360.0 - 180.0)
 
 
 def attempts(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Attempt]:
-    """Fit the ways that may be coarsely on some of the sections, until one fits beyond doubt."""
+    """Fit candidate orientations coarsely on a subset; stop at the first unambiguous one.
+
+    Only an orientation that agrees with the hints ends the search.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the plane and half.
+    seen : Seen
+        The sections of one series.
+    options : AlignmentOptions
+        Hints and threads.
+
+    Returns
+    -------
+    list of Attempt
+        The candidates that were fitted, in the order of fitting.
+    """
     some = seen.some(_TRIED)
     tried: list[Attempt] = []
     places = _places(atlas, seen, options)
     if options.section_order is not None:
+        # Stable sort: the hinted direction first, by outline score within it.
         places.sort(key=lambda place: (place.sign != _hinted_sign(options), place.mirrored))
     for place in places:
         if any(one.good and one.way.goes_as(place) for one in tried):
@@ -213,11 +390,12 @@ def attempts(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Attemp
 
 
 def _places(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Place]:
-    """Return the places worth a fit: the best of every direction, and others hardly worse."""
+    """Return the positions worth a fit: the best of every direction, and others hardly worse."""
     areas = np.array([t.area_um2 for t in seen.tissues])
     some, span = seen.some(_SCREENED), middle_span_um(atlas, options.hemisphere)
     found = []
     for sign in (-1, 1):
+        # Mirroring shows in sagittal sections only: the halves of a coronal one look alike.
         fits = fit_profile(atlas, seen.z_um, areas, sign, span)[:_PLACES]
         for mirrored in (False, True) if options.plane_of_section == "sagittal" else (False,):
             for fit in fits:
@@ -227,6 +405,7 @@ def _places(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Place]:
     found.sort(key=lambda place: -place.seen)
     kept: list[Place] = []
     for place in found:
+        # The best of a direction is kept if it is near or hinted; others only if near and few were kept.
         first = all((place.sign, place.mirrored) != (k.sign, k.mirrored) for k in kept)
         hinted = place.sign == _hinted_sign(options) and not place.mirrored
         near = place.seen > found[0].seen - _BEHIND
@@ -236,18 +415,21 @@ def _places(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Place]:
 
 
 def _landscape(atlas: Atlas, seen: Seen, state: State, threads: int) -> Landscape:
+    """Return the outline scores of every section at all angles."""
     masks = [t.mask.astype(np.float32) for t in seen.tissues]
     search = PoseSearch(atlas, [atlas.outline_table()] * len(masks), threads)
     return search.landscape(masks, state.sections, state, ANGLES_DEG)
 
 
 def _turns(found: Landscape, options: AlignmentOptions) -> list[float | None]:
-    """Return the common turns worth a fit, and None where the sections seem to be turned each its own way."""
+    """Return the common rotations worth a fit; None stands for a rotation of each section by itself."""
+    # The angles go round: four steps of 5 degrees from the other end on either side.
     ring = np.concatenate([found.scores[:, -4:], found.scores, found.scores[:, :4]], axis=1)
     near = np.max([ring[:, s : s + found.scores.shape[1]] for s in range(9)], axis=0)  # within 20 degrees
     mean = near.mean(axis=0)
     fine = found.scores.mean(axis=0)
     turns: list[float | None] = []
+    # The fine term breaks ties between neighbouring angles, whose maxima within 20 degrees are often equal.
     order = np.argsort(-(mean + 0.1 * fine), kind="stable")
     for a in order:
         angle = float(found.angles_deg[a])
@@ -259,6 +441,7 @@ def _turns(found: Landscape, options: AlignmentOptions) -> list[float | None]:
         hinted = 180.0 if options.image_up == "inferior" else 0.0
         if all(_between(hinted, t) > _HINT_DEG for t in turns if t is not None):
             turns.append(hinted)
+    # How much better sections fit when each has its best angle, beyond scatter about a common one.
     own = found.scores.max(axis=1).mean() - mean.max()
     if own > 0.005:
         turns.insert(0 if own > _OWN_TURNS else len(turns), None)
@@ -268,6 +451,7 @@ def _turns(found: Landscape, options: AlignmentOptions) -> list[float | None]:
 def _coarse(
     way: Way, atlas: Atlas, some: Seen, start: tuple[Landscape, State], options: AlignmentOptions
 ) -> Attempt:
+    """Fit one orientation to outlines of 400 and 250 um blur and rate it."""
     found, state = start
     near = None if way.turn_deg is None else np.full(len(some.tissues), way.turn_deg)
     poses, _ = found.poses(near, max(_COMMON_DEG, options.rotation_range_deg))
@@ -279,20 +463,35 @@ def _coarse(
 
 
 def choose(tried: Sequence[Attempt]) -> tuple[Attempt, tuple[str, ...]]:
-    """Return the best attempt and what is to be said of the choice.
+    """Return the best attempt and the notes on the choice.
 
-    Among ways that are alike, a common turn goes before turns of its own of every section, and Allen's
-    order before the other.
+    Among attempts that score alike (within 0.02), a common rotation comes before individual
+    rotations, and Allen's direction before the opposite. An attempt that agrees with the hints is taken
+    unless it is worse by 0.10.
+
+    Parameters
+    ----------
+    tried : sequence of Attempt
+        The candidates, at least one.
+
+    Returns
+    -------
+    best : Attempt
+        The chosen one.
+    notes : tuple of str
+        What the images decided, or that they contradict a hint; empty where full hints were confirmed.
     """
     options = tried[0].options
     best = max(tried, key=lambda one: one.score)
     usual = [one for one in tried if one.score > best.score - _ALIKE]
+    # False sorts before True: common rotation, then Allen's direction, then score.
     usual.sort(key=lambda one: (one.way.turn_deg is None, one.way.sign != sign_of_allen(options), -one.score))
     best = usual[0]
     hinted = [one for one in tried if one.way.keeps_to(options)]
     kept = max(hinted, key=lambda one: one.score) if hinted else None
     if options.section_order is None and options.image_up is None:
         return best, _taken(best, tried)
+    # The hints hold; what they leave open was decided by the images, which a note reports.
     if kept is not None and kept.score > best.score - _CONTRADICTION:
         if options.hinted:
             return kept, ()
@@ -309,7 +508,7 @@ def choose(tried: Sequence[Attempt]) -> tuple[Attempt, tuple[str, ...]]:
 
 
 def _taken(best: Attempt, tried: Sequence[Attempt]) -> tuple[str, ...]:
-    """Say what the images decided, and the best of every other way."""
+    """Return the note on what the images decided, with the scores of the best three other orientations."""
     others: dict[str, Attempt] = {}
     for one in sorted(tried, key=lambda one: -one.score):
         if one.way.words(one.options) != best.way.words(best.options):
@@ -319,7 +518,20 @@ def _taken(best: Attempt, tried: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def assumed(way: Way, options: AlignmentOptions) -> tuple[str, ...]:
-    """Say what no image can tell in a reference whose halves mirror each other, and what decided."""
+    """Return a note on what no image can tell in a reference with mirror-symmetric halves.
+
+    Parameters
+    ----------
+    way : Way
+        The chosen orientation.
+    options : AlignmentOptions
+        Plane and hemisphere.
+
+    Returns
+    -------
+    tuple of str
+        What was assumed, and on what grounds; one note.
+    """
     if options.plane_of_section == "coronal":
         return (
             (
@@ -344,11 +556,25 @@ def assumed(way: Way, options: AlignmentOptions) -> tuple[str, ...]:
 
 
 def turned_otherwise(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[str, ...]:
-    """Say which sections' `rotate_deg` is not how they lie, from their turns beyond it, in degrees."""
+    """Return a note on sections whose rotation contradicts the manifest's `rotate_deg`.
+
+    Parameters
+    ----------
+    turned : sequence of (SectionThumbnail, float)
+        Sections and their fitted rotation beyond the hint, degrees.
+
+    Returns
+    -------
+    tuple of str
+        One note that names up to five sections; empty where none is off by more than 30 degrees. Sections
+        without a `rotate_deg` are not named.
+    """
     off = []
     for one, turn in turned:
+        # To -180 .. 180 degrees.
         beyond = (turn + 180.0) % 360.0 - 180.0
         if one.rotate_deg and abs(beyond) > _ROUGH_HINT_DEG:
+            # The rotation that would have been right, rounded to 10 degrees in the note.
             right = (one.rotate_deg + beyond + 180.0) % 360.0 - 180.0
             off.append(
                 f"section {one.section_number}: {one.rotate_deg:g}, found about {10 * round(right / 10)}"

@@ -1,4 +1,4 @@
-"""From a way to lie to a seat for every section: by outline, by stain, by what the neighbours say."""
+"""Initial placement of every section for a given orientation: outline, then stain, then neighbours."""
 
 from __future__ import annotations
 
@@ -16,17 +16,33 @@ from pipeline.registration.initial.pose_search import PoseSearch
 from pipeline.registration.model.state import State
 from pipeline.registration.quality.measures import overlaps
 
-_RELOCATE_DICE = 0.75
-_NEAR_DEG = 10.0
-_RESEATS = 3
-_BETTER = 0.02
-_DARKEST = 3.0
-_LEVELLED = 3
+_RELOCATE_DICE = 0.75  # sections below are placed anew
+_NEAR_DEG = 10.0  # search range about the neighbours' rotation, either way
+_RESEATS = 3  # rounds of the search by stain
+_BETTER = 0.02  # gain in score for which a section moves
+_DARKEST = 3.0  # stain over gain is clipped here, so that a dark fold or bubble does not dominate the score
+_LEVELLED = 3  # rounds: offsets of one series change the neighbours' lines of the others
 
 
 def placed(chosen: Mapping[int, Attempt], seen: Seen) -> tuple[Task, State]:
-    """Put every section where the way of its series and its outline say, in the volume of the first way."""
+    """Place every section by the orientation of its series and its outline.
+
+    Parameters
+    ----------
+    chosen : mapping of int to Attempt
+        Orientation of each series, by its number; the first gives the volume and the options.
+    seen : Seen
+        The sections of all series.
+
+    Returns
+    -------
+    task : Task
+        The sections, with nominal poses that follow one another across series.
+    state : State
+        Transforms after a coarse outline fit.
+    """
     first = next(iter(chosen.values()))
+    # Common rotation and mirroring; 0 degrees where each section has a rotation of its own.
     laid = {series: (one.way.turn_deg or 0.0, one.way.mirrored) for series, one in chosen.items()}
     nominal, options = seen.laid(laid), first.options
     task = Task(first.atlas, seen.tissues, nominal, seen.known, options, laid, seen.held)
@@ -34,6 +50,7 @@ def placed(chosen: Mapping[int, Attempt], seen: Seen) -> tuple[Task, State]:
     masks = [t.mask.astype(np.float32) for t in seen.tissues]
     search = PoseSearch(task.atlas, [task.atlas.outline_table()] * len(masks), options.threads)
     own = np.array([chosen[t.series].way.turn_deg is None for t in seen.thumbnails])
+    # Degrees: all angles where each section is rotated by itself.
     reach = np.where(own, 180.0, options.rotation_range_deg)
     found = search.landscape(masks, nominal, state, ANGLES_DEG)
     poses, _ = found.poses(np.zeros(len(masks)), reach[:, None])
@@ -42,9 +59,22 @@ def placed(chosen: Mapping[int, Attempt], seen: Seen) -> tuple[Task, State]:
 
 
 def levelled(task: Task, state: State) -> Task:
-    """Return the task with the series' nominal poses moved so that they follow one another.
+    """Return the task with each series' nominal poses shifted and rotated so that series follow one another.
 
-    Series of a specimen may be framed unlike on their slides. What is between them is no jump of the tissue.
+    Series of one specimen may be framed differently on their slides. An offset between them is then no
+    displacement of the tissue, and the neighbour prior must not see it.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    state : State
+        Transforms after a coarse outline fit.
+
+    Returns
+    -------
+    Task
+        The same task where there is only one series.
     """
     series = np.array([t.series for t in task.tissues])
     if np.unique(series).size < 2:
@@ -52,16 +82,31 @@ def levelled(task: Task, state: State) -> Task:
     parts = rigid_parts(state, task.nominal)
     level = np.zeros_like(parts)
     for _ in range(_LEVELLED):
+        # Median offset of a series from the line through all neighbours.
         away = parts - level - smooth_parts(state.z_um, parts - level)
         for s in np.unique(series):
             level[series == s] += np.median(away[series == s], axis=0)
+    # Arc at LENGTH_UM to degrees.
     moves = [affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y)) for x, y, turn in level]
     nominal = [affine.compose(move, start) for move, start in zip(moves, task.nominal, strict=True)]
     return replace(task, nominal=np.array(nominal))
 
 
 def reseated(task: Task, state: State) -> State:
-    """Look for every section at all angles by its stain; what sits clearly better elsewhere moves there."""
+    """Search all angles for every section by its stain, and move those that fit clearly better elsewhere.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    state : State
+        Transforms after a coarse outline fit.
+
+    Returns
+    -------
+    State
+        Transforms, fitted to outlines again after every round that moved a section.
+    """
     for _ in range(_RESEATS):
         model = stain_now(task, state)
         tables = [model.table(k) for k in range(len(task.tissues))]
@@ -81,7 +126,23 @@ def reseated(task: Task, state: State) -> State:
 
 
 def relocated(task: Task, state: State) -> State:
-    """Seat again the sections that sit badly, near the turn their neighbours have; keep what is better."""
+    """Place badly fitting sections anew, near the rotation of their neighbours; keep what is better.
+
+    Each such section (Dice below 0.75) is tried at its best outline pose within 10 degrees of its neighbours'
+    rotation, and at the very pose that its neighbours predict.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    state : State
+        Current transforms.
+
+    Returns
+    -------
+    State
+        Unchanged where all sections fit well, or fewer than two do.
+    """
     before = overlaps(task.atlas, state, task.tissues, task.options.threads)
     good = np.array([o.dice >= _RELOCATE_DICE for o in before])
     if good.all() or good.sum() < 2:
@@ -91,15 +152,18 @@ def relocated(task: Task, state: State) -> State:
     sections = state.sections.copy()
     for k in np.flatnonzero(~good):
         turn = float(np.rad2deg(parts[k, 2] / LENGTH_UM))
+        # A series of one section: the search and the overlap take whole series.
         one = State(state.sections[k : k + 1], state.z_um[k : k + 1], state.volume)
         nominal, tissue = task.nominal[k : k + 1], [task.tissues[k]]
         mask = task.tissues[k].mask.astype(np.float32)
+        # Steps of 2.5 degrees: the range is small, so the search can be finer.
         angles = turn + np.arange(-_NEAR_DEG, _NEAR_DEG + 1.0, 2.5)
         found, _ = search.landscape([mask], nominal, one, angles).poses()
         held = affine.compose(affine.rigid2d(turn, (parts[k, 0], parts[k, 1])), task.nominal[k])
         best = before[k].dice
         for pose in (found[0], held):
             dice = overlaps(task.atlas, one.replaced(pose[None]), tissue, 1)[0].dice
+            # Dice decides between the present pose, the searched one and the neighbours'.
             if dice >= best:
                 best, sections[k] = dice, pose
     return state.replaced(sections)

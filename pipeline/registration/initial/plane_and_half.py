@@ -1,4 +1,4 @@
-"""Which half and which plane a series shows, held against what the manifest says."""
+"""Plane and half of the brain that a series shows, checked against the manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pipeline.registration.model.painted_atlas import Atlas, atlas_of
 from pipeline.registration.options import AlignmentOptions, Hemisphere
 from pipeline.registration.refusals import POOR_DICE
 
-_DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30
+_DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30  # below either the other plane is tried
+# Dice between which halves are tried: below nothing fits, above the declared half does. A half must score
+# better by the last number.
 _LEAST_DICE, _HALF_DICE, _CLEARLY = 0.62, 0.93, 0.05
 _HALVES = {"left": "a left half", "right": "a right half", "both": "both halves"}
 
@@ -20,7 +22,26 @@ _HALVES = {"left": "a left half", "right": "a right half", "both": "both halves"
 def choose_way(
     reference: ReferenceSpace, atlas: Atlas, seen: Seen, options: AlignmentOptions
 ) -> tuple[Attempt, tuple[str, ...]]:
-    """Find how the series lies; coronal sections that do not fill the brain may be halves."""
+    """Find the orientation of a series; coronal sections that do not fill the brain may be halves.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        Annotation, from which other halves are tried.
+    atlas : Atlas
+        Labels of the plane and half that the manifest declares.
+    seen : Seen
+        The sections of one series.
+    options : AlignmentOptions
+        Hints of the manifest.
+
+    Returns
+    -------
+    best : Attempt
+        The chosen orientation; its atlas and options have the half that was found.
+    notes : tuple of str
+        Notes on the choice.
+    """
     best, notes = choose(attempts(atlas, seen, options))
     if options.plane_of_section == "sagittal" or not _LEAST_DICE < best.dice <= _HALF_DICE:
         return best, notes
@@ -38,12 +59,28 @@ def choose_way(
 
 
 def check_plane(reference: ReferenceSpace, seen: Seen, chosen: Attempt) -> None:
-    """Where the fit is doubtful, refuse a series that the other plane fits better."""
+    """Refuse a series with a doubtful fit that the other plane fits better.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        Annotation, from which the other plane is tried.
+    seen : Seen
+        The sections of one series.
+    chosen : Attempt
+        Orientation under the declared plane.
+
+    Raises
+    ------
+    AlignmentError
+        Where the other plane scores better and its Dice is above 0.80.
+    """
     if chosen.dice >= _DOUBTFUL_DICE and chosen.explained >= _DOUBTFUL_STAIN:
         return
     options = chosen.options
     plane: Plane = "sagittal" if options.plane_of_section == "coronal" else "coronal"
     hemisphere: Hemisphere = "left" if plane == "sagittal" else "both"
+    # No hints: those of the manifest are in the terms of the declared plane.
     other = AlignmentOptions(plane_of_section=plane, hemisphere=hemisphere, threads=options.threads)
     best = max(attempts(atlas_of(reference, plane, hemisphere), seen, other), key=lambda one: one.score)
     if best.score > chosen.score and best.dice > POOR_DICE:

@@ -1,4 +1,14 @@
-"""A first pose from shapes alone: area profile along the cutting axis, then each section by its picture."""
+"""Exhaustive search of poses: tissue areas along the cutting axis, then each section's picture at all angles.
+
+Notes
+-----
+Shifts are searched all at once by cross-correlation in the Fourier domain. The score is
+2 sum(a b) / (sum(a^2) + sum(b^2)), which for masks is the coefficient of Dice (1945).
+
+References
+----------
+Dice LR (1945). Measures of the amount of ecologic association between species. Ecology 26(3):297-302.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +25,33 @@ from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS
 from pipeline.registration.model.state import State
 from pipeline.system.threads import each
 
-PIXEL_UM = 200.0
-_ROOM = 1.5  # lattice over plane: what is shifted over one edge must not come in at the other
+PIXEL_UM = 200.0  # of the lattice on which poses are searched
+_ROOM = 1.5  # FFT size over plane size: what is shifted over one edge must not come in at the other
+# Reference um per section um along z: shrinkage, or a wrong section thickness.
 _Z_SCALES = np.arange(0.70, 1.4001, 0.025)
-_Z_STEP_UM = 50.0
-_APART_UM = 900.0
-_SCALE_RANGE = (0.6, 1.6)
+_Z_STEP_UM = 50.0  # grid of the middle of the series along the cutting axis
+_APART_UM = 900.0  # fits closer than this are one position
+_SCALE_RANGE = (0.6, 1.6)  # section size over reference size, in the plane
 
 
 def middle_span_um(atlas: Atlas, hemisphere: str) -> tuple[float, float]:
-    """Return where the middle of a series may lie along the cutting axis."""
+    """Return where the middle of a series may lie along the cutting axis.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Plane and extent of the reference.
+    hemisphere : {'left', 'right', 'both'}
+        Half that the series shows; only sagittal series depend on it.
+
+    Returns
+    -------
+    (float, float), um
+        Lowest and highest position.
+    """
     extent = float(atlas.extent_um[NORMAL_AXIS[atlas.plane]])
     if atlas.plane == "coronal":
+        # Shares of the box: the middle of a series lies clear of both ends of the brain.
         return 0.10 * extent, 0.92 * extent
     if hemisphere == "both":  # what fits right of the midline fits left of it as well
         return 0.08 * extent, 0.53 * extent
@@ -35,7 +60,19 @@ def middle_span_um(atlas: Atlas, hemisphere: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ProfileFit:
-    """Where the area profile puts the series: reference axis um = offset + slope x z um."""
+    """Position of the series by its area profile: reference axis um = offset + slope x z um.
+
+    Attributes
+    ----------
+    slope : float
+        Stretch of z, negative where section numbers grow against the reference axis.
+    offset_um : float, um
+        Position of z = 0.
+    scale : float
+        In-plane scale from volume to reference.
+    misfit : float
+        Mean absolute difference of areas over mean area, plus penalties for unusual scales.
+    """
 
     slope: float
     offset_um: float
@@ -44,7 +81,20 @@ class ProfileFit:
 
 
 def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
-    """Return positions (um) along the cutting axis and the tissue area (um2) of each plane."""
+    """Return the tissue area of every plane of the reference.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+
+    Returns
+    -------
+    positions : (p,) float64, um
+        Positions along the cutting axis.
+    areas : (p,) float64, um2
+        Annotated area of each plane.
+    """
     axis = NORMAL_AXIS[atlas.plane]
     others = tuple(a for a in range(3) if a != axis)
     thin = atlas.index[tuple(slice(None) if a == axis else slice(None, None, 2) for a in range(3))]
@@ -55,14 +105,31 @@ def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
 def fit_profile(
     atlas: Atlas, z_um: Float64, areas_um2: Float64, sign: int, span_um: tuple[float, float]
 ) -> list[ProfileFit]:
-    """Match section areas to the reference's area profile; every good place, best first.
+    """Match section areas to the area profile of the reference, by grid search over scale of z and position.
 
     Parameters
     ----------
-    span_um : (float, float)    where along the axis the middle of the series may lie
+    atlas : Atlas
+        Labels of the reference.
+    z_um : (n,) float64, um
+        Positions of the sections in the volume.
+    areas_um2 : (n,) float64, um2
+        Tissue area of each section.
+    sign : int
+        +1 where section numbers grow along the reference axis, -1 against it.
+    span_um : (float, float), um
+        Where along the axis the middle of the series may lie.
 
-    Every scale of z and every offset is tried; misfit = mean absolute difference over mean area. A place
-    is good where no better one lies within 0.9 mm: part of a brain may fit at several.
+    Returns
+    -------
+    list of ProfileFit
+        Every local optimum, best first: no better one lies within 0.9 mm, since part of a brain may fit at
+        several positions.
+
+    Notes
+    -----
+    The in-plane scale follows in closed form (least squares of the areas, within 0.6 to 1.6). Penalties are
+    0.15 |log| of the ratio of the scales along z and in the plane, and 0.1 |log| of the scale along z.
     """
     positions, profile = area_profile(atlas)
     usable = areas_um2 > 0
@@ -72,11 +139,14 @@ def fit_profile(
     found = []
     for stretch in _Z_SCALES:
         slope = sign * stretch
+        # (centres, sections): reference position of each section for each middle of the series.
         at = slope * (z - middle) + centres[:, None]
         planes = np.interp(at, positions, profile, left=0.0, right=0.0)
         norm = np.maximum((planes**2).sum(axis=1), 1e-12)
+        # Ratio of areas, section over reference, by least squares: the square of a ratio of lengths.
         scale2 = np.clip(planes @ areas / norm, _SCALE_RANGE[0] ** 2, _SCALE_RANGE[1] ** 2)
         misfit = np.abs(areas - scale2[:, None] * planes).sum(axis=1) / areas.sum()
+        # stretch x sqrt(scale2) is 1 where z and the plane are scaled alike.
         misfit += 0.15 * np.abs(np.log(stretch * np.sqrt(scale2))) + 0.1 * abs(np.log(stretch))
         found += [
             ProfileFit(slope, float(c - slope * middle), float(1.0 / np.sqrt(s)), float(m))
@@ -86,7 +156,7 @@ def fit_profile(
 
 
 def _apart(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
-    """Keep the best fit of every neighbourhood, best first."""
+    """Return the best fit of every neighbourhood, best first (non-maximum suppression)."""
     kept: list[ProfileFit] = []
     for fit in sorted(found, key=lambda f: f.misfit):
         centre = fit.offset_um + fit.slope * middle
@@ -96,12 +166,26 @@ def _apart(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
 
 
 def first_volume(atlas: Atlas, fit: ProfileFit) -> Float64:
-    """Return volume to reference, (3, 4), that a profile fit suggests: axes along the reference's."""
+    """Return the map of the volume to the reference that a profile fit suggests, axes along the reference's.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Plane and extent of the reference.
+    fit : ProfileFit
+        Position and scales.
+
+    Returns
+    -------
+    (3, 4) float64, um to um
+        Scaled in the plane about the middle of the reference.
+    """
     x_axis, y_axis = IN_PLANE_AXES[atlas.plane]
     matrix = np.zeros((3, 4))
     for column, axis in enumerate((x_axis, y_axis)):
         middle = 0.5 * atlas.extent_um[axis]
         matrix[axis, column] = fit.scale
+        # The middle of the reference stays fixed.
         matrix[axis, 3] = (1.0 - fit.scale) * middle
     normal = NORMAL_AXIS[atlas.plane]
     matrix[normal, 2], matrix[normal, 3] = fit.slope, fit.offset_um
@@ -110,13 +194,18 @@ def first_volume(atlas: Atlas, fit: ProfileFit) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """How well every section fits its plane at every angle, at the best shift of each.
+    """Scores of every section at every angle, each at its best shift.
 
-    Parameters
+    Attributes
     ----------
-    angles_deg : (a,) float64       clockwise as displayed, beside `nominal`
-    scores : (n, a) float64         2 x common / (picture^2 + plane^2): the Dice of two masks
-    shifts_um : (n, a, 2) float64   put after the turn
+    nominal : (n, 2, 3) float64, px to um
+        Nominal poses, before rotation and shift.
+    angles_deg : (a,) float64, degrees
+        Rotations beyond `nominal`, clockwise as displayed.
+    scores : (n, a) float64
+        2 x common / (picture^2 + plane^2), at most 1: the Dice coefficient of two masks.
+    shifts_um : (n, a, 2) float64, um
+        Shifts in the volume, applied after the rotation.
     """
 
     nominal: Float64
@@ -127,15 +216,26 @@ class Landscape:
     def poses(
         self, near_deg: Float64 | None = None, reach_deg: Float64 | float = 180.0
     ) -> tuple[Float64, Float64]:
-        """Return the best rigid pose of every section, (n, 2, 3), and its score, (n,).
+        """Return the best rigid pose of every section.
 
         Parameters
         ----------
-        near_deg : (n,) float64     middle of the angles that are admitted, `reach_deg` either way
+        near_deg : (n,) float64 or None, degrees
+            Middle of the admitted angles; None admits all.
+        reach_deg : float or (n, 1) float64, degrees
+            Half width of the admitted range.
+
+        Returns
+        -------
+        poses : (n, 2, 3) float64, px to um
+            Maps to the volume.
+        scores : (n,) float64
+            Their scores; -1 where no angle is admitted.
         """
         scores = self.scores
         if near_deg is not None:
             away = (self.angles_deg[None, :] - near_deg[:, None] + 180.0) % 360.0 - 180.0
+            # -1 is below every score.
             scores = np.where(np.abs(away) <= reach_deg + 1e-6, scores, -1.0)
         best = scores.argmax(axis=1)
         poses = [
@@ -147,11 +247,16 @@ class Landscape:
 
 @dataclass(frozen=True, eq=False)
 class PoseSearch:
-    """Finds where pictures lie on planes of the atlas: all shifts at once, angle by angle.
+    """Exhaustive search for the pose of pictures on planes of the atlas: angle by angle, all shifts at once.
 
-    Parameters
+    Attributes
     ----------
-    tables : n x (labels,) float32      what the atlas is painted with for each section
+    atlas : Atlas
+        Labels of the reference.
+    tables : sequence of (labels,) float32
+        Value of each label, one table for each section.
+    threads : int
+        Threads that share the sections.
     """
 
     atlas: Atlas
@@ -161,12 +266,23 @@ class PoseSearch:
     def landscape(
         self, pictures: Sequence[Float32], nominal: Float64, state: State, angles_deg: Float64
     ) -> Landscape:
-        """Try every angle.
+        """Score every section at every angle.
 
         Parameters
         ----------
-        pictures : n x (h, w) float32   masks, or stain over gain, 0 on glass
-        nominal : (n, 2, 3) float64     px to um about the image centre, hints applied; turns come after
+        pictures : sequence of (h, w) float32
+            Masks, or stain over gain; 0 on glass.
+        nominal : (n, 2, 3) float64, px to um
+            Thumbnail px to um about the image centre, hints applied; rotations come after.
+        state : State
+            Gives the planes of the sections: positions and the map of the volume.
+        angles_deg : (a,) float64, degrees
+            Rotations to try.
+
+        Returns
+        -------
+        Landscape
+            Scores and best shifts.
         """
 
         def one(k: int) -> tuple[Float64, Float64]:
@@ -179,7 +295,20 @@ class PoseSearch:
         )
 
     def scores(self, pictures: Sequence[Float32], state: State) -> Float64:
-        """Return how well every section fits where it is, (n,), in the measure of a landscape."""
+        """Score every section at its current pose.
+
+        Parameters
+        ----------
+        pictures : sequence of (h, w) float32
+            Masks, or stain over gain; 0 on glass.
+        state : State
+            Current transforms.
+
+        Returns
+        -------
+        (n,) float64
+            Scores as in `Landscape`.
+        """
 
         def one(k: int) -> float:
             plane, origin = self._plane(state, k)
@@ -191,18 +320,20 @@ class PoseSearch:
         return np.array(each(one, range(len(pictures)), self.threads))
 
     def _plane(self, state: State, k: int) -> tuple[Float32, Float64]:
-        """Paint the plane of section `k` on a lattice of the volume; its pixels and where its corner lies."""
+        """Return the plane of section `k` rendered on a lattice of the volume, and its corner, um."""
         plane = self.atlas.plane
         extent = self.atlas.extent_um[list(IN_PLANE_AXES[plane])]
         x_axis, y_axis = IN_PLANE_AXES[plane]
         corners = np.zeros((4, 3))
         corners[:, x_axis] = [0, extent[0], 0, extent[0]]
         corners[:, y_axis] = [0, 0, extent[1], extent[1]]
+        # The box of the reference at its middle plane, seen from the volume, bounds the lattice.
         corners[:, NORMAL_AXIS[plane]] = 0.5 * self.atlas.extent_um[NORMAL_AXIS[plane]]
         in_volume = affine.apply(affine.invert(state.volume), corners)[:, :2]
         origin = in_volume.min(axis=0)
         h, w = (int(np.ceil(s)) + 1 for s in (np.ptp(in_volume, axis=0) / PIXEL_UM)[::-1])
         lattice = np.array([[PIXEL_UM, 0.0, origin[0]], [0.0, PIXEL_UM, origin[1]]])
+        # Identity as section pose: the lattice itself is in um of the volume.
         sections = np.tile(np.eye(2, 3), (len(state.z_um), 1, 1))
         matrix = state.replaced(sections).plane(k, lattice)
         painted = paint(self.atlas.index, 1.0 / self.atlas.voxel_um, self.tables[k], matrix, (h, w), 2)
@@ -217,7 +348,9 @@ def _correlated(
     rows, columns = np.nonzero(picture > 0)
     if rows.size == 0:
         return np.zeros(len(angles_deg)), np.zeros((len(angles_deg), 2))
+    # Square and padded by zeros, since the correlation is circular.
     size = fft.next_fast_len(int(_ROOM * max(painted.shape)), real=True)
+    # The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
     middle = np.array([columns.mean(), rows.mean()])
     soft, half = _softened(picture, nominal / PIXEL_UM), 0.5 * size
     warped, centres = np.empty((len(angles_deg), size, size), np.float32), []
@@ -232,22 +365,26 @@ def _correlated(
         )
         warped[a] = cv2.warpAffine(soft, to_lattice, (size, size))
         centres.append(centre)
+    # Correlation theorem: the inverse transform of conj(F(picture)) F(plane) has the overlap at every shift.
     spectrum = fft.rfft2(painted, s=(size, size))
     common = fft.irfft2(np.conj(fft.rfft2(warped)) * spectrum, s=(size, size))
     peaks = common.reshape(len(angles_deg), -1).argmax(axis=1)
     row, column = np.unravel_index(peaks, (size, size))
     top = common.reshape(len(angles_deg), -1)[np.arange(len(peaks)), peaks]
+    # Both norms are constant for a given angle, so that the greatest overlap has the greatest score.
     scores = 2.0 * top / np.maximum((warped**2).sum(axis=(1, 2)) + (painted**2).sum(), 1.0)
     step = np.stack([column, row], axis=1)
+    # Shifts beyond half the size are negative ones.
     step = np.where(step > size // 2, step - size, step)
     return scores.astype(np.float64), origin - np.array(centres) + PIXEL_UM * (half + step)
 
 
 def _softened(picture: Float32, matrix: Float64) -> Float32:
-    """Average over what becomes one pixel of the lattice under `matrix` (px to lattice px)."""
+    """Average over the pixels that become one pixel of the lattice under `matrix` (px to lattice px)."""
     width = max(1, round(1.0 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     return np.asarray(cv2.blur(picture, (width, width), borderType=cv2.BORDER_CONSTANT))
 
 
 def _translation(shift: Float64) -> Float64:
+    """Return the (2, 3) map that adds `shift`."""
     return np.column_stack([np.eye(2), np.asarray(shift, dtype=np.float64)])

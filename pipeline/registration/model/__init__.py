@@ -1,1 +1,1 @@
-"""What is fitted: the painted atlas, the stain table, the state of all transforms."""
+"""The model that is fitted: rendered atlas, stain table, transforms, and sections placed by hand."""

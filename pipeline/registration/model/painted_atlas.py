@@ -1,4 +1,8 @@
-"""The reference as the registration sees it: compact labels that can be painted on any plane."""
+"""The reference for registration: labels renumbered without gaps, which can be rendered on any plane.
+
+To "paint" the atlas is to replace every label by its value in a table, such as its stain, and to sample the
+result on a plane (nearest neighbour).
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,32 @@ from pipeline.core.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt
 from pipeline.core.reference_space import ReferenceSpace
 
 UInt16 = npt.NDArray[np.uint16]
-NORMAL_AXIS = {"coronal": 0, "sagittal": 2}
+NORMAL_AXIS = {"coronal": 0, "sagittal": 2}  # index into (P, I, R)
 IN_PLANE_AXES = {"coronal": (2, 1), "sagittal": (0, 1)}  # what image x and y run along
-_FINEST_UM = 25.0
+_FINEST_UM = 25.0  # finer annotations are subsampled to the largest whole multiple up to this
 _CUT_SHARE = 0.02  # of the largest plane: more on the last plane means that the brain goes on
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """Labels of a reference, renumbered.
+    """Labels of a reference, renumbered without gaps.
 
-    Parameters
+    Attributes
     ----------
-    index : (P, I, R) uint16        position of a voxel's id in `ids`; 0 outside
-    ids : (n,) int64                structure ids, ascending, ids[0] = 0
-    parent : (n + m,) int64         node above each label in the ontology, -1 above the root; the m
-                                    nodes after the labels are ancestors without voxels
-    limits_um : (float, float), um  where along the cutting axis a cut-off brain ends: beyond, nothing is
-                                    known. Infinite where the brain tapers to nothing inside the box
+    index : (P, I, R) uint16
+        Position of a voxel's structure id in `ids`; 0 outside.
+    voxel_um : float, um
+        Edge of a voxel.
+    ids : (n,) int64
+        Structure ids, ascending; ids[0] = 0.
+    parent : (n + m,) int64
+        Node above each label in the ontology, -1 above the root; the m nodes after the labels are ancestors
+        without voxels.
+    plane : {'coronal', 'sagittal'}
+        Plane of section.
+    limits_um : (float, float), um
+        Where along the cutting axis a cut-off brain ends, beyond which nothing is known; infinite where the
+        brain tapers to nothing inside the box.
     """
 
     index: UInt16
@@ -53,13 +65,29 @@ class Atlas:
 
 
 def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
-    """Renumber the annotation; a coronal series of one hemisphere sees that half only."""
+    """Renumber the annotation of a reference for one plane of section.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        Annotation and ontology.
+    plane : {'coronal', 'sagittal'}
+        Plane of section.
+    hemisphere : {'left', 'right', 'both'}
+        A coronal series of one hemisphere gets the labels of that half only.
+
+    Returns
+    -------
+    Atlas
+        The labels; voxels are at most 25 um where those of the reference are finer.
+    """
     step = max(1, int(_FINEST_UM // reference.annotation_um))
     annotation = reference.annotation[::step, ::step, ::step]
     voxel_um = reference.annotation_um * step
     ids = np.sort(_distinct(annotation))
     index = _renumber(annotation, ids)
     if plane == "coronal" and hemisphere != "both":
+        # The left half has R below the midline, which itself belongs to the right half.
         r_um = np.arange(index.shape[2]) * voxel_um
         outside = r_um >= MIDLINE_UM if hemisphere == "left" else r_um < MIDLINE_UM
         index[:, :, outside] = 0
@@ -68,25 +96,31 @@ def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
 
 
 def _limits(index: UInt16, plane: Plane, voxel_um: float) -> tuple[float, float]:
+    """Return the ends of a cut-off brain along the cutting axis, infinite where it is complete."""
     axis = NORMAL_AXIS[plane]
+    # Every second voxel of a plane is enough to compare areas.
     counts = (np.moveaxis(index, axis, 0)[:, ::2, ::2] > 0).sum(axis=(1, 2))
     occupied = np.flatnonzero(counts)
     if occupied.size == 0:
         return -np.inf, np.inf
+    # A last plane of some size means that the brain was cut off there, not that it ends.
     first, last = int(occupied[0]), int(occupied[-1])
     cut = _CUT_SHARE * counts.max()
+    # A voxel's centre lies at i x voxel_um, so that the brain ends half a voxel further.
     low = (first - 0.5) * voxel_um if counts[first] > cut else -np.inf
     high = (last + 0.5) * voxel_um if counts[last] > cut else np.inf
     return low, high
 
 
 def _parents(reference: ReferenceSpace, ids: UInt32) -> Int64:
+    """Return the parent of each label, see `Atlas.parent`; ancestors without voxels follow the labels."""
     by_id = reference.ontology.by_id
     nodes = [int(i) for i in ids]
     place = {structure: k for k, structure in enumerate(nodes)}
     parent: list[int] = []
     for node in nodes:  # grows while ancestors are met for the first time
         above = by_id[node].parent_id if node in by_id else None
+        # The root, or an id that the ontology does not know.
         if above is None:
             parent.append(-1)
             continue
@@ -99,11 +133,13 @@ def _parents(reference: ReferenceSpace, ids: UInt32) -> Int64:
 
 @numba.njit(cache=True, nogil=True)
 def _distinct(annotation):  # type: ignore[no-untyped-def]
+    """Return the distinct ids of an annotation, 0 among them."""
     found = {np.uint32(0)}
     last = np.uint32(0)
     for p in range(annotation.shape[0]):
         for i in range(annotation.shape[1]):
             for r in range(annotation.shape[2]):
+                # Labels come in runs: one look-up a run, not one a voxel.
                 if annotation[p, i, r] != last:
                     last = annotation[p, i, r]
                     found.add(last)
@@ -112,11 +148,13 @@ def _distinct(annotation):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _renumber(annotation, ids):  # type: ignore[no-untyped-def]
+    """Return the position of each voxel's id in the ascending `ids`."""
     out = np.zeros(annotation.shape, np.uint16)
     for p in range(annotation.shape[0]):
         for i in range(annotation.shape[1]):
             last, found = ids[0], 0
             for r in range(annotation.shape[2]):
+                # Likewise: the search is done once a run.
                 if annotation[p, i, r] != last:
                     last = annotation[p, i, r]
                     found = np.searchsorted(ids, last)
@@ -126,29 +164,39 @@ def _renumber(annotation, ids):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyped-def]
-    """Paint a plane of the atlas.
+    """Render a plane of the atlas.
 
     Parameters
     ----------
     index : (P, I, R) uint16
-    scale : float, 1/um             1 / voxel size
-    table : (n,) float32            value of each label
-    matrix : (3, 3) float64         (x, y, 1) px to (P, I, R) um
-    shape : (int, int)              rows, columns of the result
-    samples : int                   labels are read at samples x samples places of a pixel and averaged
+        Labels, see `Atlas`.
+    scale : float, 1/um
+        1 / voxel size.
+    table : (n,) float32
+        Value of each label; table[0] is also the value outside the box.
+    matrix : (3, 3) float64
+        (x, y, 1) px to (P, I, R) um.
+    shape : (int, int)
+        Rows and columns of the result.
+    samples : int
+        A pixel is the mean of samples x samples nearest-neighbour look-ups.
 
     Returns
     -------
     (h, w) float32
+        The rendered plane.
     """
     h, w = shape
     out = np.zeros((h, w), np.float32)
     m = matrix * scale
     n_p, n_i, n_r = index.shape
+    # One flat index is cheaper than three; it is valid because `index` is C-contiguous.
     flat = index.reshape(-1)
     for y in range(h):
         for a in range(samples):
+            # Samples are centred in equal parts of the pixel, whose centre has whole coordinates.
             ys = y + (a + 0.5) / samples - 0.5
+            # Half a voxel is added, so that truncation below rounds to the nearest voxel.
             p0 = m[0, 1] * ys + m[0, 2] + 0.5
             i0 = m[1, 1] * ys + m[1, 2] + 0.5
             r0 = m[2, 1] * ys + m[2, 2] + 0.5
@@ -165,7 +213,24 @@ def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, nogil=True)
 def label_plane(index, scale, matrix, shape):  # type: ignore[no-untyped-def]
-    """Return the label index at every pixel of a plane, (h, w) uint16; see `paint`."""
+    """Return the label at every pixel of a plane, by nearest neighbour.
+
+    Parameters
+    ----------
+    index : (P, I, R) uint16
+        Labels, see `Atlas`.
+    scale : float, 1/um
+        1 / voxel size.
+    matrix : (3, 3) float64
+        (x, y, 1) px to (P, I, R) um.
+    shape : (int, int)
+        Rows and columns of the result.
+
+    Returns
+    -------
+    (h, w) uint16
+        Labels; 0 outside the box.
+    """
     h, w = shape
     out = np.zeros((h, w), np.uint16)
     m = matrix * scale
@@ -180,7 +245,21 @@ def label_plane(index, scale, matrix, shape):  # type: ignore[no-untyped-def]
 
 
 def blur(image: Float32, sigma_px: float) -> Float32:
-    """Blur with zeros around; sigmas below a third of a pixel leave the image alone."""
+    """Blur by a Gaussian; the edge pixels continue beyond the image.
+
+    Parameters
+    ----------
+    image : (h, w) float32
+        The image.
+    sigma_px : float, px
+        Standard deviation; below 0.34 px the image is returned as it is.
+
+    Returns
+    -------
+    (h, w) float32
+        The blurred image.
+    """
+    # Such a kernel keeps 95 % or more of its weight on the central pixel.
     if sigma_px < 0.34:
         return image
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))

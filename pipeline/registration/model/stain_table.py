@@ -1,9 +1,14 @@
-"""The stain table: how strongly each label is stained in this series, and each section's gain.
+"""The stain table: how strongly each label is stained in a series, and the gain of each section.
 
-The template's contrast says nothing about a gene. The series itself does: the mean stain of every label
-over all sections, painted back into the annotation, is the second reference image. Labels seen in few
-pixels borrow from the structure above them. Each series of a specimen has table, gains and noise of its
-own.
+The template's contrast says nothing about the expression of a gene. The series itself does: the mean stain
+of every label over all sections, rendered into the annotation, is the reference image of the stain stage.
+Labels that are seen in few pixels are shrunk towards the structure above them. Each series of a specimen
+has a table, gains and a noise level of its own.
+
+Notes
+-----
+Means and gains are iteratively reweighted least squares (Holland and Welsch 1977) with the weights of
+Geman and McClure (1987), table and gains in turn.
 """
 
 from __future__ import annotations
@@ -20,23 +25,27 @@ from pipeline.registration.model.painted_atlas import Atlas, label_plane
 from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
-_BORROW_MM2 = 0.15
-_ROUNDS = 3
-_SCALE = 3.0
-_GAIN_PRIOR = 0.05
-_GAIN_RANGE = 2.5
+_BORROW_MM2 = 0.15  # area at which a label's own mean weighs as much as the structure above it
+_ROUNDS = 3  # alternations of table, noise and gains
+_SCALE = 3.0  # Geman-McClure scale in standard deviations of the noise
+_GAIN_PRIOR = 0.05  # weight of the first gain, relative to the data of a typical section
+_GAIN_RANGE = 2.5  # a gain stays within this factor of the first gain
 
 
 @dataclass(frozen=True, eq=False)
 class StainModel:
-    """What the stain of every series is thought to be.
+    """Stain of every series.
 
-    Parameters
+    Attributes
     ----------
-    tables : (s, labels) float32    stain of each label, the section of median gain of its series being 1
-    gains : (n,) float64            strength of each section
-    noises : (s,) float64           robust standard deviation of image - gain x table, at gain 1
-    series : (n,) int64             whose table a section has
+    tables : (s, labels) float32
+        Stain of each label, in units of the optical density of the section of median gain.
+    gains : (n,) float64
+        Staining strength of each section, median 1 in its series.
+    noises : (s,) float64
+        Robust standard deviation of image / gain - table.
+    series : (n,) int64
+        Row of `tables` that a section uses.
     """
 
     tables: Float32
@@ -45,30 +54,58 @@ class StainModel:
     series: Int64
 
     def table(self, k: int) -> Float32:
-        """Return the table of section `k`, (labels,)."""
+        """Return the label values of a section.
+
+        Parameters
+        ----------
+        k : int
+            Index of the section.
+
+        Returns
+        -------
+        (labels,) float32
+            Stain of each label in the section's series.
+        """
         return np.asarray(self.tables[self.series[k]])
 
     @property
     def noise(self) -> float:
-        """The noise to which all series are scaled where they are fitted together."""
+        """The noise to which all series are scaled where they are fitted together: the median of `noises`."""
         return float(np.median(self.noises))
 
     @property
     def units(self) -> Float64:
-        """What each series is divided by so that all have the same noise, (s,)."""
+        """Divisor of each series that gives all series the same noise, (s,)."""
         return self.noises / self.noise
 
 
 @numba.njit(cache=True, nogil=True)
 def label_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-untyped-def]
-    """Return per label the robust sums of weight x value / gain and of weight, (labels, 2).
+    """Return the robust sums of a section from which the mean stain of each label follows.
 
     Parameters
     ----------
     labels : (h, w) uint16
-    values, weights : (h, w) float32
-    table : (labels,) float32       present guess, against which residuals are weighed
-    scale : float                   residual at which a weight is down to a quarter
+        Label of each pixel.
+    values : (h, w) float32
+        Stain, optical density.
+    weights : (h, w) float32, mm2
+        Known area of each pixel.
+    gain : float
+        Staining strength of the section.
+    table : (labels,) float32
+        Present guess, from which residuals are taken.
+    scale : float
+        Residual at which a weight is down to a quarter; infinite for plain sums.
+
+    Returns
+    -------
+    (labels, 2) float64
+        Sums of weight x value / gain and of weight.
+
+    Notes
+    -----
+    The weights are those of Geman and McClure (1987): 1 / (1 + (residual / scale)^2)^2.
     """
     sums = np.zeros((table.size, 2))
     for y in range(labels.shape[0]):
@@ -78,7 +115,7 @@ def label_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-
                 continue
             label = labels[y, x]
             value = values[y, x] / gain
-            weight /= (1.0 + ((value - table[label]) / scale) ** 2) ** 2
+            weight /= (1.0 + ((value - table[label]) / scale) ** 2) ** 2  # Geman-McClure
             sums[label, 0] += weight * value
             sums[label, 1] += weight
     return sums
@@ -86,7 +123,30 @@ def label_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-
 
 @numba.njit(cache=True, nogil=True)
 def gain_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-untyped-def]
-    """Return the robust sums of weight x value x table and of weight x table^2; see `label_sums`."""
+    """Return the robust sums of a section from which its gain follows by least squares.
+
+    Parameters
+    ----------
+    labels : (h, w) uint16
+        Label of each pixel.
+    values : (h, w) float32
+        Stain, optical density.
+    weights : (h, w) float32, mm2
+        Known area of each pixel.
+    gain : float
+        Present guess of the gain.
+    table : (labels,) float32
+        Stain of each label.
+    scale : float
+        Residual at which a weight is down to a quarter.
+
+    Returns
+    -------
+    top : float
+        Sum of weight x value x table.
+    bottom : float
+        Sum of weight x table^2; the gain is top / bottom.
+    """
     top, bottom = 0.0, 0.0
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -94,21 +154,34 @@ def gain_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-u
             t = table[labels[y, x]]
             if weight <= 0.0 or t == 0.0:
                 continue
-            weight /= (1.0 + ((values[y, x] / gain - t) / scale) ** 2) ** 2
+            weight /= (1.0 + ((values[y, x] / gain - t) / scale) ** 2) ** 2  # Geman-McClure
             top += weight * values[y, x] * t
             bottom += weight * t * t
     return top, bottom
 
 
 def first_gains(images: Sequence[LevelImage]) -> Float64:
-    """Return a strength for every section from its own stained pixels, (n,), median 1."""
+    """Estimate the staining strength of every section from its own pixels.
+
+    Parameters
+    ----------
+    images : sequence of LevelImage
+        Stain of each section.
+
+    Returns
+    -------
+    (n,) float64
+        Median stain of the stained pixels over its median of the sections; 1 where nothing is stained.
+    """
     strengths = np.array([_strength(image) for image in images])
     usable = strengths > 0
     middle = float(np.median(strengths[usable])) if usable.any() else 1.0
+    # A floor of 1e-3 of the median keeps divisions by the gain finite.
     return np.where(usable, np.maximum(strengths, 1e-3 * middle) / middle, 1.0)
 
 
 def _strength(image: LevelImage) -> float:
+    """Return the median stain of the pixels above a quarter of the 98th percentile; 0 where none are."""
     known = image.values[image.weights > 0]
     stained = known[known > 0.25 * np.percentile(known, 98)] if known.size else known
     return float(np.median(stained)) if stained.size else 0.0
@@ -117,7 +190,26 @@ def _strength(image: LevelImage) -> float:
 def fit_stain(
     atlas: Atlas, state: State, images: Sequence[LevelImage], model: StainModel | None, threads: int
 ) -> StainModel:
-    """Estimate the table and the gains under the present alignment, in a few alternations."""
+    """Estimate tables, gains and noises under the current transforms.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    state : State
+        Current transforms.
+    images : sequence of LevelImage
+        Stain of each section.
+    model : StainModel or None
+        Earlier estimate to start from; None to start from the images.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    StainModel
+        The estimate.
+    """
     return fit_stain_on(atlas, images, plane_labels(atlas, state, images, threads), model, threads)
 
 
@@ -128,10 +220,30 @@ def fit_stain_on(
     model: StainModel | None,
     threads: int,
 ) -> StainModel:
-    """Estimate the tables and the gains where the label of every pixel is known; see `fit_stain`."""
+    """Estimate tables, gains and noises where the label of every pixel is known.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference and their hierarchy.
+    images : sequence of LevelImage
+        Stain of each section.
+    labels : sequence of (h, w) uint16
+        Labels under each section, see `plane_labels`.
+    model : StainModel or None
+        Earlier estimate to start from; None to start from the images.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    StainModel
+        The estimate; each series is fitted by itself.
+    """
     series = np.array([image.series for image in images])
     count = int(series.max()) + 1
     tables, noises = np.zeros((count, atlas.ids.size), np.float32), np.ones(count)
+    # Series have stains of their own: nothing is shared between them but the atlas.
     gains = np.ones(len(images))
     for s in np.unique(series):
         own = [int(k) for k in np.flatnonzero(series == s)]
@@ -144,7 +256,24 @@ def fit_stain_on(
 def plane_labels(
     atlas: Atlas, state: State, images: Sequence[LevelImage], threads: int
 ) -> list[npt.NDArray[np.uint16]]:
-    """Return the label index at every pixel of every section, n x (h, w)."""
+    """Return the label at every pixel of every section.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    state : State
+        Current transforms.
+    images : sequence of LevelImage
+        Give the pixel grids.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    list of (h, w) uint16
+        One for each section; 0 outside the brain.
+    """
 
     def one(k: int) -> npt.NDArray[np.uint16]:
         matrix = state.plane(k, images[k].to_thumbnail)
@@ -165,6 +294,7 @@ class _Seen:
     def fitted(self, start: tuple[Float64, Float32, float] | None) -> tuple[Float64, Float32, float]:
         """Return gains, table and noise, from those of an earlier fit where there is one."""
         if start is None:
+            # Infinite noise: without a table to judge them by, no pixels are outliers.
             start = first_gains(self.images), np.zeros(self.atlas.ids.size, np.float32), float("inf")
         gains, table, noise = start
         for _ in range(_ROUNDS):
@@ -174,6 +304,8 @@ class _Seen:
         return gains, table, noise
 
     def table(self, gains: Float64, table: Float32, noise: float) -> Float32:
+        """Return the table, given gains; an infinite `noise` gives plain means."""
+
         def one(k: int) -> Float64:
             image, scale = self.images[k], _SCALE * noise
             return np.asarray(label_sums(self.labels[k], image.values, image.weights, gains[k], table, scale))
@@ -182,6 +314,8 @@ class _Seen:
         return regularised(sums, self.atlas.parent)
 
     def gains(self, gains: Float64, table: Float32, noise: float) -> Float64:
+        """Return the gains, given the table, drawn weakly towards `first_gains` and scaled to median 1."""
+
         def one(k: int) -> tuple[float, float]:
             image, scale = self.images[k], _SCALE * noise
             found = gain_sums(self.labels[k], image.values, image.weights, gains[k], table, scale)
@@ -189,18 +323,23 @@ class _Seen:
 
         sums = np.array(each(one, range(len(self.images)), self.threads))
         anchor = first_gains(self.images)
+        # Ridge towards the first gain, so that a section with little tissue keeps it.
         prior = _GAIN_PRIOR * max(float(np.median(sums[:, 1])), 1e-12)
+        # Least-squares slope of values over table, then bounded, then scaled to the median section.
         fitted = (sums[:, 0] + prior * anchor) / (sums[:, 1] + prior)
         fitted = np.clip(fitted, anchor / _GAIN_RANGE, anchor * _GAIN_RANGE)
         return np.asarray(fitted / np.median(fitted))
 
     def noise(self, gains: Float64, table: Float32) -> float:
+        """Return the robust standard deviation of image / gain - table."""
         residuals = [values - table[labels] for _, (values, labels) in self.inside(gains)]
+        # Every seventh pixel of a section is enough for a median.
         pooled = np.concatenate([r[::7] for r in residuals]) if residuals else np.zeros(0)
+        # Median absolute deviation as a standard deviation; the floor keeps weights finite on drawn images.
         return max(1.4826 * float(np.median(np.abs(pooled))), 1e-4) if pooled.size else 1.0
 
     def inside(self, gains: Float64) -> Iterator[tuple[int, tuple[Float32, npt.NDArray[np.uint16]]]]:
-        """Yield each section with values over gain and labels of its pixels that lie on annotation."""
+        """Yield each section's index with value / gain and label of its pixels that lie on annotation."""
         for k, image in enumerate(self.images):
             here = (self.labels[k] > 0) & (image.weights > 0)
             if here.any():
@@ -208,27 +347,38 @@ class _Seen:
 
 
 def regularised(sums: Float64, parent: Int64) -> Float32:
-    """Turn sums into means, every label drawn towards the mean of the structure above it.
+    """Turn sums into means, each label shrunk towards the mean of the structure above it.
 
     Parameters
     ----------
-    sums : (labels, 2) float64      sums of weight x value and of weight (mm2)
-    parent : (nodes,) int64         see `Atlas.parent`
+    sums : (labels, 2) float64
+        Sums of weight x value and of weight (mm2).
+    parent : (nodes,) int64
+        See `Atlas.parent`.
 
     Returns
     -------
-    (labels,) float32               0 for label 0, outside
+    (labels,) float32
+        Mean stain; 0 for label 0, outside.
+
+    Notes
+    -----
+    The mean of the structure above counts as 0.15 mm2 of pixels. Means are formed from the root downwards, so
+    a label without any pixels takes the value of its nearest ancestor with pixels.
     """
     nodes = parent.size
     total = np.zeros((nodes, 2))
+    # Label 0 is outside the brain and takes part in no mean.
     total[1 : sums.shape[0]] = sums[1:]
     depth = _depths(parent)
+    # From the leaves upwards: a structure has the sums of everything below it.
     for node in np.argsort(-depth, kind="stable"):
         if parent[node] >= 0:
             total[parent[node]] += total[node]
     mean = np.zeros(nodes)
     everything = total[parent < 0].sum(axis=0)
     overall = everything[0] / max(everything[1], 1e-12)
+    # From the root downwards: every mean is shrunk towards one that is already known.
     for node in np.argsort(depth, kind="stable"):
         above = mean[parent[node]] if parent[node] >= 0 else overall
         mean[node] = (total[node, 0] + _BORROW_MM2 * above) / (total[node, 1] + _BORROW_MM2)
@@ -238,6 +388,7 @@ def regularised(sums: Float64, parent: Int64) -> Float32:
 
 
 def _depths(parent: Int64) -> Int64:
+    """Return the number of ancestors of each node."""
     depth = np.zeros(parent.size, np.int64)
     current = parent.copy()
     while (current >= 0).any():
@@ -247,11 +398,39 @@ def _depths(parent: Int64) -> Int64:
 
 
 def explained(atlas: Atlas, state: State, images: Sequence[LevelImage], threads: int) -> float:
-    """Return the share of the stain's variance inside the annotation that labels and gains explain."""
+    """Return the share of the stain's variance inside the annotation that labels and gains explain.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    state : State
+        Current transforms.
+    images : sequence of LevelImage
+        Stain of each section.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    float
+        1 - residual variance / variance about each section's mean; at most 1, below 0 for a bad fit.
+
+    Notes
+    -----
+    This is the correlation ratio (Roche et al. 1998) of the stain given the label, with robust, regularised
+    means that all sections share.
+
+    References
+    ----------
+    Roche A, Malandain G, Pennec X, Ayache N (1998). The correlation ratio as a new similarity measure for
+    multimodal image registration. MICCAI 1998, LNCS 1496:1115-1124.
+    """
     model = fit_stain(atlas, state, images, None, threads)
     seen = _Seen(atlas, images, plane_labels(atlas, state, images, threads), threads)
     residual, total = 0.0, 0.0
     for k, (values, labels) in seen.inside(model.gains):
+        # Both sums are in units of value / gain, so that strong sections count no more than pale ones.
         residual += float(((values - model.table(k)[labels]) ** 2).sum())
         total += float(((values - values.mean()) ** 2).sum())
     return 1.0 - residual / max(total, 1e-12)

@@ -1,4 +1,4 @@
-"""The state of an alignment and the images of one level of it."""
+"""The transforms of an alignment, and the section images at one level of the pyramid."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from pipeline.geometry import affine
 from pipeline.registration.model.painted_atlas import blur
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-_PAD_UM = 1000.0
+_PAD_UM = 1000.0  # margin of glass around a section, so that the atlas may reach beyond the frame
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where everything is.
+    """Transforms of all sections and of the volume.
 
-    Parameters
+    Attributes
     ----------
-    sections : (n, 2, 3) float64    thumbnail px to volume um
-    z_um : (n,) float64             of each section in the volume
-    volume : (3, 4) float64         volume um to reference um
+    sections : (n, 2, 3) float64, px to um
+        Thumbnail px to (x, y) of the volume.
+    z_um : (n,) float64, um
+        Position of each section in the volume.
+    volume : (3, 4) float64, um to um
+        Volume (x, y, z) to reference (P, I, R).
     """
 
     sections: Float64
@@ -32,15 +35,44 @@ class State:
     volume: Float64
 
     def plane(self, k: int, to_thumbnail: Float64, z_shift_um: float = 0.0) -> Float64:
-        """Return the (3, 3) map of (x, y, 1), pixels of a level of section `k`, to reference um."""
+        """Return the map from the pixels of a section to the reference.
+
+        Parameters
+        ----------
+        k : int
+            Index of the section.
+        to_thumbnail : (2, 3) float64
+            Px of a level to thumbnail px.
+        z_shift_um : float, um
+            Distance of the plane from the section along z of the volume.
+
+        Returns
+        -------
+        (3, 3) float64
+            (x, y, 1), px of the level, to (P, I, R) um.
+        """
         lift = np.zeros((4, 3))
+        # (x, y, 1) of the plane to homogeneous (x, y, z, 1) of the volume.
         lift[:2] = affine.compose(self.sections[k], to_thumbnail)
         lift[2, 2] = self.z_um[k] + z_shift_um
         lift[3, 2] = 1.0
         return self.volume @ lift
 
     def replaced(self, sections: Float64 | None = None, volume: Float64 | None = None) -> State:
-        """Return a copy with new matrices."""
+        """Return a copy with new matrices.
+
+        Parameters
+        ----------
+        sections : (n, 2, 3) float64 or None
+            New maps of the sections; None keeps the present ones.
+        volume : (3, 4) float64 or None
+            New map of the volume; None keeps the present one.
+
+        Returns
+        -------
+        State
+            The copy.
+        """
         return replace(
             self,
             sections=self.sections if sections is None else sections,
@@ -50,14 +82,20 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class LevelImage:
-    """One section at one level: padded by glass and reduced.
+    """One section at one level, with a margin of glass and reduced.
 
-    Parameters
+    Attributes
     ----------
     values : (h, w) float32
-    weights : (h, w) float32        0 where nothing is known, else the area of the pixel in mm2
-    to_thumbnail : (2, 3) float64   level px to thumbnail px
-    series : int                    whose stain it shows, see `SectionThumbnail`
+        Stain (optical density) or mask, blurred.
+    weights : (h, w) float32, mm2
+        Known area of the pixel; 0 where nothing is known.
+    to_thumbnail : (2, 3) float64
+        Level px to thumbnail px.
+    pixel_um : float, um
+        Size of a pixel.
+    series : int
+        Series of the specimen that the section belongs to, see `SectionThumbnail`.
     """
 
     values: Float32
@@ -68,14 +106,25 @@ class LevelImage:
 
 
 def known_with_margin(tissue: TissueImage) -> Bool:
-    """Return where a section says something, with a margin of glass around the image; (h + 2m, w + 2m).
+    """Return where a section holds information, with a margin of 1 mm of glass around the image.
 
-    Beyond the frame lies glass, but where tissue touches the frame nothing is known.
+    Beyond the frame lies glass, except where tissue touches the frame: there nothing is known.
+
+    Parameters
+    ----------
+    tissue : TissueImage
+        The section's mask and valid pixels.
+
+    Returns
+    -------
+    (h + 2m, w + 2m) bool
+        True where known; m is the margin in px.
     """
     pad = _padding_px(tissue)
     valid, mask = np.pad(tissue.valid, pad), np.pad(tissue.mask, pad)
     if not tissue.valid.any():
         return valid
+    # A margin pixel is as its nearest valid pixel: glass goes on, tissue may go on and is unknown.
     nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
     outer = ~_frame(tissue.valid, pad)
     return np.asarray(valid | (outer & ~mask[tuple(nearest)]))
@@ -84,16 +133,49 @@ def known_with_margin(tissue: TissueImage) -> Bool:
 def level_image(
     tissue: TissueImage, known: Bool, image: Float32, pixel_um: float, sigma_um: float
 ) -> LevelImage:
-    """Pad a section's image (stain or mask) by glass, reduce it by block means and blur it."""
+    """Add a margin of glass to a section's image, reduce it by block means and blur it.
+
+    Parameters
+    ----------
+    tissue : TissueImage
+        Gives valid pixels, pixel size and series.
+    known : (h + 2m, w + 2m) bool
+        Where the section holds information, see `known_with_margin`.
+    image : (h, w) float32
+        Stain or mask of the section.
+    pixel_um : float, um
+        Wanted pixel; the nearest whole multiple of the thumbnail's is taken.
+    sigma_um : float, um
+        Blur; 0 for none.
+
+    Returns
+    -------
+    LevelImage
+        The image at this level.
+
+    Notes
+    -----
+    Unknown pixels take no part in means and blur: blur(image x weight) / blur(weight) is normalised
+    convolution (Knutsson and Westin 1993).
+
+    References
+    ----------
+    Knutsson H, Westin CF (1993). Normalized and differential convolution. IEEE Conference on Computer Vision
+    and Pattern Recognition, 515-523.
+    """
     pad = _padding_px(tissue)
     values = np.pad(np.where(tissue.valid, image, 0.0).astype(np.float32), pad)
     factor = max(1, round(pixel_um / tissue.pixel_um))
+    # The known share of each block, then used as its weight.
     weights = block_mean_float(known.astype(np.float32), factor)
     sums = block_mean_float(values * known.astype(np.float32), factor)
     mean = np.asarray(sums / np.maximum(weights, np.float32(1e-6)), dtype=np.float32)
+    # Whole blocks: the pixel obtained, not the one asked for.
     size_um = factor * tissue.pixel_um
     sigma_px = sigma_um / size_um
+    # The floors guard against division by zero where next to nothing is known.
     soft = blur(mean * weights, sigma_px) / np.maximum(blur(weights, sigma_px), np.float32(1e-3))
+    # The centre of the first block, in px of the thumbnail without margin.
     offset = 0.5 * (factor - 1) - pad
     to_thumbnail = np.array([[factor, 0.0, offset], [0.0, factor, offset]])
     area = (size_um * 1e-3) ** 2
@@ -102,11 +184,13 @@ def level_image(
 
 
 def _padding_px(tissue: TissueImage) -> int:
+    """Return the width of the margin, px."""
     return int(np.ceil(_PAD_UM / tissue.pixel_um))
 
 
 def _frame(valid: Bool, pad: int) -> Bool:
-    """Where the image proper lies: holes inside it are unknown, margins around it are glass."""
+    """Return the image proper in its margin: holes inside it are unknown, margins around it are glass."""
+    # Bounding box of the valid pixels.
     rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
     frame = np.zeros((valid.shape[0] + 2 * pad, valid.shape[1] + 2 * pad), bool)
     frame[pad + rows[0] : pad + rows[-1] + 1, pad + columns[0] : pad + columns[-1] + 1] = True
