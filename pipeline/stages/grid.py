@@ -1,4 +1,7 @@
-"""The grid stage: sums of all sections gathered on the 200 um grid of the reference space."""
+"""The grid stage: sums of all sections gathered on the 200 um grid of the reference space.
+
+The 200 um expression grid follows the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009).
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class SeriesJob:
     label : str
         Name in the batch; empty: the id.
     threads : int
-        Threads that a task on the whole series may use, as few series leave workers idle.
+        Threads that a task on the whole series may use; above 1 where there are fewer series than workers.
     memory_mb : float
         Memory that all tasks of the run may use together, MB.
     """

@@ -1,4 +1,7 @@
-"""The unionize stage: the grid summed over the structure hierarchy."""
+"""The unionize stage: the grid summed over the structure hierarchy.
+
+The table has the fields of the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009).
+"""
 
 from __future__ import annotations
 
