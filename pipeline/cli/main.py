@@ -103,7 +103,7 @@ class Verbs(TyperGroup):
         return VERBS[cmd_name].load(cmd_name) if cmd_name in VERBS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the verb that the arguments name; an unknown verb is a usage error that names the nearest known one.
+        """Return the verb that the arguments name.
 
         Parameters
         ----------
@@ -115,7 +115,8 @@ class Verbs(TyperGroup):
         Returns
         -------
         (str, click.Command, list of str)
-            Name, command and remaining arguments.
+            Name, command and remaining arguments; for an unknown verb, a usage error names the nearest known
+            one.
         """
         if args[0] not in VERBS:
             near = difflib.get_close_matches(args[0], VERBS, n=1)
