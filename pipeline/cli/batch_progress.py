@@ -1,4 +1,4 @@
-"""What is known of a batch under way: how far, how fast, what runs where, what failed."""
+"""Statistics of a batch in progress: how far, how fast, what runs where, what failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ LAST = STEPS[-1].name
 
 
 class Tally:
-    """Counts the events of a batch; times are in seconds, of one clock."""
+    """Counts the events of a batch.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Series of the batch.
+    begun : float
+        Start of the batch, s, on the clock of all other times.
+    """
 
     def __init__(self, jobs: Sequence[SeriesJob], begun: float) -> None:
         self.begun = begun
@@ -28,12 +36,20 @@ class Tally:
         self.states: Counter[str] = Counter()
         self.running: dict[tuple[str, str], tuple[float, str]] = {}
         self.failures: list[str] = []
-        self.fresh = 0  # tasks that were computed now, and the pixels of those that detect
-        self.fresh_sections = 0
-        self.fresh_values = 0
+        self.fresh = 0  # tasks that were computed in this run
+        self.fresh_sections = 0  # of these, sections that were detected
+        self.fresh_values = 0  # and the values that their images store
 
     def hear(self, event: Event, now: float) -> None:
-        """Count a task that starts or ends."""
+        """Count a task that starts or ends.
+
+        Parameters
+        ----------
+        event : Event
+            The task.
+        now : float
+            Time, s.
+        """
         receipt = event.receipt
         if receipt is None:
             self.running[event.series, event.task] = (now, event.where)
@@ -51,7 +67,18 @@ class Tally:
                 self.fresh_values += self.pixels.get(event.series, {}).get(number, 0)
 
     def line(self, now: float) -> str:
-        """Say how far all is, in one line."""
+        """Return the progress of the batch in one line.
+
+        Parameters
+        ----------
+        now : float
+            Time, s.
+
+        Returns
+        -------
+        str
+            Tasks, series, failures, throughput and an estimate of the time left.
+        """
         done, total = sum(self.done.values()), sum(self.totals.values())
         parts = [f"{done}/{total} tasks", f"{self.done[LAST]}/{self.series} series"]
         if self.states["failed"]:
@@ -65,7 +92,20 @@ class Tally:
         return ", ".join(parts)
 
     def running_lines(self, now: float, most: int) -> list[str]:
-        """Say what runs where and for how long, the longest first."""
+        """Return which tasks run where and for how long, the longest first.
+
+        Parameters
+        ----------
+        now : float
+            Time, s.
+        most : int
+            Most tasks that have a line each.
+
+        Returns
+        -------
+        list of str
+            Lines, with one on how many more run where there are more.
+        """
         ordered = sorted(self.running.items(), key=lambda item: item[1][0])
         lines = [
             f"{series} {task}{f' on {where}' if where else ''}, {duration(now - begun)}"
@@ -75,8 +115,20 @@ class Tally:
 
 
 def duration(seconds: float) -> str:
-    """Print a time as people say it.
+    """Format a duration in s, min or h.
 
+    Parameters
+    ----------
+    seconds : float
+        Duration, s.
+
+    Returns
+    -------
+    str
+        Text with at most two units.
+
+    Examples
+    --------
     >>> duration(3.2), duration(125), duration(7300)
     ('3 s', '2 min 5 s', '2 h 1 min')
     """

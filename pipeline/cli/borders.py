@@ -1,4 +1,4 @@
-"""Where the command ends whatever happens: never with a traceback on the terminal."""
+"""Outermost error handling of the command: no traceback reaches the terminal."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-# What the machine and not the program is at fault for: rights, a full, broken or read-only disk.
+# Errors of the machine and not of this program: permissions, a full, broken or read-only disk.
 OF_THE_MACHINE = (
     errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ELOOP,
     errno.ENAMETOOLONG, errno.ESTALE, errno.EMFILE, errno.ENFILE,
 )  # fmt: skip
-BROKEN_PIPE, INTERRUPTED = 141, 130  # as shells count these signals
+BROKEN_PIPE, INTERRUPTED = 141, 130  # exit statuses, 128 + signal number, as in shells
 
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """End well where the reader of our output has gone, on Ctrl-C, and on a fault that nobody foresaw.
+    """End cleanly where the reader of the output is gone, on Ctrl-C, and on unexpected errors.
 
-    Text that a terminal cannot show, as the names of files that are no UTF-8, is shown with escapes.
+    Characters that a terminal cannot show, as in file names that are not UTF-8, are printed as escapes.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # a stream of a caller's own
+        with suppress(AttributeError, ValueError):  # a replaced stream that cannot be reconfigured
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still to be flushed at exit has nowhere to go either.
+        # Discard what is still buffered: flushing it at exit would fail again.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
@@ -44,7 +44,7 @@ def unbroken() -> Iterator[None]:
 
 
 def _end(error: Exception) -> NoReturn:
-    """Say in one line that there is a fault of ours, and where its story lies."""
+    """Print one line about an unexpected error, write the traceback to a file, and exit."""
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE and error.filename is not None:
         where = os.fsencode(error.filename).decode(errors="backslashreplace")
         sys.stderr.write(f"ish: {where}: cannot be read or written: {error.strerror}\n")

@@ -1,4 +1,4 @@
-"""`ish compare`, and the question before a large sweep."""
+"""`ish compare`, and the confirmation of a large sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.cli.console import OUT, Json, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.runs import compare as side_by_side
 
-MOST_UNASKED = 50
+MOST_UNASKED = 50  # variants that run without confirmation
 
 
 def compare(
@@ -36,7 +36,20 @@ def compare(
 
 
 def agree(count: int, yes: bool) -> None:
-    """Go on with a large sweep only where the user says so; ConfigError otherwise."""
+    """Ask for confirmation before a large sweep.
+
+    Parameters
+    ----------
+    count : int
+        Number of variants.
+    yes : bool
+        Whether the user has confirmed already.
+
+    Raises
+    ------
+    ConfigError
+        Where the user declines, or cannot be asked.
+    """
     if count <= MOST_UNASKED or yes:
         return
     what = f"the sweep has {count} variants, more than {MOST_UNASKED}"

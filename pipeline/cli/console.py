@@ -1,4 +1,4 @@
-"""How the command speaks: tables or JSON on standard output, everything else on standard error."""
+"""Terminal output: tables or JSON on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ PLAIN: dict[str, Any] = {  # settings of every group of verbs
     "rich_markup_mode": None,
 }
 
-WIDE = 240  # columns of a table that goes to a file or another program, where nothing folds lines
+WIDE = 240  # characters a line of a table that goes to a file or another program
 
 OUT = Console(soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print rows as JSON, or as a table with the first row's keys as columns."""
+    """Print rows as JSON, or as a table.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows with the same keys; those of the first are the columns.
+    as_json : bool
+        Whether to print JSON.
+    """
     if as_json:
         sys.stdout.write(json.dumps(list(rows), default=str) + "\n")
         return
@@ -43,5 +51,11 @@ def _cell(value: Any) -> str:
 
 
 def say(message: str) -> None:
-    """Print one line to standard error."""
+    """Print one line to standard error.
+
+    Parameters
+    ----------
+    message : str
+        The line.
+    """
     ERR.print(message)

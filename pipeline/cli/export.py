@@ -10,7 +10,7 @@ import typer
 from pipeline.cli.console import say
 from pipeline.exports.forms import FORMATS, export
 
-MOST_NAMED = 10  # files that are named one by one
+MOST_NAMED = 10  # files that are listed by name
 
 
 def export_run(

@@ -1,4 +1,4 @@
-"""`ish init`: a folder of images becomes a series."""
+"""`ish init`: write a manifest for a folder of images."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def init(
     for name in keep_old(folder) if force else ():
         say(f"kept {folder / name}")
     for line in write_series(folder, made):
-        if not any(seen.trouble and seen.trouble in line for seen in looks):  # told already
+        if not any(seen.trouble and seen.trouble in line for seen in looks):  # printed before
             say(f"warning: {line}")
     say(f"wrote {folder / 'sections.csv'} and {folder / 'section_data_set.yaml'}")
 
 
 def _pattern(names: list[str], asking: bool) -> str | None:
-    """Return the pattern that a person chooses where names hold several numbers, else None."""
+    """Return the pattern that the user chooses where names hold several numbers, else None."""
     found = readings(names)
     if not asking or len(found) < 2:
         return None
@@ -114,7 +114,7 @@ def _pattern(names: list[str], asking: bool) -> str | None:
 
 
 def _complete(found: Survey, answers: Answers, asking: bool) -> Answers:
-    """Return the answers with every open question answered; ConfigError where nobody can be asked."""
+    """Return the answers with every open question answered; ConfigError where the user cannot be asked."""
     check_answers(found, answers)
     while questions := open_questions(found, answers):
         if not asking:
@@ -133,7 +133,7 @@ def _ask(found: Survey, answers: Answers, question: Question) -> Answers:
             check_answers(found, answered)
         except ConfigError as error:
             say(f"{error}")
-        except ValueError:  # of float and int
+        except ValueError:  # raised by float and int
             say(f"expected a {'whole ' * (question.kind is int)}number, got {reply!r}")
         else:
             return answered

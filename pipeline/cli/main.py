@@ -1,4 +1,4 @@
-"""The command `ish`: which verbs there are, and where each lies. A verb is imported when it is named."""
+"""The command `ish`: its verbs, and where each is defined. A verb is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ from pipeline.core.errors import ConfigError, PipelineError
 
 @dataclass(frozen=True)
 class Verb:
-    """Where a verb lies: a function of a module, or `app`, which has verbs of its own."""
+    """Where a verb is defined: a function of a module, or `app`, which has verbs of its own.
+
+    Attributes
+    ----------
+    module : str
+        Module of `pipeline.cli`.
+    name : str
+        Function, or Typer application.
+    help : str
+        Text in the list of verbs.
+    settings : dict of str to Any
+        Context settings of the command.
+    """
 
     module: str
     name: str
@@ -27,7 +39,18 @@ class Verb:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def load(self, verb: str) -> Any:
-        """Import the verb and return its command."""
+        """Import the verb and return its command.
+
+        Parameters
+        ----------
+        verb : str
+            Name of the verb.
+
+        Returns
+        -------
+        click.Command
+            Command.
+        """
         found: Callable[..., Any] | typer.Typer = getattr(
             import_module(f"pipeline.cli.{self.module}"), self.name
         )
@@ -63,17 +86,44 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command of a verb, None where there is none of this name."""
+        """Return the command of a verb.
+
+        Parameters
+        ----------
+        ctx : click.Context
+            Context, not used.
+        cmd_name : str
+            Name of the verb.
+
+        Returns
+        -------
+        click.Command or None
+            None where there is no verb of this name.
+        """
         return VERBS[cmd_name].load(cmd_name) if cmd_name in VERBS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and the rest; a verb that there is not ends with the nearest that is."""
+        """Return the verb that the arguments name.
+
+        Parameters
+        ----------
+        ctx : click.Context
+            Context.
+        args : list of str
+            Arguments, the verb first.
+
+        Returns
+        -------
+        (str, click.Command, list of str)
+            Name, command and remaining arguments; for an unknown verb, a usage error names the nearest known
+            one.
+        """
         if args[0] not in VERBS:
             ctx.fail(f"no command {args[0]!r}; {hint(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the verbs by what is known of them here."""
+        """List the verbs with the help texts that are known without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
 
@@ -87,7 +137,10 @@ def ish() -> None:
 
 
 def main() -> None:
-    """Run the command; errors of ours are one line, 2 for usage and configuration, else 1."""
+    """Run the command.
+
+    Errors of this package are printed as one line; the exit status is 2 for usage and configuration, else 1.
+    """
     with unbroken():
         try:
             app()

@@ -1,4 +1,4 @@
-"""The last lines of `ish run`: how the sections of every series are, and where its page lies."""
+"""The last lines of `ish run`: state of the sections of every series, and the location of its page."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from pathlib import Path
 from pipeline.core.model import Status
 from pipeline.runs.api import SeriesResult
 
-MOST_SERIES = 10  # that have a line each; of more there is a line for all
+MOST_SERIES = 10  # series with a line each; more share one line
 PAGE = "report.html"
 
 
 def ending(results: Sequence[SeriesResult], output: Path) -> list[str]:
-    """Return what a user looks for at the end of a run.
+    """Return the summary lines of a run.
 
-    Pass, check and fail of the sections, the page, and whether anything was done at all.
+    Parameters
+    ----------
+    results : sequence of SeriesResult
+        Outcome of every series.
+    output : Path
+        Output folder.
+
+    Returns
+    -------
+    list of str
+        Numbers of sections that pass, need a check and fail, the page, and whether anything was computed at
+        all.
     """
     ran = [result for result in results if result.run is not None and "summarise" in result.receipts]
     lines = [_line(result) for result in ran] if len(ran) <= MOST_SERIES else [_all(ran, output)]
@@ -47,7 +58,7 @@ def _statuses(result: SeriesResult) -> Counter[str]:
 
 
 def _counted(counts: Counter[str]) -> str:
-    """Return how many sections pass, are to be checked, fail, and are missing where any is."""
+    """Return how many sections pass, need a check and fail, and how many are missing where any is."""
     names = [Status.PASS.value, Status.CHECK.value, Status.FAIL.value]
     names += [Status.MISSING.value] if counts[Status.MISSING.value] else []
     return f"sections: {', '.join(f'{counts[name]} {name}' for name in names)}"

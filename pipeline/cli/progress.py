@@ -1,4 +1,4 @@
-"""How a run goes on: a live view in a terminal, plain lines in a log."""
+"""Progress of a run: a live view in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ from pipeline.stages.job import SeriesJob
 from pipeline.stages.summarise import cause_of
 from pipeline.store.tasks import Receipt
 
-BEAT_S = 30.0  # from one line on the whole batch to the next, in a log
-MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view
+BEAT_S = 30.0  # seconds between two log lines on the whole batch
+MOST_RUNNING, MOST_FAILED = 8, 6  # lines of the live view on running and failed tasks
 
 
 class Progress(Listener):
-    """Listens to a run and shows it."""
+    """Progress callbacks that show a run on standard error.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether nothing but warnings is shown.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -53,17 +59,35 @@ class Progress(Listener):
             self.view.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the live view where there is one."""
+        """Print a line, above the live view if there is one.
+
+        Parameters
+        ----------
+        line : str
+            The line.
+        """
         say(line)
 
     def begin(self, jobs: Sequence[SeriesJob]) -> None:
-        """Take notice of all series."""
+        """Set up the progress bars.
+
+        Parameters
+        ----------
+        jobs : sequence of SeriesJob
+            Series of the batch.
+        """
         self.tally = Tally(jobs, time.monotonic())
         for step in STEPS:
             self.tasks[step.name] = self.bars.add_task(step.name, total=self.tally.totals[step.name])
 
     def hear(self, event: Event) -> None:
-        """Take notice of a task that starts or ends."""
+        """Count a task that starts or ends, and show it.
+
+        Parameters
+        ----------
+        event : Event
+            The task.
+        """
         self.tally.hear(event, time.monotonic())
         if event.receipt is None:
             return
@@ -72,7 +96,11 @@ class Progress(Listener):
             self._log(event)
 
     def _log(self, event: Event) -> None:
-        """One series: a line a task. Many: a line a series, what fails, and how far all is, now and then."""
+        """Print a log line.
+
+        One series: a line for each task. Several: a line for each finished series and each failure, and one
+        on the whole batch every `BEAT_S` seconds.
+        """
         receipt = event.receipt
         assert receipt is not None
         if receipt.stands or self._was_said(receipt):
@@ -91,7 +119,7 @@ class Progress(Listener):
             self.last_beat = time.monotonic()
 
     def _was_said(self, receipt: Receipt) -> bool:
-        """Tell whether another section had this cause; the last lines of the run name all that had."""
+        """Tell whether a failure of the same cause was printed before; the summary names all sections."""
         if receipt.ok:
             return False
         cause = cause_of(receipt.message)

@@ -1,4 +1,4 @@
-"""`ish reference`: what a reference space holds, which there are, and fetching the official ones."""
+"""`ish reference`: contents of a reference space, a list of known ones, and download of official ones."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _announce(url: str) -> None:
 
 
 class _Bar:
-    """A progress bar in the form that the downloader expects, one file after the other."""
+    """A progress bar in the form that the downloader expects; files are shown one after the other."""
 
     def __init__(self) -> None:
         columns = (
@@ -139,13 +139,13 @@ class _Bar:
         self.bars.start()
 
     def update(self, size: int) -> None:
-        """Take notice of `size` bytes more."""
+        """Add `size` bytes."""
         self.bars.advance(self.task, size)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again from 0."""
         self.bars.reset(self.task)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bars.stop()

@@ -1,4 +1,4 @@
-"""`ish run`: series through every stage."""
+"""`ish run`: take series through every stage."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def run(
     show([_outcome(result) for result in results], json)
     for result in results:
         for line in (*result.errors, *(f"warning: {w}" for w in result.warnings)):
-            say(f"{result.source.name}: {line}")  # the folder: it is what the user has named
+            say(f"{result.source.name}: {line}")  # named by its folder, as the user did
     for path in compared:
         say(f"wrote {path}")
     for line in ending(results, output):
@@ -99,7 +99,7 @@ def run(
 def _plan(
     config: Path | None, repeated: Path | None, set_: list[str], inputs: list[Path], reference: Path | None
 ) -> tuple[Repeat, Experiment]:
-    """Return what to run: a configuration file, or an earlier run once more."""
+    """Return what to run: a configuration file, or an earlier run again."""
     if repeated is not None and config is None:
         plan = repeat(repeated, set_, inputs, reference)
         return plan, Experiment(plan.config, {}, ClusterConfig())

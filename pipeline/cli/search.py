@@ -1,4 +1,4 @@
-"""`ish index` and `ish search`: from finished experiments to the ones that one looks for."""
+"""`ish index` and `ish search`: build an index of finished experiments, and search it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHORT = {
     "target_voxels": "target n",
     "contrast_voxels": "contr. n",
     "contrast_zero": "zero",
-}  # a table has 80 characters to a line
+}  # short column heads, so that a table fits into 80 characters
 
 app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True, **PLAIN)
 
@@ -154,5 +154,5 @@ def _cell(value: Any) -> Any:
 
 
 def _jsonable(value: Any) -> Any:
-    """JSON has no infinity: a fold change over nothing is the text "inf"."""
+    """Return infinity as the text "inf": JSON has none, and a fold change over 0 is infinite."""
     return "inf" if isinstance(value, float) and math.isinf(value) else value

@@ -1,4 +1,4 @@
-"""`ish status` and `ish report`: what became of runs."""
+"""`ish status` and `ish report`: progress of runs, and their pages."""
 
 from __future__ import annotations
 

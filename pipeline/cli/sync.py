@@ -103,7 +103,7 @@ def structure_to_image(
 
 
 def _columns(points: Path | None, **single: float | None) -> dict[str, Any]:
-    """Return the points of a CSV, or the one point of the options."""
+    """Return the points of a CSV, or the single point of the options, as columns by name."""
     if points is not None:
         return dict(read_points_csv(points, tuple(single)))
     missing = [name for name, value in single.items() if value is None]

@@ -1,4 +1,4 @@
-"""`ish unionize`: the structure table of a grid as Allen serves it."""
+"""`ish unionize`: the structure table of a single grid, such as Allen's grid service sends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.core.model import BOTH
 from pipeline.core.reference_space import LABELS
 from pipeline.runs.grid_tables import MOST_ID, GridTable, unionize_grid, write_grid_table
 
-HEAD = 20  # rows that are shown
+HEAD = 20  # rows that are shown without --output
 SHOWN = ("expression_energy", "expression_density", "expression_intensity", "coverage")
 
 
@@ -61,7 +61,7 @@ def unionize(
 
 
 def _rows(table: GridTable) -> list[dict[str, Any]]:
-    """Return all rows; JSON has no NaN, what is not known is null."""
+    """Return all rows; values that are not known are null, as JSON has no NaN."""
     columns = {name: values.tolist() for name, values in table.columns.items()}
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(columns, map(_jsonable, row), strict=True)) for row in rows]

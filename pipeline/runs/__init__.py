@@ -1,1 +1,1 @@
-"""Many series: plan, sweep, compare, status, and the API."""
+"""Many series: plan, sweep, compare, status, and the Python API."""

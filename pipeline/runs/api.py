@@ -1,4 +1,4 @@
-"""The package from Python: run series, open what was run."""
+"""The Python API: run series, and open, report on or query finished runs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,28 @@ from pipeline.system.whole_files import sweep
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a batch runs; nothing here changes a number.
+    """How a batch runs; no option changes a number of the results.
 
-    `force` recomputes everything, `from_stage` that stage and all that build on it; `shard` is the
-    part of the series that this run takes, (2, 8) the second of eight; `wait` waits for another run on
-    the same series to end instead of refusing.
+    Attributes
+    ----------
+    scheduler : str
+        Engine, one of `ENGINES`: threads, processes, distributed, slurm.
+    workers : int
+        Number of worker threads or processes.
+    force : bool
+        Recompute every stage.
+    from_stage : str or None
+        Recompute this stage and all stages that build on it.
+    shard : (int, int)
+        Which part of the series this run takes, counted from 1; (2, 8) is the second of eight.
+    wait : bool
+        Wait for another run that works on the same series instead of refusing to start.
+    memory : str or None
+        Memory that the tasks of this machine may use together, such as 6GB; None takes the default share.
+    address : str or None
+        Address of a running Dask scheduler, with the engine `distributed`.
+    cluster : ClusterConfig
+        How SLURM is asked for jobs.
     """
 
     scheduler: str = "threads"
@@ -54,13 +71,27 @@ class RunOptions:
 
     @property
     def engine(self) -> Engine:
-        """Where and how the tasks run."""
+        """The engine that runs the tasks, with its settings."""
         return Engine(self.scheduler, self.workers, self.memory, self.address, self.cluster)
 
 
 @dataclass(frozen=True)
 class SeriesResult:
-    """What became of one series: its run folder and receipts, or the error that kept it from starting."""
+    """Outcome of one series.
+
+    Attributes
+    ----------
+    source : Path
+        Folder of the series.
+    run : RunFolder or None
+        Run folder with the outputs; None for a series that could not start and has no page.
+    receipts : dict of str to Receipt
+        Receipt of every task, by task name; empty for a series that could not start.
+    errors : tuple of str
+        Failures of whole-series stages, or the error that kept the series from starting.
+    warnings : tuple of str
+        Notes on the manifest, the images, the alignment and failed sections.
+    """
 
     source: Path
     run: RunFolder | None
@@ -70,20 +101,38 @@ class SeriesResult:
 
 
 class Listener:
-    """Listens to a run; every method may be left as it is."""
+    """Progress callbacks of a run; every method does nothing by default."""
 
     def begin(self, jobs: Sequence[SeriesJob]) -> None:
-        """Take notice of all series before the first task starts."""
+        """Receive all series before the first task starts.
+
+        Parameters
+        ----------
+        jobs : sequence of SeriesJob
+            Series of the batch, in order.
+        """
 
     def hear(self, event: Event) -> None:
-        """Take notice of one task that starts or ends."""
+        """Receive one task that starts or ends.
+
+        Parameters
+        ----------
+        event : Event
+            The task; its receipt is None at the start.
+        """
 
     def say(self, line: str) -> None:
-        """Pass on a line to the user."""
+        """Receive one line of text for the user.
+
+        Parameters
+        ----------
+        line : str
+            Warning or note, without a newline.
+        """
 
 
 SILENT = Listener()
-MOST_LOOKED_INTO = 50  # runs whose images and manifests `status` looks at: some 0.1 s each
+MOST_LOOKED_INTO = 50  # runs: with more, `status` does not check images and manifests (some 0.1 s a run)
 
 
 def run(
@@ -98,19 +147,30 @@ def run(
 
     Parameters
     ----------
-    inputs : paths        each a series, a folder of series, a glob, or a table of series
-    output : folder       results go to output/<section_data_set_id>
-    reference : folder    of a reference space; default ISH_REFERENCE, else the configuration's
+    config : Config
+        Everything that decides the numbers of the run.
+    inputs : sequence of Path
+        Each a series, a folder of series, a glob, or a table of series.
+    output : Path
+        Results go to output/<section_data_set_id>.
+    reference : Path or None
+        Folder of a reference space; by default ISH_REFERENCE, else that of the configuration.
+    options : RunOptions
+        How the batch runs.
+    listener : Listener
+        Progress callbacks.
 
     Returns
     -------
-    one result a series, in the order found; a series that fails does not stop the others
+    list of SeriesResult
+        Series without a readable manifest first, then the others in the order found. A series that fails does
+        not stop the others.
 
     Raises
     ------
     ConfigError
-        what no series could run with: inputs, output folder, detector, aligner, reference, engine; and
-        a series that another run is working on.
+        Where no series could run: inputs, output folder, detector, aligner, reference or engine are wrong, or
+        another run is working on one of the series.
     """
     plan = Plan(config, output, reference_directory(config, reference), stages_to_redo(options))
     check_engine(options.engine)
@@ -133,7 +193,10 @@ def run(
 
 
 def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
-    """Write a page for a series without a readable manifest, under its folder's name, where nothing lies."""
+    """Write a page for a series without a readable manifest, named after its folder.
+
+    Nothing is written, and None returned, where the place is taken or cannot be written.
+    """
     run = RunFolder(real_path(output) / real_path(broken.source).name)
     try:
         check_free(run.path)
@@ -144,12 +207,15 @@ def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
         outputs = seal(run.path, [page])
         run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error, outputs=outputs))
     except PipelineError:
-        return None  # the place is taken: the terminal says all that the page would
+        return None  # the place is taken; the error is on the terminal anyway
     return run
 
 
 def _forget_unread(output: Path, source: Path) -> None:
-    """Remove the page of a series that could not be read before, and now can: what its receipt lists."""
+    """Remove the page of a series that could not be read before but can be read now.
+
+    Only the files that the receipt of that page lists are removed.
+    """
     run = RunFolder(real_path(output) / real_path(source).name)
     receipts = run.receipts()
     if receipts.keys() != {UNREAD} or first_damaged(run.path, receipts[UNREAD].outputs):
@@ -157,12 +223,34 @@ def _forget_unread(output: Path, source: Path) -> None:
     for name in (*receipts[UNREAD].outputs, f"{RECEIPTS}/{UNREAD}.json"):
         (run.path / name).unlink()
     for folder in (run.file(RECEIPTS), run.path):
-        with suppress(OSError):  # a folder that holds anything else stays
+        with suppress(OSError):  # a folder that is not empty stays
             folder.rmdir()
 
 
 def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:
-    """Run jobs as one batch while holding their folders; a job whose place is taken fails by itself."""
+    """Run jobs as one batch while holding their folders.
+
+    A job whose output folder is taken or cannot be written fails alone.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Series of the batch.
+    options : RunOptions
+        How the batch runs.
+    listener : Listener
+        Progress callbacks.
+
+    Returns
+    -------
+    list of SeriesResult
+        One result for each job, in the order of the jobs.
+
+    Raises
+    ------
+    ConfigError
+        Where another run holds a folder and `options.wait` is not set.
+    """
     refused: dict[Path, SeriesResult] = {}
     for job in jobs:
         try:
@@ -176,7 +264,7 @@ def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) 
 
 
 def _without(job: SeriesJob, refused: Collection[Path]) -> SeriesJob:
-    """Return a job that is aligned with those of its specimen that run."""
+    """Return a job with its family reduced to the series that do run."""
     family = tuple(one for one in job.siblings if one.run.path not in refused)
     return replace(job, siblings=family if len(family) > 1 else ())
 
@@ -193,12 +281,28 @@ def _run_held(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener
         listener.begin(jobs)
         receipts = run_jobs(jobs, options.engine, listener.hear)
         for job in jobs:
-            sweep(job.run.path)  # what workers that died on the way left behind
+            sweep(job.run.path)  # unfinished files of workers that died
     return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
 
 
 def open_run(folder: Path | str) -> RunFolder:
-    """Open a finished run folder; DataError where it is none."""
+    """Open a finished run folder.
+
+    Parameters
+    ----------
+    folder : Path or str
+        OUTPUT/<section_data_set_id>.
+
+    Returns
+    -------
+    RunFolder
+        The run.
+
+    Raises
+    ------
+    DataError
+        Where the folder is not a run.
+    """
     path = Path(folder)
     if not is_run(path):
         raise DataError(f"{path}: expected a run folder (OUTPUT/<section_data_set_id>), got something else")
@@ -206,24 +310,55 @@ def open_run(folder: Path | str) -> RunFolder:
 
 
 def status(folder: Path) -> list[dict[str, object]]:
-    """Return how far the runs of a folder are: one row a series and stage.
+    """Return the progress of all runs of a folder.
 
-    `folder` is a run, or holds runs in its direct subfolders; DataError where it holds none. Of many runs
-    only the code is held against what they were made with, not configuration and inputs.
+    With more than `MOST_LOOKED_INTO` runs, only the code is compared with the one each run was made with, not
+    configuration and inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        A run, or a folder with runs in its direct subfolders.
+
+    Returns
+    -------
+    list of dict
+        One row for each series and stage; see `run_status`.
+
+    Raises
+    ------
+    DataError
+        Where there is no run.
     """
     runs = _runs(folder)
     return [row for run in runs for row in run_status(run, look=len(runs) <= MOST_LOOKED_INTO)]
 
 
 def report(folder: Path) -> list[Path]:
-    """Write the page of a run, or the pages of all runs of a folder and their index; return the files."""
+    """Write the page of a run, or the pages of all runs of a folder and their index.
+
+    Parameters
+    ----------
+    folder : Path
+        A run, or a folder with runs in its direct subfolders.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    DataError
+        Where there is no run.
+    """
     runs = _runs(folder)
     pages = [_page_anew(run) for run in runs]
     return pages if runs[0].path == folder else [*pages, write_index(folder)]
 
 
 def _page_anew(run: RunFolder) -> Path:
-    """Write the page of a run, and enter it into the receipt that vouches for it."""
+    """Rewrite the page of a run and update the receipt that holds its digest."""
     page = write_report(run, _reference_of(run))
     for task in ("report", UNREAD):
         receipt = run.read_receipt(task)
@@ -241,23 +376,54 @@ def _runs(folder: Path) -> list[RunFolder]:
 
 def _reference_of(run: RunFolder) -> ReferenceSpace | None:
     if not run.file("provenance.json").exists():
-        return None  # not known which; another brain's outlines would lie
+        return None  # reference unknown: outlines of another brain would be wrong
     try:
         configured = parse_config(run.read_document("provenance.json")["configuration"], str(run.path))
         return RunReference(run_reference(run.path), configured.reference.resolution_um).at(OUTLINE_UM)
     except PipelineError:
-        return None  # outlines and names are left out; the page says so
+        return None  # the page notes that outlines and names are missing
 
 
 def stages_to_redo(options: RunOptions) -> frozenset[str]:
-    """Return the steps that run again though done."""
+    """Return the stages that run again although they are done.
+
+    Parameters
+    ----------
+    options : RunOptions
+        Its `force` and `from_stage` decide.
+
+    Returns
+    -------
+    frozenset of str
+        Stage names; empty where nothing is forced.
+
+    Raises
+    ------
+    ConfigError
+        Where `from_stage` is not the name of a stage.
+    """
     if options.force:
         return steps_from("measure")
     return steps_from(options.from_stage) if options.from_stage else frozenset()
 
 
 def check_apart(output: Path, sources: Sequence[Path], reference: Path | None) -> None:
-    """Raise ConfigError for an output folder that is, holds or lies in what is read, links resolved."""
+    """Check that the output folder is apart from everything that is read, with links resolved.
+
+    Parameters
+    ----------
+    output : Path
+        Output folder of the run; it need not exist.
+    sources : sequence of Path
+        Folders of the series.
+    reference : Path or None
+        Reference folder; None for the phantom.
+
+    Raises
+    ------
+    ConfigError
+        Where the output is, contains or lies inside a series, or lies inside the reference.
+    """
     place = real_path(output)
     for source in sources:
         series = real_path(source)
@@ -276,7 +442,18 @@ def _apart(series: Path) -> Path:
 
 
 def check_output(output: Path) -> None:
-    """Make a folder to write in; ConfigError where none can be."""
+    """Make the output folder where it does not exist, and check that it can be written.
+
+    Parameters
+    ----------
+    output : Path
+        Output folder of the run.
+
+    Raises
+    ------
+    ConfigError
+        Where the folder cannot be made or written.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         check_writable(output)
@@ -288,7 +465,18 @@ def check_output(output: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise DataError where nothing can be written into a folder; one that is not there is made in time."""
+    """Check that files can be written into a folder; a folder that does not exist yet passes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to test with a temporary file.
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be written.
+    """
     if folder.exists():
         try:
             with tempfile.TemporaryFile(dir=folder):
@@ -298,7 +486,18 @@ def check_writable(folder: Path) -> None:
 
 
 def check_job(job: SeriesJob) -> None:
-    """Raise ConfigError for a detector, aligner or reference that no series of the batch could do with."""
+    """Check detector, aligner and reference before the batch starts, as they are the same for all series.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        Any series of the batch.
+
+    Raises
+    ------
+    ConfigError
+        Where the configuration names something unknown, or the reference cannot be read.
+    """
     _check_algorithms(job)
     try:
         job.reference.at(GRID_LABELS_UM)
@@ -307,7 +506,7 @@ def check_job(job: SeriesJob) -> None:
 
 
 def _check_algorithms(job: SeriesJob) -> None:
-    """Build detector and aligner once before anything runs: a wrong word would fail every section."""
+    """Build detector and aligner once: a wrong option would otherwise fail in every section."""
     config = job.config
     make_detector(config.detection.name, config.detection.configuration)
     names = ("given", *ALIGNERS)

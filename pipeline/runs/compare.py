@@ -1,4 +1,4 @@
-"""Runs side by side: configuration, figures, grids and structures."""
+"""Comparison of two runs: configuration, quality figures, grids and structures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ from pipeline.report.comparison import Compared, agreement, ontology_of, write_c
 from pipeline.runs.api import check_output, open_run
 from pipeline.store.run import RunFolder
 
-MOST_STRUCTURES = 20
+MOST_STRUCTURES = 20  # rows of the table of structures
 
 
 def compare(a: Path, b: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return two runs side by side.
+    """Compare two runs.
+
+    Parameters
+    ----------
+    a, b : Path
+        Run folders.
 
     Returns
     -------
-    `configuration`: keys that differ; `figures`: quality; `grids`: agreement of the energies;
-    `structures`: those whose energy differs most, covered in both
+    dict of str to list of dict
+        Rows by table. `configuration` has the keys that differ, `figures` the quality figures, `grids` the
+        agreement of the energies, and `structures` those whose energy (0-255) differs most, both hemispheres
+        and both together counted apart, among the structures with enough coverage in both runs.
+
+    Raises
+    ------
+    DataError
+        Where a folder is not a run.
     """
     runs = [Compared.of(open_run(folder), str(folder), {}) for folder in (a, b)]
     first, second = (run.figures() for run in runs)
@@ -35,7 +47,27 @@ def compare(a: Path, b: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def write_compared(folder: Path, runs: Sequence[Path]) -> list[Path]:
-    """Write the comparison of runs as tables and a page."""
+    """Write the comparison of runs as tables and a page.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder for the files; made where it does not exist.
+    runs : sequence of Path
+        Run folders; the first is the one that others are compared with.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ConfigError
+        Where the folder cannot be written, or holds files that are in the way.
+    DataError
+        Where a folder is not a run.
+    """
     check_output(folder)
     return write_comparison(folder, [Compared.of(open_run(run), str(run), {}) for run in runs])
 

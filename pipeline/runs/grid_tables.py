@@ -1,4 +1,4 @@
-"""The structure table of a grid as Allen serves it: folders, zips and files of the grid service, and runs."""
+"""Structure tables of single grids: folders, zips and files of Allen's grid service, and finished runs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from pipeline.store.run import RATIOS, RunFolder, is_run
 from pipeline.system.files import real_path, shown
 
 TABLE = "structure_unionize"
-MOST_ID = 2**63 - 1
-_PIXELS = ("sum_pixels", "sum_pixel_intensity")  # beside the ratios where `ish export` wrote them
+MOST_ID = 2**63 - 1  # ids are int64 in the tables
+_PIXELS = ("sum_pixels", "sum_pixel_intensity")  # written beside the ratios by `ish export`
 _WHOLE_ID = re.compile(r"[1-9]\d{0,18}", re.ASCII)
-_SPACING_UM = 200.0
+_SPACING_UM = 200.0  # voxel size of Allen's expression grids
 
 Tell = Callable[[str], None]
 Places = dict[str, tuple[Path, str | None]]  # name of a grid -> file, and member of a zip
@@ -40,11 +40,14 @@ Places = dict[str, tuple[Path, str | None]]  # name of a grid -> file, and membe
 
 @dataclass(frozen=True, eq=False)
 class GridTable:
-    """The table of one grid, and the structures that its rows name.
+    """Table of one grid.
 
-    Parameters
+    Attributes
     ----------
-    columns : name -> (rows,) array     those of StructureUnionize; NaN where a grid cannot tell
+    columns : dict of str to (rows,) array
+        Columns of StructureUnionize; NaN where the grid does not determine a value.
+    ontology : Ontology
+        Structures that the rows refer to.
     """
 
     columns: dict[str, npt.NDArray[Any]]
@@ -53,7 +56,19 @@ class GridTable:
 
 @dataclass(frozen=True, eq=False)
 class _Experiment:
-    """What one place holds: ratios, and pixels and summed darkness of voxels where they are known."""
+    """Content of one place: ratios, and sums where they are known.
+
+    Attributes
+    ----------
+    number : int
+        section_data_set_id.
+    grids : RatioGrids
+        Energy and, where known, density.
+    pixels : (P, I, R) float64, float or None
+        Pixels of every voxel, or one number for all voxels; None where not known.
+    darkness : (P, I, R) float64 or None
+        Summed darkness of all pixels of a voxel; None where not known.
+    """
 
     number: int
     grids: RatioGrids
@@ -72,16 +87,31 @@ def unionize_grid(
 
     Parameters
     ----------
-    path : Path             a .mhd, a zip of the grid service, a folder with energy.mhd, or a finished run
-    reference : folder      needed for grids that are no run's; default that of the run
-    served_labels : bool    whether the gridAnnotation labels voxels; default as in the run, else not
-    number : int            section_data_set_id, where neither data_set.xml nor the name of the place is one
-    tell : (line)           told what was taken for granted, and which columns stay empty
+    path : Path
+        A .mhd, a zip of the grid service, a folder with energy.mhd, or a finished run.
+    reference : Path or None
+        Reference folder; needed for a grid that does not come from a run, else by default that of the run.
+    served_labels : bool or None
+        Whether voxels carry the labels of the reference's gridAnnotation, not labels derived from its
+        annotation; by default as in the run, else derived.
+    number : int or None
+        section_data_set_id, where neither data_set.xml nor the name of the place gives one.
+    tell : callable
+        Called with notes on assumptions and on columns that stay empty, one line each.
+
+    Returns
+    -------
+    GridTable
+        One row for each structure and hemisphere with data.
 
     Raises
     ------
-    ConfigError, DataError, MissingResultError
-        no reference or id; grids that are torn, of another lattice or not what their names say.
+    ConfigError
+        Where no reference or id is known, or the id contradicts the data.
+    DataError
+        Where grids are torn, have another lattice, or contradict their names.
+    MissingResultError
+        Where a run has no finished grid.
     """
     if not path.exists():
         raise DataError(f"{printable(path)}: no such file or folder; expected a grid")
@@ -110,12 +140,26 @@ def unionize_grid(
 
 
 def write_grid_table(output: Path, table: GridTable, inputs: Sequence[Path]) -> tuple[Path, ...]:
-    """Write structure_unionize.csv and .parquet into a folder, beside nothing that is read.
+    """Write structure_unionize.csv and structure_unionize.parquet into a folder.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the files; made where it does not exist.
+    table : GridTable
+        Table to write.
+    inputs : sequence of Path
+        Everything that is read; the folder must be apart from it.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
 
     Raises
     ------
     ConfigError
-        an output that is, holds or lies in an input or a run, and files there that are not ours.
+        Where the output is, contains or lies in an input or a run, or has files in the way that are not ours.
     """
     place = real_path(output)
     for given in inputs:
@@ -133,7 +177,7 @@ def write_grid_table(output: Path, table: GridTable, inputs: Sequence[Path]) -> 
 
 
 def _place(path: Path) -> Path:
-    """Return the run or folder that a grid of it stands for."""
+    """Return the run or folder that a path inside it stands for."""
     if path.is_file() and path.name in {f"{name}.mhd" for name in RATIOS}:
         path = path.absolute().parent
     if path.is_dir() and real_path(path).name == "grid" and is_run(real_path(path).parent):
@@ -142,7 +186,7 @@ def _place(path: Path) -> Path:
 
 
 def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tuple[ReferenceSpace, bool]:
-    """Return the reference, and whether the table of a run has the labels of its gridAnnotation."""
+    """Return the reference, and whether the run's table used the labels of its gridAnnotation."""
     served, directory = False, reference
     if run is not None and run.file("provenance.json").exists():
         served = run_config(run).unionize.grid_annotation == "served"
@@ -156,7 +200,7 @@ def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tup
 
 
 def _of_run(run: RunFolder) -> _Experiment:
-    """Read the grid of a finished run, with the pixels of every voxel."""
+    """Read the grid of a finished run, with pixels and summed darkness of every voxel."""
     finished_grid(run)
     for name in ("grid.zarr", *(f"grid/{n}.{end}" for n in RATIOS for end in ("mhd", "raw"))):
         run.require(name)
@@ -171,7 +215,7 @@ def _of_run(run: RunFolder) -> _Experiment:
 
 
 def _of_served(place: Path, number: int | None, tell: Tell) -> _Experiment:
-    """Read grids as the service sends them, or as `ish export --format metaimage` writes them."""
+    """Read grids as the grid service sends them, or as `ish export --format metaimage` writes them."""
     there = _places(place)
     source = read_described(place)
     for line in source.warnings if source else ():
@@ -201,7 +245,11 @@ def _pixels(
     data_set: SectionDataSet | None,
     tell: Tell,
 ) -> tuple[Float64 | float | None, Float64 | None]:
-    """Return pixels and summed darkness of voxels: of their own grids, else the pixels of a whole cell."""
+    """Return pixels and summed darkness of voxels.
+
+    They come from grids of their own where these exist; else every voxel counts the pixels of a whole 200 um
+    cell, and summed darkness is unknown.
+    """
     if "sum_pixels" in values:
         own = [values[name].astype(np.float64) for name in _PIXELS if name in values]
         if any((np.isfinite(grid) & (grid >= 0) != grids.covered).any() for grid in own):
@@ -223,7 +271,7 @@ def _pixels(
 
 
 def _places(place: Path) -> Places:
-    """Return where the grids of a served experiment lie; DataError where there is no energy to be had."""
+    """Return where the grids of a served experiment lie; DataError where the energy cannot be computed."""
     wanted = (*RATIOS, *_PIXELS)
     if place.is_dir():
         try:
@@ -249,7 +297,7 @@ def _places(place: Path) -> Places:
 
 
 def _number(place: Path, data_set: SectionDataSet | None, given: int | None) -> int:
-    """Return the id of an experiment: as data_set.xml or the user says, else the whole name of its place."""
+    """Return the id of an experiment: from data_set.xml, else the user, else the name of the place."""
     if data_set is not None:
         if given not in (None, data_set.id):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""From what a user names to the series of a batch: folders, globs and tables; shards; checksums."""
+"""From inputs to the series of a batch: folders, globs and tables; shards; checksums of images."""
 
 from __future__ import annotations
 
@@ -25,13 +25,21 @@ from pipeline.stages.specimen import with_siblings
 from pipeline.store.run import RunFolder
 from pipeline.system.files import real_path, shown
 
-COLUMNS = ("series", "folder", "path")  # of a table: the first of these names the folders
+COLUMNS = ("series", "folder", "path")  # of a table: the first one present names the folders
 TABLES = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
 class Found:
-    """The series of a batch, in the order named, and what is to be said of them."""
+    """The series of a batch.
+
+    Attributes
+    ----------
+    sources : tuple of Path
+        Folders of the series, in the order named.
+    notes : tuple of str
+        Warnings about repeated series and folders that were passed over.
+    """
 
     sources: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -39,18 +47,34 @@ class Found:
 
 @dataclass(frozen=True)
 class Broken:
-    """A series that cannot start, and why."""
+    """A series that cannot start, with the error."""
 
     source: Path
     error: str
 
 
 def find_sources(inputs: Sequence[Path]) -> Found:
-    """Return the series that are meant: each input a series, a folder of series, a glob or a table.
+    """Find the series that the inputs name.
 
-    A table is a CSV with a column `series` of folders, relative to itself. A series that is named twice
-    is run once, which is noted. What a glob finds besides series is passed over, and noted; a folder that
-    is named among others and holds no series stays, so that it fails alone.
+    A series that is named twice runs once, with a note. Folders that match a glob and hold no series are
+    passed over, with a note. A folder without a series that is named among others stays in the list, so that
+    it fails alone.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Each a series, a folder of series, a glob, or a table: CSV, TSV or TXT with a column `series`,
+        `folder` or `path` of folders relative to the table.
+
+    Returns
+    -------
+    Found
+        The series and notes.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no input, an input does not exist, the only input holds no series, or a table is wrong.
     """
     if not inputs:
         raise ConfigError("no series: expected --input FOLDER, once or more")
@@ -70,14 +94,14 @@ def _series_in(folder: Path, among_others: bool, notes: list[str]) -> list[Path]
         return find_series([folder], notes.append)
     except DataError as error:
         if among_others:
-            return [folder]  # reading it says the same, and ends nothing else
+            return [folder]  # reading its manifest fails with the same message, for this series alone
         raise ConfigError(str(error)) from None
 
 
 def _expanded(given: Path, notes: list[str]) -> list[Path]:
     if os.path.isfile(given) and given.suffix.lower() in TABLES:
         return _table(given)
-    if os.path.exists(given):  # which is false, not an error, for any text
+    if os.path.exists(given):  # unlike Path.exists, False and no error for a name that is too long
         return [given]
     if not glob.has_magic(str(given)):
         raise ConfigError(f"--input {str(given)[:LONGEST_PATH]}: no such folder")
@@ -114,8 +138,25 @@ def _table(path: Path) -> list[Path]:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Return which part of how many: `2/8` is the second of eight.
+    """Parse the part of a batch that a run takes, such as `2/8` for the second of eight.
 
+    Parameters
+    ----------
+    text : str
+        I/N with I from 1 to N.
+
+    Returns
+    -------
+    (int, int)
+        I and N.
+
+    Raises
+    ------
+    ConfigError
+        Where the text has another form.
+
+    Examples
+    --------
     >>> parse_shard("2/8")
     (2, 8)
     """
@@ -127,7 +168,19 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all series of a batch have in common."""
+    """What all series of a batch have in common.
+
+    Attributes
+    ----------
+    config : Config
+        Configuration.
+    output : Path
+        Folder that holds the run folders.
+    reference : Path or None
+        Reference folder; None for the phantom.
+    redo : frozenset of str
+        Stages that run again although they are done.
+    """
 
     config: Config
     output: Path
@@ -138,10 +191,26 @@ class Plan:
 def plan_jobs(
     sources: Sequence[Path], plan: Plan, shard: tuple[int, int] = (1, 1)
 ) -> tuple[list[SeriesJob], list[Broken]]:
-    """Read every manifest and return the jobs of this shard, and what cannot start.
+    """Read every manifest, and return the jobs of one shard.
 
-    The split goes by the place in the list, so that all shards of one command agree on it; series that are
+    Shards take series by their position in the list, so that all shards of one command agree. Series that are
     aligned together go with the first of them.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        Folders of all series of the batch.
+    plan : Plan
+        What the series have in common.
+    shard : (int, int)
+        Part to take, counted from 1, and number of parts.
+
+    Returns
+    -------
+    list of SeriesJob
+        Jobs of the shard.
+    list of Broken
+        Series of the shard that cannot start.
     """
     jobs: list[SeriesJob] = []
     places: dict[Path, int] = {}
@@ -174,7 +243,25 @@ def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:
 
 
 def read_job(source: Path, plan: Plan) -> SeriesJob:
-    """Read the manifest of a series and return its job, before anything looked into its images."""
+    """Read the manifest of a series and return its job, before its images are read.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of the series.
+    plan : Plan
+        What the series of the batch have in common.
+
+    Returns
+    -------
+    SeriesJob
+        Job without checksums and sizes of the images.
+
+    Raises
+    ------
+    DataError
+        Where the manifest is missing or wrong.
+    """
     found: SeriesSource = read_series(source, probe_any)
     data_set = stepped(found.data_set, plan.config.series.section_step)
     return SeriesJob(
@@ -190,13 +277,39 @@ def read_job(source: Path, plan: Plan) -> SeriesJob:
 
 
 def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:
-    """Keep rows 0, n, 2n … of the sorted manifest; section numbers and thickness stay."""
+    """Keep every n-th section of a manifest, sorted by section number, beginning with the first.
+
+    Parameters
+    ----------
+    data_set : SectionDataSet
+        The whole series.
+    step : int
+        Interval n, at least 1.
+
+    Returns
+    -------
+    SectionDataSet
+        The series with fewer sections; section numbers and thickness are unchanged.
+    """
     ordered = sorted(data_set.section_images, key=lambda s: s.section_number)
     return replace(data_set, section_images=tuple(ordered[::step]))
 
 
 def look_at_images(jobs: Sequence[SeriesJob], threads: int) -> list[SeriesJob]:
-    """Return the jobs with checksum, time of change and size of every image."""
+    """Add checksum, modification time, size and brightest sample of every image to the jobs.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Jobs of the batch.
+    threads : int
+        Number of files read at a time.
+
+    Returns
+    -------
+    list of SeriesJob
+        The jobs with `files`, `stamps` and `pixels`, the bit range of 16-bit images, and warnings added.
+    """
     sections = {section.path: section for job in jobs for section in job.sections if section.path is not None}
     with ThreadPoolExecutor(threads) as pool:
         looks = dict(zip(sections, pool.map(_look, sections.values()), strict=True))
@@ -207,7 +320,7 @@ def look_at_images(jobs: Sequence[SeriesJob], threads: int) -> list[SeriesJob]:
 
 
 def _same_files(looks: Sequence[_Look]) -> list[str]:
-    """Say which sections show one and the same image file, or copies of it."""
+    """Return warnings about sections that show the same image file, or copies of it."""
     by_content: dict[str, list[_Look]] = {}
     for look in looks:
         if look.stamp is not None:
@@ -221,7 +334,7 @@ def _same_files(looks: Sequence[_Look]) -> list[str]:
 
 
 def _boxed(section: SectionImage) -> Any:
-    """Return the part of its image that a section is: several may lie on one slide, each in its box."""
+    """Return the tissue box: several sections may lie on one slide, each in a box of its own."""
     return section.tissue_box_px
 
 
@@ -241,7 +354,7 @@ def _look(section: SectionImage) -> _Look:
     try:
         when = stamp(path)
         digest = checksum(path)
-    except OSError as error:  # an outcome of its own; the task that reads the file says what is wrong
+    except OSError as error:  # no error yet: the task that reads the file reports what is wrong
         return _Look(section, f"unreadable: {error.strerror}", None, 0)
     try:
         info = load_info(section)
@@ -253,7 +366,7 @@ def _look(section: SectionImage) -> _Look:
 
 
 def _range_notes(found: Mapping[int, int], bits: int | None) -> list[str]:
-    """Say which range 16-bit samples are taken to have, where no file states it."""
+    """Return a warning about the range assumed for 16-bit samples whose files state none."""
     if bits is None or bits == 16:
         return []
     read_as = f"so they are read as {bits} bits: white is {2**bits - 1}"
@@ -263,7 +376,7 @@ def _range_notes(found: Mapping[int, int], bits: int | None) -> list[str]:
 
 
 def _joined(looks: Sequence[_Look]) -> tuple[str, ...]:
-    """Return what is to be said of images, what is said of several once."""
+    """Return the notes on the images; a note that several sections share appears once."""
     by_note: dict[str, list[int]] = {}
     for look in looks:
         for note in look.notes:

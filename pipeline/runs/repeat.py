@@ -1,4 +1,4 @@
-"""What it takes to make a run again, read from its provenance."""
+"""Repeat an earlier run from its provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ from pipeline.system.code import code_digest
 
 @dataclass(frozen=True)
 class Repeat:
-    """What it takes to make a run again, and in which parts the software is another than then."""
+    """What is needed to repeat a run.
+
+    Attributes
+    ----------
+    config : Config
+        Configuration of the run, with overrides applied.
+    inputs : tuple of Path
+        Series, or inputs given instead.
+    reference : Path or None
+        Reference folder; None for the phantom.
+    differences : tuple of str
+        Software whose version has changed since, as `name old -> new`.
+    """
 
     config: Config
     inputs: tuple[Path, ...]
@@ -30,12 +42,32 @@ class Repeat:
 def repeat(
     folder: Path, overrides: Sequence[str] = (), inputs: Sequence[Path] = (), reference: Path | None = None
 ) -> Repeat:
-    """Return how a run was made: its configuration, and its series and reference unless others are given.
+    """Return how a run was made, to run it again.
+
+    Parameters
+    ----------
+    folder : Path
+        The earlier run.
+    overrides : sequence of str
+        Changes of the configuration, as `dotted.key=value`.
+    inputs : sequence of Path
+        Series to run instead of the recorded one; they are not checked against checksums.
+    reference : Path or None
+        Reference to use instead of the recorded one.
+
+    Returns
+    -------
+    Repeat
+        Configuration, series, reference, and changes of the software since.
 
     Raises
     ------
-    MissingResultError, DataError, ConfigError
-        no finished run; images, manifest or reference that are no longer what that run read.
+    MissingResultError
+        Where there is no finished run.
+    DataError
+        Where the provenance is incomplete, or images, manifest or reference have changed since.
+    ConfigError
+        Where an override is wrong, or ISH_REFERENCE is set for a run that used the phantom.
     """
     path = RunFolder(folder).require("provenance.json")
     document = read_json(path)
@@ -58,7 +90,7 @@ def repeat(
 
 
 def _same_reference(folder: Path, document: Mapping[str, Any]) -> Path | None:
-    """Return the reference folder of a run, held against what it read; None for the phantom."""
+    """Return the reference folder of a run after comparing its checksums; None for the phantom."""
     if document["reference_directory"] is None:
         if os.environ.get("ISH_REFERENCE"):
             raise ConfigError(

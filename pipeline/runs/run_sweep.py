@@ -1,4 +1,4 @@
-"""Runs over the product of parameters, and runs side by side."""
+"""Run all variants of a parameter sweep, and compare them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,35 @@ def run_sweep(
 ) -> tuple[list[SeriesResult], list[Path]]:
     """Run every variant of a sweep over every series, and write the comparison of all.
 
-    Results go to output/<variant>/<section_data_set_id>; a stage that variants do not differ in is
-    computed for the first of them and linked into the others.
+    Results go to output/<variant>/<section_data_set_id>. A stage in which variants do not differ is computed
+    for the first of them and linked into the others.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Configuration, values to sweep over, and cluster settings.
+    inputs : sequence of Path
+        Each a series, a folder of series, a glob, or a table of series.
+    output : Path
+        Folder of the sweep.
+    reference : Path or None
+        Reference folder for all variants; None takes that of each configuration.
+    options : RunOptions
+        How the batch runs.
+    listener : Listener
+        Progress callbacks.
 
     Returns
     -------
-    the results, series by series within each variant, and the files of the comparison
+    list of SeriesResult
+        Series that cannot start first, then the series of each variant in turn.
+    list of Path
+        Files of the comparison; empty where there is no run to compare.
+
+    Raises
+    ------
+    ConfigError
+        Where engine, sweep, inputs, output or a variant's configuration are wrong.
     """
     check_engine(options.engine)
     found = variants(experiment.config, experiment.sweep)
@@ -65,7 +88,7 @@ def run_sweep(
 
 
 def _compare_all(output: Path, found: Sequence[Variant]) -> list[Path]:
-    """Compare whatever there is of the variants: also what other shards have done."""
+    """Compare all runs that exist for the variants, those of other shards included."""
     runs = [
         Compared.of(
             open_run(folder), f"{variant.name}/{folder.name}", {"series": folder.name, **variant.values}

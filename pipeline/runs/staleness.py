@@ -1,7 +1,7 @@
 """Which stages of a finished run would run again, and why: code, configuration, or which input.
 
-The job is made anew from what the run recorded, and the grounds of every task are held against those of its
-receipt. An image whose size and time of change are as recorded counts as the same.
+The job is rebuilt from what the run recorded, and the digests of everything that decides a task are compared
+with those in its receipt. An image with the recorded size and modification time counts as unchanged.
 """
 
 from __future__ import annotations
@@ -24,14 +24,28 @@ from pipeline.stages.table import STEPS
 from pipeline.store.run import RunFolder
 from pipeline.store.tasks import Receipt, task_name
 
-NOT_COMPARED = ("input: warnings",)  # they come of looking into the images
+NOT_COMPARED = ("input: warnings",)  # some come from decoding the images, which is not done here
 OLDER = "made by version 0.1, which kept no grounds"
 
 
 def why_again(run: RunFolder, receipts: Mapping[str, Receipt], *, look: bool = True) -> dict[str, str]:
-    """Return why each stage would run again, by stage; those that would not are not among them.
+    """Return why stages of a run would run again.
 
-    Where what the run read is not to be found, and without `look`, only its code is held against today's.
+    Only the code is compared where the files that the run read cannot be found, and where `look` is false.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    receipts : mapping of str to Receipt
+        All receipts of the run, by task name.
+    look : bool
+        Whether configuration and inputs are compared too.
+
+    Returns
+    -------
+    dict of str to str
+        Reason by stage; stages that would not run again are not in it.
     """
     if not look:
         return _by_code_alone(receipts)
@@ -58,6 +72,7 @@ def why_again(run: RunFolder, receipts: Mapping[str, Receipt], *, look: bool = T
 def _own_reason(
     stage: Stage, job: SeriesJob, upstream: Mapping[str, Receipt], receipts: Mapping[str, Receipt]
 ) -> list[str]:
+    """Return the reasons of one stage itself, with the sections that they hold for."""
     changed: dict[str, list[int]] = {}
     for step, name, number in tasks_of(job):
         receipt = receipts.get(name)
@@ -80,7 +95,7 @@ def _changed(
     upstream: Mapping[str, Receipt],
     receipt: Receipt,
 ) -> list[str]:
-    """Return what decides a task and is not as its receipt has it."""
+    """Return the names of what decides a task and differs from its receipt."""
     if receipt.state == "failed":
         return ["failed"]
     if not receipt.parts:
@@ -96,7 +111,7 @@ def _changed(
 
 
 def _by_code_alone(receipts: Mapping[str, Receipt]) -> dict[str, str]:
-    """Return the stages whose code has changed."""
+    """Return the reasons by stage where nothing but the code is compared."""
     found = {}
     for stage in STEPS:
         own = [r for r in receipts.values() if r.id.stage == stage.name and r.ok]
@@ -110,7 +125,7 @@ def _by_code_alone(receipts: Mapping[str, Receipt]) -> dict[str, str]:
 
 
 def _job_of(run: RunFolder, *, alone: bool = False) -> SeriesJob:
-    """Return the job that a run was, with its images as they are now."""
+    """Rebuild the job of a run, with its images as they are now."""
     document = run.read_document("provenance.json")
     plan = Plan(run_config(run), run.path.parent, run_reference(run.path))
     job = read_job(Path(document["source"]), plan)
@@ -123,6 +138,7 @@ def _job_of(run: RunFolder, *, alone: bool = False) -> SeriesJob:
 
 
 def _with_images(job: SeriesJob, document: Mapping[str, Any], bits: Mapping[int, int | None]) -> SeriesJob:
+    """Add the checksums of the images: the recorded one where size and modification time agree."""
     files, stamps = document["inputs"], document.get("stamps") or {}
     found = {}
     for section in job.sections:

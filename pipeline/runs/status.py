@@ -1,4 +1,7 @@
-"""How far a run is, told from its folder alone: from another terminal, while it goes on or after it died."""
+"""Progress of a run, read from its folder alone.
+
+It works from another process while the run goes on, and after the run has died.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,30 @@ from pipeline.store.run import RunFolder
 from pipeline.store.tasks import STATES, Receipt, task_name
 from pipeline.system.locks import is_held
 
-UNREAD = "read"  # the receipt of a series whose manifest cannot be read
+UNREAD = "read"  # task name in the receipt of a series whose manifest cannot be read
 
 Row = dict[str, object]
 
 
 def run_status(run: RunFolder, *, look: bool = True) -> list[Row]:
-    """Return one row a stage: its state, how many tasks it has, how many are done, failed, left out.
+    """Return the progress of a run, stage by stage.
 
-    States: done, partly done, failed, skipped; of a stage that has tasks to do: running or waiting while
-    the run is alive, else unfinished. `again` says why a stage that has ended would run again;
-    without `look`, only where its code has changed.
+    The states of a finished stage are done, partly done, failed and skipped. A stage with tasks left to do is
+    running or waiting while the run is alive, else unfinished.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    look : bool
+        Whether images, manifest and configuration are checked for changes too, or only the code.
+
+    Returns
+    -------
+    list of dict
+        One row for each stage: series, stage, state, number of tasks, number of tasks in each state, summed
+        wall time `wall_s` in seconds, and `again`, the reason why a finished stage would run again (empty: it
+        would not).
     """
     receipts, alive = run.receipts(), is_held(run.path)
     if UNREAD in receipts:
@@ -43,7 +59,7 @@ def run_status(run: RunFolder, *, look: bool = True) -> list[Row]:
 
 
 def _own(receipts: Mapping[str, Receipt], stage: Stage, sections: list[int] | None) -> list[Receipt]:
-    """Return the receipts of a stage; those of sections that the run no longer takes do not count."""
+    """Return the receipts of a stage, without those of sections that the run no longer takes."""
     if stage.scope == "series":
         names = [stage.name]
     elif sections is not None:

@@ -1,4 +1,4 @@
-"""Experiments over parameters: the product of lists of values, and which variants share which stages."""
+"""Parameter sweeps: the product of lists of values, and which variants share which stages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder
 
-# Which sections of the configuration a stage reads itself; what it builds on adds its own. This only
-# orders the work: whether a result is shared is decided by its digest.
+# Sections of the configuration that a stage reads itself; `_deciding` adds those of earlier stages. They only
+# tell which run to look at: a result is taken over only where its digest agrees.
 READS = {
     "measure": {"series"},
     "pool": set(),
@@ -25,12 +25,22 @@ READS = {
     "grid": {"gridding", "reference"},
     "unionize": {"unionize", "reference"},
 }
-LONGEST_NAME = 80
+LONGEST_NAME = 80  # characters of a folder name, before the hash
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of values, by dotted key; `name` is its folder."""
+    """One combination of the values of a sweep.
+
+    Attributes
+    ----------
+    name : str
+        Name of its folder.
+    values : mapping of str to Any
+        Value by dotted key of the configuration.
+    config : Config
+        Configuration with the values applied.
+    """
 
     name: str
     values: Mapping[str, Any]
@@ -38,7 +48,18 @@ class Variant:
 
 
 def count_variants(sweep: Mapping[str, Sequence[Any]]) -> int:
-    """Return how many combinations a sweep has."""
+    """Return the number of combinations of a sweep.
+
+    Parameters
+    ----------
+    sweep : mapping of str to sequence
+        Values by dotted key.
+
+    Returns
+    -------
+    int
+        Product of the numbers of values; 1 for an empty sweep.
+    """
     total = 1
     for values in sweep.values():
         total *= len(values)
@@ -46,9 +67,24 @@ def count_variants(sweep: Mapping[str, Sequence[Any]]) -> int:
 
 
 def variants(config: Config, sweep: Mapping[str, Sequence[Any]]) -> list[Variant]:
-    """Return every combination of a sweep's values, in order, the last key fastest.
+    """Return every combination of a sweep's values, the last key fastest.
 
-    ConfigError for a key or value that the configuration does not take.
+    Parameters
+    ----------
+    config : Config
+        Configuration that the values are applied to.
+    sweep : mapping of str to sequence
+        Values by dotted key.
+
+    Returns
+    -------
+    list of Variant
+        The combinations, in order.
+
+    Raises
+    ------
+    ConfigError
+        Where the configuration does not take a key or a value.
     """
     found = []
     for combination in itertools.product(*sweep.values()):
@@ -61,8 +97,21 @@ def variants(config: Config, sweep: Mapping[str, Sequence[Any]]) -> list[Variant
 
 
 def variant_name(values: Mapping[str, Any]) -> str:
-    """Return a folder name that tells the values; it stays when values are added to the sweep.
+    """Return a folder name that shows the values, and stays the same when values are added to the sweep.
 
+    Parameters
+    ----------
+    values : mapping of str to Any
+        Value by dotted key.
+
+    Returns
+    -------
+    str
+        Keys (their last parts where these are unique) and values; a hash is appended to a name that is long
+        or has characters replaced.
+
+    Examples
+    --------
     >>> variant_name({"detection.configuration.contrast": 7.5, "gridding.smoothing_um": 150})
     'contrast=7.5,smoothing_um=150'
     """
@@ -77,7 +126,21 @@ def variant_name(values: Mapping[str, Any]) -> str:
 
 
 def share(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
-    """Return the jobs, each told from which earlier one of its series it may take a stage's outputs."""
+    """Assign to each job the earlier runs whose stage outputs it may reuse.
+
+    Two jobs share a stage where they have the same series and the same configuration of that stage and of all
+    stages before it.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Jobs of all variants.
+
+    Returns
+    -------
+    list of SeriesJob
+        The jobs with `shared` filled in.
+    """
     leaders: dict[tuple[Path, str, str], RunFolder] = {}
     told = []
     for job in jobs:
@@ -92,7 +155,7 @@ def share(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
 
 
 def _deciding() -> dict[str, set[str]]:
-    """Return the sections of the configuration that decide a stage, with those of all it builds on."""
+    """Return the configuration sections that decide each stage, those of earlier stages included."""
     found: dict[str, set[str]] = {}
     for stage in STAGES:
         if stage.name in READS:

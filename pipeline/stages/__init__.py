@@ -1,1 +1,1 @@
-"""One file a stage, the table of all, and what runs a task."""
+"""One module for each stage, the table of stages, and the function that runs a task."""

@@ -1,4 +1,4 @@
-"""The align stage: a known alignment taken over, or a series aligned from nothing."""
+"""The align stage: take over a given alignment, or align a series to the reference by its images."""
 
 from __future__ import annotations
 
@@ -30,21 +30,33 @@ from pipeline.stages.family_parts import Outcome, forget_parts, keep_parts, kept
 from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
 
-REFERENCE_UM = 25.0
-CORRECTED = ("corrections", "corrected_sections")
-ASSUMED = "assumed: "
+REFERENCE_UM = 25.0  # voxel size of the reference that sections are aligned to
+CORRECTED = ("corrections", "corrected_sections")  # options about sections that were placed by hand
+ASSUMED = "assumed: "  # prefix of notes on conventions that were assumed
+# Plausible scales from volume to reference: a warning outside the first range, an error outside the second.
 SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesToAlign:
-    """What an alignment goes by of one series.
+    """What the alignment of one series depends on.
 
-    Parameters
+    Attributes
     ----------
-    configuration : of the aligner `aligner`
-    given : the alignment of its data_set.xml, None where it has none
-    read : the numbers of the sections that were measured
+    run : RunFolder
+        Run folder of the series.
+    source : Path
+        Folder of the series.
+    data_set : SectionDataSet
+        Its manifest.
+    aligner : str
+        Name of the aligner; `given` takes over an alignment.
+    configuration : mapping of str to Any
+        Options of the aligner.
+    given : SeriesAlignment or None
+        Alignment of its data_set.xml; None where it has none.
+    read : frozenset of int
+        Numbers of the sections that were measured.
     """
 
     run: RunFolder
@@ -64,16 +76,30 @@ class SeriesToAlign:
 def align(
     series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> dict[str, Any]:
-    """Place every measured section in the reference space and write `alignment.json`.
+    """Place every measured section in the reference space, and write `alignment.json`.
 
     Parameters
     ----------
-    family : the series of its specimen in the order of the batch, itself among them; empty where it is alone
-    digest : of all that decides the alignment, the same for all of a family
+    series : SeriesToAlign
+        The series.
+    family : sequence of SeriesToAlign
+        All series of its specimen in the order of the batch, itself included; empty where it is alone.
+    reference : RunReference
+        Reference space.
+    digest : str
+        Digest of everything that decides the alignment; the same for the whole family.
 
     Returns
     -------
-    facts: status of every section, measures of the series, notes
+    dict of str to Any
+        Facts: `statuses` by section, `measures` of the series, `notes`.
+
+    Raises
+    ------
+    AlignmentError
+        Where the series cannot be aligned, has no given alignment, or its scales are impossible.
+    ConfigError
+        Where the configuration of the aligner is wrong.
     """
     run = series.run
     if not family:
@@ -91,19 +117,34 @@ def align(
     return {
         "statuses": {str(s.alignment2d.section_number): s.status.value for s in alignment.sections},
         "measures": alignment.measures,
-        "notes": [note for note in notes if not note.startswith(ASSUMED)],  # conventions are no warnings
+        "notes": [
+            note for note in notes if not note.startswith(ASSUMED)
+        ],  # assumed conventions do not count as warnings
     }
 
 
 def _edited(run: RunFolder) -> list[str]:
-    """Keep an alignment that was changed by hand where the new one goes; say so."""
+    """Set aside an `alignment.json` that was edited by hand before it is replaced, and return a note."""
     kept = run.put_aside_edited()
     how = f"to use it: alignment.name=given, alignment.configuration.path={run.path / kept}"
     return [f"alignment.json was changed by hand; it is kept as {kept}; {how}"] if kept else []
 
 
 def check_alignment(series: SeriesToAlign, family: Sequence[SeriesToAlign] = ()) -> None:
-    """Raise ConfigError where the configuration of the series' alignment holds what no aligner takes."""
+    """Check the configuration of a series' alignment.
+
+    Parameters
+    ----------
+    series : SeriesToAlign
+        The series.
+    family : sequence of SeriesToAlign
+        Series that it is aligned with; empty where it is alone.
+
+    Raises
+    ------
+    ConfigError
+        Where the aligner does not take an option or a value, or the file with corrections is wrong.
+    """
     if series.aligner != "given":
         alignment_options(series)
         _corrections(series, family)
@@ -114,13 +155,24 @@ def check_alignment(series: SeriesToAlign, family: Sequence[SeriesToAlign] = ())
 
 
 def corrections_path(series: SeriesToAlign) -> Path | None:
-    """Return the file with sections that a person has put; None where none is configured."""
+    """Return the file with sections that were placed by hand.
+
+    Parameters
+    ----------
+    series : SeriesToAlign
+        The series.
+
+    Returns
+    -------
+    Path or None
+        The configured file; None where none is configured.
+    """
     configured = series.configuration.get("corrections")
     return find_file(configured, series.source) if configured else None
 
 
 def _corrections(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> dict[int, Correction]:
-    """Return where a person put sections of the series, or of its family, by section number."""
+    """Return the sections of the series, or of its family, that were placed by hand, by section number."""
     path = corrections_path(series)
     if path is None:
         return {}
@@ -130,12 +182,28 @@ def _corrections(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> dict
 
 
 def in_order(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> list[SeriesToAlign]:
-    """Return the series that are aligned together, by id: in whichever order they were given."""
+    """Return the series that are aligned together, sorted by id.
+
+    Parameters
+    ----------
+    series : SeriesToAlign
+        One of them.
+    family : sequence of SeriesToAlign
+        All of them, in any order; empty where the series is alone.
+
+    Returns
+    -------
+    list of SeriesToAlign
+        The family, or the lone series.
+    """
     return sorted(family, key=lambda one: one.data_set.id) or [series]
 
 
 def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
-    """Return the corrected sections that count; a list needs no brackets, which some shells expand."""
+    """Return the numbers of the corrected sections to use; None for all.
+
+    A list may be written without brackets, which some shells expand.
+    """
     given = configuration.get("corrected_sections")
     if given is None:
         return None
@@ -153,7 +221,18 @@ def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
 
 
 def given_path(series: SeriesToAlign) -> Path | None:
-    """Return the file that gives the alignment: the configured one, else the series' own."""
+    """Return the file that holds the given alignment.
+
+    Parameters
+    ----------
+    series : SeriesToAlign
+        The series.
+
+    Returns
+    -------
+    Path or None
+        The configured file, else `alignment.json` of the series; None where there is neither.
+    """
     configured = series.configuration.get("path")
     if configured:
         return find_file(configured, series.source)
@@ -162,7 +241,7 @@ def given_path(series: SeriesToAlign) -> Path | None:
 
 
 def _given(series: SeriesToAlign) -> SeriesAlignment:
-    """Take the alignment over; AlignmentError where the series has none."""
+    """Take over the given alignment for the sections that were measured."""
     path = given_path(series)
     alignment = series.given
     if path is not None:
@@ -183,7 +262,23 @@ def _given(series: SeriesToAlign) -> SeriesAlignment:
 
 
 def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
-    """Return warnings on the scales of the Alignment3d; AlignmentError where they are impossible."""
+    """Check the scales of an Alignment3d, volume to reference space; 1 means no change of size.
+
+    Parameters
+    ----------
+    alignment : SeriesAlignment
+        Alignment of a series.
+
+    Returns
+    -------
+    tuple of str
+        A warning where a scale is outside `SCALE_WARNING`, else empty.
+
+    Raises
+    ------
+    AlignmentError
+        Where a scale is outside `SCALE_ERROR`.
+    """
     scales = np.linalg.norm(alignment.alignment3d.volume_to_reference[:, :3], axis=0)
     text = " x ".join(f"{s:.2f}" for s in scales)
     if (scales < SCALE_ERROR[0]).any() or (scales > SCALE_ERROR[1]).any():
@@ -199,7 +294,7 @@ def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
 def _from_nothing(
     series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
-    """Align the series by its images alone, and keep the reconstructed specimen."""
+    """Align the series by its images alone, and store the reconstructed specimen."""
     thumbnails = [_thumbnail(series, section) for section in series.measured]
     if len(family) > 1 and thumbnails:
         alignment = _with_family(series, family, reference, digest)
@@ -221,7 +316,7 @@ def _from_nothing(
 def _with_family(
     series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
-    """Take the series' part of the alignment of its specimen, or compute it for all."""
+    """Return the series' part of the alignment of its specimen; compute it for all where it is not stored."""
     outcome = kept_part(series.run, [one.run for one in family], digest)
     if outcome is None:
         outcomes = _together(series, family, reference)
@@ -235,7 +330,10 @@ def _with_family(
 def _together(
     series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference
 ) -> dict[str, Outcome]:
-    """Align all series of the specimen of which a section was read; by the names of their run folders."""
+    """Align all series of a specimen together, and return the outcomes by name of run folder.
+
+    Series without a measured section are left out.
+    """
     members: list[Series] = []
     names = []
     corrections = _corrections(series, family)
@@ -250,7 +348,7 @@ def _together(
 
 
 def _noted(specimen: str | None, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-    """Return the outcomes, each with a note of the series that it shares its Alignment3d with."""
+    """Add to each outcome a note that names the series with the same Alignment3d."""
     found = {n: a for n, a in outcomes.items() if not isinstance(a, AlignmentError)}
     spaces = {n: a.alignment3d.volume_to_reference.tobytes() for n, a in found.items()}
     for name, alignment in found.items():
@@ -265,7 +363,23 @@ def _noted(specimen: str | None, outcomes: dict[str, Outcome]) -> dict[str, Outc
 
 
 def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
-    """Return the options of the aligner: its configuration, and what the manifest says of the series."""
+    """Return the options of the aligner, from its configuration and the manifest of the series.
+
+    Parameters
+    ----------
+    series : SeriesToAlign
+        The series.
+
+    Returns
+    -------
+    AlignmentOptions
+        Options with the types of their defaults.
+
+    Raises
+    ------
+    ConfigError
+        Where an option is unknown or has a wrong value.
+    """
     own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
     known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
     given = dict(series.configuration)
@@ -285,7 +399,7 @@ def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
 
 
 def _like(default: Any, value: Any, key: str) -> Any:
-    """Return an option in the form of its default; ConfigError where it has another."""
+    """Convert an option to the type of its default; ConfigError where that fails."""
     try:
         if isinstance(default, tuple):
             listed = value.replace(",", " ").split() if isinstance(value, str) else value
@@ -305,8 +419,9 @@ def _like(default: Any, value: Any, key: str) -> Any:
 def _thumbnail(series: SeriesToAlign, section: SectionImage) -> SectionThumbnail:
     pixels, valid, attributes = series.run.read_thumbnail(section.section_number)
     reduce, factor = attributes["reduce"], attributes["factor"]
-    # A reduced pixel is the mean of a block: its centre lies half a block in. Stored pixels become
-    # manifest pixels by their factor alone.
+    # Pixel centres lie at integer coordinates. A reduced pixel is the mean of a block of reduce x reduce
+    # stored pixels: the centre of block 0 is (reduce - 1) / 2. Manifest pixel = factor x stored pixel,
+    # without such a shift.
     to_section = np.array([[reduce, 0.0, (reduce - 1) / 2], [0.0, reduce, (reduce - 1) / 2]]) * factor
     return SectionThumbnail(
         section_number=section.section_number,

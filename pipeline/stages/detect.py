@@ -1,4 +1,4 @@
-"""The detect stage: expressing pixels of a section, and its sums over fine cells."""
+"""The detect stage: expressing pixels of a section, and sums over fine cells."""
 
 from __future__ import annotations
 
@@ -30,12 +30,25 @@ def detect(
 
     Parameters
     ----------
-    factor : manifest pixels per stored pixel, along one axis
-    context : what the section has of the statistics of its series, without its outlines
+    section : SectionImage
+        The section.
+    run : RunFolder
+        Run folder to write to.
+    detector : str
+        Name of the detector.
+    configuration : mapping of str to Any
+        Parameters of the detector.
+    factor : int
+        Manifest pixels per stored pixel, along one axis.
+    context : mapping of str to Any
+        Pooled statistics of the section, as fields of `SectionContext` without its outlines.
+    digest : str
+        Digest of everything that decides the outcome, stored with the outputs.
 
     Returns
     -------
-    facts: the four sums over the whole section
+    dict of str to int
+        Facts: the four sums over the whole section, in stored pixels and darkness 0-255.
     """
     stored_um = section.resolution_um * factor
     outlines = run.read_outlines(section.section_number)
@@ -54,7 +67,7 @@ def detect(
 def _marked(
     section: SectionImage, detector: Detector, context: SectionContext
 ) -> tuple[UInt8, Rectangle, Bool]:
-    """Return a section's darkness, the rectangle of its scan, and what a detector marks."""
+    """Return a section's darkness, the rectangle of its scan, and the mask of the detector."""
     if detector.reads_colour:
         pixels = load_pixels(section)
         return darkness(pixels), scan_rectangle(pixels), detector(pixels, context)

@@ -1,7 +1,7 @@
-"""What series of one specimen keep of the alignment that they share.
+"""Storage of an alignment that several series of one specimen share.
 
-The first of them computes the alignment of all and keeps the parts in its run folder, under the digest of all
-that decided it; each of the others takes its own from there.
+The first series computes the alignment of all and stores the parts in its run folder, under the digest of
+everything that decided it. Each of the others takes its part from there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from pipeline.store.run import RunFolder, is_output_part, read_json, write_json
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import remove_ours, replacing
 
-SIBLINGS = "siblings"
+SIBLINGS = "siblings"  # folder of the parts, inside the run folder
 Outcome = SeriesAlignment | AlignmentError
 
 
 def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> None:
-    """Keep what became of every sibling, by name, in the run folder of one of them."""
+    """Store the alignments of all series of a specimen in the run folder of one of them.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Run folder to write to.
+    outcomes : mapping of str to SeriesAlignment or AlignmentError
+        Alignment, or reason for failure, by name of run folder.
+    digest : str
+        Digest of everything that decided the alignment.
+    """
     with replacing(run.file(SIBLINGS), is_output_part) as fresh:
         refused = {}
         for name, outcome in outcomes.items():
@@ -40,12 +50,33 @@ def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> 
 
 
 def forget_parts(run: RunFolder) -> None:
-    """Remove what an earlier alignment kept for siblings."""
+    """Remove the parts that an earlier alignment stored for other series.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Run folder that holds them; nothing happens where there are none.
+    """
     remove_ours(run.file(SIBLINGS), is_output_part)
 
 
 def kept_part(run: RunFolder, family: Sequence[RunFolder], digest: str) -> Outcome | None:
-    """Return what became of a series where one before it in its family has computed it; None otherwise."""
+    """Return the stored part of a series, where an earlier series of its family has computed it.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Run folder of the series.
+    family : sequence of RunFolder
+        Run folders of the family, in the order of the batch; those before `run` are searched.
+    digest : str
+        Digest that the stored alignment must have.
+
+    Returns
+    -------
+    SeriesAlignment, AlignmentError or None
+        Alignment or reason for failure; None where nothing valid is stored.
+    """
     for other in family:
         if other == run:
             return None

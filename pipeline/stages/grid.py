@@ -1,4 +1,7 @@
-"""The grid stage: the sums of all sections gathered on the 200 um grid of the reference space."""
+"""The grid stage: sums of all sections gathered on the 200 um grid of the reference space.
+
+The 200 um expression grid follows the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,36 @@ def grid(
     z_smoothing_um: float,
     digest: str,
 ) -> dict[str, Any]:
-    """Gather the sums of all sections that are detected and aligned on the 200 um grid.
+    """Gather the sums of all detected and aligned sections on the 200 um grid, and write it.
+
+    Density, intensity and energy are also written as MetaImage files in the form that Allen serves.
 
     Parameters
     ----------
-    detected : numbers of the sections whose expression was detected
+    run : RunFolder
+        Run folder to read from and write to.
+    data_set : SectionDataSet
+        Manifest of the series.
+    detected : collection of int
+        Numbers of the sections whose expression was detected.
+    reference : RunReference
+        Reference space.
+    smoothing_um : float
+        Gaussian sigma within a section, um.
+    z_smoothing_um : float
+        Gaussian sigma across sections, um.
+    digest : str
+        Digest of everything that decides the outcome, stored with the grid.
 
     Returns
     -------
-    facts: how many sections were gathered, how many voxels have data
+    dict of str to int
+        Facts: number of sections gathered, and of voxels with data.
+
+    Raises
+    ------
+    DataError
+        Where no section is both detected and aligned.
     """
     alignment = read_placement(run)
     placed = []
@@ -49,6 +73,6 @@ def grid(
         placed, alignment.alignment3d, lattice, data_set.spacing_um, z_smoothing_um
     )
     arrays = run.write_grid(sums, covered, digest)
-    for name in RATIOS:  # as Allen serves them
+    for name in RATIOS:  # the form of Allen's grid service
         write_grid(run.file("grid") / f"{name}.mhd", arrays[name], lattice.spacing_um)
     return {"sections": len(placed), "covered_voxels": int(covered.sum())}

@@ -1,4 +1,4 @@
-"""What a stage is, and what a series carries on its way through all of them."""
+"""The definition of a stage, and the data of a series on its way through all stages."""
 
 from __future__ import annotations
 
@@ -15,19 +15,47 @@ from pipeline.store.run import RunFolder
 from pipeline.store.tasks import Receipt, TaskId
 from pipeline.system.code import reach_digest
 
-Upstream = Mapping[str, Receipt]
+Upstream = Mapping[str, Receipt]  # receipts of earlier tasks, by task name
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesJob:
-    """One series on its way through the pipeline: what is read, what decides, where it goes.
+    """One series on its way through the pipeline: inputs, parameters and place of the outputs.
 
-    `files` holds the checksum of every input file, `stamps` its size and time of change when that was
-    taken, `pixels` how many values it stores; `redo` names stages that run again though done; `shared`
-    names the run whose outputs of a stage serve here too, where both come to the same digest; `siblings`
-    are the series of its specimen that it is aligned with, itself among them; `threads` is how many a task of
-    the whole series may take, because no other series asks for those workers; `memory_mb` what all tasks may
-    take together.
+    Attributes
+    ----------
+    source : Path
+        Folder of the series.
+    run : RunFolder
+        Folder of its outputs.
+    data_set : SectionDataSet
+        Manifest, with the sections that take part.
+    config : Config
+        Configuration of the run.
+    given : SeriesAlignment or None
+        Alignment that the manifest holds.
+    reference_directory : Path or None
+        Reference folder; None for the phantom.
+    warnings : tuple of str
+        Warnings from reading the manifest and the images.
+    redo : frozenset of str
+        Stages that run again although they are done.
+    files : mapping of str to str
+        Checksum of every input image, by path.
+    stamps : mapping of str to (int, int)
+        Size in bytes and modification time in ns of every image when its checksum was taken, by path.
+    pixels : mapping of int to int
+        Number of values that an image stores, by section number.
+    shared : mapping of str to RunFolder
+        Run whose outputs may serve here too where both have the same digest, by stage.
+    siblings : tuple of SeriesJob
+        Series of the same specimen that it is aligned with, itself included; empty where it is aligned alone.
+    label : str
+        Name in the batch; empty: the id.
+    threads : int
+        Threads that a task on the whole series may use; above 1 where there are fewer series than workers.
+    memory_mb : float
+        Memory that all tasks of the run may use together, MB.
     """
 
     source: Path
@@ -49,7 +77,7 @@ class SeriesJob:
 
     @property
     def name(self) -> str:
-        """What the series is called in this batch: its label, else its id."""
+        """Name of the series in this batch: its label, else its id."""
         return self.label or self.run.path.name
 
     @property
@@ -58,20 +86,36 @@ class SeriesJob:
         return self.data_set.section_images
 
     def section(self, number: int) -> SectionImage:
-        """Return the section of a number that takes part."""
+        """Return a section that takes part.
+
+        Parameters
+        ----------
+        number : int
+            Section number.
+
+        Returns
+        -------
+        SectionImage
+            The section.
+        """
         return next(section for section in self.sections if section.section_number == number)
 
     @property
     def reference(self) -> RunReference:
-        """The reference of the run, at the configured resolution where there is one."""
+        """The reference of the run, at the configured resolution if there is one."""
         return RunReference(self.reference_directory, self.config.reference.resolution_um)
 
 
 @dataclass(frozen=True)
 class Grounds:
-    """What decides the outcome of a task beside the code: configuration, and inputs by what they are called.
+    """What decides the outcome of a task, apart from the code; all values can be written as JSON.
 
-    All are values that JSON can hold.
+    Attributes
+    ----------
+    inputs : mapping of str to Any
+        Inputs by name.
+    configuration : Any
+        Configuration of the stage.
     """
 
     inputs: Mapping[str, Any]
@@ -84,16 +128,28 @@ def _nothing(job: SeriesJob, section: SectionImage | None, upstream: Upstream) -
 
 @dataclass(frozen=True)
 class Stage:
-    """One step: how it runs, what decides its outcome, what it writes, and what may stop it.
+    """One stage: how it runs, what decides its outcome, what it writes, and what can block it.
 
-    Parameters
+    Attributes
     ----------
-    run : (**values) -> facts                           read, compute, write; facts go into the receipt
-    values : (job, section, upstream, digest) -> dict   what `run` is given, by name
-    grounds : (job, section, upstream) -> Grounds       everything that decides the outcome beside the code
-    outputs : (job, section) -> paths                   what must exist for the step to count as done
-    blocked : (job, section, upstream) -> reason        why the step cannot run; empty where it can
-    also : names                                        outputs that a run may or may not have
+    name : str
+        Name.
+    scope : {"section", "series"}
+        Whether it has a task for each section or one for the series.
+    after : tuple of str
+        Stages whose receipts it receives.
+    run : callable
+        (**values) -> facts. Reads, computes and writes; the facts go into the receipt.
+    values : callable
+        (job, section, upstream, digest) -> dict. Arguments of `run` by name.
+    grounds : callable
+        (job, section, upstream) -> Grounds. Everything that decides the outcome, apart from the code.
+    outputs : callable
+        (job, section) -> paths. What must exist for the task to count as done.
+    blocked : callable
+        (job, section, upstream) -> str. Reason why the task cannot run; empty where it can.
+    also : tuple of str
+        Optional outputs, by name.
     """
 
     name: str
@@ -108,9 +164,20 @@ class Stage:
 
     @property
     def code(self) -> str:
-        """A digest of the code that this stage can reach."""
+        """Digest of the code that this stage can reach."""
         return reach_digest(self.run.__module__)
 
     def task(self, section: SectionImage | None) -> TaskId:
-        """Return its task on a section, or on the whole series."""
+        """Return the id of a task of this stage.
+
+        Parameters
+        ----------
+        section : SectionImage or None
+            Section; None for the whole series.
+
+        Returns
+        -------
+        TaskId
+            Stage and section number.
+        """
         return TaskId(self.name, None if section is None else section.section_number)

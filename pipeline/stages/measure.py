@@ -1,4 +1,4 @@
-"""The measure stage: a section reduced, and its statistics."""
+"""The measure stage: reduce a section, and take its statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.sections.statistics import OUTLINES
 from pipeline.stages.memory import check_memory
 from pipeline.store.run import RunFolder
 
-THUMBNAIL_UM = 25.0
+THUMBNAIL_UM = 25.0  # approximate pixel size of the thumbnails that are aligned
 
 
 def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str) -> dict[str, Any]:
@@ -24,11 +24,25 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
 
     Parameters
     ----------
-    memory_mb : what all tasks of the run may take together
+    section : SectionImage
+        The section.
+    run : RunFolder
+        Run folder to write the thumbnail to.
+    memory_mb : float
+        Memory that all tasks of the run may use together, MB.
+    digest : str
+        Digest of everything that decides the outcome, stored with the thumbnail.
 
     Returns
     -------
-    facts: factor of the manifest's frame, rectangle of the scan, stored size, context
+    dict of str to Any
+        Facts: `factor` of manifest pixels per stored pixel, `rectangle_px` of the scan (x0, y0, x1, y1) and
+        `stored_px` (width, height) in stored pixels, and `context`, the statistics without outlines.
+
+    Raises
+    ------
+    DataError
+        Where the image cannot be read, does not fit the manifest, or needs too much memory.
     """
     info = load_info(section)
     factor = frame_factor(section, info)
@@ -41,7 +55,7 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
     valid = np.ascontiguousarray(valid_pixels(section, pixels.shape, factor * step, rectangle))
     context = measure_section(pixels, valid, stored_um * step)
     more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
-    # Outlines are long, and every section's receipt goes to all of its series: they stay in the store.
+    # Outlines are long, and the pool stage receives the receipts of all sections: they stay in the store.
     numbers = asdict(context)
     outlines = {name: numbers.pop(name) for name in OUTLINES}
     thumbnail = block_mean(pixels, more)

@@ -1,4 +1,4 @@
-"""The last step of a series: its page, written whatever became of the steps before."""
+"""The report stage: the page of a series, written even where earlier stages failed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,26 @@ from pipeline.inputs.references import RunReference
 from pipeline.report import write_report
 from pipeline.store.run import RunFolder
 
-OUTLINE_UM = 50.0  # of the annotation whose outlines are drawn
+OUTLINE_UM = 50.0  # voxel size of the annotation whose outlines are drawn
 
 
 def report(run: RunFolder, reference: RunReference, threads: int) -> dict[str, Any]:
-    """Write `report.html`."""
+    """Write `report.html`.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Run folder to read from and write to.
+    reference : RunReference
+        Reference whose outlines are drawn; the page has none where it cannot be read.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    dict of str to Any
+        No facts.
+    """
     write_report(run, _space(reference), threads)
     return {}
 
@@ -23,4 +38,4 @@ def _space(reference: RunReference) -> ReferenceSpace | None:
     try:
         return reference.at(OUTLINE_UM)
     except PipelineError:
-        return None  # the page says which step failed for want of it
+        return None  # the page shows which stage failed without it

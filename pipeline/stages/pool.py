@@ -1,4 +1,4 @@
-"""The pool stage: what each section has of the statistics of its series."""
+"""The pool stage: statistics of all sections of a series pooled for each section."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ def pool(contexts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
     Parameters
     ----------
-    contexts : what was measured of each section that was read, by number
+    contexts : mapping of int to mapping
+        Statistics of each measured section, as fields of `SectionContext`, by section number.
 
     Returns
     -------
-    facts: the context of every such section, by number as text
+    dict of str to Any
+        Facts: `contexts`, the pooled statistics without outlines, by section number as text.
     """
     measured = [SectionContext(**context) for context in contexts.values()]
     pooled = zip(contexts, map(asdict, pool_contexts(measured)), strict=True)

@@ -1,4 +1,4 @@
-"""How a run was made, and everything that is needed to make it again: provenance.json."""
+"""How a run was made, with everything needed to repeat it: provenance.json."""
 
 from __future__ import annotations
 
@@ -34,7 +34,22 @@ MANIFESTS = (sections_csv.NAME, series_yaml.NAME, allen_xml.NAME, "alignment.jso
 
 
 def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
-    """Return the document of `provenance.json`."""
+    """Return the content of `provenance.json`.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+    upstream : mapping of str to Receipt
+        Receipts of all tasks, by task name.
+    digest : str
+        Digest of the task that writes it.
+
+    Returns
+    -------
+    dict of str to Any
+        Versions, host, configuration, inputs with checksums, and costs of stages and tasks.
+    """
     return {
         "pipeline": version("ish-pipeline"),
         "git": git_state(),
@@ -54,7 +69,18 @@ def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any
 
 
 def what_was_read(job: SeriesJob) -> dict[str, Any]:
-    """Return configuration, manifests, images and reference: where they lie, and their checksums."""
+    """Return configuration, manifests, images and reference of a series, with locations and checksums.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+
+    Returns
+    -------
+    dict of str to Any
+        Part of `provenance.json`; checksums are SHA-256 in hexadecimal.
+    """
     configuration = job.config.model_dump(mode="json")
     return {
         "configuration": configuration,
@@ -68,9 +94,20 @@ def what_was_read(job: SeriesJob) -> dict[str, Any]:
 
 
 def stage_costs(receipts: Mapping[str, Receipt]) -> dict[str, dict[str, Any]]:
-    """Return per stage: tasks, summed wall and CPU seconds, and the highest peak memory in MB.
+    """Return the cost of every stage.
 
-    A peak is that of the whole process while a task ran; where workers are threads, with the tasks beside it.
+    A peak is that of the whole process while a task ran; with threads as workers it includes other tasks.
+
+    Parameters
+    ----------
+    receipts : mapping of str to Receipt
+        Receipts by task name.
+
+    Returns
+    -------
+    dict of str to dict
+        By stage: number of `tasks`, summed wall and CPU time (`wall_s`, `cpu_s`) in s, and the highest peak
+        memory `peak_mb` in MB.
     """
     stages: dict[str, list[Receipt]] = {}
     for receipt in receipts.values():
@@ -87,7 +124,18 @@ def stage_costs(receipts: Mapping[str, Receipt]) -> dict[str, dict[str, Any]]:
 
 
 def reference_origin(directory: Path | None) -> dict[str, Any]:
-    """Return name, citation, terms and checksums of a reference; of the phantom its name alone."""
+    """Return name, citation, terms and checksums of a reference.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Reference folder; None for the phantom, which has a name only.
+
+    Returns
+    -------
+    dict of str to Any
+        `name`, `citation`, `terms`, and `files` with SHA-256 by file name.
+    """
     if directory is None:
         return {"name": "phantom", "citation": None, "terms": None, "files": {}}
     source = source_of(directory) or {}
@@ -104,13 +152,35 @@ def reference_origin(directory: Path | None) -> dict[str, Any]:
 
 
 def reference_key(job: SeriesJob) -> dict[str, Any]:
-    """Return what decides the numbers of a run's reference: its files' content, wherever they lie."""
+    """Return what the numbers of a run depend on in its reference: file contents, wherever they lie.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+
+    Returns
+    -------
+    dict of str to Any
+        `files` with SHA-256 by file name, and the configuration of the reference without its directory.
+    """
     configured = job.config.reference.model_dump(mode="json", exclude={"directory"})
     return {"files": reference_origin(job.reference_directory)["files"], **configured}
 
 
 def reference_files(directory: Path) -> list[Path]:
-    """Return the files that a reference is read from."""
+    """Return the files that a reference is read from.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder in BrainGlobe's form or with annotation, ontology and grid annotation.
+
+    Returns
+    -------
+    list of Path
+        Existing files, sorted.
+    """
     if is_brainglobe(directory):
         return sorted(path for path in directory.iterdir() if path.suffix in {".json", ".tiff"})
     names = {name for name, _ in available(directory)} | {ONTOLOGY, GRID_ANNOTATION}
@@ -120,7 +190,7 @@ def reference_files(directory: Path) -> list[Path]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Return commit and whether files differ from it, where this package runs from a checkout."""
+    """Return the commit and whether files differ from it; None where the package is not in a checkout."""
     if not (CHECKOUT / ".git").exists():
         return None
     commit = _git("rev-parse", "HEAD")
@@ -129,7 +199,18 @@ def git_state() -> dict[str, Any] | None:
 
 
 def checksum(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and bytes of all files of a folder."""
+    """Return the SHA-256 of a file, or of the names and contents of all files of a folder.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     if path.is_file():
         return sha256_of(path)
     digest = hashlib.sha256()
@@ -142,7 +223,7 @@ def checksum(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that numbers come from."""
+    """Return the versions of the libraries that influence numbers."""
     return {name: version(name) for name in LIBRARIES}
 
 

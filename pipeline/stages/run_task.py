@@ -1,8 +1,7 @@
-"""One task = one stage of one section or series: skip what is done, catch what fails, leave a receipt.
+"""One task = one stage of one section or series: skip it if done, catch errors, write a receipt.
 
-This is the one border where errors stop: a bad section is recorded and left out, a bad series does not
-stop the batch. Tasks carry paths and parameters and return a small receipt; pixels travel through the
-store.
+Errors end here, and nowhere else: a bad section is recorded and left out, and a bad series does not stop the
+batch. Tasks receive paths and parameters and return a small receipt; pixels pass through the store.
 """
 
 from __future__ import annotations
@@ -31,8 +30,24 @@ def run_task(
 ) -> Receipt:
     """Run one task, or return its receipt where it is already done.
 
-    Whatever goes wrong inside becomes a receipt of state `failed`; what cannot run because of an
-    earlier failure becomes `left out`.
+    Errors do not propagate: they become a receipt of state `failed`. A task that cannot run because an
+    earlier one failed gets the state `left out`.
+
+    Parameters
+    ----------
+    stage : Stage
+        Stage of the task.
+    job : SeriesJob
+        The series.
+    section : SectionImage or None
+        The section; None for a task on the whole series.
+    upstream : mapping of str to Receipt
+        Receipts of the tasks that it depends on, by task name.
+
+    Returns
+    -------
+    Receipt
+        The receipt, as written to the run folder.
     """
     name = str(stage.task(section))
     blocked = stage.blocked(job, section, upstream)
@@ -54,13 +69,13 @@ def run_task(
         )
     except PipelineError as error:
         receipt = replace(receipt, message=str(error))
-    except Exception as error:  # the border: a fault of ours must not stop the other series
+    except Exception as error:  # a bug here must not stop the other series
         receipt = replace(receipt, message=f"internal error: {type(error).__name__}: {error}")
     return _keep(job, _with_cost(receipt, began, peak))
 
 
 def _known(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: str) -> Receipt | None:
-    """Return the receipt of a task that was done before, here or in the run that it is shared with."""
+    """Return the receipt of a task that is already done, in this run or in one that shares the stage."""
     earlier = job.run.read_receipt(str(stage.task(section)))
     if earlier and _stands(stage, job, section, earlier, digest):
         return replace(earlier, stands=True)
@@ -69,7 +84,7 @@ def _known(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: s
 
 
 def _with_cost(receipt: Receipt, began: tuple[float, float], peak: Peak) -> Receipt:
-    """Return a receipt with the time since wall and CPU clock showed `began`, and the peak of memory."""
+    """Add elapsed wall and CPU time since the clocks read `began`, and peak memory."""
     wall, cpu = time.perf_counter() - began[0], time.thread_time() - began[1]
     return replace(receipt, wall_s=round(wall, 3), cpu_s=round(cpu, 3), peak_mb=round(peak.mb, 1))
 
@@ -77,24 +92,58 @@ def _with_cost(receipt: Receipt, began: tuple[float, float], peak: Peak) -> Rece
 def parts_of(
     stage: Stage, job: SeriesJob, section: SectionImage | None, upstream: Upstream
 ) -> dict[str, str]:
-    """Return a digest of each thing that decides a task: code, configuration, and its inputs by name."""
+    """Return the digests of everything that decides a task.
+
+    Parameters
+    ----------
+    stage : Stage
+        Stage of the task.
+    job : SeriesJob
+        The series.
+    section : SectionImage or None
+        The section; None for a task on the whole series.
+    upstream : mapping of str to Receipt
+        Receipts of the tasks that it depends on, by task name.
+
+    Returns
+    -------
+    dict of str to str
+        Digests of `code`, `configuration`, and of each input as `input: name`.
+    """
     grounds = stage.grounds(job, section, upstream)
     inputs = {f"input: {name}": digest_of(value) for name, value in grounds.inputs.items()}
     return {"code": stage.code, "configuration": digest_of(grounds.configuration), **inputs}
 
 
 def _written(stage: Stage, job: SeriesJob, section: SectionImage | None) -> list[Path]:
-    """Return what a task has written, with what it may write or not."""
+    """Return the paths that a task writes, optional ones included."""
     return [*stage.outputs(job, section), *map(job.run.file, stage.also)]
 
 
 def lost_task(stage: Stage, job: SeriesJob, section: SectionImage | None, why: str) -> Receipt:
-    """Record a task that could not be run at all."""
+    """Record a task that could not be run at all.
+
+    Parameters
+    ----------
+    stage : Stage
+        Stage of the task.
+    job : SeriesJob
+        The series.
+    section : SectionImage or None
+        The section; None for a task on the whole series.
+    why : str
+        Message of the receipt.
+
+    Returns
+    -------
+    Receipt
+        Receipt of state `failed`, as written to the run folder.
+    """
     return _keep(job, Receipt(str(stage.task(section)), "failed", "", message=why, where=_here()))
 
 
 def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, digest: str) -> Receipt | None:
-    """Take over the outputs of the run that this stage is shared with, where it came to the same digest."""
+    """Take over the outputs of the run that this stage is shared with, if its digest is the same."""
     other = job.shared.get(stage.name)
     theirs = other.read_receipt(str(stage.task(section))) if other else None
     if other is None or theirs is None or not theirs.ok or theirs.digest != digest:
@@ -109,7 +158,7 @@ def _taken_over(stage: Stage, job: SeriesJob, section: SectionImage | None, dige
 
 
 def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
-    """Raise DataError where an image is no longer the file whose checksum stands for it."""
+    """Raise DataError where an image was changed after its checksum was taken."""
     path = section.path if section is not None else None
     if path is None or str(path) not in job.stamps:
         return
@@ -122,7 +171,18 @@ def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of change of a file, in bytes and ns; of a folder those of its newest file."""
+    """Return size and modification time of an image.
+
+    Parameters
+    ----------
+    path : Path
+        File, or folder such as OME-Zarr.
+
+    Returns
+    -------
+    (int, int)
+        Size in bytes and modification time in ns; of a folder the total size and the time of its newest file.
+    """
     if not path.is_dir():
         state = path.stat()
         return state.st_size, state.st_mtime_ns
@@ -137,13 +197,14 @@ def _here() -> str:
 def _stands(
     stage: Stage, job: SeriesJob, section: SectionImage | None, earlier: Receipt, digest: str
 ) -> bool:
-    """Tell whether a task was done before on the same grounds, and its outputs are still what it wrote."""
+    """Tell whether a task was done with the same digest and its outputs are unchanged."""
     fresh = stage.name not in job.redo and earlier.ok and earlier.digest == digest
     there = fresh and all(path.exists() for path in stage.outputs(job, section))
     return there and not first_damaged(job.run.path, earlier.outputs)
 
 
 def _keep(job: SeriesJob, receipt: Receipt) -> Receipt:
+    """Write a receipt and return it; where that fails, return one of state `failed`."""
     try:
         job.run.write_receipt(receipt)
     except PipelineError as error:
@@ -152,5 +213,16 @@ def _keep(job: SeriesJob, receipt: Receipt) -> Receipt:
 
 
 def digest_of(content: Any) -> str:
-    """Return a digest of a value that JSON can hold."""
+    """Return a digest of a value.
+
+    Parameters
+    ----------
+    content : Any
+        Value that can be written as JSON; other objects are digested as text.
+
+    Returns
+    -------
+    str
+        First 24 hexadecimal digits (96 bits) of its SHA-256.
+    """
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""Which series of a batch were cut in turns from one brain, and are aligned together."""
+"""Series of one specimen: which series of a batch were cut from one brain and are aligned together."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ from typing import Any
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.store.tasks import Receipt, task_name
 
+# Fields of the manifest that series of one specimen must have in common.
 FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")
 
 
 def with_siblings(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
-    """Return the jobs of a batch, each with those that it is aligned with, itself among them, in their order.
+    """Find the series of a batch that are aligned together.
 
-    Series of one specimen that cannot share an alignment are told so in a warning.
+    Series of the same specimen share an alignment if their manifests agree in the fields `FRAME` and no two
+    have a section of the same number. A series that does not fit is aligned on its own, with a warning.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        All series of the batch.
+
+    Returns
+    -------
+    list of SeriesJob
+        The jobs in their order, with `siblings` filled in.
     """
     specimens: dict[str, list[int]] = defaultdict(list)
     for place, job in enumerate(jobs):
@@ -67,12 +79,40 @@ def _numbers(job: SeriesJob) -> set[int]:
 
 
 def measured_name(sibling: SeriesJob, section_number: int) -> str:
-    """Return the name under which a series is told of the measure task of a sibling."""
+    """Return the name under which a series receives the measure receipt of another series of its specimen.
+
+    Parameters
+    ----------
+    sibling : SeriesJob
+        The other series.
+    section_number : int
+        One of its sections.
+
+    Returns
+    -------
+    str
+        Task name with the run folder of the other series.
+    """
     return f"{task_name('measure', section_number)} of {sibling.run.path.name}"
 
 
 def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[str, Receipt]:
-    """Return the receipts of the measure tasks of a sibling, or of the series itself, by task."""
+    """Return the measure receipts of a series of the specimen.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        Series that receives them.
+    sibling : SeriesJob
+        Series that was measured; it may be `job` itself.
+    upstream : mapping of str to Receipt
+        Receipts that `job` receives.
+
+    Returns
+    -------
+    dict of str to Receipt
+        Receipts by task name.
+    """
     numbers = [section.section_number for section in sibling.sections]
     if sibling.run == job.run:
         return {task_name("measure", n): upstream[task_name("measure", n)] for n in numbers}

@@ -1,4 +1,4 @@
-"""What became of a series and of every section: section_data_set.json, with provenance.json beside it."""
+"""The summarise stage: outcome of the series and of every section, with the provenance of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,22 @@ from pipeline.store.tasks import Receipt, task_name
 
 
 def summarise(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
-    """Write what became of the series and of every section, and how it was made."""
+    """Write `section_data_set.json` and `provenance.json`.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+    upstream : mapping of str to Receipt
+        Receipts of all earlier tasks, by task name.
+    digest : str
+        Digest of everything that decides the outcome.
+
+    Returns
+    -------
+    dict of str to Any
+        Facts: `statuses` by section number as text.
+    """
     alignment = {}
     if upstream["align"].ok:
         document = job.run.read_document("alignment.json")
@@ -28,7 +43,24 @@ def summarise(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]
 def section_summary(
     job: SeriesJob, section: SectionImage, upstream: Upstream, aligned: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return one section as processed: what the manifest says, its status, flags and quality figures."""
+    """Return the summary of one section: manifest, status, flags and quality figures.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+    section : SectionImage
+        The section.
+    upstream : mapping of str to Receipt
+        Receipts of all earlier tasks, by task name.
+    aligned : dict of str to Any
+        Its entry in `alignment.json`; empty where it was not aligned.
+
+    Returns
+    -------
+    dict of str to Any
+        Entry of `section_data_set.json`.
+    """
     measure, detect = (upstream[task_name(stage, section.section_number)] for stage in ("measure", "detect"))
     if section.path is None:
         status = "missing"
@@ -55,14 +87,25 @@ def section_summary(
 
 
 def _measured(job: SeriesJob, section: SectionImage, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured of a section; of outlines, those of what is not stain."""
+    """Return the measurements of a section; of its outlines, those of artifacts."""
     outlines = job.run.read_outlines(section.section_number)
     context = {**facts["context"], "artifacts": outlines["artifacts"]}
     return {**{k: facts[k] for k in ("factor", "stored_px", "rectangle_px")}, "context": context}
 
 
 def series_messages(upstream: Upstream) -> list[str]:
-    """Return what went wrong, first causes only, as `task: message`; what many sections say is said once."""
+    """Return what went wrong in a series; consequences of earlier failures are not repeated.
+
+    Parameters
+    ----------
+    upstream : mapping of str to Receipt
+        Receipts by task name.
+
+    Returns
+    -------
+    list of str
+        Lines as `task: message`; sections of a stage that failed for the same cause share a line.
+    """
     causes: dict[tuple[str, str], list[Receipt]] = {}
     for receipt in upstream.values():
         if receipt.state == "failed":
@@ -78,7 +121,18 @@ def series_messages(upstream: Upstream) -> list[str]:
 
 
 def cause_of(message: str) -> str:
-    """Return a message without the file that it begins with: one cause has one message."""
+    """Return a message without the path that it begins with, so that one cause has one message.
+
+    Parameters
+    ----------
+    message : str
+        Message of a receipt.
+
+    Returns
+    -------
+    str
+        Message from behind the path.
+    """
     first, colon, rest = message.partition(": ")
     return rest if colon and "/" in first else message
 

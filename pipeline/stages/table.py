@@ -1,7 +1,7 @@
-"""The stages of a series in order, each with what it is given of a job and what decides its outcome.
+"""The stages of a series in order, each with its arguments and what decides its outcome.
 
 measure (a section)   stored image -> reduced image, section statistics
-pool (a series)       statistics of all sections -> what each section has of the series'
+pool (a series)       statistics of all sections -> pooled statistics of each section
 detect (a section)    image, pooled statistics -> expression mask, sums over fine cells
 align (a series)      reduced images, reference -> Alignment2d per section, Alignment3d
 grid (a series)       sums, alignment -> density, intensity, energy at 200 um
@@ -34,6 +34,7 @@ from pipeline.stages.unionize import unionize_structures
 from pipeline.store.run import DEFORMATION, RATIOS
 from pipeline.store.tasks import Receipt, task_name
 
+# Fields of the manifest that an alignment depends on.
 FRAME = (
     "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
     "reference_space_id",
@@ -53,7 +54,7 @@ def _for_measure(job: SeriesJob, section: SectionImage, upstream: Upstream, dige
 
 
 def _of_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Grounds:
-    """What the manifest says of the pixels; where the file lies and how it is turned do not count."""
+    """The manifest of the pixels; location and orientation of the file do not count."""
     row = {k: v for k, v in asdict(section).items() if k not in {"path", "id", "rotate_deg", "flip"}}
     return Grounds({"manifest": row, "image": job.files.get(str(section.path))})
 
@@ -92,7 +93,20 @@ def _of_detect(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Gro
 
 
 def to_align(job: SeriesJob, measured: Upstream | None = None) -> SeriesToAlign:
-    """Return what an alignment goes by of a series, of which these sections were measured."""
+    """Return what the alignment of a series depends on.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+    measured : mapping of str to Receipt or None
+        Receipts of its measure tasks; None before anything is measured.
+
+    Returns
+    -------
+    SeriesToAlign
+        The series with the sections that were measured.
+    """
     read = {receipt.id.section_number for receipt in (measured or {}).values() if receipt.ok}
     return SeriesToAlign(
         job.run,
@@ -106,7 +120,20 @@ def to_align(job: SeriesJob, measured: Upstream | None = None) -> SeriesToAlign:
 
 
 def family_of(job: SeriesJob, upstream: Upstream | None = None) -> list[SeriesToAlign]:
-    """Return the series that one is aligned with, in the order of the batch; none where it is alone."""
+    """Return the series that are aligned together with a series.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+    upstream : mapping of str to Receipt or None
+        Receipts of the measured sections of all of them; None before anything is measured.
+
+    Returns
+    -------
+    list of SeriesToAlign
+        All of them in the order of the batch, itself included; empty where it is aligned alone.
+    """
     return [
         to_align(one, None if upstream is None else measured_of(job, one, upstream)) for one in job.siblings
     ]
@@ -122,7 +149,7 @@ def _for_align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -
 
 
 def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
-    """The same for all series of a family, by id: what one of them computes is known by it."""
+    """The same for all series of a family, sorted by id, so that one finds what another computed."""
     members = sorted(job.siblings, key=lambda one: one.data_set.id) or [job]
     manifest = [_manifest(one) for one in members]
     configuration = job.config.alignment.model_dump()
@@ -144,7 +171,7 @@ def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
 
 
 def _manifest(job: SeriesJob) -> list[Any]:
-    """Return what the manifest says that an alignment goes by."""
+    """Return the fields of the manifest that an alignment depends on."""
     return [
         [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
         [getattr(job.data_set, name) for name in FRAME],
@@ -164,7 +191,7 @@ def _matrices(alignment: SeriesAlignment | None) -> Any:
 
 
 def _align_outputs(job: SeriesJob, section: None) -> list[Path]:
-    """Return what an alignment writes: the deformations too where they were asked for."""
+    """Return the outputs of an alignment, with the deformations where they are configured."""
     names = ["alignment.json"]
     if job.config.alignment.configuration.get("deformable", "none") != "none":
         names.append(DEFORMATION)
@@ -217,7 +244,7 @@ def _for_summarise(job: SeriesJob, section: None, upstream: Upstream, digest: st
 
 
 def _of_summarise(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
-    """Everything both documents record, including what affects no number (gene name, file locations)."""
+    """Everything that both documents record, also what affects no number (gene name, file locations)."""
     became = {n: [r.state, r.digest, r.message] for n, r in upstream.items()}
     return Grounds({"stages": became, "warnings": job.warnings, "what was read": what_was_read(job)})
 
@@ -254,7 +281,7 @@ def _needs_grid(job: SeriesJob, section: None, upstream: Upstream) -> str:
 
 
 def _within(kind: str, *names: str) -> Any:
-    """Return the function that lists the outputs of a section, or of the series."""
+    """Return a function that lists the outputs of a section, or of the series."""
 
     def outputs(job: SeriesJob, section: SectionImage | None) -> list[Path]:
         last = (str(section.section_number),) if section is not None else ()

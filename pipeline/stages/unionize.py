@@ -1,4 +1,7 @@
-"""The unionize stage: the grid summed over the structure hierarchy."""
+"""The unionize stage: the grid summed over the structure hierarchy.
+
+The table has the fields of the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009).
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,23 @@ from pipeline.store.run import RunFolder
 def unionize_structures(
     run: RunFolder, section_data_set_id: int, reference: RunReference, grid_annotation: str
 ) -> dict[str, Any]:
-    """Sum the grid over the structure hierarchy and write the table.
+    """Sum the grid over the structure hierarchy, and write the table as CSV and Parquet.
 
     Parameters
     ----------
-    grid_annotation : labels `derived` from the annotation, or as `served` with it
+    run : RunFolder
+        Run folder to read from and write to.
+    section_data_set_id : int
+        Id of the series.
+    reference : RunReference
+        Reference space.
+    grid_annotation : {"derived", "served"}
+        Labels of the 200 um voxels: derived from the annotation, or served with the reference.
 
     Returns
     -------
-    facts: how many rows, and labels that the ontology does not know
+    dict of str to Any
+        Facts: number of `rows`, and `unknown_labels` that the ontology does not contain.
     """
     space = reference.at(GRID_LABELS_UM)
     labels = space.grid_labels(served=grid_annotation == "served")

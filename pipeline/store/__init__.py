@@ -1,1 +1,4 @@
-"""The one place that knows zarr: OME-Zarr images, the arrays of a run, and what is done and what is not."""
+"""Storage: OME-Zarr images, the arrays of a run, and receipts of finished tasks.
+
+Only this package knows zarr.
+"""

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5 images: a pyramid of one section, with physical units; read and written."""
+"""OME-Zarr 0.5 images: a pyramid of one section with physical units, written and read."""
 
 from __future__ import annotations
 
@@ -34,19 +34,33 @@ else:
 Part = tuple[slice, slice]  # rows, columns
 Pair = tuple[int, int]
 OME_VERSION = "0.5"
-SMALLEST_PX = 256
-CHUNK_PX = 512  # of 1024 a mask takes a tenth longer and 2 % more: fewer blocks are empty
+SMALLEST_PX = 256  # longer side at which the pyramid ends
+# With chunks of 1024 px a mask takes 10 % longer and 2 % more space, as fewer chunks are empty.
+CHUNK_PX = 512
 LABELS = "expressing"
-# One file a level: a section of 64 MP is 29 files instead of 161. Measured on its mask with labels, 8 levels:
+# Side of a shard, large enough for one file a level: a section of 64 MP has 29 files instead of 161.
+# Codecs, measured on its mask with labels and 8 levels:
 # Zstandard 1: 0.08 s of CPU, 2.0 MB; LZ4: 0.06 s, 3.4 MB; faster levels of Zstandard are no faster.
 SHARD_PX = 16384
-ABSENT = 2**64 - 1  # where a chunk that is not there lies, and how long it is
+ABSENT = 2**64 - 1  # offset and length of a chunk that is left out, by the zarr specification
 
 
 def write_image(folder: Path, pixels: UInt8, resolution_um: float, attributes: dict[str, Any]) -> None:
-    """Write a (H, W) uint8 image as an OME-Zarr multiscale group, with what is above 0 as its labels.
+    """Write an image as an OME-Zarr multiscale group, with a label image of its pixels above 0.
 
-    Levels halve by the maximum of 2 x 2 pixels, so that lone cells stay visible from afar.
+    Each level of the pyramid takes the maximum of 2 x 2 pixels of the finer one, so that single cells stay
+    visible in overviews.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the group.
+    pixels : (H, W) uint8
+        Image; 0 where nothing expresses.
+    resolution_um : float
+        Pixel size, um.
+    attributes : dict of str to Any
+        Further attributes of the group.
     """
     levels = pyramid(pixels)
     mask = folder / "labels" / LABELS
@@ -61,7 +75,7 @@ def write_image(folder: Path, pixels: UInt8, resolution_um: float, attributes: d
 
 
 def _write_level(places: tuple[Path, Path], pixels: UInt8) -> None:
-    """Write an array, and as another where it is above 0."""
+    """Write one level as two arrays: the image, and where it is above 0."""
     document, shard, chunk = _level_document(pixels.shape)
     for folder in places:
         write_document(folder, document)
@@ -75,7 +89,7 @@ def _write_level(places: tuple[Path, Path], pixels: UInt8) -> None:
 
 
 def _level_document(shape: tuple[int, ...]) -> tuple[Document, Pair, Pair]:
-    """Return the document of a level of (rows, columns), and the sides of its shards and chunks."""
+    """Return the zarr document of a level of (rows, columns), and the sides of shards and chunks, px."""
     rows, columns = (min(CHUNK_PX, n) for n in shape)
     chunk = rows, columns
     shard = -(-min(SHARD_PX, shape[0]) // rows) * rows, -(-min(SHARD_PX, shape[1]) // columns) * columns
@@ -91,17 +105,30 @@ def _level_document(shape: tuple[int, ...]) -> tuple[Document, Pair, Pair]:
 
 
 def encode_shards(pixels: UInt8, shard: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[bytes, bytes]:
-    """Return the files of two shards, of an array and of where it is above 0; chunks of zeros are left out.
+    """Encode a shard of an image, and that of the image's label array (1 where the image is above 0).
+
+    Chunks that hold nothing but zeros are left out.
 
     Parameters
     ----------
-    pixels : (h, w) uint8                       what of the shard lies inside the array
-    shard, chunk : tuple = (rows, columns), px
+    pixels : (h, w) uint8
+        Part of the image that the shard covers.
+    shard : (int, int)
+        Rows and columns of a shard, px.
+    chunk : (int, int)
+        Rows and columns of a chunk, px.
+
+    Returns
+    -------
+    (bytes, bytes)
+        Files of the two shards: chunks, then the index with its CRC-32C.
     """
     index = np.full((2, *(n // c for n, c in zip(shard, chunk, strict=True)), 2), ABSENT, "<u8")
     chunks: tuple[list[bytes], list[bytes]] = [], []
     sizes = [0, 0]
-    pair = np.zeros((2, *chunk), np.uint8)  # of the array and of its labels: they stay in a cache
+    pair = np.zeros(
+        (2, *chunk), np.uint8
+    )  # one chunk of the image and one of its labels: both fit into the processor's cache
     for i, j in np.ndindex(index.shape[1:3]):
         part = pixels[i * chunk[0] : (i + 1) * chunk[0], j * chunk[1] : (j + 1) * chunk[1]]
         if part.shape != chunk:
@@ -118,9 +145,9 @@ def encode_shards(pixels: UInt8, shard: tuple[int, ...], chunk: tuple[int, ...])
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _lay_out(part: UInt8, pair: UInt8) -> bool:
-    """Copy pixels, and where they are above 0, to the corner of two blocks; return whether any is.
+    """Copy pixels, and where they are above 0, to the corner of two blocks; tell whether any is above 0.
 
-    Three loops, since one that does all three fills no registers.
+    Three loops: the compiler vectorises each of them, but not one loop that does all three.
     """
     found = np.uint8(0)
     for y in range(part.shape[0]):
@@ -135,13 +162,28 @@ def _lay_out(part: UInt8, pair: UInt8) -> bool:
 
 
 def read_shards(place: Path, part: tuple[Pair, Pair], shard: Pair, chunk: Pair) -> UInt8:
-    """Read a part of an array that lies in such shards.
+    """Read a part of an array that was written as shards.
 
     Parameters
     ----------
-    place : folder of the array
-    part : tuple of (row, column), px           where it starts and stops, inside the array
-    shard, chunk : tuple = (rows, columns), px
+    place : Path
+        Folder of the array.
+    part : ((int, int), (int, int))
+        First (row, column) and the (row, column) after the last, px, inside the array.
+    shard : (int, int)
+        Rows and columns of a shard, px.
+    chunk : (int, int)
+        Rows and columns of a chunk, px.
+
+    Returns
+    -------
+    (h, w) uint8
+        Pixels of the part.
+
+    Raises
+    ------
+    DataError
+        Where a shard or chunk is damaged or missing.
     """
     (top, left), (bottom, right) = part
     out = np.zeros((max(bottom - top, 0), max(right - left, 0)), np.uint8)
@@ -164,9 +206,9 @@ def read_shards(place: Path, part: tuple[Pair, Pair], shard: Pair, chunk: Pair) 
 
 
 def _read_shard(path: Path, sides: Pair) -> tuple[bytes, npt.NDArray[np.uint64]]:
-    """Return the content of a shard, and start and length of its chunks, (rows, columns, 2)."""
+    """Return the bytes of a shard, and offset and length of its chunks, (rows, columns, 2) uint64."""
     try:
-        content = path.read_bytes()  # every shard is written, also where nothing expresses
+        content = path.read_bytes()  # every shard is written, even where nothing expresses
         index = CRC32C().decode(content[-(sides[0] * sides[1] * 16 + 4) :])
     except (OSError, RuntimeError, ValueError):
         raise DataError(f"{path}: expected a whole shard, got a damaged one; run detect again") from None
@@ -174,7 +216,18 @@ def _read_shard(path: Path, sides: Pair) -> tuple[bytes, npt.NDArray[np.uint64]]
 
 
 def pyramid(pixels: UInt8) -> list[UInt8]:
-    """Return the image and its halvings, down to 256 px along the longer side."""
+    """Return an image and its reductions by 2, 4, 8 ...
+
+    Parameters
+    ----------
+    pixels : (H, W) uint8
+        Image.
+
+    Returns
+    -------
+    list of (h, w) uint8
+        Levels, the finest first, until the longer side is 256 px or less.
+    """
     levels = [pixels]
     while max(levels[-1].shape) > SMALLEST_PX:
         levels.append(_half(levels[-1]))
@@ -183,7 +236,7 @@ def pyramid(pixels: UInt8) -> list[UInt8]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _half(pixels: UInt8) -> UInt8:
-    """Return the maximum of every 2 x 2 pixels; at an odd edge of those there are."""
+    """Return the maximum of every 2 x 2 pixels; at an odd edge of the pixels that exist."""
     height, width = pixels.shape
     out = np.empty(((height + 1) // 2, (width + 1) // 2), np.uint8)
     for y in range(out.shape[0]):
@@ -197,7 +250,22 @@ def _half(pixels: UInt8) -> UInt8:
 
 
 def multiscale_metadata(levels: int, resolution_um: float, name: str = "expression") -> dict[str, Any]:
-    """Return the `ome` attribute of a two-dimensional image; pixel centres lie at integer index."""
+    """Return the `ome` attribute of a two-dimensional image; pixel centres lie at integer indices.
+
+    Parameters
+    ----------
+    levels : int
+        Number of levels, each half the size of the one before.
+    resolution_um : float
+        Pixel size of the finest level, um.
+    name : str
+        Name of the image.
+
+    Returns
+    -------
+    dict of str to Any
+        OME-Zarr metadata with scale and translation of every level, um.
+    """
     datasets = []
     for level in range(levels):
         scale = resolution_um * 2**level
@@ -215,9 +283,30 @@ def multiscale_metadata(levels: int, resolution_um: float, name: str = "expressi
 
 
 def read_level(folder: Path, level: int = 0, part: Part = (slice(None), slice(None))) -> UInt8:
-    """Read one level of an image that `write_image` wrote, or the rows and columns asked for.
+    """Read one level of an image, or some of its rows and columns.
 
-    MissingResultError where it is not there; only the chunks that hold `part` are decoded.
+    Only the chunks that overlap `part` are decoded.
+
+    Parameters
+    ----------
+    folder : Path
+        Group of the image.
+    level : int
+        Level; 0 is the finest.
+    part : (slice, slice)
+        Rows and columns, px of this level.
+
+    Returns
+    -------
+    (h, w) uint8
+        Pixels.
+
+    Raises
+    ------
+    MissingResultError
+        Where there is no such image or level.
+    DataError
+        Where the level is not an array, or is damaged.
     """
     place = folder / str(level)
     try:
@@ -228,14 +317,30 @@ def read_level(folder: Path, level: int = 0, part: Part = (slice(None), slice(No
         raise DataError(f"{folder}: level {level} is a group, expected an array")
     shape = tuple(document["shape"])
     own, shard, chunk = _level_document(shape)
-    if document == own:  # zarr takes 10 ms to say so
+    if document == own:  # written by this module: read it without zarr, whose opening takes 10 ms
         starts, stops, _ = zip(*(side.indices(n) for side, n in zip(part, shape, strict=True)), strict=True)
         return read_shards(place, (starts, stops), shard, chunk)
     return np.asarray(zarr.open_array(place, mode="r")[part], dtype=np.uint8)
 
 
 def level_count(folder: Path) -> int:
-    """Return how many levels an image has."""
+    """Return the number of levels of an image.
+
+    Parameters
+    ----------
+    folder : Path
+        Group of the image.
+
+    Returns
+    -------
+    int
+        Number of levels.
+
+    Raises
+    ------
+    MissingResultError
+        Where there is no image.
+    """
     try:
         return sum(name.isdigit() for name in read_group(folder)[0])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""OME-Zarr images as microscopes and converters write them: 0.1 to 0.5, one image or several in a folder."""
+"""OME-Zarr images of microscopes and converters: versions 0.1 to 0.5, one or several images in a folder."""
 
 from __future__ import annotations
 
@@ -27,20 +27,34 @@ if TYPE_CHECKING:
 else:
     zarr = Later("zarr")
 
-AXES = "tczyx"  # of images that name none
+AXES = "tczyx"  # order of the axes where an image names none
 UNIT_UM = {
     "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
     "meter": 1e6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6,
 }  # fmt: skip
 DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
-LARGEST_DOCUMENT = 16 * 1024**2
-# What a converter calls channels without a dye: any other name is one of fluorescence.
+LARGEST_DOCUMENT = 16 * 1024**2  # bytes
+# Channel names that converters give to colour and grey images; any other name is taken for a fluorescent dye.
 PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class OmeInfo:
-    """What an OME-Zarr image holds; `notes` say what a person should know of how it is read."""
+    """Properties of an OME-Zarr image.
+
+    Attributes
+    ----------
+    width_px, height_px : int
+        Size of the finest level, px.
+    channels : int
+        1 for grey, 3 for RGB.
+    bits : int
+        8 or 16 bits a sample.
+    resolution_um : float or None
+        Pixel size, um; None where it is not stated.
+    notes : tuple of str
+        Warnings on how the image is read.
+    """
 
     width_px: int
     height_px: int
@@ -52,7 +66,7 @@ class OmeInfo:
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """One image of a folder: its levels, the finest first."""
+    """One image of a folder with its levels, the finest first."""
 
     place: Path
     axes: str
@@ -66,7 +80,23 @@ class _Image:
 
 
 def image_info(folder: Path) -> OmeInfo:
-    """Tell size, channels and um a pixel of an OME-Zarr image, without decoding it."""
+    """Return size, channels and pixel size of an OME-Zarr image, without decoding it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the image, or of several images of which the largest is taken.
+
+    Returns
+    -------
+    OmeInfo
+        Properties.
+
+    Raises
+    ------
+    DataError
+        Where the folder is not an OME-Zarr image that can be read.
+    """
     with _blaming(folder):
         image = _open(folder)
         sides, dtype = image.sides(), np.dtype(image.levels[0].dtype)
@@ -77,24 +107,51 @@ def image_info(folder: Path) -> OmeInfo:
 
 
 def brightest(folder: Path) -> int | None:
-    """Return the largest sample of an image of 16 bits, which states no range; None for one of 8."""
+    """Return the largest sample of a 16-bit image; such an image states no range.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the image.
+
+    Returns
+    -------
+    int or None
+        Largest sample; None for an 8-bit image.
+
+    Raises
+    ------
+    DataError
+        Where the folder is not an OME-Zarr image that can be read.
+    """
     with _blaming(folder):
         image = _open(folder)
         return None if np.dtype(image.levels[0].dtype).itemsize == 1 else int(_samples(image, 0).max())
 
 
 def read_pixels(folder: Path, factor: int = 1, bits: int | None = None) -> tuple[UInt8, int]:
-    """Read an OME-Zarr image; DataError where it is something else.
+    """Read the pixels of an OME-Zarr image, at a reduced level where that suffices.
 
     Parameters
     ----------
-    factor : int        by how much the level may be reduced at most, along x and y
-    bits : int          the range of 16-bit samples; None: the smallest that holds the brightest
+    folder : Path
+        Folder of the image.
+    factor : int
+        Largest reduction allowed, along x and y.
+    bits : int or None
+        Bits that 16-bit samples use; None takes the smallest range that holds the brightest sample.
 
     Returns
     -------
-    (H, W) or (H, W, 3) uint8       the smallest level whose reduction divides `factor`
-    int                             its reduction
+    (H, W) or (H, W, 3) uint8
+        Coarsest level whose reduction divides `factor`.
+    int
+        Its reduction.
+
+    Raises
+    ------
+    DataError
+        Where the folder is not an OME-Zarr image that can be read.
     """
     with _blaming(folder):
         image = _open(folder)
@@ -108,7 +165,7 @@ def read_pixels(folder: Path, factor: int = 1, bits: int | None = None) -> tuple
 
 @contextmanager
 def _blaming(folder: Path) -> Iterator[None]:
-    """Turn whatever zarr and its codecs raise into one line that names the folder."""
+    """Turn whatever zarr and its codecs raise into a DataError of one line that names the folder."""
     try:
         yield
     except PipelineError as error:
@@ -124,7 +181,7 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 
 def _open(folder: Path) -> _Image:
-    """Open the image of a folder; of several, as bioformats2raw writes them, the one with most pixels."""
+    """Open the image of a folder; of several, as bioformats2raw writes them, the largest."""
     attributes = _attributes(folder)
     if "multiscales" in attributes:
         return _opened(folder, attributes)
@@ -157,13 +214,13 @@ def _largest(folder: Path, images: Sequence[_Image]) -> _Image:
 
 
 def _inner(folder: Path) -> list[str]:
-    """Return the names of folders inside that may be images, in order of number."""
+    """Return the names of subfolders that may be images, numbers first and in order."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name != "OME"]
     return sorted(names, key=lambda name: (not name.isdigit(), len(name), name))[:64]
 
 
 def _attributes(folder: Path) -> Mapping[str, Any]:
-    """Return what a group says of itself, {} for a folder that is none."""
+    """Return the attributes of a zarr group; empty for a folder that is not one."""
     _check_documents(folder)
     if not any((folder / name).exists() for name in ("zarr.json", ".zgroup")):
         if not (folder / ".zattrs").exists():
@@ -177,7 +234,7 @@ def _attributes(folder: Path) -> Mapping[str, Any]:
 
 
 def _check_documents(folder: Path) -> None:
-    """Refuse documents that are no files, or too large to be documents, before they are opened."""
+    """Refuse documents that are not plain files or are too large, before they are opened."""
     for name in DOCUMENTS:
         try:
             size = check_regular(folder / name)
@@ -188,7 +245,7 @@ def _check_documents(folder: Path) -> None:
 
 
 def _opened(place: Path, attributes: Mapping[str, Any]) -> _Image:
-    """Open the levels of an image and hold what they declare against what can be read."""
+    """Open the levels of an image, and compare its metadata with what can be read."""
     try:
         described = attributes["multiscales"][0]
         paths = [str(dataset["path"]) for dataset in described["datasets"]]
@@ -217,7 +274,7 @@ def _omero(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _axes(described: Mapping[str, Any], count: int) -> str:
-    """Return the letter of each axis: 0.4 and later name them as objects, 0.3 as words, earlier not."""
+    """Return the letter of each axis: objects from 0.4 on, words in 0.3, not stated before."""
     stated = described.get("axes", list(AXES[-count:]))
     names = [str(axis.get("name") if isinstance(axis, Mapping) else axis).lower() for axis in stated]
     if len(names) != count or len(set(names)) != count or not {"x", "y"} <= set(names) <= set(AXES):
@@ -226,7 +283,7 @@ def _axes(described: Mapping[str, Any], count: int) -> str:
 
 
 def _check_level(image: _Image, level: Any) -> None:
-    """Refuse what cannot be a section, before a byte of it is decoded."""
+    """Refuse levels that cannot be a section, before a byte of them is decoded."""
     dtype = np.dtype(level.dtype).newbyteorder("=")
     if dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
         raise DataError(f"{image.place}: expected 8-bit or 16-bit samples without sign, got {dtype}")
@@ -241,7 +298,7 @@ def _check_level(image: _Image, level: Any) -> None:
 
 
 def _check_channels(image: _Image) -> None:
-    """Refuse channels that are not one grey, or red, green and blue."""
+    """Refuse channels other than one grey one, or red, green and blue."""
     count = image.sides().get("c", 1)
     stated = image.described["channels"]
     names = [str(c.get("label") or "") if isinstance(c, Mapping) else "" for c in stated][:count]
@@ -256,7 +313,11 @@ def _check_channels(image: _Image) -> None:
 
 
 def _resolution_um(image: _Image) -> float | None:
-    """Return um a pixel; None where a scale of 1 has no unit of length, or pixels are not square."""
+    """Return the pixel size in um; a scale without a unit counts as um.
+
+    None where no scale is stated, a scale of 1 has no unit, a unit is unknown, or pixels are not square
+    within 1 %.
+    """
     datasets = image.described["datasets"]
     scales = [_scale(image, node) for node in (datasets[0], image.described)]
     if scales[0] is None and scales[1] is None:
@@ -289,7 +350,7 @@ def _scale(image: _Image, node: Mapping[str, Any]) -> Sequence[float] | None:
 
 
 def _level(image: _Image, factor: int) -> tuple[int, int]:
-    """Return the smallest level whose reduction divides a factor, and its reduction."""
+    """Return the coarsest level whose reduction divides a factor, and that reduction."""
     full, best, reduction = image.sides(), 0, 1
     for level in range(1, len(image.levels) if factor > 1 else 0):
         sides = image.sides(level)
@@ -301,7 +362,7 @@ def _level(image: _Image, factor: int) -> tuple[int, int]:
 
 
 def _samples(image: _Image, level: int) -> npt.NDArray[Any]:
-    """Return a level as (H, W) or (H, W, 3)."""
+    """Return the samples of a level as (H, W) or (H, W, 3), in native byte order."""
     array = image.levels[level]
     folder, itemsize = _folder(array), np.dtype(array.dtype).itemsize
     check_chunks(_chunk_files(folder), chunks_of(folder, array.shape, array.chunks, itemsize))
@@ -319,7 +380,7 @@ def _folder(array: Any) -> Path:
 
 
 def _chunk_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of an array; DataError where one is none that can be read without waiting."""
+    """Yield the chunk files of an array; DataError for one that is not a regular file."""
     pending = [str(folder)]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -333,7 +394,7 @@ def _chunk_files(folder: Path) -> Iterator[Path]:
 
 
 def _missing_chunks(image: _Image) -> tuple[str, ...]:
-    """Say how many chunks are not there: by the format they hold the fill value, which may be black."""
+    """Return a warning about missing chunks: they read as the fill value, which may be black."""
     array = image.levels[0]
     parts = array.shards or array.chunks
     expected = math.prod(-(-side // part) for side, part in zip(array.shape, parts, strict=True))

@@ -1,7 +1,7 @@
-"""Files for other programs, put into a folder of the user's: nothing that is not ours is ever replaced there.
+"""Files for other programs, written into a folder of the user without replacing anything foreign.
 
-Files are written into a fresh folder first and then moved to their places, all or none. What was put there
-before stands in a small list beside them, with its digest: only what is still as we wrote it gives way.
+Files are written into a fresh folder first, then moved into place. A small list beside them records every
+file with its digest: only files that are unchanged since this package wrote them are replaced.
 """
 
 from __future__ import annotations
@@ -23,12 +23,24 @@ LIST = ".ish-pipeline.json"
 
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
-    """Yield a fresh folder; on success its files, in subfolders too, take their places in `folder`.
+    """Yield a fresh folder; on success its files, in subfolders too, move into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the user; made where it does not exist.
+
+    Yields
+    ------
+    Path
+        Fresh folder to write into; it is removed in any case.
 
     Raises
     ------
     ConfigError
-        a folder that is a run, and a file in the way that is not ours or was changed since.
+        Where the folder is a run or lies in one, or a file in the way is not ours or was changed since.
+    DataError
+        Where the folder cannot be written.
     """
     place = real_path(folder)
     if is_run(place) or _among_outputs(place):
@@ -49,7 +61,20 @@ def publishing(folder: Path) -> Iterator[Path]:
 
 
 def check_file_free(path: Path, is_ours: bool = False) -> None:
-    """Raise ConfigError where a file that a user names is a folder, or holds what is not ours."""
+    """Check that a file named by the user can be written without replacing anything foreign.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    is_ours : bool
+        Whether an existing file was written by this package and may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        Where the path is a folder, or a file that is not ours.
+    """
     if path.is_dir():
         raise ConfigError(f"{path}: expected the name of a file to write, got a folder; choose another name")
     if path.exists() and not is_ours:
@@ -57,12 +82,13 @@ def check_file_free(path: Path, is_ours: bool = False) -> None:
 
 
 def _among_outputs(place: Path) -> bool:
-    """Tell whether a folder lies where a run keeps what it writes and reads."""
+    """Tell whether a folder lies inside one of the outputs of a run."""
     own = {*WRITERS, RECEIPTS}
     return any(is_run(parent) and place.relative_to(parent).parts[0] in own for parent in place.parents)
 
 
 def _move(fresh: Path, place: Path, folder: Path) -> None:
+    """Move files into place after checking that none replaces a foreign or changed file."""
     known = _listed(place)
     new = seal(fresh, [fresh])
     for name in new:
@@ -74,7 +100,9 @@ def _move(fresh: Path, place: Path, folder: Path) -> None:
                 f"--output {folder}: {name} is there already, and is not as this program left it; move it or"
                 " choose another folder"
             )
-    with replacing(place / LIST) as file:  # first: a file that is ours and not listed would be in the way
+    with replacing(
+        place / LIST
+    ) as file:  # before moving: after a crash, a file of ours that is not listed would count as foreign
         file.write_text(json.dumps({**known, **new}, indent=1), encoding="utf-8")
     for name in new:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +110,7 @@ def _move(fresh: Path, place: Path, folder: Path) -> None:
 
 
 def _listed(place: Path) -> Seals:
-    """Return what this program put into a folder before."""
+    """Return the files that this package wrote into a folder before, with their digests."""
     try:
         document = json.loads((place / LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""Zarr arrays that are also plain memory: nothing is compressed, so a chunk is its numbers in C order.
+"""Zarr arrays that can be memory-mapped: chunks are not compressed, so a chunk is its numbers in C order.
 
-Rows of an index lie in sharded arrays: a shard is one file that begins with zarr's own list of which of
-its ROWS rows are there, and grows by a row at a time. A row is written and then entered into that list,
-so any zarr reader sees it, and this package maps the file instead of reading it. What a chunk holds is
-held against checksums, so that a lost or torn file never reads as numbers.
+Rows of an index lie in sharded arrays. A shard is one file that begins with zarr's index of which of its ROWS
+rows exist, and grows by one row at a time. A row is written first and then entered into that index, so that
+any zarr reader sees it, and this package maps the file instead of reading it. Checksums protect the content,
+so that a lost or torn file is never taken for numbers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,27 @@ from pipeline.store.arrays import DOCUMENT, Document, array_document
 from pipeline.system.files import read_json_value
 from pipeline.system.whole_files import replacing, sync, write_at
 
-ROWS = 256  # their list fills a page of memory, so that rows begin at the next
-_ENTRY = 16  # bytes of a row in that list: offset and length, little-endian; all ones = absent
-_HEAD = ROWS * _ENTRY
+ROWS = 256  # in a shard: its index fills one memory page of 4096 bytes, and rows begin at the next
+_ENTRY = 16  # bytes of an index entry: offset and length, little-endian uint64; all bits set = absent
+_HEAD = ROWS * _ENTRY  # bytes of the index
 _CHECKSUMS = "crc32"
 
 
 @dataclass(frozen=True)
 class RowArray:
-    """What an array of rows is: how many numbers a row has, of which type, and which of them is "missing"."""
+    """Layout of an array of rows.
+
+    Attributes
+    ----------
+    name : str
+        Name of the array in its group.
+    length : int
+        Numbers in a row.
+    dtype : str
+        Type of the numbers.
+    missing : int
+        Value that stands for missing data.
+    """
 
     name: str
     length: int
@@ -41,17 +53,42 @@ class RowArray:
 
     @property
     def row_bytes(self) -> int:
-        """How many bytes a row has."""
+        """Size of a row in bytes."""
         return self.length * np.dtype(self.dtype).itemsize
 
 
 def shard_file(group: Path, name: str, shard: int) -> Path:
-    """Return the file of a shard."""
+    """Return the file of a shard.
+
+    Parameters
+    ----------
+    group : Path
+        Folder of the zarr group.
+    name : str
+        Name of the array.
+    shard : int
+        Number of the shard, from 0.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
     return group / name / "c" / str(shard) / "0"
 
 
 def write_rows_document(group: Path, array: RowArray, shards: int) -> None:
-    """Write what zarr needs to know of an array with so many shards."""
+    """Write the zarr metadata of an array of rows.
+
+    Parameters
+    ----------
+    group : Path
+        Folder of the zarr group.
+    array : RowArray
+        Layout.
+    shards : int
+        Number of shards; the array has ROWS rows for each.
+    """
     plain = _bytes_codec(array.dtype)
     index = {
         "chunk_shape": [1, array.length],
@@ -66,7 +103,27 @@ def write_rows_document(group: Path, array: RowArray, shards: int) -> None:
 
 
 def map_rows(group: Path, array: RowArray) -> list[npt.NDArray[Any]]:
-    """Map the shards of an array of rows, each (rows, length) of ROWS or, the last, fewer; read-only."""
+    """Map the shards of an array of rows, read-only.
+
+    Parameters
+    ----------
+    group : Path
+        Folder of the zarr group.
+    array : RowArray
+        Layout.
+
+    Returns
+    -------
+    list of (rows, length) array
+        One array for each shard, of ROWS rows; the last one may have fewer.
+
+    Raises
+    ------
+    MissingResultError
+        Where a shard vanished meanwhile.
+    DataError
+        Where a shard cannot be mapped.
+    """
     found: list[npt.NDArray[Any]] = []
     while (path := shard_file(group, array.name, len(found))).is_file():
         rows = max(0, path.stat().st_size - _HEAD) // array.row_bytes
@@ -75,17 +132,38 @@ def map_rows(group: Path, array: RowArray) -> list[npt.NDArray[Any]]:
 
 
 class RowWriter:
-    """Writes rows of one array in place; the shard in hand stays open."""
+    """Writes rows of one array in place; the file of the current shard stays open.
+
+    Parameters
+    ----------
+    group : Path
+        Folder of the zarr group.
+    array : RowArray
+        Layout.
+    """
 
     def __init__(self, group: Path, array: RowArray) -> None:
         self.group, self.array = group, array
         self.shard, self.file, self.shards = -1, -1, 0
         while shard_file(group, array.name, self.shards).exists():
             self.shards += 1
-        write_rows_document(group, array, self.shards)  # what it may have lost comes back
+        write_rows_document(group, array, self.shards)  # restores a document that was lost
 
     def write(self, slot: int, row: npt.NDArray[Any]) -> None:
-        """Write one row whole, then make it known to zarr."""
+        """Write one row, then enter it into the index of its shard.
+
+        Parameters
+        ----------
+        slot : int
+            Number of the row in the array.
+        row : (length,) array
+            Row, of the type of the array.
+
+        Raises
+        ------
+        DataError
+            Where the row has another size or type.
+        """
         size = self.array.row_bytes
         if row.nbytes != size or row.dtype != self.array.dtype:
             raise DataError(
@@ -101,12 +179,12 @@ class RowWriter:
         write_at(self.file, listed, place * _ENTRY)
 
     def sync(self) -> None:
-        """Make sure that what was written would outlive a loss of power."""
+        """Flush to disk, so that what was written survives a loss of power."""
         if self.file >= 0:
             os.fsync(self.file)
 
     def close(self) -> None:
-        """Sync and close the shard in hand."""
+        """Flush and close the current shard."""
         self.sync()
         if self.file >= 0:
             os.close(self.file)
@@ -128,7 +206,19 @@ class RowWriter:
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A mapped array with the checksums of its rows; one of a single dimension is one row."""
+    """A mapped array with the checksums of its rows; a one-dimensional array counts as one row.
+
+    Attributes
+    ----------
+    path : Path
+        File of its only chunk.
+    array : array
+        The numbers, read-only.
+    checksums : sequence of int
+        CRC-32 of every row, together with salt and row number.
+    salt : str
+        Text that the checksums include.
+    """
 
     path: Path
     array: npt.NDArray[Any]
@@ -136,7 +226,18 @@ class Whole:
     salt: str
 
     def check(self, rows: Iterable[int] | None = None) -> None:
-        """DataError where rows, default all, are not what was written."""
+        """Compare rows with their checksums.
+
+        Parameters
+        ----------
+        rows : iterable of int or None
+            Rows to check; None for all.
+
+        Raises
+        ------
+        DataError
+            Where a row differs from what was written.
+        """
         lines = _lines(self.array)
         for row in range(len(lines)) if rows is None else rows:
             if _checksum(lines, row, self.salt) != self.checksums[row]:
@@ -144,11 +245,16 @@ class Whole:
 
 
 def write_whole(folder: Path, array: npt.NDArray[Any], salt: str) -> None:
-    """Write an array as one chunk without compression, also where it holds nothing but zeros.
+    """Write an array as one chunk without compression, even where it holds only zeros.
 
     Parameters
     ----------
-    salt : str      goes into the checksums: an array in the place of another does not have them
+    folder : Path
+        Folder of the array.
+    array : array
+        Numbers.
+    salt : str
+        Text that the checksums include, so that an array in the place of another is detected.
     """
     array = np.ascontiguousarray(array)
     lines, salt = _lines(array), _salt(array, salt)
@@ -162,7 +268,25 @@ def write_whole(folder: Path, array: npt.NDArray[Any], salt: str) -> None:
 
 
 def map_whole(folder: Path, salt: str) -> Whole:
-    """Map an array that `write_whole` wrote, read-only; DataError where it is not one."""
+    """Map an array that `write_whole` wrote, read-only.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array.
+    salt : str
+        The text that it was written with.
+
+    Returns
+    -------
+    Whole
+        The array; its checksums are not compared yet.
+
+    Raises
+    ------
+    DataError
+        Where there is no such array, or it has the wrong size.
+    """
     document = read_json_value(folder / DOCUMENT, "the document of an array")
     try:
         shape, dtype = tuple(document["shape"]), np.dtype(document["data_type"])
@@ -212,5 +336,5 @@ def _write_document(folder: Path, document: Document) -> None:
 
 
 def _chunk(folder: Path, axes: int) -> Path:
-    """Return where the only chunk of an array lies."""
+    """Return the file of the only chunk of an array."""
     return folder.joinpath("c", *("0",) * axes)

@@ -1,4 +1,4 @@
-"""The folder of one run: where each output lies and how it is written and read back."""
+"""The folder of one run: location of each output, and how it is written and read."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from pipeline.system.seals import DIGITS, first_damaged
 from pipeline.system.whole_files import remove_ours, replacing, sync
 
 RATIOS = ("density", "intensity", "energy")
-NO_DATA = np.float32(-1)
+NO_DATA = np.float32(-1)  # of a voxel, as in the grids of Allen
 DEFORMATION = "deformation.zarr"
 PLAN = "plan.json"
 RECEIPTS = "receipts"
-SEAL = "seal"
-_PARTS = {"alignment.json", "refused.json", "digest.json"}  # of what is kept for series of one specimen
+SEAL = "seal"  # key of the digest of a receipt
+_PARTS = {"alignment.json", "refused.json", "digest.json"}  # files of alignments that a specimen shares
 _TASK = re.compile(r"[a-z]+(?:-\d+)?\.json")
 WRITERS = {  # the stage that writes an output, by the first part of its path
     "thumbnails.zarr": "measure",
@@ -60,23 +60,50 @@ WRITERS = {  # the stage that writes an output, by the first part of its path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """OUTPUT/<section_data_set_id>: every path and every output of one run."""
+    """Folder of one run, OUTPUT/<section_data_set_id>, with the paths of all its outputs.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    """
 
     path: Path
 
     def file(self, name: str) -> Path:
-        """Return the path of a plain output such as `alignment.json`."""
+        """Return the path of a plain output such as `alignment.json`.
+
+        Parameters
+        ----------
+        name : str
+            Path inside the run folder.
+
+        Returns
+        -------
+        Path
+            The path, whether it exists or not.
+        """
         return self.path / name
 
     def require(self, name: str) -> Path:
-        """Return the path of an output that is, byte for byte, what the run wrote.
+        """Return the path of an output after checking that it is, byte for byte, what the run wrote.
+
+        Parameters
+        ----------
+        name : str
+            Path inside the run folder.
+
+        Returns
+        -------
+        Path
+            The path.
 
         Raises
         ------
         MissingResultError
-            no such output.
+            Where there is no such output, or the last run did not make it.
         DataError
-            a file of it that is torn, missing or changed since.
+            Where a file of it is torn, missing or changed since.
         """
         found = self.path / name
         if not found.exists():
@@ -100,7 +127,7 @@ class RunFolder:
     def _receipt_of(self, name: str) -> Receipt | None:
         """Return the receipt of the task that writes an output.
 
-        None where there is none, as for an alignment that lies in a folder by itself.
+        None where there is no receipt, as for an alignment.json in a folder that is not a run.
         """
         top, _, rest = name.partition("/")
         stage = WRITERS.get(top)
@@ -110,13 +137,43 @@ class RunFolder:
         return self.read_receipt(stage) if stage else None
 
     def read_document(self, name: str) -> dict[str, Any]:
-        """Read an output that is a JSON object; the errors are those of `require`."""
+        """Read an output that is a JSON object.
+
+        Parameters
+        ----------
+        name : str
+            Path inside the run folder.
+
+        Returns
+        -------
+        dict of str to Any
+            Content.
+
+        Raises
+        ------
+        MissingResultError
+            Where there is no such output.
+        DataError
+            Where it is damaged or not a JSON object.
+        """
         return read_json(self.require(name))
 
     def write_expression(
         self, section_number: int, expression: UInt8, resolution_um: float, digest: str
     ) -> None:
-        """Write a section's mask with intensity as OME-Zarr, (H, W) uint8."""
+        """Write the expression mask of a section as OME-Zarr.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+        expression : (H, W) uint8
+            Darkness 1-255 where a pixel expresses, else 0.
+        resolution_um : float
+            Size of a stored pixel, um.
+        digest : str
+            Digest of the task.
+        """
         ensure_group(self.path / "expression.zarr")
         with replacing(self.path / "expression.zarr" / str(section_number), is_zarr_part) as fresh:
             write_image(fresh, expression, resolution_um, {"ish_pipeline": {"digest": digest}})
@@ -124,28 +181,112 @@ class RunFolder:
     def read_expression(
         self, section_number: int, level: int = 0, part: Part = (slice(None), slice(None))
     ) -> UInt8:
-        """Read one level of a section's mask, or a part of it, (H, W) uint8."""
+        """Read one level of the expression mask of a section, or a part of it.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+        level : int
+            Level of the pyramid; 0 is the finest.
+        part : (slice, slice)
+            Rows and columns, px of this level.
+
+        Returns
+        -------
+        (h, w) uint8
+            Darkness 1-255 where a pixel expresses, else 0.
+
+        Raises
+        ------
+        MissingResultError
+            Where there is no such mask or level.
+        DataError
+            Where it is damaged.
+        """
         return read_level(self._whole(f"expression.zarr/{section_number}"), level, part)
 
     def write_thumbnail(
         self, section_number: int, pixels: UInt8, valid: Bool, attributes: Mapping[str, Any]
     ) -> None:
-        """Write a section's reduced image and which of its pixels count."""
+        """Write the reduced image of a section.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+        pixels : (h, w) or (h, w, 3) uint8
+            Reduced image.
+        valid : (h, w) bool
+            Pixels that count.
+        attributes : mapping of str to Any
+            Reduction, factor of the manifest's frame, outlines and digest.
+        """
         ensure_group(self.path / "thumbnails.zarr")
         arrays = {"pixels": pixels, "valid": valid.astype(np.uint8)}
         write_bundle(self.path / "thumbnails.zarr" / str(section_number), arrays, attributes)
 
     def read_thumbnail(self, section_number: int) -> tuple[UInt8, Bool, dict[str, Any]]:
-        """Read a section's reduced image, its valid pixels and attributes."""
+        """Read the reduced image of a section.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+
+        Returns
+        -------
+        pixels : (h, w) or (h, w, 3) uint8
+            Reduced image.
+        valid : (h, w) bool
+            Pixels that count.
+        attributes : dict of str to Any
+            Reduction, factor of the manifest's frame, outlines and digest.
+
+        Raises
+        ------
+        MissingResultError
+            Where there is none.
+        DataError
+            Where it is damaged.
+        """
         arrays, attributes = read_bundle(self._whole(f"thumbnails.zarr/{section_number}"))
         return arrays["pixels"], arrays["valid"].astype(bool), attributes
 
     def read_outlines(self, section_number: int) -> dict[str, Any]:
-        """Read the outlines that lie with a section's reduced image, without the image."""
+        """Read the outlines that are stored with the reduced image of a section, without the image.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+
+        Returns
+        -------
+        dict of str to Any
+            Outlines of tissue and artifacts, um, as fields of `SectionContext`.
+
+        Raises
+        ------
+        MissingResultError
+            Where there is no reduced image.
+        DataError
+            Where it is damaged.
+        """
         return dict(read_attributes(self._whole(f"thumbnails.zarr/{section_number}"))["outlines"])
 
     def write_cells(self, section_number: int, cells: SectionCells, digest: str) -> None:
-        """Write a section's sums over fine cells."""
+        """Write the sums of a section over fine cells.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+        cells : SectionCells
+            Sums, in stored pixels.
+        digest : str
+            Digest of the task.
+        """
         ensure_group(self.path / "cells.zarr")
         attributes = {
             "pitch_px": cells.pitch_px,
@@ -157,7 +298,25 @@ class RunFolder:
         write_bundle(self.path / "cells.zarr" / str(section_number), cells.sums.arrays(), attributes)
 
     def read_cells(self, section_number: int) -> SectionCells:
-        """Read a section's sums over fine cells."""
+        """Read the sums of a section over fine cells.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+
+        Returns
+        -------
+        SectionCells
+            Sums, in stored pixels.
+
+        Raises
+        ------
+        MissingResultError
+            Where there are none.
+        DataError
+            Where they are damaged.
+        """
         arrays, attributes = read_bundle(self._whole(f"cells.zarr/{section_number}"))
         x0, y0, x1, y1 = attributes["rectangle_px"]
         return SectionCells(
@@ -169,7 +328,22 @@ class RunFolder:
         )
 
     def write_grid(self, sums: ExpressionSums, covered: Bool, digest: str) -> dict[str, Float32]:
-        """Write `grid.zarr`: sums and ratios as float32, -1 where there is no data; return its arrays."""
+        """Write `grid.zarr`: four sums and three ratios on the 200 um grid.
+
+        Parameters
+        ----------
+        sums : ExpressionSums of (P, I, R)
+            Sums of every voxel.
+        covered : (P, I, R) bool
+            Where voxels have data.
+        digest : str
+            Digest of the task.
+
+        Returns
+        -------
+        dict of str to (P, I, R) float32
+            The arrays as written; -1 where there is no data.
+        """
         arrays = grid_arrays(sums, covered)
         attributes = {
             "axes": ["P", "I", "R"],
@@ -182,15 +356,29 @@ class RunFolder:
         return arrays
 
     def _whole(self, name: str) -> Path:
-        """Return the folder of an output, whole where it is there at all: its reader says what lacks."""
+        """Return the path of an output after checking it, where it exists.
+
+        Where it does not exist, its reader raises the error.
+        """
         return self.require(name) if (self.path / name).exists() else self.path / name
 
     def read_grid(self) -> dict[str, Float32]:
-        """Read the arrays of `grid.zarr` by name, (P, I, R) float32, -1 where there is no data."""
+        """Read the arrays of `grid.zarr` by name, (P, I, R) float32.
+
+        Voxels without data are -1. MissingResultError where there is no grid, DataError where it is damaged.
+        """
         return read_bundle(self._whole("grid.zarr"))[0]
 
     def write_deformations(self, deformations: Mapping[int, Deformation], digest: str) -> None:
-        """Write `deformation.zarr`: a (3, rows, columns) float32 array a section, um; see `Deformation`."""
+        """Write `deformation.zarr`: a (3, rows, columns) float32 array in um for each section.
+
+        Parameters
+        ----------
+        deformations : mapping of int to Deformation
+            Displacement field by section number.
+        digest : str
+            Digest of the task.
+        """
         fields = {}
         for number, deformation in deformations.items():
             attributes = {
@@ -203,9 +391,15 @@ class RunFolder:
         write_fields(self.path / DEFORMATION, fields, {"ish_pipeline": {"digest": digest}})
 
     def put_aside_edited(self) -> str:
-        """Keep an `alignment.json` that was changed by hand; return its new name, empty where there is none.
+        """Rename an `alignment.json` that was edited by hand, so that it is not overwritten.
 
-        What is still an alignment in JSON, and not what the run wrote, is a person's work; torn ones are not.
+        A file that differs from what the run wrote, but is still JSON with an alignment, counts as edited; a
+        torn file does not.
+
+        Returns
+        -------
+        str
+            New name, `alignment.edited-N.json`; empty where nothing was edited.
         """
         path = self.path / "alignment.json"
         receipt = self._receipt_of(path.name)
@@ -222,11 +416,11 @@ class RunFolder:
         return kept.name
 
     def remove_deformations(self) -> None:
-        """Remove what an earlier, deformable alignment left."""
+        """Remove the displacement fields of an earlier, deformable alignment."""
         remove_ours(self.path / DEFORMATION, is_zarr_part)
 
     def read_deformations(self) -> dict[int, Deformation]:
-        """Read the deformation of every section that has one, by section number."""
+        """Read the displacement field of every section that has one, by section number."""
         found = {}
         for name, (array, attributes) in read_fields(self.require(DEFORMATION)).items():
             x, y = (float(v) for v in attributes["origin_px"])
@@ -234,54 +428,98 @@ class RunFolder:
         return found
 
     def write_volume(self, arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """Write `volume.zarr`: the specimen as reconstructed from its sections."""
+        """Write `volume.zarr`: the specimen reconstructed from its sections.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            Volumes by name.
+        attributes : mapping of str to Any
+            Axes, origin and spacing (um).
+        """
         write_bundle(self.path / "volume.zarr", arrays, attributes)
 
     def mend_groups(self) -> None:
-        """Write the documents of the groups that sections lie in anew, where they are torn or lost."""
+        """Rewrite the zarr documents of the groups that hold sections, where they are torn or lost."""
         for folder in self.path.glob("*.zarr"):
             if folder.name in ("thumbnails.zarr", "expression.zarr", "cells.zarr"):
                 ensure_group(folder)
 
     def write_plan(self, section_numbers: Sequence[int]) -> None:
-        """Write which sections a run takes, before its first task."""
+        """Write which sections a run takes, before its first task.
+
+        Parameters
+        ----------
+        section_numbers : sequence of int
+            Numbers of all sections of the run.
+        """
         (self.path / RECEIPTS).mkdir(parents=True, exist_ok=True)
         write_json(self.path / PLAN, {"section_numbers": list(section_numbers)})
 
     def read_plan(self) -> list[int] | None:
-        """Return the section numbers that the last run took; None where it did not say."""
+        """Return the section numbers of the last run; None where they cannot be read."""
         try:
             return [int(n) for n in read_json(self.path / PLAN)["section_numbers"]]
         except (PipelineError, KeyError, TypeError, ValueError):
             return None
 
     def write_receipt(self, receipt: Receipt) -> None:
-        """Write what a task says of itself, last of all its outputs."""
+        """Write the receipt of a task, after all its outputs.
+
+        Parameters
+        ----------
+        receipt : Receipt
+            Receipt.
+        """
         document = {name: value for name, value in asdict(receipt).items() if name != "stands"}
         with replacing(self.path / RECEIPTS / f"{receipt.task}.json") as fresh:
             fresh.write_text(json.dumps({**document, SEAL: _seal_of(document)}), encoding="utf-8")
             sync(fresh)
 
     def read_receipt(self, task: str) -> Receipt | None:
-        """Return a task's receipt, None where it has none, or one that is not what the task wrote."""
+        """Read the receipt of a task.
+
+        Parameters
+        ----------
+        task : str
+            Task name.
+
+        Returns
+        -------
+        Receipt or None
+            None where there is no receipt, or its content does not agree with its own digest.
+        """
         try:
             document = read_json(self.path / RECEIPTS / f"{task}.json")
             sealed = document.pop(SEAL, None)
             if sealed != _seal_of(document) and (sealed or "outputs" in document):
-                return None  # those of versions before 0.2 have neither
+                return None  # receipts of versions before 0.2 have neither seal nor outputs
             return Receipt(**document)
         except (PipelineError, KeyError, TypeError):
             return None
 
     def receipts(self) -> dict[str, Receipt]:
-        """Return every receipt of the run by task."""
+        """Return all receipts of the run by task name."""
         names = sorted(path.stem for path in (self.path / RECEIPTS).glob("[!.]*.json"))
         found = {name: self.read_receipt(name) for name in names}
         return {name: receipt for name, receipt in found.items() if receipt is not None}
 
 
 def grid_arrays(sums: ExpressionSums, covered: Bool) -> dict[str, Float32]:
-    """Return the contract's seven grids: float32, -1 where there is no data."""
+    """Return the seven grids of a run: density, intensity, energy and the four sums.
+
+    Parameters
+    ----------
+    sums : ExpressionSums of (P, I, R)
+        Sums of every voxel.
+    covered : (P, I, R) bool
+        Where voxels have data.
+
+    Returns
+    -------
+    dict of str to (P, I, R) float32
+        Grids by name; -1 where there is no data.
+    """
     values: dict[str, npt.NDArray[Any]] = {name: getattr(sums, name) for name in RATIOS}
     values.update(sums.arrays())
     return {
@@ -291,7 +529,19 @@ def grid_arrays(sums: ExpressionSums, covered: Bool) -> dict[str, Float32]:
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder carries the mark of a run: its plan or receipts, whole or torn, and no others."""
+    """Tell whether a folder is a run, by its folder of receipts.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to look at.
+
+    Returns
+    -------
+    bool
+        True where its folder of receipts holds nothing else, and there is a receipt, whole or torn, or a
+        plan.
+    """
     receipts = folder / RECEIPTS
     try:
         names = [name for name in os.listdir(receipts) if not name.startswith(".")]
@@ -301,12 +551,34 @@ def is_run(folder: Path) -> bool:
 
 
 def is_output_part(path: Path) -> bool:
-    """Tell whether a path within an output that is a folder names one of the files that lie in such."""
+    """Tell whether a path is one that outputs of a run can contain.
+
+    Parameters
+    ----------
+    path : Path
+        Path inside an output that is a folder.
+
+    Returns
+    -------
+    bool
+        Whether zarr or the shared alignments of a specimen have files of this name.
+    """
     return is_zarr_part(path) or path.name in _PARTS
 
 
 def check_free(folder: Path) -> None:
-    """Raise DataError where a run would write into what is neither a run nor empty."""
+    """Check that a run can write into a folder: it does not exist, is empty, or is a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+
+    Raises
+    ------
+    DataError
+        Where something else is in its place.
+    """
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
@@ -329,7 +601,23 @@ def _seal_of(document: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; DataError where it is none."""
+    """Read a JSON object.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+
+    Returns
+    -------
+    dict of str to Any
+        Content.
+
+    Raises
+    ------
+    DataError
+        Where the file is missing, not JSON, or not an object.
+    """
     document = read_json_value(path, "an object", finite=False)
     if not isinstance(document, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(document).__name__}")
@@ -337,6 +625,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write a JSON object, completely or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    document : mapping of str to Any
+        Content.
+    """
     with replacing(path) as fresh:
         fresh.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Outputs that two runs have in common are stored once: linked, or copied where links cannot be."""
+"""Outputs that two runs have in common are stored once: hard-linked, or copied where that is not possible."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from pipeline.system.whole_files import replacing
 
 
 def take_over(mine: RunFolder, theirs: RunFolder, outputs: Sequence[Path]) -> None:
-    """Make outputs of another run this run's own.
+    """Link outputs of another run into this run.
 
-    Outputs are replaced, never written into, so that a link does not couple the two.
+    Outputs are always replaced and never modified in place, so that a link does not couple the two runs.
 
     Parameters
     ----------
-    outputs : paths in `mine`; each is taken from the same place in `theirs`
+    mine : RunFolder
+        Run that receives the outputs.
+    theirs : RunFolder
+        Run that has them.
+    outputs : sequence of Path
+        Paths in `mine`; each is taken from the same place in `theirs`.
     """
     for path in outputs:
         relative = path.relative_to(mine.path)

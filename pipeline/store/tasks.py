@@ -1,4 +1,4 @@
-"""Tasks of a run: how they are named, and the receipt that each leaves."""
+"""Tasks of a run: their names, and the receipt that each leaves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.system.seals import Seals
 
 STATES = ("done", "failed", "left out")
-PURPOSES = {  # of every stage of a run, in order; the page of a run shows them
+PURPOSES = {  # what each stage does, in order, as shown on the page of a run
     "measure": "Reduce a section and take its statistics",
     "pool": "Pool the statistics of a series",
     "detect": "Find expressing pixels, write them with their intensity, and sum the section over fine cells",
@@ -17,7 +17,7 @@ PURPOSES = {  # of every stage of a run, in order; the page of a run shows them
     "unionize": "Sum the grid over the structure hierarchy and write the table",
     "summarise": "Write what became of the series and of every section, and how it was made",
 }
-SECTION_STAGES = ("measure", "detect")  # that have a task a section
+SECTION_STAGES = ("measure", "detect")  # stages with one task for each section
 
 
 @dataclass(frozen=True, order=True)
@@ -36,19 +36,52 @@ class TaskId:
 
     @classmethod
     def parse(cls, name: str) -> TaskId:
-        """Return the task of a name, as receipts and keys of a graph have it."""
+        """Parse the name of a task, as in receipts and keys of a graph.
+
+        Parameters
+        ----------
+        name : str
+            Stage, or stage and section number such as detect-00070.
+
+        Returns
+        -------
+        TaskId
+            The task.
+        """
         stage, _, number = name.partition("-")
         return cls(stage, int(number) if number.isdecimal() else None)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished task says of itself; its digest decides whether it must run again.
+    """Record of a finished task; its digest decides whether the task must run again.
 
-    `where` is host and process that ran it; `taken_from` the run whose outputs it took over instead;
-    `outputs` are size and digest of every file that it wrote, by path in the run folder; `code`,
-    `configuration` and `inputs` are digests of the three parts of `digest`. `stands` is told of in a run
-    alone, never kept.
+    Attributes
+    ----------
+    task : str
+        Task name.
+    state : {"done", "failed", "left out"}
+        Outcome.
+    digest : str
+        Digest of everything that decides the outcome.
+    message : str
+        Reason for failing or being left out.
+    facts : dict of str to Any
+        Results that later stages and the report need.
+    wall_s, cpu_s : float
+        Wall and CPU time, s.
+    peak_mb : float
+        Peak memory of the process, MB.
+    where : str
+        Host and process that ran it.
+    taken_from : str
+        Run whose outputs were taken over instead; empty where it was computed.
+    outputs : Seals
+        Size in bytes and digest of every file it wrote, by path in the run folder.
+    parts : dict of str to str
+        Digests of code, configuration and each input, which `digest` combines.
+    stands : bool
+        Whether the receipt is from an earlier run and nothing was done now; never stored.
     """
 
     task: str
@@ -63,22 +96,36 @@ class Receipt:
     taken_from: str = ""
     outputs: Seals = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
-    stands: bool = False  # from an earlier run: nothing was done now
+    stands: bool = False  # from an earlier run
 
     @property
     def ok(self) -> bool:
-        """Whether the task's output stands."""
+        """Whether the task is done and its output is valid."""
         return self.state == "done"
 
     @property
     def id(self) -> TaskId:
-        """The task, taken apart."""
+        """Stage and section number of the task."""
         return TaskId.parse(self.task)
 
 
 def task_name(stage: str, section_number: int | None = None) -> str:
     """Return the name of a task.
 
+    Parameters
+    ----------
+    stage : str
+        Stage.
+    section_number : int or None
+        Section; None for a task on the whole series.
+
+    Returns
+    -------
+    str
+        Name.
+
+    Examples
+    --------
     >>> task_name("detect", 70), task_name("grid")
     ('detect-00070', 'grid')
     """

@@ -1,4 +1,7 @@
-"""The one place that knows Dask: series x stages become a graph, run here or on a cluster."""
+"""Scheduling with Dask: series x stages become a graph that runs here or on a cluster.
+
+No other package imports Dask.
+"""
 
 from pipeline.runs.schedule.engine import ENGINES, Engine, Event, check_engine, run_jobs
 from pipeline.runs.schedule.graph import steps_from

@@ -1,4 +1,4 @@
-"""The graph of a batch on a cluster: a local one of processes, one at an address, or jobs of SLURM."""
+"""Run the graph of a batch on a Dask cluster: local processes, a running scheduler, or SLURM jobs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ else:
     distributed = Later("distributed")
 dask_jobqueue = Later("dask_jobqueue")
 
-CONNECT_S = 10.0
-CLOSE_S = 3.0
-LOOK_S = 2.0  # from one look at what runs where to the next
+CONNECT_S = 10.0  # seconds to wait for a scheduler and its first worker
+CLOSE_S = 3.0  # seconds to wait for client and cluster to close
+LOOK_S = 2.0  # seconds between two queries of which tasks run where
 SETTINGS = {
     "distributed.comm.timeouts.connect": "10s",
-    "distributed.scheduler.allowed-failures": 3,  # workers that a task may lose before it is given up
+    "distributed.scheduler.allowed-failures": 3,  # lost workers before a task counts as failed
     "distributed.worker.memory.target": False,  # receipts are small: there is nothing to spill
     "distributed.worker.memory.spill": False,
     "distributed.admin.large-graph-warning-threshold": "1GB",
@@ -48,11 +48,28 @@ Hear = Callable[[str, str, Receipt | None, str], None]
 
 
 def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> list[dict[str, Receipt]]:
-    """Run the graph of all jobs on a cluster; what its workers die of is recorded and the rest goes on.
+    """Run the graph of all jobs on a cluster.
+
+    A task that kills its workers is recorded as failed, and the rest of the graph runs on.
 
     Parameters
     ----------
-    hear : (series, task, receipt or None, where)    called as tasks start and end
+    client : Client
+        Client of the cluster.
+    jobs : sequence of SeriesJob
+        Series of the batch.
+    hear : callable
+        Progress callback with (series, task, receipt or None at the start, where).
+
+    Returns
+    -------
+    list of dict of str to Receipt
+        For each job the receipts by task name.
+
+    Raises
+    ------
+    DataError
+        Where the scheduler is lost, or a task ends in an error other than the death of its workers.
     """
     lost: dict[str, str] = {}
     while True:
@@ -89,7 +106,7 @@ def _round(
 
 
 def _killer(future: Any) -> str:
-    """Return the key of the task that a future was lost to; raise where something else has failed."""
+    """Return the key of the task that killed a future's workers; DataError for any other failure."""
     error = future.exception() if future.status == "error" else None
     if isinstance(error, distributed.KilledWorker):
         return key_without_run(str(error.args[0]))
@@ -98,7 +115,7 @@ def _killer(future: Any) -> str:
 
 
 class _Watch:
-    """Asks the scheduler now and then what runs where, and tells what is new."""
+    """Asks the scheduler every few seconds which tasks run where, and reports those that are new."""
 
     def __init__(self, client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> None:
         self.client, self.jobs, self.hear = client, jobs, hear
@@ -106,7 +123,7 @@ class _Watch:
         self.last = 0.0
 
     def look(self) -> None:
-        """Ask, where it is time to."""
+        """Ask the scheduler if `LOOK_S` has passed since the last time."""
         if time.monotonic() - self.last < LOOK_S:
             return
         self.last = time.monotonic()
@@ -120,14 +137,30 @@ class _Watch:
 
 @contextmanager
 def connected(name: str, workers: int, address: str | None, site: ClusterConfig) -> Iterator[Client]:
-    """Yield a client of the cluster that is meant; what was started for it ends with the block.
+    """Connect to a cluster; whatever was started for it ends with the block.
+
+    Parameters
+    ----------
+    name : str
+        Engine: distributed or slurm.
+    workers : int
+        Number of worker processes.
+    address : str or None
+        Address of a running scheduler; None starts a cluster.
+    site : ClusterConfig
+        How SLURM is asked for jobs.
+
+    Yields
+    ------
+    Client
+        Client of the cluster.
 
     Raises
     ------
     ConfigError
-        a scheduler that does not answer, a SLURM that is not there, workers with another code.
+        Where the scheduler does not answer, SLURM is not available, or workers run different code.
     """
-    import_module("distributed")  # its defaults and loggers must be there before they are overruled
+    import_module("distributed")  # imported first: its defaults and loggers would override the settings below
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with dask.config.set(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="distributed|dask_jobqueue")
@@ -135,7 +168,7 @@ def connected(name: str, workers: int, address: str | None, site: ClusterConfig)
         client = None
         try:
             client = _client(address if cluster is None else cluster)
-            with suppress(TimeoutError):  # those that come later are asked by their tasks
+            with suppress(TimeoutError):  # workers that join later compare the code in each task
                 client.wait_for_workers(1, timeout=CONNECT_S)
             _check_workers(client)
             yield client
@@ -192,12 +225,12 @@ def _slurm(workers: int, site: ClusterConfig) -> Any:
         scheduler_options={**host, "dashboard_address": None},
     )
     jobs = math.ceil(workers / site.processes)
-    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="5s")  # a job that ends is asked for anew
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="5s")  # replaces jobs that end
     return cluster
 
 
 def check_slurm() -> None:
-    """Raise ConfigError where no jobs can be submitted from here."""
+    """Raise ConfigError where SLURM jobs cannot be submitted from this machine."""
     if find_spec("dask_jobqueue") is None:  # an optional extra
         raise ConfigError("--scheduler slurm: needs dask-jobqueue: pip install 'ish-pipeline[slurm]'")
     if shutil.which("sbatch") is None:
@@ -207,7 +240,7 @@ def check_slurm() -> None:
 
 
 def _check_workers(client: Client) -> None:
-    """Refuse workers that cannot run this code."""
+    """Raise ConfigError where a worker cannot run this package or has another version of it."""
     try:
         codes = client.run(code_digest)
     except Exception as error:

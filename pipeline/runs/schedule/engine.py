@@ -1,7 +1,7 @@
 """The engines that run the graph of a batch: threads, processes, and clusters.
 
-The scheduler changes nothing: every task writes its own outputs and returns a receipt, so that all
-engines give the same bytes.
+The choice of engine changes no number: every task writes its own outputs and returns a receipt, so all
+engines produce the same outputs.
 """
 
 from __future__ import annotations
@@ -26,15 +26,25 @@ from pipeline.store.tasks import Receipt, TaskId
 LOCAL = ("threads", "processes")
 CLUSTERS = ("distributed", "slurm")
 ENGINES = LOCAL + CLUSTERS
-GRACE_S = 5.0  # that running tasks get to end well when the run is told to stop
+GRACE_S = 5.0  # seconds that running tasks have to finish when the run is stopped
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how a batch runs; nothing here changes a number.
+    """Where and how a batch runs; no setting changes a number of the results.
 
-    `memory` bounds what the tasks of this machine take together, such as 6GB; None: 80 % of what there is.
-    `address` is that of a running Dask scheduler; `cluster` how SLURM is asked for jobs.
+    Attributes
+    ----------
+    name : str
+        One of `ENGINES`.
+    workers : int
+        Number of worker threads or processes.
+    memory : str or None
+        Memory that the tasks of this machine may use together, such as 6GB; None: 80 % of what is available.
+    address : str or None
+        Address of a running Dask scheduler.
+    cluster : ClusterConfig
+        How SLURM is asked for jobs.
     """
 
     name: str = "threads"
@@ -46,7 +56,19 @@ class Engine:
 
 @dataclass(frozen=True)
 class Event:
-    """A task of a series starts (`receipt` None) or has ended; `where` it ran."""
+    """A task that starts or has ended.
+
+    Attributes
+    ----------
+    series : str
+        Name of the series in the batch.
+    task : str
+        Task name.
+    receipt : Receipt or None
+        Outcome; None at the start.
+    where : str
+        Host and process, or worker; empty where not known.
+    """
 
     series: str
     task: str
@@ -55,7 +77,7 @@ class Event:
 
     @property
     def step(self) -> str:
-        """The step of which the task is one."""
+        """The stage that the task belongs to."""
         return TaskId.parse(self.task).stage
 
 
@@ -65,15 +87,26 @@ Listener = Callable[[Event], None]
 def run_jobs(
     jobs: Sequence[SeriesJob], engine: Engine, listener: Listener = lambda event: None
 ) -> list[dict[str, Receipt]]:
-    """Run every step of every series.
+    """Run every stage of every series.
 
     Parameters
     ----------
-    listener : called in this process as each task starts and ends
+    jobs : sequence of SeriesJob
+        Series of the batch.
+    engine : Engine
+        Where and how the tasks run.
+    listener : callable
+        Progress callback, called in this process as each task starts and ends.
 
     Returns
     -------
-    the receipts of each job, by task
+    list of dict of str to Receipt
+        For each job the receipts by task name.
+
+    Raises
+    ------
+    ConfigError
+        Where the engine cannot be used.
     """
     check_engine(engine)
     if engine.name in LOCAL:
@@ -85,7 +118,19 @@ def run_jobs(
 
 
 def check_engine(engine: Engine) -> None:
-    """Raise ConfigError where an engine cannot be."""
+    """Check the settings of an engine.
+
+    Parameters
+    ----------
+    engine : Engine
+        Settings.
+
+    Raises
+    ------
+    ConfigError
+        Where the engine is unknown, has an address that it does not take, cannot submit jobs, or has a memory
+        limit that cannot be parsed.
+    """
     if engine.name not in ENGINES:
         raise ConfigError(f"--scheduler {engine.name}: expected one of {', '.join(ENGINES)}")
     if engine.address is not None and engine.name != "distributed":
@@ -96,7 +141,7 @@ def check_engine(engine: Engine) -> None:
 
 
 class _Ears(Callback):  # type: ignore[misc]
-    """Tells a listener of every task that starts or ends."""
+    """Dask callback that passes every task that starts or ends to the progress callback."""
 
     def __init__(self, jobs: Sequence[SeriesJob], listener: Listener) -> None:
         super().__init__(pretask=self._starts, posttask=self._ended)
@@ -112,7 +157,7 @@ class _Ears(Callback):  # type: ignore[misc]
 
 
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
-    # What ends a series is one task: of a single series it may use the workers that have no other.
+    # The report is one task for a whole series: it may use the workers that the other series leave idle.
     spare = max(1, engine.workers // max(1, len(jobs)))
     budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
     graph = build_graph([replace(job, threads=spare, memory_mb=budget) for job in jobs])

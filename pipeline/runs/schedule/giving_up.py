@@ -1,4 +1,4 @@
-"""How a task is told that it is run only to be recorded as lost."""
+"""Abandoned tasks: a flag tells a task that it runs only to be recorded as lost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ _GIVEN_UP: ContextVar[bool] = ContextVar("given_up", default=False)
 
 
 def given_up() -> bool:
-    """Tell whether the running task is only to be recorded."""
+    """Tell whether the running task is abandoned and only to be recorded."""
     return _GIVEN_UP.get()
 
 
 def giving_up(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function inside of which `given_up()` is true."""
+    """Call a function inside which `given_up()` is true.
+
+    Parameters
+    ----------
+    function : callable
+        Function to call.
+    *arguments : object
+        Its arguments.
+
+    Returns
+    -------
+    object
+        What the function returns.
+    """
     token = _GIVEN_UP.set(True)
     try:
         return function(*arguments)

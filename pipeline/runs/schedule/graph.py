@@ -1,7 +1,7 @@
-"""The graph of a batch: a plain Dask graph of one receipt a task, over series x steps.
+"""The task graph of a batch: a plain Dask graph over series x stages, with one receipt for each task.
 
-It grows in line with the tasks: a section waits for its own tasks and those of the series, a series for its
-sections. What a section has of all others comes to it through the stage that pools them.
+Its size grows linearly with the number of tasks: a section depends on its own tasks and those of the series,
+a series on its sections. Statistics of other sections reach a section through the pool stage.
 """
 
 from __future__ import annotations
@@ -22,18 +22,26 @@ from pipeline.system.code import code_digest
 BY_NAME = {step.name: step for step in STEPS}
 SEPARATOR = "@"  # between the task and the number of its series in a key
 
-Graph = dict[
-    str, Any
-]  # key -> a series' job, or (function, arguments), in which keys stand for their results
+# Key to a series' job, or to (function, arguments), in which keys stand for their results.
+Graph = dict[str, Any]
 
 
 def build_graph(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None, run: str = "") -> Graph:
-    """Return the graph of a batch.
+    """Build the graph of a batch.
 
     Parameters
     ----------
-    lost : why tasks, by key, are given up instead of run
-    run : keeps the keys of runs apart that share a scheduler
+    jobs : sequence of SeriesJob
+        Series of the batch.
+    lost : mapping of str to str or None
+        Reasons, by key, for tasks that are abandoned and only recorded as failed.
+    run : str
+        Suffix of the keys that keeps runs on one scheduler apart.
+
+    Returns
+    -------
+    dict of str to Any
+        Key to a job, or to a function with arguments in which keys stand for their results.
     """
     code, graph = code_digest(), Graph()
     endings = {
@@ -59,14 +67,44 @@ def build_graph(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None
 
 
 def tasks_of(job: SeriesJob) -> Iterator[tuple[Stage, str, int | None]]:
-    """Yield step, task name and section number, None of a whole series, of every task of a series."""
+    """Iterate over the tasks of a series, stage by stage.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        The series.
+
+    Yields
+    ------
+    Stage
+        Stage of the task.
+    str
+        Task name.
+    int or None
+        Section number; None for a task on the whole series.
+    """
     for step in STEPS:
         for number in _numbers(job) if step.scope == "section" else (None,):
             yield step, task_name(step.name, number), number
 
 
 def tasks_before(step: Stage, job: SeriesJob, number: int | None) -> list[str]:
-    """Return the tasks of a series that one of its tasks builds on."""
+    """Return the tasks that a task of the same series depends on.
+
+    Parameters
+    ----------
+    step : Stage
+        Stage of the task.
+    job : SeriesJob
+        The series.
+    number : int or None
+        Section number; None for a task on the whole series.
+
+    Returns
+    -------
+    list of str
+        Task names.
+    """
     names = []
     for stage in (BY_NAME[name] for name in step.after):
         if stage.scope == "series":
@@ -81,7 +119,11 @@ def _numbers(job: SeriesJob) -> list[int]:
 
 
 def _of_siblings(job: SeriesJob, endings: Mapping[Path, str]) -> tuple[dict[str, str], list[str]]:
-    """Return what was measured of a series' siblings, and the alignments that may hold its own already."""
+    """Return the dependencies of a series on the other series of its specimen.
+
+    These are their measured sections (name to key), and the alignments of earlier series, which may already
+    hold the alignment of this one.
+    """
     measured: dict[str, str] = {}
     earlier: list[str] = []
     before = True
@@ -105,7 +147,7 @@ def _run(
     receipts: Sequence[Receipt],
     first: Sequence[Receipt],
 ) -> Receipt:
-    """Run one task where the scheduler has put it."""
+    """Run one task on a worker, or record it as failed where it is abandoned or the code differs."""
     step_name, number, code, why = where
     step = BY_NAME[step_name]
     section = None if number is None else job.section(number)
@@ -122,8 +164,22 @@ def _run(
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Return task name and number of the series of a key; an empty name where the key is no task's.
+    """Split a key of the graph.
 
+    Parameters
+    ----------
+    key : str
+        Key, with or without the suffix of its run.
+
+    Returns
+    -------
+    str
+        Task name; empty where the key is that of a job.
+    int
+        Position of the series among the jobs; -1 where there is none.
+
+    Examples
+    --------
     >>> split_key("detect-00070@3"), split_key("job@3")
     (('detect-00070', 3), ('', 3))
     """
@@ -133,8 +189,20 @@ def split_key(key: str) -> tuple[str, int]:
 
 
 def key_without_run(key: str) -> str:
-    """Return a key as it is in every run.
+    """Return a key without the suffix of its run.
 
+    Parameters
+    ----------
+    key : str
+        Key of the graph.
+
+    Returns
+    -------
+    str
+        Task name and position of the series.
+
+    Examples
+    --------
     >>> key_without_run("grid@3@1f2e"), key_without_run("grid@3")
     ('grid@3', 'grid@3')
     """
@@ -142,7 +210,23 @@ def key_without_run(key: str) -> str:
 
 
 def steps_from(name: str) -> frozenset[str]:
-    """Return a step's name with those of all steps that build on it."""
+    """Return a stage and all stages that build on it.
+
+    Parameters
+    ----------
+    name : str
+        Name of a stage.
+
+    Returns
+    -------
+    frozenset of str
+        Stage names, itself included.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no stage of this name.
+    """
     names = [step.name for step in STEPS]
     if name not in names:
         raise ConfigError(f"--from {name}: expected one of {', '.join(names)}")
@@ -154,6 +238,19 @@ def steps_from(name: str) -> frozenset[str]:
 
 
 def describe(jobs: Sequence[SeriesJob], key: str) -> tuple[str, str]:
-    """Return the series' name and the task's name of a key."""
+    """Return the names of the series and the task of a key.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Jobs of the graph, in order.
+    key : str
+        Key of the graph.
+
+    Returns
+    -------
+    (str, str)
+        Name of the series, empty where it is not known, and task name.
+    """
     task, number = split_key(key)
     return (jobs[number].name if 0 <= number < len(jobs) else "", task)

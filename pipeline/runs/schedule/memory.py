@@ -1,4 +1,4 @@
-"""How much memory a task needs, from the sizes that image headers tell, and how much there is."""
+"""Memory that a task needs, estimated from image headers, and memory that is available."""
 
 from __future__ import annotations
 
@@ -14,17 +14,37 @@ from pipeline.stages.job import SeriesJob
 from pipeline.stages.memory import MB, section_mb
 from pipeline.store.tasks import TaskId
 
-SHARE = 0.8  # of the memory of the machine, or of the job's limit, that tasks may take
-SERIES_MB = 1000.0  # a reference of 25 um has 300 MB, and a task keeps two resolutions
-SECTION_MB = 5.0  # of an alignment of many series together
-WORKER_MB = 370.0  # of a process that has done nothing yet but import its libraries
+SHARE = 0.8  # of the memory of the machine, or of the limit of its container or shell
+SERIES_MB = 1000.0  # MB of a task on a whole series: a 25 um reference has 300 MB, and two are cached
+SECTION_MB = 5.0  # MB a section, where several series are aligned together
+WORKER_MB = 370.0  # MB of a worker process that has only imported its libraries
+# Memory limit of a container: cgroup version 2, then version 1.
 CGROUPS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}
+UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}  # in MB
 
 
 def budget_mb(asked: str | None, processes: int = 0) -> float:
-    """Return how many MB the tasks of this machine may take together, beside worker processes.
+    """Return the memory that the tasks of this machine may use together.
 
+    Parameters
+    ----------
+    asked : str or None
+        Amount such as 6GB or 800MB; None takes `SHARE` of the memory of the machine, container or shell.
+    processes : int
+        Number of worker processes, whose own memory is subtracted.
+
+    Returns
+    -------
+    float
+        Budget, MB of 2**20 bytes.
+
+    Raises
+    ------
+    ConfigError
+        Where the amount cannot be parsed or is not positive.
+
+    Examples
+    --------
     >>> budget_mb("6GB")
     6144.0
     """
@@ -42,7 +62,7 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
 
 
 def _limit_bytes() -> float:
-    """Return the memory of the machine, or what a container or the shell leaves of it."""
+    """Return the memory of the machine in bytes, or the limit of the container or the shell if lower."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in CGROUPS:
         with suppress(OSError, ValueError):  # no such group, or "max"
@@ -52,7 +72,20 @@ def _limit_bytes() -> float:
 
 
 def need_mb(job: SeriesJob, task: str) -> float:
-    """Return about how many MB a task needs at its peak."""
+    """Estimate the peak memory of a task.
+
+    Parameters
+    ----------
+    job : SeriesJob
+        Series of the task.
+    task : str
+        Task name, such as detect-00070.
+
+    Returns
+    -------
+    float
+        Peak, MB of 2**20 bytes.
+    """
     known = TaskId.parse(task)
     number = known.section_number
     found = None if number is None else section_mb(known.stage, job.pixels.get(number, 0))
@@ -62,7 +95,18 @@ def need_mb(job: SeriesJob, task: str) -> float:
 
 
 def needs(jobs: Sequence[SeriesJob]) -> Callable[[str], float]:
-    """Return the function that tells the need of a task by its key."""
+    """Return the function that estimates the peak memory of a task from its key in the graph.
+
+    Parameters
+    ----------
+    jobs : sequence of SeriesJob
+        Jobs of the graph, in order.
+
+    Returns
+    -------
+    callable
+        From key to MB; 0 for a key that is not a task.
+    """
 
     def need(key: str) -> float:
         task, number = split_key(key)

@@ -1,8 +1,7 @@
-"""A pool of workers on this machine that minds the memory and outlives its workers.
+"""A pool of workers on this machine that limits memory use and survives the death of workers.
 
-No task starts that would not fit beside those that run. What ran on a worker that died runs again on
-another; what lost its worker twice runs with nothing beside it, so that if the worker dies once more
-it is known which task kills it.
+No task starts that would not fit into memory beside those that run. A task whose worker died runs again on
+another. After two lost workers it runs alone, so that a third loss identifies the task that kills workers.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from typing import Any
 
 from pipeline.runs.schedule.giving_up import giving_up
 
-ALONE_AFTER = 2  # lost workers
-GIVEN_UP_AFTER = 3
-WATCH_S = 0.25
+ALONE_AFTER = 2  # lost workers after which a task runs alone
+GIVEN_UP_AFTER = 3  # lost workers after which a task is abandoned and recorded as failed
+WATCH_S = 0.25  # seconds between two checks that the parent process is alive
 
 Need = Callable[[str], float]
 
 
 @dataclass(eq=False)
 class _Item:
-    """A batch of tasks on its way; Dask sends one task a batch here."""
+    """A batch of tasks on its way to a worker; each batch holds one task here."""
 
     run: Callable[..., Any]
     batch: Sequence[Any]
@@ -41,11 +40,23 @@ class _Item:
 
 
 class Pool(Executor):
-    """An executor in the form that Dask's local schedulers expect."""
+    """An executor in the form that Dask's local schedulers expect.
+
+    Parameters
+    ----------
+    engine : str
+        threads or processes.
+    workers : int
+        Number of workers.
+    budget_mb : float
+        Memory that running tasks may need together, MB.
+    need : callable
+        Estimates the peak memory of a task from its key, MB.
+    """
 
     def __init__(self, engine: str, workers: int, budget_mb: float, need: Need) -> None:
-        # Dask sends so many at once: one more than there are processes, so that none of them idles until
-        # it is told what is next.
+        # Number of tasks that Dask submits at once: one more than there are processes, so that no process
+        # idles while the next task is on its way.
         self._max_workers = workers + (engine == "processes")
         self._workers = workers
         self._engine, self._budget_mb, self._need = engine, budget_mb, need
@@ -65,7 +76,22 @@ class Pool(Executor):
         )
 
     def submit(self, run: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Take a batch of tasks, each a tuple that begins with its key."""
+        """Queue a batch of tasks.
+
+        Parameters
+        ----------
+        run : callable
+            Function that runs a batch.
+        *arguments : sequence
+            The batch: one sequence of tasks, each a tuple that begins with its key.
+        **keywords : Any
+            Ignored.
+
+        Returns
+        -------
+        Future
+            Result of the batch.
+        """
         (batch,) = arguments
         item = _Item(run, batch, max(self._need(str(task[0])) for task in batch))
         with self._lock:
@@ -74,14 +100,14 @@ class Pool(Executor):
         return item.future
 
     def _start(self) -> None:
-        """Start what fits, in order: what is large does not wait for ever behind what is small."""
+        """Start queued tasks that fit, in order, so that small ones do not starve a large one."""
         with self._lock:
             while self._waiting and not self._stopped and self._fits(self._waiting[0]):
                 item = self._waiting.popleft()
                 inner = self._inner
                 try:
                     ended = inner.submit(item.run, item.batch)
-                except BrokenExecutor:  # found out before its tasks were told
+                except BrokenExecutor:  # a worker died, and the futures of its tasks have not failed yet
                     self._waiting.appendleft(item)
                     self._replace(inner)
                     continue
@@ -112,14 +138,20 @@ class Pool(Executor):
 
     def _replace(self, broken: Executor) -> None:
         if self._inner is broken:
-            # The others stop as well: the dead one may hold the lock by which they are given tasks, and
-            # theirs are run again elsewhere.
+            # End the other workers too: the dead one may hold the lock of the shared task queue. Their tasks
+            # run again on new workers.
             _kill_workers()
             broken.shutdown(wait=False)
             self._inner = self._make()
 
     def stop(self, grace_s: float) -> None:
-        """Start nothing more, let what runs come to its end for a while, then end the workers."""
+        """Start nothing more, let running tasks finish for a while, then end the workers.
+
+        Parameters
+        ----------
+        grace_s : float
+            How long to wait for running tasks, s.
+        """
         with self._lock:
             self._stopped = True
         deadline = time.monotonic() + grace_s
@@ -130,7 +162,15 @@ class Pool(Executor):
         self._inner.shutdown(wait=False, cancel_futures=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers once they are idle."""
+        """End the workers once they are idle.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to return only when all have ended.
+        cancel_futures : bool
+            Whether queued tasks are cancelled.
+        """
         self._inner.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
@@ -145,13 +185,13 @@ def _settle(future: Future[Any], result: Callable[[], Any], error: BaseException
 
 
 def _kill_workers() -> None:
-    """End the worker processes; SIGTERM they ignore, see `_begin_worker`."""
+    """End the worker processes with SIGKILL, as they ignore SIGTERM; see `_begin_worker`."""
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def _begin_worker(parent: int) -> None:
-    """Leave signals to the run itself, and end when it has died."""
+    """Ignore SIGINT and SIGTERM, which the main process handles, and end when that process has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
