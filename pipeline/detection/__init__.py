@@ -24,6 +24,7 @@ from pipeline.core.model import Bool, UInt8
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
+from pipeline.detection.plain import Plain
 from pipeline.sections.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.sections.scan import check_background, scan_rectangle, valid_region
 from pipeline.sections.statistics import OUTLINES, Artifact, SectionContext, pool_contexts
@@ -67,7 +68,7 @@ class Detector(Protocol):
         """Return the expressing pixels of a grey image given as 255 - luma, (H, W) uint8."""
 
 
-DETECTORS: dict[str, Any] = {detector.name: detector for detector in (Adaptive, Chromogen, Global, Otsu)}
+DETECTORS: dict[str, Any] = {kind.name: kind for kind in (Adaptive, Plain, Chromogen, Global, Otsu)}
 
 
 def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:
