@@ -112,7 +112,7 @@ class Probe:
 
     @cached_property
     def moments(self) -> tuple[float, float]:
-        """Sum and sum of squares of the weights inside the brain: 0 and 1, nearly, if no other voxel is valid."""
+        """Sum and sum of squares of the weights inside the brain: near 0 and 1 where `outside` is empty."""
         weights = self.weights.astype(np.float64)
         return float(weights.sum()), float(np.square(weights).sum())
 
