@@ -252,9 +252,8 @@ def parse_config(document: Mapping[str, Any], where: str) -> Config:
     ConfigError
         Where a key is unknown or a value is not valid.
     """
-    empty = {
-        key for key in Config.model_fields if document.get(key, ...) is None
-    }  # sections whose lines are all comments
+    # A section whose lines are all comments reads as None.
+    empty = {key for key in Config.model_fields if document.get(key, ...) is None}
     return _validated(Config, {key: value for key, value in document.items() if key not in empty}, where)
 
 

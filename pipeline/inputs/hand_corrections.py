@@ -142,8 +142,14 @@ def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
     Returns
     -------
     SeriesAlignment or None
-        The alignment; None where a data_set.xml has none. Planes of QuickNII get an Alignment3d fitted to
-        them.
+        The alignment; None where a data_set.xml has none. An Alignment3d is fitted to planes of QuickNII.
+
+    Raises
+    ------
+    ConfigError
+        Where a file of QuickNII places no section of the series.
+    AlignmentError
+        Where it places fewer than two.
     """
     document = _document(path)
     if document is None:

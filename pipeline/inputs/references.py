@@ -40,8 +40,8 @@ class RunReference:
         Returns
         -------
         ReferenceSpace
-            At the configured spacing; else at the coarsest available one up to `asked_um`; else at the
-            finest.
+            At the configured spacing. Else, for a folder, at the coarsest available one up to `asked_um`, or
+            at its finest; for the phantom, at `asked_um`, but never below 50 um.
         """
         return open_reference(self.directory, self.resolution_um or _nearest(self.directory, asked_um))
 

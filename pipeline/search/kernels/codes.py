@@ -28,7 +28,7 @@ UInt16 = npt.NDArray[np.uint16]
 MISSING = 0xFFFF  # code of a brain voxel without data
 MISSING_OUTSIDE = 0xFF  # the same for a voxel outside
 CODE_ERROR = 2.0**-11  # a code's largest error, relative to its value
-# The same in units of the row, for the smallest code: it stands for 0 as well.
+# Largest error of the smallest code, in units of the row: it stands for 0 as well.
 SMALLEST_CODE = 2.0**-61
 LARGEST_ENERGY = 1e12  # squares and their sums stay well inside float32
 FINE_BYTES = BLOCK + BLOCK // 2  # a block's bits 4-11, then its bits 0-3, two voxels a byte
@@ -131,9 +131,8 @@ def check_grid(grid: npt.NDArray[Any], shape: tuple[int, ...]) -> Float32:
         raise DataError(
             f"expected a grid of {shape} voxels, got {grid.shape}; an index holds grids of one shape"
         )
-    values = np.ascontiguousarray(grid, np.float32) + np.float32(
-        0
-    )  # -0 becomes 0: its sign bit would read as missing
+    # Adding 0 turns -0 into 0: with its sign bit it would be coded as missing.
+    values = np.ascontiguousarray(grid, np.float32) + np.float32(0)
     low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
     if np.isnan(low):
         raise DataError("expected a grid with data, got no voxel that has any")
