@@ -104,9 +104,8 @@ def _ask(url: str, part: _Part, timeout_s: float) -> tuple[str, float]:
             raise DataError(
                 f"{url}: cannot be fetched: the server answers {answer.status_code} {answer.reason}"
             )
-        if (
-            answer.status_code != 206
-        ):  # not a continuation: the server sends the whole file, perhaps a new one
+        # Any status but 206 (partial content) brings the whole file, perhaps a new version of it.
+        if answer.status_code != 206:
             part.content.clear()
             part.tag = (
                 answer.headers.get("ETag", "") if answer.headers.get("Accept-Ranges") == "bytes" else ""
