@@ -1,4 +1,4 @@
-"""Open what sync and exports work on: a finished run, or a folder with data_set.xml."""
+"""Alignments of finished runs, and of folders with data_set.xml, for synchronisation and exports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,25 @@ from pipeline.system.files import shown
 
 
 def open_alignment(folder: Path) -> SyncGeometry:
-    """Return the synchronisation geometry of a run folder or of a folder with data_set.xml."""
+    """Return the synchronisation geometry of a run folder or of a folder with data_set.xml.
+
+    Parameters
+    ----------
+    folder : Path
+        A finished run, or a folder with data_set.xml.
+
+    Returns
+    -------
+    SyncGeometry
+        Alignment and section thickness of the series.
+
+    Raises
+    ------
+    MissingResultError
+        Where the folder holds no alignment.
+    DataError
+        Where the alignment cannot be read or places no section.
+    """
     if (folder / "alignment.json").exists() and (folder / "section_data_set.json").exists():
         run = RunFolder(folder)
         described = run.read_document("section_data_set.json")
@@ -35,19 +53,41 @@ def open_alignment(folder: Path) -> SyncGeometry:
 
 
 def read_placement(run: RunFolder) -> SeriesAlignment:
-    """Return a run's alignment with the deformations that belong to it.
+    """Return a run's alignment with its deformations.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    SeriesAlignment
+        The alignment; sections have their deformations where the run has any.
 
     Raises
     ------
     MissingResultError
-        no alignment, or one that says it is deformed without the deformations beside it.
+        Where there is no alignment, or a deformed one lacks its deformations.
     """
     return placement(run.require("alignment.json"))
 
 
 def placement(path: Path) -> SeriesAlignment:
-    """Read an `alignment.json` and the deformations beside it, where it says that it is deformed."""
+    """Read an `alignment.json` and, where it is deformed, the deformations beside it.
+
+    Parameters
+    ----------
+    path : Path
+        The alignment.json.
+
+    Returns
+    -------
+    SeriesAlignment
+        The alignment with the deformations of its sections.
+    """
     alignment = read_alignment(path)
+    # Deformations are large arrays: they lie in files of their own beside the JSON.
     if alignment.deformable == "none":
         return alignment
     found = RunFolder(path.parent).read_deformations()
@@ -58,7 +98,18 @@ def placement(path: Path) -> SeriesAlignment:
 
 
 def run_reference(folder: Path) -> Path | None:
-    """Return the reference folder that a run used; None for the phantom or where it is not known."""
+    """Return the reference folder that a run used.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run.
+
+    Returns
+    -------
+    Path or None
+        The folder; None for the phantom, or where it is not known.
+    """
     run = RunFolder(folder)
     if not run.file("provenance.json").exists():
         return None
@@ -67,12 +118,26 @@ def run_reference(folder: Path) -> Path | None:
 
 
 def run_config(run: RunFolder) -> Config:
-    """Return the configuration that a run was made with.
+    """Return the configuration of a finished run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    Config
+        Its configuration.
 
     Raises
     ------
-    MissingResultError, DataError, ConfigError
-        no finished run; a configuration that is torn or of another version.
+    MissingResultError
+        Where the run is not finished.
+    DataError
+        Where its provenance.json is damaged.
+    ConfigError
+        Where the configuration is of another version.
     """
     path = run.require("provenance.json")
     configured = read_json(path).get("configuration")

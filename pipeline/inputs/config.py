@@ -1,4 +1,4 @@
-"""One YAML an experiment: only what differs from the defaults; an unknown key is refused by name."""
+"""Configuration of a run: a YAML file with only what differs from the defaults; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipeline.formats.manifests.yaml_text import parse_yaml
 from pipeline.system.files import read_text, shown
 from pipeline.system.package import CHECKOUT, PACKAGE
 
-LONGEST_PATH = 300  # characters of one that is not there, in a message
-MOST_BYTES = 1 << 20  # of a configuration
-CONFIGS = PACKAGE / "configs", CHECKOUT / "configs"  # installed; a checkout
+LONGEST_PATH = 300  # characters of a missing file's path in a message
+MOST_BYTES = 1 << 20  # largest configuration file, bytes
+CONFIGS = PACKAGE / "configs", CHECKOUT / "configs"  # of an installed package; of a checkout
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,7 +29,7 @@ class _Section(BaseModel):
 
 
 class ReferenceConfig(_Section):
-    """Which reference space: a directory, which overrides the name, or the phantom by its name."""
+    """Reference space: a directory, which overrides the name, or the phantom by its name."""
 
     name: Literal["phantom"] | None = None
     directory: Path | None = None
@@ -37,7 +37,7 @@ class ReferenceConfig(_Section):
 
 
 class SeriesConfig(_Section):
-    """Which rows of the sorted manifest take part: 0, n, 2n, …"""
+    """Subset of the series: rows 0, n, 2n … of the sorted manifest take part."""
 
     section_step: int = Field(default=1, ge=1, le=2**31 - 1)
 
@@ -50,7 +50,7 @@ class AlgorithmConfig(_Section):
 
 
 class DetectionConfig(AlgorithmConfig):
-    """The detector; parameters may be given without its name."""
+    """The detector; its parameters may be given without its name."""
 
     name: str = "adaptive"
 
@@ -63,20 +63,20 @@ class AlignmentConfig(AlgorithmConfig):
 
 
 class GriddingConfig(_Section):
-    """Gaussian sigmas of the smoothing of sums, in um."""
+    """Standard deviations of the Gaussian smoothing of sums, um: within sections, and across them (z)."""
 
     smoothing_um: float = Field(default=200.0, ge=0, le=2000)
     z_smoothing_um: float = Field(default=140.0, ge=0, le=2000)
 
 
 class UnionizeConfig(_Section):
-    """Which labels the 200 um grid carries."""
+    """Labels of the 200 um grid: derived from the annotation, or as served."""
 
     grid_annotation: Literal["derived", "served"] = Field(default="derived", description=LABELS)
 
 
 class Config(_Section):
-    """Everything that decides a run's numbers."""
+    """All settings that affect the numbers of a run."""
 
     reference: ReferenceConfig = ReferenceConfig()
     series: SeriesConfig = SeriesConfig()
@@ -87,7 +87,7 @@ class Config(_Section):
 
 
 def _listed(value: Any) -> Any:
-    """Take one text as a list of one: a shell's line may hold commas of its own."""
+    """Take a single string as a list of one: a line of shell code may hold commas."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -95,7 +95,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class ClusterConfig(_Section):
-    """How jobs are asked for on a cluster: the site's settings, none of which changes a number."""
+    """Cluster settings of a site: how jobs are requested; none of them affects a number."""
 
     cores: int = Field(default=1, ge=1)
     memory: str = "4GB"
@@ -114,7 +114,17 @@ class ClusterConfig(_Section):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A configuration file: what decides numbers, values to sweep over by dotted key, and the cluster."""
+    """Content of a configuration file.
+
+    Attributes
+    ----------
+    config : Config
+        All settings that affect numbers.
+    sweep : mapping of str to tuple
+        Values to sweep over, by dotted key.
+    cluster : ClusterConfig
+        Cluster settings.
+    """
 
     config: Config
     sweep: Mapping[str, tuple[Any, ...]]
@@ -124,16 +134,47 @@ class Experiment:
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and apply `dotted.key=value` overrides.
 
+    Parameters
+    ----------
+    path : Path or None
+        The file, or the name of a ready configuration; None: the defaults.
+    overrides : sequence of str
+        Values that take precedence over the file.
+
+    Returns
+    -------
+    Config
+        The configuration.
+
     Raises
     ------
     ConfigError
-        a file that is missing or not YAML, an unknown key (the nearest is named), a value out of range.
+        Where the file is missing or not YAML, a key is unknown (the message suggests the nearest), or a value
+        is out of range.
     """
     return load_experiment(path, overrides).config
 
 
 def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
-    """Read a YAML file with its sections `sweep` and `cluster`, likewise."""
+    """Read a YAML file with its sections `sweep` and `cluster`, and apply overrides.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file, or the name of a ready configuration; None: the defaults.
+    overrides : sequence of str
+        `dotted.key=value`; these take precedence over the file.
+
+    Returns
+    -------
+    Experiment
+        Configuration, sweep and cluster settings.
+
+    Raises
+    ------
+    ConfigError
+        As of `load_config`.
+    """
     document = {} if path is None else _read_yaml(find_config(path))
     for override in overrides:
         _override(document, override)
@@ -144,7 +185,7 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
 
 
 def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:
-    """Return the values of a sweep by dotted key; it may be written nested or dotted."""
+    """Return the values of a sweep by dotted key; keys may be nested or dotted."""
     if document is None:
         return {}
     found: dict[str, tuple[Any, ...]] = {}
@@ -168,7 +209,23 @@ def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the document that a list of `dotted.key=value` makes."""
+    """Return the nested document that overrides describe.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        Each `dotted.key=value`; a value is YAML.
+
+    Returns
+    -------
+    dict
+        Keys and values, nested.
+
+    Raises
+    ------
+    ConfigError
+        Where an override has another form.
+    """
     document: dict[str, Any] = {}
     for override in overrides:
         _override(document, override)
@@ -176,8 +233,27 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_config(document: Mapping[str, Any], where: str) -> Config:
-    """Check a document against the schema; ConfigError in one line otherwise."""
-    empty = {key for key in Config.model_fields if document.get(key, ...) is None}  # all lines commented out
+    """Check a document against the schema of a configuration.
+
+    Parameters
+    ----------
+    document : mapping of str
+        Sections and their values; an empty section means its defaults.
+    where : str
+        Name of the source, for the message.
+
+    Returns
+    -------
+    Config
+        The configuration.
+
+    Raises
+    ------
+    ConfigError
+        Where a key is unknown or a value is not valid.
+    """
+    # A section whose lines are all comments reads as None.
+    empty = {key for key in Config.model_fields if document.get(key, ...) is None}
     return _validated(Config, {key: value for key, value in document.items() if key not in empty}, where)
 
 
@@ -189,12 +265,24 @@ def _validated(model: type[Model], document: Any, where: str, section: str = "")
 
 
 def reference_directory(config: Config, given: Path | None) -> Path | None:
-    """Return the reference's folder: the option, else ISH_REFERENCE, else the configured; None: the phantom.
+    """Return the reference folder: the option, else ISH_REFERENCE, else the configured one.
+
+    Parameters
+    ----------
+    config : Config
+        Configuration of the run.
+    given : Path or None
+        Folder given as an option.
+
+    Returns
+    -------
+    Path or None
+        The folder; None: the phantom.
 
     Raises
     ------
     ConfigError
-        none of these, where the configuration does not name the phantom either.
+        Where none of these is given and the configuration does not name the phantom.
     """
     environment = os.environ.get("ISH_REFERENCE")
     directory = given or (Path(environment) if environment else config.reference.directory)
@@ -207,8 +295,20 @@ def reference_directory(config: Config, given: Path | None) -> Path | None:
 
 
 def config_path(text: str) -> Path:
-    """Return the path of a configuration as it was typed: of `./coronal`, Path alone drops the folder.
+    """Return the path of a configuration as typed; Path alone would drop the folder of `./coronal`.
 
+    Parameters
+    ----------
+    text : str
+        Path or name, as typed.
+
+    Returns
+    -------
+    Path
+        Absolute where the text is a bare name behind `./`, so that `find_config` takes it for a file.
+
+    Examples
+    --------
     >>> config_path("./coronal").is_absolute(), config_path("coronal")
     (True, PosixPath('coronal'))
     """
@@ -217,18 +317,35 @@ def config_path(text: str) -> Path:
 
 
 def find_config(name: Path) -> Path:
-    """Return the file that a user means by a configuration: a path, or the bare name of a ready one.
+    """Return the configuration file that a user means: a path, or the bare name of a ready configuration.
 
-    A file of one's own of that name is meant where it is written with its suffix or a folder: ./coronal,
-    which `config_path` keeps.
+    A file of the user's own with the name of a ready one must be given with its suffix or a folder:
+    `./coronal`, which `config_path` keeps.
 
+    Parameters
+    ----------
+    name : Path
+        Path or bare name.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such file and no such ready configuration.
+
+    Examples
+    --------
     >>> find_config(Path("coronal")).name
     'coronal.yaml'
     """
     ready = _ready() if len(name.parts) == 1 and not name.suffix else {}
     if name.name in ready:
         return ready[name.name]
-    if os.path.lexists(name):  # which is false, not an error, for a name that is too long
+    if os.path.lexists(name):  # False, not an error, for a name that is too long
         return name
     raise ConfigError(
         f"{str(name)[:LONGEST_PATH]}: no such configuration; ready ones are"
@@ -237,6 +354,7 @@ def find_config(name: Path) -> Path:
 
 
 def _ready() -> dict[str, Path]:
+    """Return the ready configurations by name."""
     return {
         path.stem: path for folder in CONFIGS if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
     }
@@ -272,7 +390,7 @@ def _override(document: dict[str, Any], override: str) -> None:
 
 
 def _values(text: str) -> list[Any]:
-    """Return the values of a list without brackets, which some shells take for a pattern.
+    """Return the values of a list written without brackets, which some shells take for a pattern.
 
     >>> _values("100, 200")
     [100, 200]
@@ -281,7 +399,24 @@ def _values(text: str) -> list[Any]:
 
 
 def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set the value of a dotted key in a document."""
+    """Set the value of a dotted key in a nested document, in place.
+
+    Parameters
+    ----------
+    document : dict
+        Nested keys and values; receives the value.
+    key : str
+        Dotted key.
+    value : object
+        The value.
+    where : str
+        Name of the source, for the message.
+
+    Raises
+    ------
+    ConfigError
+        Where a part of the key before the last is a value, not a section.
+    """
     *parents, last = key.split(".")
     node = document
     for parent in parents:
@@ -292,6 +427,7 @@ def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> No
 
 
 def _explain(error: ValidationError, model: type[BaseModel], section: str) -> str:
+    """Return the first validation error as one line; an unknown key comes with the nearest known one."""
     first = error.errors()[0]
     parts = [section] * bool(section) + [
         shown(p).strip("'") if isinstance(p, str) else str(p) for p in first["loc"]
@@ -306,6 +442,7 @@ def _explain(error: ValidationError, model: type[BaseModel], section: str) -> st
 
 
 def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Return the known keys of the section at a location of the schema."""
     for part in location:
         annotation = model.model_fields[str(part)].annotation
         candidates = [annotation, *get_args(annotation)]

@@ -1,4 +1,4 @@
-"""Alignments that people made or mended, from the files of their tools."""
+"""Alignments that people made or corrected, from the files of their tools."""
 
 from __future__ import annotations
 
@@ -29,7 +29,20 @@ _NO_MARKERS = np.zeros((0, 4))
 
 
 def find_file(text: str | Path, source: Path) -> Path:
-    """Return a file of the configuration: as it stands, else inside the series' folder."""
+    """Return a file named in the configuration: as given, else inside the series' folder.
+
+    Parameters
+    ----------
+    text : str or Path
+        Path as configured.
+    source : Path
+        Folder of the series.
+
+    Returns
+    -------
+    Path
+        The file; it may be missing.
+    """
     path = Path(text)
     inside = source / path
     return inside if not path.exists() and inside.exists() else path
@@ -38,16 +51,28 @@ def find_file(text: str | Path, source: Path) -> Path:
 def read_corrections(
     path: Path, data_set: SectionDataSet, chosen: Sequence[int] | None = None
 ) -> dict[int, Correction]:
-    """Read where a person put sections: from files of the tools in `quicknii`, of our own or Allen's.
+    """Read the planes and markers of sections that a person placed.
 
     Parameters
     ----------
-    chosen : section numbers that count, None for all in the file
+    path : Path
+        A file of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, an alignment.json, or a data_set.xml.
+    data_set : SectionDataSet
+        The series.
+    chosen : sequence of int, optional
+        Section numbers to take; default all in the file.
+
+    Returns
+    -------
+    dict of int to Correction
+        Corrections by section number.
 
     Raises
     ------
     ConfigError
-        no such file; a chosen section that it has not; none that the series has.
+        Where there is no such file, it lacks a chosen section, or it places no section of the series.
+    DataError
+        Where the file holds no alignment.
     """
     if not path.exists():
         raise ConfigError(f"alignment.configuration.corrections: {path}: no such file")
@@ -68,6 +93,7 @@ def read_corrections(
 
 
 def _read(path: Path, images: dict[int, SectionImage], data_set: SectionDataSet) -> dict[int, Correction]:
+    """Return the corrections of all sections of the series that a file places."""
     document = _document(path)
     if document is not None and is_quicknii(document):
         by_name = {i.path.stem.lower(): n for n, i in images.items() if i.path is not None}
@@ -77,6 +103,7 @@ def _read(path: Path, images: dict[int, SectionImage], data_set: SectionDataSet)
             if number not in images:
                 continue
             image = images[number]
+            # From pixels of the picture in the file to pixels of the manifest.
             scale = np.array([image.width_px / piece.size[0], image.height_px / piece.size[1]])
             plane = piece.to_reference @ np.diag([*(1.0 / scale), 1.0])
             found[number] = _correction(image, plane, piece.markers * np.tile(scale, 2))
@@ -98,12 +125,32 @@ def _correction(image: SectionImage, plane: Float64, markers: Float64) -> Correc
 
 
 def _document(path: Path) -> Any:
-    """Return the content of a JSON file, or of QuickNII's XML as its JSON would be; None of other XML."""
+    """Return the content of a JSON file, or QuickNII's XML in the form of its JSON; None for other XML."""
     return read_quicknii_xml(path) if path.suffix.lower() == ".xml" else read_json_value(path, WHAT)
 
 
 def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
-    """Read a whole alignment from any of these forms; None where a data_set.xml has none."""
+    """Read the alignment of a whole series from any of these files.
+
+    Parameters
+    ----------
+    path : Path
+        A file as of `read_corrections`.
+    data_set : SectionDataSet
+        The series.
+
+    Returns
+    -------
+    SeriesAlignment or None
+        The alignment; None where a data_set.xml has none. An Alignment3d is fitted to planes of QuickNII.
+
+    Raises
+    ------
+    ConfigError
+        Where a file of QuickNII places no section of the series.
+    AlignmentError
+        Where it places fewer than two.
+    """
     document = _document(path)
     if document is None:
         return read_data_set_xml(path).alignment
@@ -121,7 +168,26 @@ def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
 def quicknii_slice(
     section: SectionAlignment, image: SectionImage, space: Alignment3d, z_um: float, filename: str
 ) -> Slice:
-    """Return a section as QuickNII has it: its plane, and its bend within the plane as markers."""
+    """Return a section as QuickNII describes it: its plane, and its in-plane deformation as markers.
+
+    Parameters
+    ----------
+    section : SectionAlignment
+        Alignment of the section.
+    image : SectionImage
+        Its image, as the manifest declares it.
+    space : Alignment3d
+        Alignment of the volume.
+    z_um : float
+        Position of the section along the cutting axis of the volume, um.
+    filename : str
+        Name of the picture.
+
+    Returns
+    -------
+    Slice
+        Plane and markers, in manifest px.
+    """
     plane = plane_of(section, space, z_um)
     size = (float(image.width_px), float(image.height_px))
     markers = markers_of(section, size, image.resolution_um)
@@ -129,7 +195,22 @@ def quicknii_slice(
 
 
 def plane_of(section: SectionAlignment, space: Alignment3d, z_um: float) -> Float64:
-    """Return (x, y, 1) manifest px to (P, I, R) um, (3, 3), of the affine part of a section."""
+    """Return the affine part of a section's alignment as one matrix.
+
+    Parameters
+    ----------
+    section : SectionAlignment
+        Alignment of the section; its deformation is ignored.
+    space : Alignment3d
+        Alignment of the volume.
+    z_um : float
+        Position of the section along the cutting axis of the volume, um.
+
+    Returns
+    -------
+    (3, 3) float64
+        Maps (x, y, 1), manifest px, to (P, I, R), um.
+    """
     lift = np.vstack([section.alignment2d.section_to_volume, [0.0, 0.0, z_um]])
     plane = space.volume_to_reference[:, :3] @ lift
     plane[:, 2] += space.volume_to_reference[:, 3]

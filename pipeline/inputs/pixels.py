@@ -1,4 +1,4 @@
-"""Section pixels from images of any format."""
+"""Pixels of sections, from images of any supported format."""
 
 from __future__ import annotations
 
@@ -19,16 +19,43 @@ from pipeline.sections.scan import Rectangle, scan_rectangle, valid_region
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
 
-FRAME_TOLERANCE = 0.01  # by which sides may depart from the manifest's
+FRAME_TOLERANCE = 0.01  # relative deviation of the sides from the manifest's that is accepted
 
 
 def load_info(section: SectionImage) -> ImageInfo:
-    """Return what a section's image file holds, without decoding it."""
+    """Return size, depth and resolution of a section's image, without decoding it.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+
+    Returns
+    -------
+    ImageInfo
+        Content of the file's header.
+
+    Raises
+    ------
+    DataError
+        Where there is no image or it cannot be read.
+    """
     return probe_any(_path(section))
 
 
 def probe_any(path: Path) -> ImageInfo:
-    """Tell size and resolution of an image of any form: a file, or an OME-Zarr folder."""
+    """Return size, depth and resolution of an image file or an OME-Zarr folder, without decoding it.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+
+    Returns
+    -------
+    ImageInfo
+        Content of the header.
+    """
     if path.is_dir():
         found = image_info(path)
         size = found.width_px, found.height_px, found.channels, found.bits
@@ -37,18 +64,44 @@ def probe_any(path: Path) -> ImageInfo:
 
 
 def brightest(section: SectionImage) -> int | None:
-    """Return the largest sample of an image of 16 bits whose file states no range, else None."""
+    """Return the largest sample of a 16-bit image whose file states no range.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+
+    Returns
+    -------
+    int or None
+        The sample; None for any other image.
+    """
     path = _path(section)
     return ome_images.brightest(path) if path.is_dir() else images.brightest(path)
 
 
 def frame_factor(section: SectionImage, info: ImageInfo) -> int:
-    """Return how many manifest pixels a stored pixel spans along each axis: a power of two.
+    """Return how many manifest pixels a stored pixel spans along each axis.
 
-    Full-resolution pixel = factor x stored pixel. DataError where width or height fit no power of two
-    within 1 %.
+    Parameters
+    ----------
+    section : SectionImage
+        The section, with the manifest's width and height.
+    info : ImageInfo
+        The stored image.
+
+    Returns
+    -------
+    int
+        A power of two: full-resolution pixel = factor x stored pixel.
+
+    Raises
+    ------
+    DataError
+        Where width or height fit no power of two within 1 %.
     """
     ratio = section.width_px / info.width_px
+    # Stored images are halved once or more; rounding of the sides adds up to one stored pixel at most.
     factor = 2 ** max(0, round(math.log2(ratio))) if ratio > 0 else 1
     off_width = abs(ratio / factor - 1.0)
     off_height = abs(section.height_px - factor * info.height_px)
@@ -62,21 +115,44 @@ def frame_factor(section: SectionImage, info: ImageInfo) -> int:
 
 
 def load_pixels(section: SectionImage) -> UInt8:
-    """Return a section's pixels as stored, (H, W) or (H, W, 3) uint8."""
+    """Return the pixels of a section as stored.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+
+    Returns
+    -------
+    (H, W) or (H, W, 3) uint8
+        Grey or RGB.
+    """
     path = _path(section)
     return read_pixels(path, bits=section.bits)[0] if path.is_dir() else read_image(path, section.bits)
 
 
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
-    """Return a section's darkness as stored, (H, W) uint8, and the rectangle of its scan.
+    """Return the darkness of a section as stored, and the rectangle of its scan.
 
-    Colour is dropped tile by tile: of a tiled TIFF it is never all in memory. White luma is where a white
-    border may be; whether it is one, colour tells.
+    Colour is dropped tile by tile, so that a tiled TIFF is never in memory as a whole. White luma at a border
+    is only a hint of white padding; the colour pixels decide.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+
+    Returns
+    -------
+    dark : (H, W) uint8
+        Darkness 0-255; larger = darker stain.
+    rectangle : (x0, y0, x1, y1)
+        The scan inside white padding, px of the stored image.
     """
     path, info = _path(section), load_info(section)
     height, width = info.height_px, info.width_px
     dark = np.empty((height, width), np.uint8)
-    white = [True] * 4  # top, bottom, left, right: as far as seen
+    white = [True] * 4  # whether top, bottom, left, right are all white in the parts read so far
     parts = ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path, section.bits)
     for y, x, pixels in parts:
         bottom, right = y + pixels.shape[0], x + pixels.shape[1]
@@ -88,7 +164,22 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
 
 
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
-    """Return some rows and columns of a section's pixels, as stored; of a tiled TIFF no more is decoded."""
+    """Return some rows and columns of a section's pixels, as stored.
+
+    Of a tiled TIFF, only the tiles that the part touches are decoded.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+    rows, columns : slice
+        Range in px, with a start and a stop inside the image.
+
+    Returns
+    -------
+    (h, w) or (h, w, 3) uint8
+        Grey or RGB.
+    """
     path = _path(section)
     if path.is_dir():
         return load_pixels(section)[rows, columns]
@@ -96,7 +187,22 @@ def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
 
 
 def load_reduced(section: SectionImage, factor: int) -> UInt8:
-    """Return a section's pixels reduced by a factor, decoded no further than that where the form allows."""
+    """Return a section's pixels, reduced by an integer factor.
+
+    The image is decoded no further than needed where its format allows that.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section.
+    factor : int
+        Stored pixels per reduced pixel, along each axis.
+
+    Returns
+    -------
+    (h, w) or (h, w, 3) uint8
+        Grey or RGB.
+    """
     path = _path(section)
     if not path.is_dir():
         return read_reduced(path, factor, section.bits)
@@ -105,8 +211,26 @@ def load_reduced(section: SectionImage, factor: int) -> UInt8:
 
 
 def valid_pixels(section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: Rectangle) -> Bool:
-    """Return which pixels of an image count, (H, W); `factor` pixels of the manifest's frame make one."""
+    """Return which pixels of an image count: inside the tissue box and the scan, outside every dark polygon.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section, with tissue box and polygons in manifest px.
+    shape : (H, W)
+        Size of the image, px.
+    factor : int
+        Manifest pixels per pixel of the image.
+    rectangle : (x0, y0, x1, y1)
+        The scan inside white padding, px of the image.
+
+    Returns
+    -------
+    (H, W) bool
+        True where the pixel counts.
+    """
     box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
+    # Pixel centres lie at integers, so that the frame begins at -0.5: hence the half pixels.
     polygons = [
         [((x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5) for x, y in polygon]
         for polygon in section.dark_polygons_px

@@ -1,4 +1,4 @@
-"""The reference space of a run: a folder, or the phantom."""
+"""Reference space of a run: a folder, or the phantom."""
 
 from __future__ import annotations
 
@@ -10,32 +10,65 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.reference_folder import available, read_reference
 from pipeline.phantom import phantom_reference
 
-PHANTOM_UM = 50.0  # finer costs seconds to make and tells an alignment little
-GRID_LABELS_UM = 100.0  # any resolution that divides 200 um gives the same labels; this one is small
+PHANTOM_UM = 50.0  # default spacing; a finer phantom takes seconds to make and adds little to an alignment
+GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
 
 
 @dataclass(frozen=True)
 class RunReference:
-    """The reference of a run: its folder, None for the phantom, and the resolution that is configured."""
+    """The reference of a run.
+
+    Attributes
+    ----------
+    directory : Path or None
+        Folder of the reference; None: the phantom.
+    resolution_um : float or None
+        Configured spacing, um; None: as each task asks.
+    """
 
     directory: Path | None
     resolution_um: float | None = None
 
     def at(self, asked_um: float | None) -> ReferenceSpace:
-        """Return the space at the configured resolution, else at that of its own nearest to the asked one."""
+        """Return the reference space at a suitable spacing.
+
+        Parameters
+        ----------
+        asked_um : float or None
+            Spacing that a task asks for, um; None: the finest of a folder, 50 um for the phantom.
+
+        Returns
+        -------
+        ReferenceSpace
+            At the configured spacing. Else, for a folder, at the coarsest available one up to `asked_um`, or
+            at its finest; for the phantom, at `asked_um`, but never below 50 um.
+        """
         return open_reference(self.directory, self.resolution_um or _nearest(self.directory, asked_um))
 
 
 @lru_cache(maxsize=2)
 def open_reference(directory: Path | None, resolution_um: float | None) -> ReferenceSpace:
-    """Read a reference folder, or make the phantom where there is none; kept for the next task."""
+    """Read a reference folder, or make the phantom; the last two are cached.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Folder of the reference; None: the phantom.
+    resolution_um : float or None
+        Spacing, um; None: the finest of the folder, 50 um for the phantom.
+
+    Returns
+    -------
+    ReferenceSpace
+        Annotation, ontology and template.
+    """
     if directory is None:
         return phantom_reference(resolution_um or PHANTOM_UM)
     return read_reference(directory, resolution_um)
 
 
 def _nearest(directory: Path | None, asked_um: float | None) -> float | None:
-    """Return the coarsest resolution no coarser than asked, of a folder; None: its finest."""
+    """Return the coarsest spacing of a folder up to the one asked for, um; None: its finest."""
     if directory is None:
         return max(asked_um or PHANTOM_UM, PHANTOM_UM)
     if asked_um is None or not directory.is_dir():

@@ -1,1 +1,1 @@
-"""Search over thousands of experiments: pure kernels on voxels kept in the order of the structure tree."""
+"""Search over thousands of experiments: kernels on voxels that are stored along the structure tree."""

@@ -1,4 +1,4 @@
-"""Filling an index: grids become rows, rows become voxel sets and structure sums."""
+"""Filling an index: grids become rows; rows become voxel sets and structure sums."""
 
 from __future__ import annotations
 
@@ -38,12 +38,26 @@ VOXEL_SETS = {
 Outcome = tuple[Experiment, Float32]
 T = TypeVar("T")
 S = TypeVar("S")
-_SHARES = 4  # a core: few enough to cost nothing, enough for cores to end together
+_SHARES = 4  # shares of work per core: few enough for little overhead, enough for an even load
 
 
 @dataclass
 class BuildReport:
-    """What a build did: experiments added, replaced, left as they were; what went wrong or was noticed."""
+    """Outcome of a build.
+
+    Attributes
+    ----------
+    added : int
+        Number of new experiments.
+    replaced : int
+        Number of experiments whose grid or description changed.
+    unchanged : int
+        Number of experiments that were there already.
+    errors : list of str
+        One line for each experiment that was left out or is damaged.
+    notes : list of str
+        Warnings.
+    """
 
     added: int = 0
     replaced: int = 0
@@ -53,14 +67,38 @@ class BuildReport:
 
 
 def voxel_order(subject: IndexSubject) -> VoxelOrder:
-    """Return the order in which an index of these labels keeps its voxels."""
+    """Return the storage order of an index.
+
+    Parameters
+    ----------
+    subject : IndexSubject
+        Labels, ontology and spacing.
+
+    Returns
+    -------
+    VoxelOrder
+        The order of these labels.
+    """
     p, i, r = subject.labels.shape
     grid = Grid((p, i, r), subject.spacing_um)
     return VoxelOrder.of(subject.labels, subject.ontology, hemispheres(grid))
 
 
 def check_output(output: Path, folders: Sequence[Path]) -> None:
-    """ConfigError where a new index would lie in, or be, a folder that it is built from."""
+    """Refuse to create an index inside a folder that it is built from.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the index; an existing index passes.
+    folders : sequence of Path
+        Folders that the index is built from.
+
+    Raises
+    ------
+    ConfigError
+        Where a new index would lie in, or be, one of them.
+    """
     if (output / "zarr.json").exists():
         return
     real = real_path(output)
@@ -78,13 +116,30 @@ def fill_index(
     jobs: Iterable[tuple[str, Callable[[], Outcome]]],
     listener: Callable[[str, str], None],
 ) -> BuildReport:
-    """Put experiments into an index, which is made where there is none.
+    """Put experiments into an index, which is created where there is none.
 
     Parameters
     ----------
-    subject : IndexSubject     of a new index; None where it must be there already
-    jobs : (name, read)        read gives the experiment and its grid; a PipelineError leaves it out
-    listener : (name, what)    called as each is "added", "replaced", "unchanged" or failed with a line
+    path : Path
+        Folder of the index.
+    subject : IndexSubject or None
+        Labels of a new index; None where the index must exist.
+    jobs : iterable of (str, callable)
+        Name of each experiment, and a function that reads it and its grid. A PipelineError leaves it out.
+    listener : callable
+        Progress callback: listener(name, outcome), with "added", "replaced", "unchanged" or an error message.
+
+    Returns
+    -------
+    BuildReport
+        Counts and errors.
+
+    Raises
+    ------
+    DataError
+        Where the index has other labels, is damaged, or is being written by another process.
+    MissingResultError
+        Where there is no index and no subject.
     """
     if subject is None:
         subject = read_subject(path)
@@ -110,7 +165,7 @@ def _fill(
             except PipelineError as error:
                 what = str(error) if name in str(error) else f"{name}: {error}"
                 report.errors.append(what)
-            else:  # what goes wrong in writing ends the build
+            else:  # an error in writing ends the build
                 what = writer.put(experiment, row)
                 setattr(report, what, getattr(report, what) + 1)
             listener(name, what)
@@ -124,6 +179,7 @@ def _fill(
 def _row(
     order: VoxelOrder, read: Callable[[], Outcome], name: str, seen: dict[int, str]
 ) -> tuple[Experiment, Row]:
+    """Read and encode one experiment; DataError where its id was seen before."""
     experiment, grid = read()
     check_experiment(experiment)
     number = experiment.section_data_set_id
@@ -137,7 +193,7 @@ def _row(
 
 
 def _subject(path: Path, wanted: IndexSubject) -> IndexSubject:
-    """Return what an index is of, once it is known to be what is wanted."""
+    """Return the subject of an existing index, after checking that it has the wanted labels."""
     if not (path / "zarr.json").exists():
         return wanted
     there = read_subject(path)
@@ -147,7 +203,13 @@ def _subject(path: Path, wanted: IndexSubject) -> IndexSubject:
 
 
 def refresh_sums(path: Path) -> None:
-    """Compute voxel sets and structure sums of all that is committed, where they are not there whole."""
+    """Compute voxel sets and structure sums of the committed experiments, unless they are stored intact.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    """
     snapshot = open_snapshot(path)
     sequence, table = snapshot.table.sequence, snapshot.table
     if not all(_is_stored(snapshot, name) for name in VOXEL_SETS):
@@ -159,6 +221,7 @@ def refresh_sums(path: Path) -> None:
 
 
 def _is_stored(snapshot: IndexSnapshot, name: str) -> bool:
+    """Return whether the sums of a voxel set are stored for this commit, undamaged."""
     stored = snapshot.stored_sums(name)
     try:
         if stored is not None:
@@ -169,13 +232,31 @@ def _is_stored(snapshot: IndexSnapshot, name: str) -> bool:
 
 
 def sum_set(name: str, order: VoxelOrder, table: ExperimentTable, blocks: tuple[Block, ...]) -> SetSums:
-    """Return a voxel set with the sums of its experiments over every structure."""
+    """Compute a voxel set and the sums of its experiments over every structure.
+
+    Parameters
+    ----------
+    name : str
+        One of `VOXEL_SETS`.
+    order : VoxelOrder
+        Storage order of the voxels.
+    table : ExperimentTable
+        The committed experiments.
+    blocks : tuple of Block
+        Their rows.
+
+    Returns
+    -------
+    SetSums
+        The set and its sums; without squares for "grid".
+    """
     chosen = np.ones(len(table), np.bool_)
     if name == "coronal":
         chosen = table.columns["plane_of_section"] == "coronal"
     slots, exponents = table.columns["slot"][chosen], table.columns["exponent"][chosen]
     member = order.whole()
     if name != "grid":
+        # Blocks are disjoint sets of experiments: their counts add up. The zeros stand for an empty index.
         counts = sum(parallel(lambda block: count_covered([block], slots, order.padded), blocks))
         member = covered_set(np.asarray(counts) + np.zeros(order.padded, np.int64), len(slots))
     sums = empty_sums(order, slots, member, squares=name != "grid")
@@ -184,7 +265,20 @@ def sum_set(name: str, order: VoxelOrder, table: ExperimentTable, blocks: tuple[
 
 
 def parallel(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """Apply a function whose kernels let go of the interpreter, on all cores; results in order."""
+    """Apply a function to items on all cores, in threads.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one item; its kernels release the interpreter lock.
+    items : sequence
+        The items.
+
+    Returns
+    -------
+    list
+        Results, in the order of the items.
+    """
     cores = os.cpu_count() or 1
     length = max(1, -(-len(items) // (_SHARES * cores)))
     shares = [items[at : at + length] for at in range(0, len(items), length)]

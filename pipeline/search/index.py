@@ -1,4 +1,4 @@
-"""Search over thousands of experiments from Python: build an index, open it, ask it."""
+"""Python interface of the search: build an index, open it, query it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ __all__ = [
 
 
 Structures = str | int | Sequence[str | int]
+# Notes on voxels outside the brain that had to be compared by their codes of 8 bits.
 ROUGH = (
     "{} of {} contenders: their own grids are not at hand; outside the brain their r rests on codes of"
     " 8 bits, within {:.2g}"
@@ -61,20 +62,36 @@ ROUGH_SEED = "the seed's own grid is not at hand; outside the brain it is compar
 def open_index(path: Path | str) -> SearchIndex:
     """Open a search index; it shows the experiments that are committed at this moment.
 
+    Parameters
+    ----------
+    path : Path or str
+        Folder of the index.
+
+    Returns
+    -------
+    SearchIndex
+        The open index.
+
     Raises
     ------
-    MissingResultError, DataError
-        where there is no index, one of a newer version, or a damaged one.
+    MissingResultError
+        Where there is no index, or a part of it is missing.
+    DataError
+        Where the index is damaged or of another version.
     """
     return SearchIndex(open_snapshot(Path(path)))
 
 
 class SearchIndex:
-    """An open index: thousands of experiments, memory-mapped; many threads may ask at once.
+    """An open index: thousands of experiments, memory-mapped; any number of threads may query it.
 
-    Structures are acronyms or ids and stand for all that is inside them; "DG,CA1" is both. `voxels` is one of
-    VOXEL_SETS:
-    "all", "coronal" (coronal experiments only) or "grid".
+    Structures are acronyms or ids and include all their descendants; "DG,CA1" stands for both. `voxels` names
+    one of `VOXEL_SETS`: "all", "coronal" (coronal experiments only) or "grid".
+
+    Parameters
+    ----------
+    snapshot : IndexSnapshot
+        The index as it was when opened.
     """
 
     def __init__(self, snapshot: IndexSnapshot) -> None:
@@ -83,25 +100,43 @@ class SearchIndex:
         stored = {name: snapshot.stored_sums(name) for name in VOXEL_SETS}
         self._stored = {name: found for name, found in stored.items() if found is not None}
         self._sums = {name: found.sums for name, found in self._stored.items()}
-        self._intact: set[int] = set()  # places whose rows were held against their checksums
-        self._at: dict[str, Int64] = {}
+        self._intact: set[int] = set()  # places whose rows passed their checksums
+        self._at: dict[str, Int64] = {}  # places of a voxel set's experiments in the table
 
     def __len__(self) -> int:
         return len(self._snapshot.table)
 
     @property
     def ontology(self) -> Ontology:
-        """The structures that may be asked for."""
+        """The structures that may be queried."""
         return self._snapshot.subject.ontology
 
     @property
     def experiments(self) -> dict[str, npt.NDArray[Any]]:
-        """What the index holds: columns section_data_set_id, gene, plane_of_section, source."""
+        """Columns section_data_set_id, gene, plane_of_section and source of all experiments."""
         names = ("section_data_set_id", "gene", "plane_of_section", "source")
         return {name: self._snapshot.table.columns[name] for name in names}
 
     def voxel_mask(self, voxels: str = "all") -> Bool:
-        """Return which voxels of the grid a voxel set holds, (P, I, R) bool."""
+        """Return the voxels of the grid that belong to a voxel set.
+
+        Parameters
+        ----------
+        voxels : str
+            One of `VOXEL_SETS`.
+
+        Returns
+        -------
+        (P, I, R) bool
+            True in the set.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no such set.
+        MissingResultError
+            Where the set has no experiment.
+        """
         mask = np.full(int(np.prod(self._order.shape)), voxels == "grid")
         mask[self._order.brain] = self._set(voxels).member[: len(self._order.brain)]
         return mask.reshape(self._order.shape)
@@ -116,19 +151,38 @@ class SearchIndex:
         contrast_threshold: str | None = None,
         top: int | None = None,
     ) -> SearchResult:
-        """Find the experiments that are more expressed in `target` than in `contrast`.
+        """Find the experiments with higher expression in `target` than in `contrast`.
 
         Parameters
         ----------
-        target, contrast : one or more structures  voxels of the target that lie in the contrast count in both
-        target_threshold, contrast_threshold      "min,max" of the mean energy there, e.g. "1,50"
-        top : int                                 how many; default all
+        target : str, int or sequence of these
+            Structures; voxels that lie in both target and contrast count in both.
+        contrast : str, int or sequence of these
+            Structures to compare with.
+        voxels : str
+            One of `VOXEL_SETS`.
+        target_threshold : str, optional
+            Bounds on the mean energy in the target, "min,max", e.g. "1,50".
+        contrast_threshold : str, optional
+            The same for the contrast.
+        top : int, optional
+            Number of experiments to return; default all.
 
         Returns
         -------
-        section_data_set_id, gene, plane_of_section, fold_change, target_mean, contrast_mean, target_voxels,
-        contrast_voxels, contrast_zero; largest fold change first. Where the contrast mean is 0 the fold
-        change is inf and contrast_zero is True: these come last, by target mean.
+        SearchResult
+            Columns section_data_set_id, gene, plane_of_section, fold_change, target_mean, contrast_mean,
+            target_voxels, contrast_voxels and contrast_zero; largest fold change first. Where the contrast
+            mean is 0, the fold change is inf and contrast_zero is True: these come last, by target mean.
+
+        Raises
+        ------
+        ConfigError
+            Where an option is not valid or no structure is named.
+        DataError
+            Where target or contrast has no voxel in the set.
+        MissingResultError
+            Where the set has no experiment.
         """
         bounds = (
             Threshold.parse(target_threshold, "target threshold"),
@@ -165,19 +219,36 @@ class SearchIndex:
         voxels: str = "all",
         top: int | None = 100,
     ) -> SearchResult:
-        """Find the experiments whose energy looks like the seed's: Pearson's r over jointly valid voxels.
+        """Find the experiments whose energy correlates best with that of a seed.
+
+        The measure is Pearson's r over the voxels with data in both.
 
         Parameters
         ----------
-        seed : an id of the index; a .mhd, zip, run or folder with energy.mhd; or a (P, I, R) float32 grid
-            with NaN = no data
-        domain : one or more structures           default the whole voxel set
-        top : int                                 how many; None for all
+        seed : int, str, Path or (P, I, R) float32
+            An id of the index; a .mhd, zip, run or folder with energy.mhd; or a grid, NaN = no data.
+        domain : str, int or sequence of these
+            Structures; default the whole voxel set.
+        voxels : str
+            One of `VOXEL_SETS`.
+        top : int, optional
+            Number of experiments to return; None for all.
 
         Returns
         -------
-        section_data_set_id, gene, plane_of_section, r, voxels (that r rests on); largest r first. An
-        experiment that shares fewer than two voxels or no variation with the seed is left out.
+        SearchResult
+            Columns section_data_set_id, gene, plane_of_section, r and voxels (the number that r is computed
+            from); largest r first. An experiment is left out where it shares fewer than two voxels with the
+            seed, or where either is constant over them.
+
+        Raises
+        ------
+        ConfigError
+            Where an option is not valid.
+        DataError
+            Where the seed cannot be read or is constant, or the domain has no voxel in the set.
+        MissingResultError
+            Where the set has no experiment.
         """
         sums = self._set(voxels)
         member, known = self._domain(self._names(domain), sums, voxels)
@@ -186,7 +257,7 @@ class SearchIndex:
         notes += labels_note(self._snapshot.subject.label_form) if domain else ()
         probe = Probe.of(brain, member, outside)
         if probe.voxels < int(member.sum()):
-            known = None  # what is known counts voxels that the seed misses
+            known = None  # stored sums include voxels that the seed lacks
         drawn = self._scan(sums, probe, known)
         wanted = _count(top, len(sums.slots))
         picks = contenders(drawn, wanted)
@@ -201,13 +272,14 @@ class SearchIndex:
         return SearchResult(self._described(at[order]) | columns, notes)
 
     def _names(self, structures: Structures) -> list[str]:
-        """Return structures one by one; a comma parts them unless it belongs to an acronym."""
+        """Return structures one by one; a comma separates them unless it is part of an acronym."""
         given = [structures] if isinstance(structures, str | int) else structures
         known = self.ontology.by_acronym
         parted = ([text] if text.strip() in known else text.split(",") for text in map(str, given))
         return [name for names in parted for name in names]
 
     def _set(self, voxels: str) -> SetSums:
+        """Return the sums of a voxel set, computed where they are not stored."""
         if voxels not in VOXEL_SETS:
             raise ConfigError(f"voxels {voxels!r}: expected one of {', '.join(VOXEL_SETS)}")
         if voxels not in self._sums:
@@ -219,7 +291,7 @@ class SearchIndex:
         return found
 
     def _over(self, voxels: str, positions: Int64) -> Float64:
-        """Return `SetSums.over`; what is stored and damaged is computed again from the rows."""
+        """Return `SetSums.over`; stored sums that are damaged are computed again from the rows."""
         if voxels in self._stored:
             try:
                 self._stored[voxels].check(positions.tolist())
@@ -229,13 +301,13 @@ class SearchIndex:
         return self._sums[voxels].over(positions)
 
     def _places_of(self, voxels: str) -> Int64:
-        """Return where the experiments of a voxel set stand in the table."""
+        """Return the places of a voxel set's experiments in the table."""
         if voxels not in self._at:
             self._at[voxels] = np.searchsorted(self._snapshot.slots, self._set(voxels).slots)
         return self._at[voxels]
 
     def _places(self, side: str, ids: Sequence[int], sums: SetSums, voxels: str) -> Int64:
-        """Return where structures stand among those with voxels; DataError where none is in the set."""
+        """Return the positions of structures; DataError where none of their voxels is in the set."""
         if not ids:
             raise ConfigError(f"{side}: expected at least one structure, got none")
         places = self._order.positions(ids)
@@ -260,7 +332,7 @@ class SearchIndex:
     def _seed(
         self, seed: int | str | Path | Float32, everywhere: bool
     ) -> tuple[Float32, Float32, tuple[str, ...]]:
-        """Return a seed's brain voxels, those outside (empty if not wanted), and what to note."""
+        """Return a seed's brain voxels, those outside (empty if not wanted), and notes."""
         if isinstance(seed, np.ndarray):
             return self._parts(check_grid(seed, self._order.shape), everywhere)
         at = self._place_of(seed)
@@ -281,7 +353,7 @@ class SearchIndex:
         return brain, outside if everywhere else outside[:0], ()
 
     def _place_of(self, seed: int | str | Path) -> int | None:
-        """Return where a seed stands in the table; None where it is a file."""
+        """Return the place of a seed in the table; None where it is a file."""
         if isinstance(seed, Path) or not str(seed).strip().isdigit():
             if not Path(str(seed)).exists():
                 raise DataError(f"seed {seed}: expected an id of the index or a grid file, got no such file")
@@ -300,9 +372,9 @@ class SearchIndex:
             raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
 
     def _own_outside(self, slot: int) -> Float32 | None:
-        """Return an experiment's voxels outside the brain from its own grid; None where that is not at hand.
+        """Return an experiment's voxels outside the brain from its own grid; None where it is not available.
 
-        A grid whose brain voxels are not those of the index is not the grid that was indexed.
+        A grid whose brain voxels differ from those of the index is not the grid that was indexed.
         """
         source = str(self._snapshot.table.columns["source"][np.searchsorted(self._snapshot.slots, slot)])
         try:
@@ -315,6 +387,7 @@ class SearchIndex:
         return outside if self._row(slot).holds_brain(*encode_brain(brain)) else None
 
     def _scan(self, sums: SetSums, probe: Probe, known: Float64 | None) -> Estimate:
+        """Estimate r of every experiment of a voxel set from its codes."""
         scales, out = self._scales(sums), np.empty((len(sums.slots), 7))
 
         def one(block: Block) -> None:
@@ -325,7 +398,11 @@ class SearchIndex:
         return estimate(out)
 
     def _settle(self, sums: SetSums, probe: Probe, picks: Int64) -> tuple[Float64, Float64, Bool]:
-        """Return r and voxels of some experiments by full values, and where those outside had to be codes."""
+        """Re-rank candidates by full values.
+
+        Returns r, the number of shared voxels, and where voxels outside the brain had to be read from codes
+        of 8 bits.
+        """
         scales, out = self._scales(sums), np.empty((2, len(picks)))
         rough = np.zeros(len(picks), np.bool_)
 
@@ -352,7 +429,7 @@ class SearchIndex:
         return self._whole_row(int(np.searchsorted(self._snapshot.slots, slot)))
 
     def _whole_row(self, at: int) -> Row:
-        """Return the row of the experiment at a place, held against its checksum; an answer rests on it."""
+        """Return the row of the experiment at a place, after verifying its checksum once."""
         if at not in self._intact:
             self._snapshot.check_row(at)
             self._intact.add(at)
@@ -373,18 +450,30 @@ def build_index(
     *,
     served_labels: bool = False,
 ) -> BuildReport:
-    """Put experiments into an index, one at a time; readers see each as soon as it is in.
+    """Put experiments into an index, one at a time; readers see each as soon as it is committed.
 
     Parameters
     ----------
-    output : folder                   an index, or where to make one
-    experiments : (Experiment, (P, I, R) float32 energy, NaN = no data)
-    reference : ReferenceSpace        labels a new index; an index that is there keeps its own
-    served_labels : bool              take the reference's gridAnnotation instead of its annotation
+    output : Path or str
+        Folder of an index, which is created where there is none.
+    experiments : iterable of (Experiment, (P, I, R) float32)
+        Experiments with their energy grids; NaN = no data.
+    reference : ReferenceSpace, optional
+        Labels of a new index; an existing index keeps its own.
+    served_labels : bool
+        Take the reference's gridAnnotation instead of its annotation.
 
     Returns
     -------
-    what was added, replaced or left as it was; an experiment that cannot be used is a line in `errors`
+    BuildReport
+        Numbers of experiments added, replaced and unchanged; `errors` has a line for each one left out.
+
+    Raises
+    ------
+    DataError
+        Where an existing index has other labels, is damaged, or is being written by another process.
+    MissingResultError
+        Where there is no index and no reference.
     """
     jobs = ((f"experiment {e.section_data_set_id}", lambda e=e, g=g: (e, g)) for e, g in experiments)
     return fill_index(Path(output), _subject(reference, served_labels), jobs, lambda name, what: None)
@@ -403,11 +492,31 @@ def index_folders(
 
     Parameters
     ----------
-    folders : each a run, a folder with energy.mhd, a zip, or holding such
-    reference : folder                labels a new index; default the one that the runs used, and then runs
-                                      of another brain are left out
-    declared : CSV                    section_data_set_id, gene, plane_of_section of served grids
-    listener : (name, what)           called as each experiment is done
+    folders : sequence of Path
+        Each a run, a folder with energy.mhd, a zip, or a folder that holds such.
+    output : Path
+        Folder of an index, which is created where there is none.
+    reference : Path, optional
+        Folder of the reference that labels a new index. Default: the reference of the runs; runs of another
+        brain are then left out.
+    served_labels : bool
+        Take the reference's gridAnnotation instead of its annotation.
+    declared : Path, optional
+        CSV with section_data_set_id, gene and plane_of_section of served grids.
+    listener : callable
+        Progress callback: listener(name, outcome) after each experiment; a warning is passed as both.
+
+    Returns
+    -------
+    BuildReport
+        Counts, errors and warnings.
+
+    Raises
+    ------
+    ConfigError
+        Where the output lies in an input folder, or a new index has no reference.
+    DataError
+        Where a folder holds no experiment, or the index has other labels or is damaged.
     """
     check_output(output, folders)
     notes: list[str] = []

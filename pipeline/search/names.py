@@ -1,4 +1,4 @@
-"""Which experiment a served grid is: from the user's table, or from a name that says so and no more."""
+"""Identity of a served grid: from the user's table, or from a file name that holds exactly one id."""
 
 from __future__ import annotations
 
@@ -13,26 +13,64 @@ from pipeline.formats.tables.tables import read_cells
 from pipeline.search.on_disk.experiments import Experiment, check_experiment
 from pipeline.system.files import shown
 
-DECLARED = "experiments.csv"
+DECLARED = "experiments.csv"  # default name of the table, in the folder of the grids
 COLUMNS = ("section_data_set_id", "gene", "plane_of_section")
-_LEAST_DIGITS = 5  # of an id beside other words; fewer may be a resolution, a section or a version
+_LEAST_DIGITS = 5  # of an id beside other words; a shorter number may be a resolution, section or version
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a table says of served grids; its column `file` may name the folder, zip or .mhd of each."""
+    """What a table declares of served grids.
+
+    Attributes
+    ----------
+    by_id : dict of int to Experiment
+        Experiments by id.
+    by_file : dict of str to Experiment
+        Experiments by the folder, zip or .mhd that the column `file` names.
+    """
 
     by_id: dict[int, Experiment] = field(default_factory=dict)
     by_file: dict[str, Experiment] = field(default_factory=dict)
 
     def of_file(self, path: Path) -> Experiment | None:
-        """Return what is said of a folder or file by its name, with or without its ending."""
+        """Return the experiment that the table declares for a folder or file.
+
+        Parameters
+        ----------
+        path : Path
+            Folder or file; its name counts, with or without its suffix.
+
+        Returns
+        -------
+        Experiment or None
+            The experiment; None where the table does not name the file.
+        """
         return self.by_file.get(path.name) or self.by_file.get(path.stem)
 
 
 def named(path: Path, described: str) -> int:
-    """Return the id that a name is, or holds as its only number; DataError where that is not clear.
+    """Return the id that a name is, or holds as its only number.
 
+    Parameters
+    ----------
+    path : Path
+        Folder or file.
+    described : str
+        Name of the file that would state the id, for the message.
+
+    Returns
+    -------
+    int
+        Id of the experiment.
+
+    Raises
+    ------
+    DataError
+        Where the name holds no number, several, or one that may be something else.
+
+    Examples
+    --------
     >>> [named(Path(name), "data_set.xml") for name in ("277.zip", "Prox1_71717084", "71717084_200um.zip")]
     [277, 71717084, 71717084]
     """
@@ -48,7 +86,7 @@ def named(path: Path, described: str) -> int:
 
 
 def _is_id(number: str) -> bool:
-    """Tell whether a number beside words is an id rather than a resolution, a version or a date."""
+    """Return whether a number beside words is an id rather than a resolution, a version or a date."""
     if len(number) < _LEAST_DIGITS or number.startswith("0"):
         return False
     try:
@@ -58,11 +96,26 @@ def _is_id(number: str) -> bool:
 
 
 def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) -> Declared:
-    """Read a table of experiments; rows that say nothing usable are counted and left out.
+    """Read a table of experiments; unusable rows are counted and left out, with a warning.
 
     Parameters
     ----------
-    required : bool        False: a table that is not there, or is another, says nothing
+    path : Path
+        CSV with the columns `COLUMNS` and, optionally, file.
+    required : bool
+        False: a missing or different table counts as empty.
+    tell : callable
+        Receives each warning, one line.
+
+    Returns
+    -------
+    Declared
+        The declared experiments.
+
+    Raises
+    ------
+    DataError
+        Where a required table cannot be read or lacks a column.
     """
     if not required and not path.is_file():
         return Declared()
@@ -88,6 +141,7 @@ def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) ->
 
 
 def _take(found: Declared, row: dict[str, str]) -> None:
+    """Add one row of the table; DataError where it is unusable or contradicts an earlier row."""
     number, gene, plane = (row[name] for name in COLUMNS)
     if not (number.isascii() and number.isdecimal()):
         raise DataError(f"expected a whole number as {COLUMNS[0]}, got {shown(number)}")

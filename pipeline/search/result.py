@@ -1,4 +1,4 @@
-"""What a search answers: columns, best first."""
+"""Result of a search: columns of equal length, best experiment first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import numpy.typing as npt
 class SearchResult:
     """The experiments that a search found, best first.
 
-    Parameters
+    Attributes
     ----------
-    columns : (n,) arrays by name
-    notes : lines                  what a reader of the numbers must know
+    columns : mapping of str to (n,) array
+        Columns by name.
+    notes : tuple of str
+        Limitations that a reader of the numbers must know.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
@@ -26,6 +28,6 @@ class SearchResult:
         return len(next(iter(self.columns.values())))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dict an experiment, of plain Python values."""
+        """Return one dict per experiment, of plain Python values."""
         values = (column.tolist() for column in self.columns.values())
         return [dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True)]

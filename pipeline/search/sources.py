@@ -1,4 +1,4 @@
-"""What an index is built from: finished runs, and folders or zips of grids as Allen serves them."""
+"""Sources of an index: finished runs, and folders or zips of grids as the Allen Institute serves them."""
 
 from __future__ import annotations
 
@@ -28,21 +28,27 @@ from pipeline.search.on_disk.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
 from pipeline.system.files import real_path, shown
 
-GRID = "energy.mhd"
+GRID = "energy.mhd"  # name of an energy grid, as the grid service sends it
 FACTORS = ("density.mhd", "intensity.mhd")  # energy is their product
-MOST_GRID = 1 << 26  # bytes: a grid of 200 um has 637,304
-MOST_XML = 1 << 26
+MOST_GRID = 1 << 26  # largest file of voxels, bytes; a grid of 200 um has 637 304
+MOST_XML = 1 << 26  # largest data_set.xml, bytes
 PRODUCT = "has no energy; taken as density x intensity"
 LOW = "no voxel is above 1, as in a density grid; a search compares energies"
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], None]  # receives warnings, one line each
 
 
 @dataclass(frozen=True)
 class ExperimentSource:
     """One run, folder or zip that holds an experiment.
 
-    `read` takes the spacing in um and whom to tell what was noticed, and raises what went wrong.
+    Attributes
+    ----------
+    path : Path
+        The run, folder or zip.
+    read : callable
+        read(spacing_um, tell) returns the experiment and its grid, (P, I, R) float32, and raises a
+        PipelineError where it cannot be read; `tell` receives warnings.
     """
 
     path: Path
@@ -55,8 +61,20 @@ class ExperimentSource:
 
 
 def printable(path: Path) -> str:
-    r"""Return a path as text; bytes that are no UTF-8 as they are written in Python.
+    r"""Return a path as text; bytes that are not UTF-8 become Python escapes.
 
+    Parameters
+    ----------
+    path : Path
+        Any path.
+
+    Returns
+    -------
+    str
+        Text that can be encoded as UTF-8.
+
+    Examples
+    --------
     >>> printable(Path("Prox1_\udce9"))
     'Prox1_\\xe9'
     """
@@ -66,18 +84,27 @@ def printable(path: Path) -> str:
 def find_experiments(
     folders: Iterable[Path], declared: Path | None = None, tell: Tell = lambda line: None
 ) -> list[ExperimentSource]:
-    """Find the experiments of folders: what is one itself, else all in its direct subfolders and zips.
+    """Find the experiments of folders: the folder itself, else its direct subfolders and zips.
 
     Parameters
     ----------
-    declared : Path        a CSV that says what served grids do not: section_data_set_id, gene,
-                           plane_of_section, file; default `experiments.csv` in the folder, where it has one
-    tell : (line)          told what was left out of that table
+    folders : iterable of Path
+        Runs, folders with energy.mhd, zips, or folders that hold such.
+    declared : Path, optional
+        CSV with what served grids do not state: section_data_set_id, gene, plane_of_section, file. Default:
+        `experiments.csv` in the folder, where there is one.
+    tell : callable
+        Receives a warning for rows of that table that are left out.
+
+    Returns
+    -------
+    list of ExperimentSource
+        The experiments, not yet read.
 
     Raises
     ------
     DataError
-        a folder that holds none, with what is looked for.
+        Where a folder holds none.
     """
     found: list[ExperimentSource] = []
     for folder in folders:
@@ -95,12 +122,28 @@ def find_experiments(
 
 
 def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None) -> Float32:
-    """Read an energy grid, (P, I, R) float32, NaN = no data; DataError where it holds other than energies.
+    """Read an energy grid.
 
     Parameters
     ----------
-    path : Path            a .mhd, a zip of the grid service, a finished run, or a folder with energy.mhd
-    tell : (line)          told where density and intensity stand for the energy, or it may be a density
+    path : Path
+        A .mhd, a zip of the grid service, a finished run, or a folder with energy.mhd.
+    spacing_um : float
+        Expected spacing of the grid, um.
+    tell : callable
+        Receives a warning where the energy is computed from density and intensity, or may be a density.
+
+    Returns
+    -------
+    (P, I, R) float32
+        Energies; NaN = no data.
+
+    Raises
+    ------
+    DataError
+        Where the file holds something other than energies of this spacing.
+    MissingResultError
+        Where a run is not finished.
     """
     if path.is_dir() and _is_run(path):
         path = finished_grid(RunFolder(path))
@@ -110,6 +153,7 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
         tell(f"{printable(path)}: {PRODUCT}")
         return _product(path, density, intensity)
     values = read_values(*energy, spacing_um)
+    # A density never exceeds 1; an energy, with an intensity up to 255, hardly stays below it everywhere.
     if 0 < np.fmax.reduce(values, axis=None, initial=np.float32(0)) <= 1:
         tell(f"{printable(path)}: {LOW}")
     return values
@@ -118,7 +162,7 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
 def _parts(
     path: Path,
 ) -> tuple[tuple[Path, str | None], tuple[tuple[Path, str | None], ...]]:
-    """Return where an energy grid lies, and the density and intensity that stand for it where it lacks."""
+    """Return file and member of an energy grid, and of the density and intensity that replace it."""
     if path.is_dir():
         lies = [os.path.lexists(path / name) for name in (GRID, *FACTORS)]
         energy: tuple[Path, str | None] = (path / GRID, None)
@@ -142,25 +186,46 @@ def _parts(
 
 
 def _product(path: Path, density: Float32, intensity: Float32) -> Float32:
-    """Return energy = density x intensity; where nothing expresses there is no intensity, and no energy."""
+    """Return energy = density x intensity; 0 where the density is 0, since there is no intensity then."""
     if density.shape != intensity.shape:
         raise DataError(
             f"{printable(path)}: expected density and intensity of one grid, got {density.shape} and"
             f" {intensity.shape}"
         )
     highest = float(np.fmax.reduce(density, axis=None, initial=np.float32(0)))
-    if highest > 1 + 1e-6:
+    if highest > 1 + 1e-6:  # 1e-6: rounding of float32
         raise DataError(f"{printable(path)}: expected densities up to 1, got {highest:g}")
     return np.where(density == 0, np.float32(0), density * intensity)
 
 
 def read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
-    """Read one grid, (P, I, R) float32, NaN = no data."""
+    """Read one grid of the grid service.
+
+    Parameters
+    ----------
+    path : Path
+        A .mhd, or a zip.
+    member : str or None
+        Name of the .mhd inside a zip; None for a plain file.
+    spacing_um : float
+        Expected spacing, um.
+
+    Returns
+    -------
+    (P, I, R) float32
+        Values; NaN = no data.
+
+    Raises
+    ------
+    DataError
+        Where the spacing differs, the origin is not 0, or a value is not finite.
+    """
     volume, spacing, origin = read_metaimage(path, member, MOST_GRID)
     if set(spacing) != {spacing_um}:
         raise DataError(f"{path}: expected a grid of {spacing_um:g} um, got spacing {spacing}")
     if any(origin):
         raise DataError(f"{path}: expected a grid that begins at 0 0 0, got Offset {origin}; is it cut out?")
+    # A value beyond float32 becomes infinite and is refused below.
     with np.errstate(over="ignore"):
         values = volume.astype(np.float32)
     odd = int(np.count_nonzero(~np.isfinite(values)))
@@ -170,7 +235,25 @@ def read_values(path: Path, member: str | None, spacing_um: float) -> Float32:
 
 
 def labels_reference(directory: Path | None, folders: Iterable[Path]) -> ReferenceSpace:
-    """Return the reference that labels an index: the one given, else the one that the runs used."""
+    """Return the reference whose labels a new index uses.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Folder of the reference; None: the reference of the first run.
+    folders : iterable of Path
+        Runs, or folders that hold them.
+
+    Returns
+    -------
+    ReferenceSpace
+        The reference, at a resolution that is enough for the 200 um grid.
+
+    Raises
+    ------
+    ConfigError
+        Where no reference is given and there is no run.
+    """
     if directory is None:
         candidates = (path for folder in folders for path in (folder, *_children(folder)))
         runs = [path for path in candidates if os.access(path, os.R_OK | os.X_OK) and _is_run(path)]
@@ -181,9 +264,17 @@ def labels_reference(directory: Path | None, folders: Iterable[Path]) -> Referen
 
 
 def brain_check(labels: UInt32) -> Callable[[Path], None]:
-    """Return what raises a DataError for a run that lies in another brain than these labels.
+    """Return a check that raises a DataError for a run aligned to another brain than these labels.
 
-    A run whose reference is no longer where it was cannot be told and passes; so does what is no run.
+    Parameters
+    ----------
+    labels : (P, I, R) uint32
+        Labels of the index.
+
+    Returns
+    -------
+    callable
+        check(path). What is not a run passes, and so does a run whose reference cannot be opened any more.
     """
 
     @cache
@@ -211,7 +302,18 @@ def brain_check(labels: UInt32) -> Callable[[Path], None]:
 
 
 def open_labels(directory: Path | None) -> ReferenceSpace:
-    """Open a reference at a resolution that is enough for the labels of the 200 um grid."""
+    """Open a reference at a resolution that is enough for the labels of the 200 um grid.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Folder of the reference; None: the phantom.
+
+    Returns
+    -------
+    ReferenceSpace
+        At the coarsest resolution up to 100 um, else at the finest.
+    """
     if directory is None:
         return open_reference(None, GRID_LABELS_UM)
     there = available(directory) if directory.is_dir() else []
@@ -251,6 +353,23 @@ def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
 
 
 def finished_grid(run: RunFolder) -> Path:
+    """Return the energy grid of a finished run.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    Path
+        Its energy.mhd.
+
+    Raises
+    ------
+    MissingResultError
+        Where the run has not finished its grid.
+    """
     receipt = run.read_receipt("grid")
     if receipt is None or not receipt.ok:
         state = "not there yet" if receipt is None else f"{receipt.state} {receipt.message}".strip()
@@ -261,6 +380,7 @@ def finished_grid(run: RunFolder) -> Path:
 
 
 def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) -> tuple[Experiment, Float32]:
+    """Read a served grid; data_set.xml states its id, else the table, else its name."""
     file = path / GRID if (path / GRID).is_file() else path
     said, wanted = _described(path), declared.of_file(path)
     if said is None:
@@ -283,7 +403,7 @@ def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) 
 
 
 def _described(path: Path) -> Experiment | None:
-    """Return what the data_set.xml beside a grid, or in its zip, says; None where there is none."""
+    """Return the experiment that the data_set.xml of a folder or zip describes; None where there is none."""
     source = read_described(path)
     if source is None:
         return None
@@ -294,7 +414,23 @@ def _described(path: Path) -> Experiment | None:
 
 
 def read_described(path: Path) -> SeriesSource | None:
-    """Read the data_set.xml in a folder or a zip; None where there is none."""
+    """Read the data_set.xml in a folder or a zip.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or zip.
+
+    Returns
+    -------
+    SeriesSource or None
+        Its content; None where there is none.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read.
+    """
     if path.is_dir():
         return read_data_set_xml(path / DATA_SET_XML) if os.path.lexists(path / DATA_SET_XML) else None
     if not is_zip(path):
@@ -317,7 +453,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _is_experiment(path: Path) -> bool:
-    """Tell whether a path is to be read; what may not be looked at is, so that it gets its line."""
+    """Return whether a path is to be read; one without access counts, so that it is reported."""
     try:
         if path.is_dir():
             names = {GRID, *FACTORS} & set(os.listdir(path))

@@ -1,4 +1,4 @@
-"""From a folder of images to a manifest: what names and headers tell, what must be asked, what is written."""
+"""From a folder of images to a manifest: read names and headers, ask for the rest, write."""
 
 from __future__ import annotations
 
@@ -26,19 +26,31 @@ from pipeline.inputs.pixels import probe_any
 from pipeline.system.files import real_path
 from pipeline.system.whole_files import writing
 
-CONTACT_SHEET = "ish_init.png"
+CONTACT_SHEET = "ish_init.png"  # sheet of thumbnails; never taken for a section
 OVERVIEW = re.compile(r"(?i)(?:^|[^a-z])(?:overview|macro|label|thumb(?:nail)?|preview)(?:[^a-z]|$)")
 BOXES = ("none", "largest")
-THICKNESS_UM = (0.5, 1000.0)
-# A brain is longer than this along every axis: a shorter series of neighbours is worth a question.
+THICKNESS_UM = (0.5, 1000.0)  # accepted range of the thickness of a section, um
+# A brain is longer than this along every axis, um: consecutive numbers over less may count images.
 SHORT_SERIES_UM = 3000.0
-LONG_SERIES_UM = 30000.0
-SAME_RESOLUTION = 0.02
+LONG_SERIES_UM = 30000.0  # longer than a rodent brain, um: thickness or numbers are in doubt
+SAME_RESOLUTION = 0.02  # relative difference of two pixel sizes that counts as equal
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image of the folder: the number in its name, and its header or why that cannot be read."""
+    """An image of the folder.
+
+    Attributes
+    ----------
+    name : str
+        File name.
+    number : int
+        Number in its name.
+    info : ImageInfo or None
+        Its header; None where it cannot be read.
+    trouble : str
+        Why the header cannot be read.
+    """
 
     name: str
     number: int
@@ -48,7 +60,17 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a folder holds, by ascending number."""
+    """The images of a folder, by ascending number.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder.
+    images : tuple of FoundImage
+        Its images.
+    reading : Reading
+        How numbers were read from the names.
+    """
 
     folder: Path
     images: tuple[FoundImage, ...]
@@ -56,7 +78,7 @@ class Survey:
 
     @property
     def gap(self) -> int:
-        """Median gap of the numbers in the names; 0 for a lone image."""
+        """Median difference of consecutive numbers in the names; 0 for a single image."""
         numbers = [image.number for image in self.images]
         return round(float(np.median(np.diff(numbers)))) if len(numbers) > 1 else 0
 
@@ -68,13 +90,32 @@ class Survey:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a person says of a series; None where nothing was said.
+    """What a person states about a series; None where nothing was stated.
 
-    Parameters
+    Attributes
     ----------
-    resolution_um : float, um       size of a pixel, of all images; default what each states
-    spacing : int                   how many sections lie from one image to the next
-    boxes : none | largest          tissue boxes round the largest of several pieces of tissue
+    plane : str or None
+        Plane of section: coronal or sagittal.
+    thickness_um : float or None
+        Thickness of a section, um.
+    resolution_um : float or None
+        Pixel size of all images, um; default: what each image states.
+    spacing : int or None
+        Number of sections from one image to the next.
+    id : int or None
+        Id of the series; default: made from the folder's path.
+    gene : str or None
+        Gene that was stained for.
+    specimen : str or None
+        Name that all series cut from one brain share.
+    hemisphere : str or None
+        left, right or both.
+    section_order : str or None
+        Direction of rising section numbers, e.g. rostral_to_caudal.
+    image_up : str or None
+        Side of the brain at the top of the images: superior or inferior.
+    boxes : str
+        "largest": a tissue box around the largest of several pieces of tissue; else "none".
     """
 
     plane: str | None = None
@@ -92,7 +133,19 @@ class Answers:
 
 @dataclass(frozen=True)
 class Question:
-    """Something that neither images nor options tell: which answer, how to ask, which replies fit."""
+    """A fact that neither images nor options state.
+
+    Attributes
+    ----------
+    field : str
+        Field of `Answers` that it fills.
+    text : str
+        The question.
+    kind : callable
+        Turns a reply into a value; raises ValueError where it cannot.
+    choices : tuple of str
+        Replies that are accepted; empty: any.
+    """
 
     field: str
     text: str
@@ -101,13 +154,25 @@ class Question:
 
     @property
     def option(self) -> str:
-        """The option that answers it."""
+        """The command-line option that answers it."""
         return "--" + self.field.replace("_", "-")
 
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A manifest before it is written; `files` by section number."""
+    """A manifest before it is written.
+
+    Attributes
+    ----------
+    data_set : SectionDataSet
+        The series.
+    files : mapping of int to str
+        File names by section number.
+    found : mapping of int to FoundImage
+        Images by section number.
+    warnings : tuple of str
+        Doubts that a person should check.
+    """
 
     data_set: SectionDataSet
     files: Mapping[int, str]
@@ -118,10 +183,22 @@ class Draft:
 def image_names(folder: Path, *, force: bool = False) -> list[str]:
     """Return the names of the images of a folder.
 
+    Parameters
+    ----------
+    folder : Path
+        Folder of images.
+    force : bool
+        Accept a folder that has a manifest already.
+
+    Returns
+    -------
+    list of str
+        File names, sorted.
+
     Raises
     ------
     ConfigError
-        no folder, no image, or a manifest that is there already (unless `force`).
+        Where there is no folder or no image, or a manifest is there already (unless `force`).
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder of images, got none")
@@ -138,8 +215,22 @@ def image_names(folder: Path, *, force: bool = False) -> list[str]:
 
 
 def sections_among(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names that may be of sections, and those of overviews, labels and previews beside them.
+    """Separate the names that may be of sections from those of overviews, labels and previews.
 
+    Parameters
+    ----------
+    names : sequence of str
+        File names of images.
+
+    Returns
+    -------
+    sections : list of str
+        Names that may be of sections; all of them where none would be left.
+    others : list of str
+        The other names.
+
+    Examples
+    --------
     >>> sections_among(["s_001.jpg", "s_002.jpg", "overview.jpg", "s_macro.jpg"])
     (['s_001.jpg', 's_002.jpg'], ['overview.jpg', 's_macro.jpg'])
     """
@@ -149,12 +240,28 @@ def sections_among(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def linked(folder: Path, output: Path, names: Sequence[str]) -> Path:
-    """Make a folder of links to images, for those that lie where nothing can be written; return it.
+    """Make a folder of links to images that lie in a read-only place.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the images.
+    output : Path
+        Folder of the links, which is created where there is none.
+    names : sequence of str
+        File names of the images.
+
+    Returns
+    -------
+    Path
+        `output`.
 
     Raises
     ------
     ConfigError
-        a folder that holds something else by one of these names.
+        Where `output` holds something else by one of these names.
+    DataError
+        Where `output` cannot be written.
     """
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -171,7 +278,18 @@ def linked(folder: Path, output: Path, names: Sequence[str]) -> Path:
 
 
 def keep_old(folder: Path) -> list[str]:
-    """Keep a manifest that --force writes anew under another name; return these names."""
+    """Rename an existing manifest, so that a new one can be written.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the series.
+
+    Returns
+    -------
+    list of str
+        New names of the old files, NAME.old-N.
+    """
     kept = []
     for name in (sections_csv.NAME, series_yaml.NAME):
         path = folder / name
@@ -183,13 +301,39 @@ def keep_old(folder: Path) -> list[str]:
 
 
 def survey(folder: Path, reading: Reading) -> Survey:
-    """Read the headers of the images that have a number."""
+    """Read the headers of all numbered images of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the images.
+    reading : Reading
+        Their numbers.
+
+    Returns
+    -------
+    Survey
+        Images by ascending number; an unreadable one is kept, with the reason.
+    """
     images = [_found(folder / name, number) for name, number in reading.numbers.items()]
     return Survey(folder, tuple(sorted(images, key=lambda image: image.number)), reading)
 
 
 def open_questions(found: Survey, answers: Answers) -> list[Question]:
-    """Return what must be known before a manifest can be written, in the order of asking."""
+    """Return the questions that must be answered before a manifest can be written.
+
+    Parameters
+    ----------
+    found : Survey
+        The images.
+    answers : Answers
+        What is known already.
+
+    Returns
+    -------
+    list of Question
+        In the order of asking.
+    """
     questions = []
     if answers.plane is None:
         questions.append(Question("plane", "the plane in which the brain was cut", str, PLANES))
@@ -205,7 +349,20 @@ def open_questions(found: Survey, answers: Answers) -> list[Question]:
 
 
 def check_answers(found: Survey, answers: Answers) -> None:
-    """Hold every answer against what it may be; ConfigError names the option."""
+    """Check every answer against the values that it may take.
+
+    Parameters
+    ----------
+    found : Survey
+        The images.
+    answers : Answers
+        The answers.
+
+    Raises
+    ------
+    ConfigError
+        Where an answer is not valid; the message names its option.
+    """
     _check_choice("--plane", answers.plane, PLANES)
     _check_choice("--hemisphere", answers.hemisphere, HEMISPHERES)
     _check_choice("--image-up", answers.image_up, UPS)
@@ -229,7 +386,25 @@ def check_answers(found: Survey, answers: Answers) -> None:
 
 
 def draft(found: Survey, answers: Answers) -> Draft:
-    """Return the manifest that survey and answers make, with what a person should know of it."""
+    """Draft the manifest of a series.
+
+    Parameters
+    ----------
+    found : Survey
+        The images.
+    answers : Answers
+        Complete answers.
+
+    Returns
+    -------
+    Draft
+        The manifest, with warnings.
+
+    Raises
+    ------
+    ConfigError
+        Where a question is still open.
+    """
     plane, thickness_um = answers.plane, answers.thickness_um
     if plane is None or thickness_um is None or open_questions(found, answers):
         raise ConfigError(refusal(open_questions(found, answers)))
@@ -252,7 +427,18 @@ def draft(found: Survey, answers: Answers) -> Draft:
 
 
 def refusal(questions: Sequence[Question]) -> str:
-    """Return the one line for where nobody can be asked: the first question, and what else is open."""
+    """Return the error message for a session where nobody can be asked.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+        Open questions, at least one.
+
+    Returns
+    -------
+    str
+        One line: the first question, and the options that are missing too.
+    """
     first, *others = questions
     choices = f": {' or '.join(first.choices)}" if first.choices else ""
     rest = f"; {', '.join(q.option for q in others)} too" if others else ""
@@ -260,12 +446,34 @@ def refusal(questions: Sequence[Question]) -> str:
 
 
 def made_id(folder: Path) -> int:
-    """Return an id of nine digits that hangs on where the folder lies."""
+    """Return an id for a series, derived from the folder's path.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the series.
+
+    Returns
+    -------
+    int
+        Nine digits, from the CRC-32 of the real path: the same folder has the same id.
+    """
     return 100_000_000 + zlib.crc32(str(real_path(folder)).encode()) % 900_000_000
 
 
 def summary(made: Draft) -> str:
-    """Say in one line which sections there are, how far apart, and how much brain they span."""
+    """Describe the sections of a draft in one line.
+
+    Parameters
+    ----------
+    made : Draft
+        The manifest.
+
+    Returns
+    -------
+    str
+        Number and range of sections, their spacing in um, the length of brain in mm, and missing numbers.
+    """
     numbers = sorted(made.files)
     if len(numbers) == 1:
         return f"1 section, number {numbers[0]}"
@@ -281,18 +489,31 @@ def summary(made: Draft) -> str:
 
 
 def write_series(folder: Path, made: Draft) -> tuple[str, ...]:
-    """Write the manifest and read it back; return what the reader complains of."""
+    """Write the manifest and read it back.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the series.
+    made : Draft
+        The manifest.
+
+    Returns
+    -------
+    tuple of str
+        Warnings of the reader.
+    """
     write_manifest(folder, made.data_set, files=made.files)
     return read_series(folder, probe_any).warnings
 
 
 def _is_image(path: Path) -> bool:
-    """Tell images by their bytes or, so that damaged ones are noticed, by their suffix."""
+    """Return whether a file is an image by its suffix (damaged ones count, to be noticed) or by its bytes."""
     if path.name.startswith(".") or path.name == CONTACT_SHEET:
         return False
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
-    if not path.is_file():  # a pipe would wait for ever
+    if not path.is_file():  # opening a pipe would block
         return False
     try:
         with path.open("rb") as file:
@@ -302,7 +523,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _content(folder: Path) -> str:
-    """Say what a folder without an image holds instead."""
+    """Describe what a folder without images holds instead."""
     names = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if not names:
         return "an empty folder"
@@ -321,6 +542,7 @@ def _found(path: Path, number: int) -> FoundImage:
 
 
 def _short(found: Survey, thickness_um: float) -> bool:
+    """Return whether consecutively numbered images would span less than a brain."""
     span = (found.images[-1].number - found.images[0].number) * thickness_um
     return found.gap == 1 and span < SHORT_SERIES_UM
 
@@ -378,6 +600,7 @@ def _warnings(found: Survey, answers: Answers, data_set: SectionDataSet) -> list
 
 
 def _doubtful_resolution(found: Survey, said: float | None) -> list[str]:
+    """Return a warning where images state another pixel size than the person did."""
     if said is None:
         return []
     other = [
@@ -398,7 +621,20 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def with_boxes(made: Draft, boxes: Mapping[int, tuple[float, float, float, float]]) -> Draft:
-    """Return the draft with tissue boxes (x, y, width, height) px on these sections."""
+    """Return a draft with tissue boxes.
+
+    Parameters
+    ----------
+    made : Draft
+        The manifest.
+    boxes : mapping of int to (x, y, width, height)
+        Boxes by section number, manifest px; sections without one have none.
+
+    Returns
+    -------
+    Draft
+        The manifest with these boxes.
+    """
     images = tuple(
         replace(i, tissue_box_px=boxes.get(i.section_number)) for i in made.data_set.section_images
     )

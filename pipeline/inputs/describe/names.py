@@ -1,4 +1,4 @@
-"""Which number in a file name is the section's: what names say, and what they leave open."""
+"""Section numbers in file names: which number it is, and when a person must decide."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigError
 
-# Where one of these is in every name, it decides; other numbers are not asked.
+# A pattern that is found in every name decides; other numbers are then ignored.
 DECIDING = (
     (r"_[sS](\d+)(?=_|$)", "after _s"),
     (r"(?i)(?<![a-z])(?:section|slice|sect|sec)[ _-]*(\d+)", "after the word section or slice"),
 )
-# Numbers that say something else: a date with or without a time, a magnification, a length.
+# Numbers that are not section numbers: a date with or without a time, a channel, a magnification or length.
 DATE = re.compile(
     r"(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)"
     r"(?:[-_. T]{0,2}[0-2]\d[-_.h:]?[0-5]\d(?:[-_.m:]?[0-5]\d)?(?!\d))?"
 )
 CHANNEL = re.compile(r"(?i)(?<![a-z0-9])(?:ch|channel|c)[ _-]?\d{1,2}(?!\d)")
 MEASURE = re.compile(r"(?<![\d.])\d+(?:[.,]\d+)?[ ]?(?:[xX](?![A-Za-z])|um|µm|μm|nm|mm|dpi)")
-MOST_DIGITS = 4
-SHOWN = 3
+MOST_DIGITS = 4  # of a section number, leading zeros aside
+SHOWN = 3  # examples in a message
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read section numbers from names.
+    """One way to read section numbers from file names.
 
-    Parameters
+    Attributes
     ----------
-    numbers : name -> section number
-    pattern : str                       the regular expression that reads them from a name without its suffix
-    left_out : names                    that the pattern does not match
+    numbers : mapping of str to int
+        Section numbers by file name.
+    pattern : str
+        Regular expression that reads them from a name without its suffix.
+    how : str
+        Description of the pattern, for a person.
+    left_out : tuple of str
+        Names that the pattern does not match.
     """
 
     numbers: Mapping[str, int]
@@ -46,7 +51,7 @@ class Reading:
         return len(set(self.numbers.values())) == len(self.numbers)
 
     def examples(self) -> str:
-        """Return the lowest numbers, for a person to recognise."""
+        """Return the lowest numbers as text, for a person to recognise."""
         shown = [str(n) for n in sorted(self.numbers.values())[:SHOWN]]
         return ", ".join(shown) + (" …" if len(self.numbers) > SHOWN else "")
 
@@ -54,6 +59,18 @@ class Reading:
 def stem(name: str) -> str:
     """Return a file name without its suffix.
 
+    Parameters
+    ----------
+    name : str
+        File name; .ome.tif, .ome.zarr and .ome.btf count as one suffix.
+
+    Returns
+    -------
+    str
+        The name without it.
+
+    Examples
+    --------
     >>> stem("brain_013.ome.tif"), stem("brain")
     ('brain_013', 'brain')
     """
@@ -64,8 +81,20 @@ def stem(name: str) -> str:
 def readings(names: Sequence[str]) -> tuple[Reading, ...]:
     """Return every way to read numbers that tell the images apart.
 
-    A deciding one stands alone; where it does not tell the images apart, no other may.
+    A deciding pattern stands alone: where it does not tell the images apart, no other pattern is tried.
 
+    Parameters
+    ----------
+    names : sequence of str
+        File names of the images.
+
+    Returns
+    -------
+    tuple of Reading
+        Readings with different numbers.
+
+    Examples
+    --------
     >>> [r.examples() for r in readings(["Slide3_2024-05-01_013_10x.jpg", "Slide3_2024-05-01_014_10x.jpg"])]
     ['13, 14']
     """
@@ -87,13 +116,22 @@ def read_numbers(names: Sequence[str], pattern: str | None = None) -> Reading:
 
     Parameters
     ----------
-    pattern : regular expression        whose group is the number; several groups: images are numbered 1, 2,
-                                        3 … in the order of the groups; default: what the names make clear
+    names : sequence of str
+        File names of the images.
+    pattern : str, optional
+        Regular expression whose group is the number. With several groups, images are numbered 1, 2, 3 … in
+        the order of the groups. Default: the only reading that tells the images apart.
+
+    Returns
+    -------
+    Reading
+        The numbers.
 
     Raises
     ------
     ConfigError
-        where names leave it open, with a pattern for each possibility.
+        Where names leave it open (the message has a pattern for each possibility), or the pattern does not
+        serve.
     """
     if pattern is not None:
         return _by_pattern(sorted(names), pattern)
@@ -121,7 +159,7 @@ def _ordinal(k: int, end: str) -> str:
 
 
 def _read(names: Sequence[str], pattern: str, how: str) -> Reading | None:
-    """Return the numbers a pattern reads; None where a name has none, or one that says something else."""
+    """Return the numbers that a pattern reads; None where a name has none, or one of another meaning."""
     compiled = re.compile(pattern)
     numbers: dict[str, int] = {}
     for name in names:
@@ -182,7 +220,7 @@ def _check_different(keys: Mapping[str, tuple[int, ...]], where: str) -> None:
 
 
 def _none(names: Sequence[str]) -> str:
-    """Say why no number serves, and what would."""
+    """Return the message for names without a usable number: the reason, and what would help."""
     where = "section numbers"
     lacking = [name for name in names if not re.search(r"\d", stem(name))]
     if lacking:
@@ -224,7 +262,7 @@ def _example(name: str) -> str:
 
 
 def _two_tell_apart(pattern: str, names: Sequence[str]) -> bool:
-    """Tell whether two numbers are different for every image together, and neither is alone."""
+    """Return whether two numbers together differ for every image, but neither does alone."""
     found = [re.search(pattern, stem(name)) for name in names]
     keys = [tuple(map(int, m.groups())) for m in found if m and not _any_group_means_else(m)]
     alone = any(len({key[group] for key in keys}) == len(names) for group in range(2))
@@ -236,7 +274,7 @@ def _any_group_means_else(match: re.Match[str]) -> bool:
 
 
 def _twins(pattern: str, names: Sequence[str]) -> tuple[str, str] | None:
-    """Return two names with one number, where most names differ in it."""
+    """Return two names with the same number, where most names differ in it."""
     first: dict[int, str] = {}
     twins = None
     for name in names:

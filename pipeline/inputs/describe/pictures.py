@@ -1,4 +1,4 @@
-"""A look at every image of a new series: its tissue, its pieces, and a sheet of thumbnails for the eye."""
+"""Overview of the images of a new series: tissue, separate pieces, and a contact sheet of thumbnails."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pipeline.inputs.pixels import load_pixels
 from pipeline.registration import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 
-LOOK_UM = 40.0
-JOIN_UM = 100.0  # pieces nearer to one another than twice this are one
-LARGE = 0.35  # of the largest piece
-MARGIN_UM = 300.0
-USUAL_MM = (2.0, 40.0)  # of the tissue of a section of a rodent brain, its longer side
+LOOK_UM = 40.0  # pixel size at which tissue is looked for, um
+JOIN_UM = 100.0  # radius of dilation, um: pieces nearer to one another than twice this are one
+LARGE = 0.35  # smallest area of a large piece, relative to the largest
+MARGIN_UM = 300.0  # between tissue and the box around it
+USUAL_MM = (2.0, 40.0)  # longer side of the tissue of a section of a rodent brain, mm
 CAN_BE_BOXED = "if not of one section, --boxes largest keeps the largest; or put boxes into sections.csv"
 IS_BOXED = "only the largest counts, green on the sheet: is it the right one everywhere?"
-TILE_PX = 220
-CAPTION_PX = 34
-WIDEST = 8
+TILE_PX = 220  # longer side of a thumbnail
+CAPTION_PX = 34  # height of the two lines below it
+WIDEST = 8  # thumbnails in a row, at most
 PAPER, INK, GREY = (250, 250, 250), (20, 20, 20), (130, 130, 130)
 BOXED, OTHER = (0, 150, 60), (230, 120, 0)
 
@@ -36,13 +36,22 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What one image shows.
+    """Result of looking at one image.
 
-    Parameters
+    Attributes
     ----------
-    picture : (h, w, 3) uint8               its thumbnail, None where it cannot be decoded
-    pieces_px : boxes (x, y, width, height) of large pieces of tissue, largest first, px of the manifest
-    tissue_mm : (width, height)             of all tissue; 0 where none was found
+    number : int
+        Section number.
+    name : str
+        File name.
+    picture : (h, w, 3) uint8 or None
+        Thumbnail; None where the image cannot be decoded.
+    pieces_px : tuple of (x, y, width, height)
+        Boxes of the large pieces of tissue, largest piece first, manifest px.
+    tissue_mm : (width, height)
+        Extent of all tissue, mm; 0 where none was found.
+    trouble : str
+        Why the image cannot be decoded.
     """
 
     number: int
@@ -54,7 +63,20 @@ class Look:
 
 
 def look(made: Draft, listener: Callable[[int], None] = lambda number: None) -> list[Look]:
-    """Look at every image of a draft, one at a time; a damaged one is noted."""
+    """Look at every image of a draft, one at a time; a damaged one is noted.
+
+    Parameters
+    ----------
+    made : Draft
+        The manifest.
+    listener : callable
+        Progress callback: listener(section_number) after each image.
+
+    Returns
+    -------
+    list of Look
+        One for each section.
+    """
     looks = []
     for image in made.data_set.section_images:
         looks.append(_look(image, made.files[image.section_number]))
@@ -63,12 +85,34 @@ def look(made: Draft, listener: Callable[[int], None] = lambda number: None) -> 
 
 
 def largest_boxes(looks: Sequence[Look]) -> dict[int, Box]:
-    """Return the box of the largest piece for every section that has several."""
+    """Return the box of the largest piece of tissue of every section that has several.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+        All sections.
+
+    Returns
+    -------
+    dict of int to (x, y, width, height)
+        Boxes by section number, manifest px.
+    """
     return {seen.number: seen.pieces_px[0] for seen in looks if len(seen.pieces_px) > 1}
 
 
 def notes(seen: Look) -> str:
-    """Say in a word or two what a person should look at."""
+    """Return what a person should check on an image, in a few words.
+
+    Parameters
+    ----------
+    seen : Look
+        One section.
+
+    Returns
+    -------
+    str
+        Empty where nothing is unusual.
+    """
     if seen.trouble:
         return "cannot be read"
     if not seen.pieces_px:
@@ -77,7 +121,20 @@ def notes(seen: Look) -> str:
 
 
 def doubts(looks: Sequence[Look], *, boxed: bool = False) -> list[str]:
-    """Return warnings about what the images show; `boxed`: the largest of several pieces has a box."""
+    """Return warnings about the content of the images.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+        All sections.
+    boxed : bool
+        Whether the largest of several pieces has a tissue box already.
+
+    Returns
+    -------
+    list of str
+        Warnings: unreadable images, several pieces of tissue, an unlikely size of tissue.
+    """
     found = [f"{seen.trouble}; a run leaves it out" for seen in looks if seen.trouble]
     several = [seen.number for seen in looks if len(seen.pieces_px) > 1]
     if several:
@@ -112,11 +169,21 @@ def tissue_pieces(pixels: UInt8, pixel_um: float) -> tuple[list[Box], tuple[floa
 
     Parameters
     ----------
-    pixels : (h, w[, 3]) uint8              some 20-60 um a pixel
+    pixels : (h, w) or (h, w, 3) uint8
+        Image at some 20-60 um per pixel.
+    pixel_um : float
+        Pixel size, um.
 
     Returns
     -------
-    boxes (x, y, width, height) px, largest piece first; (width, height) px of all tissue
+    boxes : list of (x, y, width, height)
+        Boxes of the pieces, px, largest piece first.
+    extent : (width, height)
+        Extent of all tissue, px.
+
+    Notes
+    -----
+    Connected components of the tissue mask, dilated by `JOIN_UM` so that torn tissue stays one piece.
     """
     mask = tissue_image(SectionThumbnail(0, 0.0, pixels, pixel_um, np.eye(2, 3))).mask
     if not mask.any():
@@ -136,7 +203,7 @@ def _box(mask: npt.NDArray[np.bool_]) -> Box:
 
 
 def _in_image(box: Box, step: int, margin_px: float, size_px: tuple[int, int]) -> Box:
-    """Return a box of the reduced image in whole px of the image, with a margin, inside it."""
+    """Return a box of the reduced image in whole px of the image, with a margin, clipped to the image."""
     x, y, width, height = (v * step for v in box)
     left, top = max(0, round(x - margin_px)), max(0, round(y - margin_px))
     right, bottom = (
@@ -154,7 +221,20 @@ def _thumbnail(pixels: UInt8) -> UInt8:
 
 
 def contact_sheet(made: Draft, looks: Sequence[Look]) -> UInt8:
-    """Return all thumbnails on one sheet, numbered, with boxes round pieces of tissue; (H, W, 3) uint8."""
+    """Return all thumbnails on one sheet, numbered, with boxes around separate pieces of tissue.
+
+    Parameters
+    ----------
+    made : Draft
+        The manifest.
+    looks : sequence of Look
+        One for each section, in the order of the manifest.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        The sheet, RGB; a tissue box of the manifest is green, another piece orange.
+    """
     columns = min(WIDEST, max(1, round((1.3 * len(looks)) ** 0.5)))
     rows = -(-len(looks) // columns)
     side, tall = TILE_PX + 8, TILE_PX + CAPTION_PX + 8

@@ -1,7 +1,7 @@
-"""Allen experiments through their public API: data_set.xml, section images, served grids.
+"""Experiments of the Allen Institute through its public API: data_set.xml, section images, served grids.
 
-Every file is whole or absent; what is there stays, so that a fetch that broke off goes on where it was.
-SOURCE.json keeps URL and checksum of each file with the terms and the citation of all.
+A file is complete or absent. Files that are there stay, so that an interrupted fetch resumes where it was.
+SOURCE.json records URL and checksum of each file, with the terms and the citation of the collection.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pipeline.inputs.pixels import frame_factor
 from pipeline.system.whole_files import beside, replacing, sweep
 
 BASE_URL = "https://api.brain-map.org"
-GRIDS = ("energy", "density", "intensity")
-DEEPEST = 8  # halvings
+GRIDS = ("energy", "density", "intensity")  # volumes of the grid service
+DEEPEST = 8  # halvings of an image that may be asked for
 TITLE = "Allen Mouse Brain Atlas, experiment"
 CITATION = (
     "Lein E.S. et al. (2007) Genome-wide atlas of gene expression in the adult mouse brain. Nature 445,"
@@ -44,10 +44,24 @@ TERMS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is fetched of an experiment, and from where.
+    """What to fetch of an experiment, and from where.
 
-    `downsample` halves images that many times; `sections` are all where None; `connections` files
-    come at a time.
+    Attributes
+    ----------
+    downsample : int
+        How many times images are halved by the service.
+    grids : tuple of str
+        Grids to fetch, of `GRIDS`.
+    images : bool
+        Whether to fetch section images.
+    sections : frozenset of int or None
+        Section numbers; None: all.
+    base_url : str
+        Address of the service.
+    connections : int
+        Number of simultaneous image downloads.
+    patience : Patience
+        Retries and waiting times.
     """
 
     downsample: int = 0
@@ -61,7 +75,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A file of an experiment that lies in its folder now."""
+    """A file of an experiment that is in its folder now.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    url : str
+        Where it came from.
+    sha256 : str
+        Its checksum.
+    was_there : bool
+        Whether it was there before this fetch.
+    """
 
     path: Path
     url: str
@@ -72,15 +98,31 @@ class FetchedFile:
 def fetch_experiment(
     identifier: int, folder: Path, wanted: Wanted, say: Callable[[str], None] = lambda line: None
 ) -> list[FetchedFile]:
-    """Bring an experiment into a folder that `ish run` takes as a series.
+    """Fetch an experiment into a folder that `ish run` accepts as a series.
+
+    Parameters
+    ----------
+    identifier : int
+        Id of the experiment (its SectionDataSet).
+    folder : Path
+        Destination, which is created where there is none.
+    wanted : Wanted
+        What to fetch.
+    say : callable
+        Receives a line for each download.
+
+    Returns
+    -------
+    list of FetchedFile
+        All files, including those that were there already.
 
     Raises
     ------
     ConfigError
-        a URL, grid, level or section that cannot be.
+        Where a URL, grid, level or section is not valid, or the folder holds something else.
     DataError
-        a server that does not answer, does not know the experiment, or sends what it should not. What
-        came before stays, and is not fetched again.
+        Where the server does not answer, does not know the experiment, or sends something unexpected. Files
+        that came before stay, and are not fetched again.
     """
     _check(wanted)
     try:
@@ -109,7 +151,7 @@ def _check(wanted: Wanted) -> None:
 
 
 class _Keeper:
-    """Knows what a folder holds already, and writes down what comes."""
+    """Keeps the record of a folder's files: which are there, and where each came from."""
 
     def __init__(self, identifier: int, folder: Path, say: Callable[[str], None]) -> None:
         self.identifier, self.folder, self.say, self._lock = identifier, folder, say, Lock()
@@ -125,7 +167,7 @@ class _Keeper:
         }
 
     def there(self, name: str, url: str) -> FetchedFile | None:
-        """Return a file that came from this URL and is still what it was."""
+        """Return a file that came from this URL and is unchanged; None where it must be fetched."""
         known, path = self.document["files"].get(name), self.folder / name
         if path.exists() and not known:
             raise ConfigError(
@@ -139,7 +181,7 @@ class _Keeper:
         return FetchedFile(path, url, known["sha256"], was_there=True) if known.get("url") == url else None
 
     def _put_aside(self, path: Path) -> str:
-        """Keep a file that somebody may have changed under another name; an empty one is nobody's work."""
+        """Rename a file that somebody may have changed; an empty one is not worth keeping."""
         if not path.stat().st_size:
             return ""
         kept = path.with_name(f"{path.name}.changed")
@@ -149,7 +191,7 @@ class _Keeper:
         return f"keeping it as {kept.name}, "
 
     def keep(self, name: str, url: str, write: Callable[[Path], object]) -> FetchedFile:
-        """Write a file and, once it is there, where it came from."""
+        """Write a file and, once it is complete, record its origin."""
         path = self.folder / name
         with replacing(path) as fresh:
             write(fresh)
@@ -165,7 +207,7 @@ class _Keeper:
 
 
 def _fetch_grids(keeper: _Keeper, wanted: Wanted) -> list[FetchedFile]:
-    """Fetch data_set.xml and grids: without `include` the service sends the former with the energy."""
+    """Fetch data_set.xml and grids; without `include`, the service sends both data_set.xml and energy."""
     base = f"{wanted.base_url.rstrip('/')}/grid_data/download/{keeper.identifier}"
     energy = tuple(f"energy.{end}" for end in ("mhd", "raw")) if "energy" in wanted.grids else ()
     files = _members(keeper, base, (allen_xml.NAME, *energy), wanted)
@@ -177,7 +219,7 @@ def _fetch_grids(keeper: _Keeper, wanted: Wanted) -> list[FetchedFile]:
 
 
 def _members(keeper: _Keeper, url: str, names: Sequence[str], wanted: Wanted) -> list[FetchedFile]:
-    """Fetch an archive and keep members of it."""
+    """Fetch an archive and keep some of its members."""
     there = [keeper.there(name, url) for name in names]
     if all(there):
         return [file for file in there if file]
@@ -202,6 +244,7 @@ def _glimpse(content: bytes, error: Exception) -> str:
 
 
 def _check_identity(keeper: _Keeper, url: str, content: bytes) -> None:
+    """Raise DataError where a data_set.xml describes another experiment."""
     probe_path = beside(keeper.folder / allen_xml.NAME)
     try:
         probe_path.write_bytes(content)
@@ -243,9 +286,9 @@ def _fetch_image(keeper: _Keeper, image: SectionImage, wanted: Wanted) -> Fetche
 
 def _check_image(path: Path, url: str, content: bytes, image: SectionImage, downsample: int) -> None:
     """Raise DataError where the bytes are not the whole image of this section at this level."""
-    if not content.startswith(b"\xff\xd8"):
+    if not content.startswith(b"\xff\xd8"):  # start-of-image marker of JPEG
         raise DataError(f"{url}: expected a JPEG, got {content[:60]!r}")
-    if b"\xff\xd9" not in content[-64:]:
+    if b"\xff\xd9" not in content[-64:]:  # end-of-image marker; padding may follow
         raise DataError(f"{url}: expected a whole JPEG, got one that breaks off after {len(content)} bytes")
     factor = frame_factor(image, probe(path))
     if factor != 2**downsample:
@@ -253,5 +296,16 @@ def _check_image(path: Path, url: str, content: bytes, image: SectionImage, down
 
 
 def experiment_source(folder: Path) -> Mapping[str, Any]:
-    """Return terms and citation of what lies in a folder."""
+    """Return terms and citation of the experiment in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the experiment.
+
+    Returns
+    -------
+    mapping
+        Content of SOURCE.json; empty where there is none.
+    """
     return source_of(folder) or {}

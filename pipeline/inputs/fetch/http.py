@@ -1,4 +1,7 @@
-"""Downloads with patience: a server that is busy or breaks off is asked again, for what is still missing."""
+"""Downloads with retries: a server that is busy or breaks off is asked again, for the missing part only.
+
+Resumes with range requests (RFC 9110, section 14), conditional on the ETag.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import requests
 
 from pipeline.core.errors import DataError
 
-BUSY = {408, 425, 429, 500, 502, 503, 504}
-BLOCK = 1 << 16
-LONGEST_WAIT_S = 120.0
-# What the network's own long texts come down to.
+BUSY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that are worth another attempt
+BLOCK = 1 << 16  # bytes read at a time
+LONGEST_WAIT_S = 120.0  # between two attempts
+# Short reasons for the long messages of the network libraries, by a word that these contain.
 NETWORK = {
     "NameResolution": "no such host; is there a network?",
     "refused": "connection refused",
@@ -26,7 +29,17 @@ NETWORK = {
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a server is asked, how long it is waited for, and how long between: doubling each time."""
+    """Retries and waiting times of a download.
+
+    Attributes
+    ----------
+    attempts : int
+        Number of requests before an error is raised.
+    timeout_s : float
+        Longest wait for an answer, s.
+    pause_s : float
+        Pause before the second attempt, s; doubled for each one after it.
+    """
 
     attempts: int = 5
     timeout_s: float = 60.0
@@ -35,14 +48,32 @@ class Patience:
 
 @dataclass(eq=False)
 class _Part:
-    """What has come of a file so far, and which version of it."""
+    """The part of a file that has arrived, and the ETag of its version."""
 
     content: bytearray
     tag: str = ""
 
 
 def download(url: str, patience: Patience) -> bytes:
-    """Return the bytes behind a URL; DataError, in one line, where they cannot be had."""
+    """Return the content behind a URL.
+
+    Parameters
+    ----------
+    url : str
+        The URL.
+    patience : Patience
+        Retries and waiting times.
+
+    Returns
+    -------
+    bytes
+        The complete content.
+
+    Raises
+    ------
+    DataError
+        Where the server refuses, or all attempts fail.
+    """
     part = _Part(bytearray())
     reason, pause = "", patience.pause_s
     for attempt in range(patience.attempts):
@@ -60,7 +91,7 @@ def download(url: str, patience: Patience) -> bytes:
 
 
 def _ask(url: str, part: _Part, timeout_s: float) -> tuple[str, float]:
-    """Ask once; return why it must be asked again (empty: all has come) and the wait that was asked for."""
+    """Ask once; return why to ask again (empty: complete) and the wait that the server asks for, s."""
     resume = (
         {"Range": f"bytes={len(part.content)}-", "If-Range": part.tag} if part.content and part.tag else {}
     )
@@ -73,6 +104,7 @@ def _ask(url: str, part: _Part, timeout_s: float) -> tuple[str, float]:
             raise DataError(
                 f"{url}: cannot be fetched: the server answers {answer.status_code} {answer.reason}"
             )
+        # Any status but 206 (partial content) brings the whole file, perhaps a new version of it.
         if answer.status_code != 206:
             part.content.clear()
             part.tag = (

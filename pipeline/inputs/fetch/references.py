@@ -1,7 +1,7 @@
-"""Official references: which there are, fetching their files, and what is kept beside them of their origin.
+"""Official references: the registry, downloads, and the record of their origin.
 
-A file whose checksum the registry knows must have it. Of the others the checksum of the first download is
-written to SOURCE.json, and every later download must have that.
+A file must have the checksum of the registry where it states one. For other files, the checksum of the first
+download is recorded in SOURCE.json, and every later download must match it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from pipeline.system.whole_files import beside, replacing, sweep
 
 SOURCE = "SOURCE.json"
 REGISTRIES = (
-    PACKAGE / "references.toml",  # installed
-    CHECKOUT / "data" / "references.toml",  # a checkout
+    PACKAGE / "references.toml",  # of an installed package
+    CHECKOUT / "data" / "references.toml",  # of a checkout
 )
-TIMEOUT_S = 30
-BLOCK = 1 << 20
-# What the network's own long texts come down to.
+TIMEOUT_S = 30  # longest wait for an answer
+BLOCK = 1 << 20  # bytes read at a time
+# Short reasons for the long messages of the network libraries, by a word that these contain.
 NETWORK = {
     "NameResolution": "no such host; is there a network?",
     "refused": "connection refused",
@@ -50,7 +50,19 @@ Checked = Literal["registry", "first download"]
 
 @dataclass(frozen=True)
 class Collection:
-    """Files of one origin that show one brain, and under which terms they may be used."""
+    """Files of one origin that show one brain, with their terms of use.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry, and of the default folder.
+    title : str
+        Full title.
+    citation : str
+        How to cite it.
+    terms : str
+        Terms of use.
+    """
 
     name: str
     title: str
@@ -60,7 +72,19 @@ class Collection:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file on a server; of an archive only `members` are kept. `sha256` is None where it is not known."""
+    """A file on a server.
+
+    Attributes
+    ----------
+    name : str
+        File name.
+    url : str
+        Its official address.
+    sha256 : str or None
+        Checksum; None where the registry states none.
+    members : tuple of str
+        Members to keep of an archive; empty for a plain file.
+    """
 
     name: str
     url: str
@@ -69,13 +93,25 @@ class SourceFile:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the files that are left in the folder."""
+        """Names of the files that stay in the folder."""
         return self.members or (self.name,)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A set of files that makes a reference folder, or adds to one."""
+    """A set of files that makes a reference folder, or adds to one.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    about : str
+        Description, one line.
+    collection : Collection
+        Origin and terms.
+    files : tuple of SourceFile
+        Its files.
+    """
 
     name: str
     about: str
@@ -85,10 +121,22 @@ class Reference:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that lies in the folder now.
+    """A file that is in the folder now.
 
-    `checked` tells against what the checksum of the download was held; `download_sha256` is that of the
-    archive where the file came in one.
+    Attributes
+    ----------
+    path : Path
+        The file.
+    url : str
+        Where it came from.
+    sha256 : str
+        Its checksum.
+    download_sha256 : str
+        Checksum of the download: of the archive where the file came in one.
+    checked : str
+        What the checksum of the download was compared with: "registry" or "first download".
+    was_there : bool
+        Whether it was there before this fetch.
     """
 
     path: Path
@@ -120,7 +168,23 @@ def registry() -> Mapping[str, Reference]:
 
 
 def find_reference(name: str) -> Reference:
-    """Return a reference by name; ConfigError that offers the nearest."""
+    """Return a reference by name.
+
+    Parameters
+    ----------
+    name : str
+        Name in the registry.
+
+    Returns
+    -------
+    Reference
+        The reference.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none of that name; the message suggests the nearest.
+    """
     known = registry()
     if name not in known:
         raise ConfigError(f"reference {name}: not in the registry; {hint(name, known)}")
@@ -128,7 +192,18 @@ def find_reference(name: str) -> Reference:
 
 
 def default_directory(reference: Reference) -> Path:
-    """Return where a reference lies unless told otherwise: files of one collection share a folder."""
+    """Return the default folder of a reference; references of one collection share it.
+
+    Parameters
+    ----------
+    reference : Reference
+        The reference.
+
+    Returns
+    -------
+    Path
+        A folder in the user's cache.
+    """
     return Path(pooch.os_cache("ish-pipeline")) / reference.collection.name
 
 
@@ -139,18 +214,33 @@ def fetch(
     progress: Any = None,
     listener: Callable[[str], None] = lambda url: None,
 ) -> list[Fetched]:
-    """Bring the files of a reference into a folder, each whole or not at all; what is there stays.
+    """Fetch the files of a reference into a folder, each complete or not at all; existing files stay.
 
     Parameters
     ----------
-    base_url : str          a mirror, http://host[:port][/folder], in place of the official servers
-    progress : object       with total, update(n), reset() and close(), told the bytes of each file
-    listener : callable     told each URL before it is asked
+    reference : Reference
+        The reference.
+    directory : Path
+        Destination, which is created where there is none.
+    base_url : str, optional
+        A mirror, http://host[:port][/folder], in place of the official servers.
+    progress : object, optional
+        Progress bar of each file, in bytes, with total, update(n), reset() and close().
+    listener : callable
+        Receives each URL before it is requested.
+
+    Returns
+    -------
+    list of Fetched
+        All files, including those that were there already.
 
     Raises
     ------
-    ConfigError, DataError
-        a folder or URL that cannot be used; a server that does not answer; other bytes than expected.
+    ConfigError
+        Where the folder cannot be written or the URL is not valid.
+    DataError
+        Where the server does not answer or sends other bytes than expected, or the folder holds another
+        collection or changed files.
     """
     _check_base(base_url)
     try:
@@ -174,7 +264,23 @@ def fetch(
 
 
 def source_of(directory: Path) -> dict[str, Any] | None:
-    """Return what SOURCE.json says of the origin of a folder's files; None where there is none."""
+    """Return the recorded origin of a folder's files.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+
+    Returns
+    -------
+    dict or None
+        Content of SOURCE.json; None where there is none.
+
+    Raises
+    ------
+    DataError
+        Where the record cannot be read.
+    """
     try:
         document = json.loads((directory / SOURCE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -187,7 +293,18 @@ def source_of(directory: Path) -> dict[str, Any] | None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file."""
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -206,7 +323,7 @@ def _url(file: SourceFile, base_url: str | None) -> str:
 
 
 def _source(directory: Path, reference: Reference) -> dict[str, Any]:
-    """Return the content of SOURCE.json to be; DataError where the folder holds another collection."""
+    """Return the record to be written to SOURCE.json; DataError where the folder holds another collection."""
     collection = reference.collection
     fresh = {
         "collection": collection.name,
@@ -227,7 +344,7 @@ def _source(directory: Path, reference: Reference) -> dict[str, Any]:
 
 
 def _there(directory: Path, file: SourceFile, known: Mapping[str, Any]) -> list[Fetched] | None:
-    """Return the files where they are there and right; None where one is missing."""
+    """Return the files where all are there and unchanged; None where one is missing."""
     if not all((directory / name).exists() for name in file.kept):
         return None
     found = []
@@ -248,7 +365,7 @@ def _there(directory: Path, file: SourceFile, known: Mapping[str, Any]) -> list[
 def _download(
     directory: Path, file: SourceFile, url: str, known: Mapping[str, Any], progress: Any
 ) -> list[Fetched]:
-    """Download a file beside its place, check it, and move what is kept of it into the folder."""
+    """Download a file to a temporary folder, check it, and move what is kept of it into place."""
     expected = file.sha256 or known.get(file.kept[0], {}).get("download_sha256")
     checked: Checked = "registry" if file.sha256 else "first download"
     with _workplace(directory) as work:
@@ -291,12 +408,12 @@ def _retrieve(url: str, name: str, expected: str | None, work: Path, progress: A
         raise DataError(
             f"{url}: expected a file with sha256 {expected}, got another; nothing was kept: try again later"
         ) from None
-    except OSError as error:  # what the network raises is one too
+    except OSError as error:  # errors of `requests` are OSErrors too
         raise DataError(f"{url}: cannot be fetched: {_reason(error)}; try again later") from None
 
 
 def _reason(error: OSError) -> str:
-    """Say in a few words what kept a file from coming."""
+    """Return in a few words why a file could not be fetched."""
     response = getattr(error, "response", None)
     if response is not None:
         response.close()
@@ -308,7 +425,7 @@ def _reason(error: OSError) -> str:
 
 
 def _unpack(path: Path, file: SourceFile, url: str) -> None:
-    """Check that a download is what it should be; lay the members of an archive beside it."""
+    """Check that a download is what it should be; write the members of an archive beside it."""
     with path.open("rb") as stream:
         start = stream.read(40)
     if path.suffix == ".nrrd" and not start.startswith(b"NRRD"):
@@ -332,7 +449,7 @@ def _unpack(path: Path, file: SourceFile, url: str) -> None:
 
 
 def _record(directory: Path, source: dict[str, Any], fetched: Sequence[Fetched]) -> None:
-    """Write down where files came from, as soon as they are there."""
+    """Record the origin of files as soon as they are there."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     for item in fetched:
         if not item.was_there or item.path.name not in source["files"]:

@@ -1,8 +1,8 @@
-"""Which experiments look like this one: Pearson's r over the voxels that both cover.
+"""Correlation search: Pearson's r between a seed and every experiment, over the voxels with data in both.
 
-Every experiment is scanned by its codes, which gives r within a bound that is proven, not guessed: codes
-lie within a known distance of their energies, and what a distance does to r follows from the triangle
-inequality. Whatever might still belong to the best is then computed from full values in float64.
+Every experiment is first scanned by its codes, which gives r within a proven bound: codes lie within a known
+distance of their energies, and the triangle inequality says by how much that distance can change r. All
+experiments that may belong to the best are then re-ranked from full values in float64.
 """
 
 from __future__ import annotations
@@ -30,22 +30,32 @@ from pipeline.search.kernels.codes import (
 from pipeline.search.kernels.order import block_runs
 from pipeline.search.kernels.sums import Block, Scales
 
-_REORDER = {"reassoc", "contract", "nsz"}
+_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered into vector lanes; NaN stays NaN
 _STRETCH = 4096  # voxels summed in float32 before float64 takes over
 _SUM_ERROR = 2.0**-14  # of such a sum: at least 4 lanes, so at most 1024 roundings of 2^-24
-_XY, _Y, _YY, _N, _X, _XX = range(6)
+_XY, _Y, _YY, _N, _X, _XX = range(6)  # columns of sums: x is the probe's weight, y the row's value
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What every experiment is compared with, on the voxels of the domain.
+    """The seed of a correlation search, on the voxels of the domain.
 
-    Parameters
+    Attributes
     ----------
-    values : (padded,) float64         energies of brain voxels, NaN outside the domain and where missing
-    weights, valid : (padded,) float32 centred and scaled energies, 0 where not valid; 1 where valid
-    runs : (runs, 2) int64             blocks that hold a valid voxel, in stretches
-    outside, outside_weights, outside_valid     the same outside the brain; empty where that is no part
+    values : (padded,) float64
+        Energies of the brain voxels; NaN outside the domain and where data is missing.
+    weights : (padded,) float32
+        Energies, centred and scaled to a sum of squares of 1 over all valid voxels; 0 where not valid.
+    valid : (padded,) float32
+        1 where the voxel has data and lies in the domain, else 0.
+    runs : (runs, 2) int64
+        Start and stop of the blocks that hold a valid voxel, cut into stretches of `_STRETCH` voxels at most.
+    outside : (outside,) float64
+        Energies outside the brain; empty where these voxels take no part.
+    outside_weights : (outside,) float32
+        As `weights`, outside the brain.
+    outside_valid : (outside,) float32
+        As `valid`, outside the brain.
     """
 
     values: Float64
@@ -58,13 +68,26 @@ class Probe:
 
     @classmethod
     def of(cls, brain: Float32, member: Bool, outside: Float32) -> Probe:
-        """Prepare a grid; DataError where the domain holds no variation of it.
+        """Prepare a seed grid for a search.
 
         Parameters
         ----------
-        brain : (padded,) float32      NaN = no data
-        member : (padded,) bool        the domain
-        outside : (outside,) float32   or empty
+        brain : (padded,) float32
+            Energies of the brain voxels; NaN = no data.
+        member : (padded,) bool
+            The domain.
+        outside : (outside,) float32
+            Energies outside the brain; empty where these voxels take no part.
+
+        Returns
+        -------
+        Probe
+            The seed, centred and scaled.
+
+        Raises
+        ------
+        DataError
+            Where the seed is constant, or has fewer than two voxels with data, within the domain.
         """
         values = np.where(member, brain.astype(np.float64), np.nan)
         outer = outside.astype(np.float64)
@@ -72,6 +95,7 @@ class Probe:
         if known.size < 2 or known.max() == known.min():
             level = f"{known.max():g} everywhere" if known.size > 1 else f"data in {known.size} voxels"
             raise DataError(f"correlation: expected a seed that varies within the domain, got {level}")
+        # Pearson's r does not depend on mean and scale; sums of centred weights lose less in float32.
         mean = known.mean()
         spread = math.sqrt(np.square(known - mean).sum())
         parts = [(np.nan_to_num((v - mean) / spread), ~np.isnan(v)) for v in (values, outer)]
@@ -83,21 +107,26 @@ class Probe:
 
     @cached_property
     def voxels(self) -> int:
-        """How many voxels of the domain have data in the seed."""
+        """Number of voxels of the domain with data in the seed."""
         return int(self.valid.sum(dtype=np.float64) + self.outside_valid.sum(dtype=np.float64))
 
     @cached_property
     def moments(self) -> tuple[float, float]:
-        """Sum and sum of squares of the weights inside the brain: near 0 and 1 where that is all."""
+        """Sum and sum of squares of the weights inside the brain: near 0 and 1 where `outside` is empty."""
         weights = self.weights.astype(np.float64)
         return float(weights.sum()), float(np.square(weights).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Pearson's r as the codes tell it: the true value lies within `bound` of `r`.
+    """Pearson's r as computed from the codes; the true r lies within `bound` of it.
 
-    NaN where fewer than two voxels are covered by both; an infinite bound where the codes cannot tell.
+    Attributes
+    ----------
+    r : (n,) float64
+        Estimated r; NaN where fewer than two voxels have data in both; 0 where the codes are too coarse.
+    bound : (n,) float64
+        Largest error of `r`; infinite where the codes are too coarse.
     """
 
     r: Float64
@@ -105,40 +134,51 @@ class Estimate:
 
 
 def scan(block: Block, rows: Int64, scales: Scales, probe: Probe, known: Float64 | None = None) -> Float64:
-    """Compare the probe with rows of a block, by their codes.
+    """Compute the sums behind Pearson's r for rows of a block, from their codes.
 
     Parameters
     ----------
-    rows : (n,) int64              of the block
-    scales : Scales                of these rows
-    known : (3, n) float64         count, sum and sum of squares of each row over the domain, where the
-                                   probe covers all of it: rows that do so too need one product only
+    block : Block
+        Memory-mapped rows.
+    rows : (n,) int64
+        Rows of the block to scan.
+    scales : Scales
+        Scales of these rows.
+    probe : Probe
+        The seed.
+    known : (3, n) float64, optional
+        Count, sum and sum of squares of each row over the domain. It may be given only where the probe has
+        data in the whole domain: rows that have so too then need a single product.
 
     Returns
     -------
-    (n, 7) float64     sums over jointly valid voxels, in units of the row: x y, y, y^2, 1, x, x^2, and the
-                       squared norm of what y may be off
+    (n, 7) float64
+        Sums over the voxels with data in both, in units of the row: x y, y, y^2, 1, x, x^2, and the squared
+        norm of the coding errors of y.
     """
     found = np.empty((len(rows), 7))
     sums, error = found[:, :6], found[:, 6]
     one = unit(scales.exponent)
     complete = np.zeros(len(rows), np.bool_)
+    # A row with data wherever the probe has data needs only the product; its other sums are stored.
     if known is not None and not probe.outside.size:
         complete = known[0] == probe.voxels
         sums[complete] = _complete_sums(block, rows[complete], probe, known[:, complete], one[complete])
     joint = rows[~complete]
     sums[~complete] = _in_groups(_scan_joint, 2, block.codes, joint, probe.runs, (probe.weights, probe.valid))
+    # Squared norm of the coding errors: relative for every code, absolute for the smallest.
     error[:] = CODE_ERROR**2 * sums[:, _YY] + SMALLEST_CODE**2 * sums[:, _N]
     if probe.outside.size:
         outer = np.zeros((len(rows), 6))
         _scan_outside(block.outside, rows, probe.outside_weights, probe.outside_valid, outer)
-        scale = scales.outside_scale / one
+        scale = scales.outside_scale / one  # from squared steps to units of the row
         sums += outer * np.stack([scale, scale, scale**2, *np.ones((3, len(rows)))], axis=1)
         error += (scales.outside_error / one) ** 2
     return found
 
 
 def _complete_sums(block: Block, rows: Int64, probe: Probe, known: Float64, one: Float64) -> Float64:
+    """Return the six sums of rows with data in the whole domain: only x y is scanned."""
     sums = np.empty((len(rows), 6))
     products = _in_groups(_scan_products, 4, block.codes, rows, probe.runs, (probe.weights,))
     sums[:, _XY] = products[:, 0]
@@ -155,9 +195,10 @@ def _in_groups(
     runs: Int64,
     probe: tuple[Float32, ...],
 ) -> Float64:
-    """Run a kernel that takes rows in groups; the last row fills up the last group."""
+    """Run a kernel that takes rows in groups of `size`; the last row is repeated to fill the last group."""
     if not len(rows):
         return np.empty((0, 6))
+    # Groups share each load of the probe; -n % size is what the last group lacks.
     filled = np.append(rows, np.repeat(rows[-1], -len(rows) % size))
     out = np.zeros((len(filled), 6))
     kernel(codes, filled, runs, *probe, out)
@@ -165,44 +206,86 @@ def _in_groups(
 
 
 def estimate(scanned: Float64) -> Estimate:
-    """Return r and its bound for every row that was scanned, (n, 7).
+    """Estimate Pearson's r, with a bound on its error, from scanned sums.
 
-    With d the norm of what y may be off and s the spread of y as coded, r is within 2 d / s: d / s from
-    the product, and d / s from the spread. Sums in float32 add their own part, which grows as spreads
-    shrink against norms.
+    Parameters
+    ----------
+    scanned : (n, 7) float64
+        Sums as `scan` returns them.
+
+    Returns
+    -------
+    Estimate
+        r and its bound for every row.
+
+    Notes
+    -----
+    Let d be the norm of the coding errors of y, and s the spread of y as coded (the root of its centred sum
+    of squares). Then r is within 2 d / s: d / s from the product and d / s from the spread. Sums in float32
+    add an error of their own, which grows as spreads become small against norms.
     """
     xy, y, yy, n, x, xx, error = scanned.T
     with np.errstate(divide="ignore", invalid="ignore"):
         spread_xy, spread_xx, spread_yy = xy - x * y / n, xx - x**2 / n, yy - y**2 / n
+        # Ratio of norm to spread: rounding of the sums is amplified by it in the differences above.
         steep = np.sqrt(xx / spread_xx) + np.sqrt(yy / spread_yy)
+        # A spread rests on three sums in float32. With a and b the ratios above, the error is
+        # 3 e (a b + a^2 / 2 + b^2 / 2) = 1.5 e (a + b)^2, e being the error of one sum.
         rounding = 1.5 * _SUM_ERROR * steep**2
         r = spread_xy / np.sqrt(spread_xx * spread_yy)
+        # 1.01: margin for second-order terms and for rounding of the bound itself.
         bound = 1.01 * (2.0 * np.sqrt(error / spread_yy) + rounding)
+    # Beyond 0.05 the first-order bound does not hold any more: such a row is always re-ranked.
     told = (spread_xx > 0) & (spread_yy > 0) & (rounding < 0.05)
     enough = n >= 2
     return Estimate(np.where(told & enough, r, np.where(enough, 0.0, np.nan)), np.where(told, bound, np.inf))
 
 
 def contenders(drawn: Estimate, top: int) -> Int64:
-    """Return which experiments may be among the `top` best, however r lies within its bounds."""
+    """Return the experiments that may be among the best, wherever r lies within its bounds.
+
+    Parameters
+    ----------
+    drawn : Estimate
+        r and bounds of all experiments.
+    top : int
+        How many experiments are wanted.
+
+    Returns
+    -------
+    (m,) int64
+        Ascending indices of the candidates; m may exceed `top`.
+    """
     defined = np.flatnonzero(~np.isnan(drawn.r))
     if len(defined) <= top:
         return defined
     low, high = (drawn.r + sign * drawn.bound for sign in (-1, 1))
+    # The top-th largest lower bound: an upper bound below it cannot belong to the best.
     bar = np.partition(low[defined], len(defined) - top)[len(defined) - top]
     return np.asarray(defined[high[defined] >= bar])
 
 
 def settle(block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32) -> Float64:
-    """Compare the probe with rows of a block by full values, in float64.
+    """Compute Pearson's r from full values, in float64, for the candidates of a block.
 
     Parameters
     ----------
-    outside : (n, outside) float32     energies outside the brain, NaN = no data; (n, 0) where no part
+    block : Block
+        Memory-mapped rows.
+    rows : (n,) int64
+        Rows of the block.
+    scales : Scales
+        Scales of these rows.
+    probe : Probe
+        The seed.
+    outside : (n, outside) float32
+        Energies outside the brain, NaN = no data; (n, 0) where these voxels take no part.
 
     Returns
     -------
-    (2, n) float64     r, NaN where fewer than two voxels or no variation are shared; and how many it rests on
+    (2, n) float64
+        r, NaN where fewer than two voxels have data in both or either is constant there; and the number of
+        voxels with data in both.
     """
     out = np.empty((len(rows), 2))
     bases = (scales.exponent << 22).astype(np.uint32)
@@ -222,6 +305,7 @@ def _stretches(runs: Int64) -> Int64:
 
 @njit(cache=True, nogil=True)
 def _scan_products(codes, rows, runs, weights, out):  # type: ignore[no-untyped-def]
+    """Add the sums of x y of rows, four at a time, to the first column of `out`."""
     for i in range(0, rows.size, 4):
         for run in range(runs.shape[0]):
             a, b = runs[run]
@@ -233,7 +317,7 @@ def _scan_products(codes, rows, runs, weights, out):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _products(c0, c1, c2, c3, weights):  # type: ignore[no-untyped-def]
-    """Return four rows' sums of x y: weights are loaded once for all of them."""
+    """Return the sums of x y of four rows; each weight is loaded once for all four."""
     s0 = s1 = s2 = s3 = np.float32(0)
     for v in range(c0.size):
         x = weights[v]
@@ -246,6 +330,7 @@ def _products(c0, c1, c2, c3, weights):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-untyped-def]
+    """Add the six sums of rows, two at a time, to `out`."""
     for i in range(0, rows.size, 2):
         for run in range(runs.shape[0]):
             a, b = runs[run]
@@ -254,7 +339,7 @@ def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-unty
 
 @njit(inline="always")
 def _share(sums, value, there, weight, valid):  # type: ignore[no-untyped-def]
-    """Return six sums with one voxel more, which counts where the row and the probe both have it."""
+    """Return six sums with one more voxel, which counts where the row and the probe both have data."""
     xy, y, yy, n, x, xx = sums
     weight = weight if there else np.float32(0)
     one = valid if there else np.float32(0)
@@ -264,7 +349,7 @@ def _share(sums, value, there, weight, valid):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
-    """Add two rows' six sums: the probe is loaded once for both."""
+    """Add the six sums of two rows to `out`; the probe is loaded once for both."""
     zero = np.float32(0)
     first = second = (zero, zero, zero, zero, zero, zero)
     for v in range(c.size):
@@ -277,6 +362,7 @@ def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-def]
+    """Add the six sums of rows outside the brain, in squared steps, to `out`."""
     for i in range(rows.size):
         for a in range(0, weights.size, _STRETCH):
             b = min(a + _STRETCH, weights.size)
@@ -285,6 +371,7 @@ def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
+    """Add the six sums of one row outside the brain to `out`."""
     zero = np.float32(0)
     sums = (zero, zero, zero, zero, zero, zero)
     for v in range(steps.size):
@@ -296,6 +383,7 @@ def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _settle(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):  # type: ignore[no-untyped-def]
+    """Write r and the number of shared voxels of every row, from decoded values."""
     length = 0
     for run in range(runs.shape[0]):
         length += runs[run, 1] - runs[run, 0]
@@ -315,9 +403,26 @@ def _settle(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def pearson(x, y):  # type: ignore[no-untyped-def]
-    """Return Pearson's r over the places where neither is NaN, and how many these are.
+    """Return Pearson's r over the places where neither is NaN, and the number of these places.
 
-    Values of float32 add up without rounding where they are all the same, so that no variation is exactly 0.
+    Parameters
+    ----------
+    x : (n,) float64
+        Values of the seed.
+    y : (n,) float32
+        Values of an experiment.
+
+    Returns
+    -------
+    r : float
+        Within [-1, 1]; NaN where fewer than two places are shared or either is constant over them.
+    n : float
+        Number of shared places.
+
+    Notes
+    -----
+    Pearson's product-moment correlation in two passes, means first. Equal values of float32 add up without
+    rounding in float64, so that the spread of a constant is exactly 0.
     """
     n = sx = sy = 0.0
     for v in range(x.size):
@@ -329,6 +434,7 @@ def pearson(x, y):  # type: ignore[no-untyped-def]
         n += weight
         sx += a * weight  # the product keeps this loop in vector registers
         sy += b * weight
+    # The second pass sums products of deviations, which does not cancel as sums of raw products do.
     mx, my = sx / max(n, 1.0), sy / max(n, 1.0)
     xy = xx = yy = 0.0
     for v in range(x.size):

@@ -1,7 +1,7 @@
-"""The order in which an index keeps voxels: hemisphere by hemisphere, along the structure tree.
+"""Storage order of voxels in an index: hemisphere by hemisphere, along the structure tree.
 
-In each hemisphere a structure, with all that is inside it, is one slice. Voxels without a label lie
-apart. Both parts are padded to whole blocks, so that kernels never meet a ragged end.
+In each hemisphere, a structure with all its descendants is one contiguous slice. Voxels without a label are
+stored apart. Both parts are padded to whole blocks, so that kernels need no code for a remainder.
 """
 
 from __future__ import annotations
@@ -17,22 +17,29 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import LEFT, Bool, Float32, Int64, UInt8, UInt32
 from pipeline.core.ontology import Ontology
 
-BLOCK = 64  # voxels: a multiple of every vector width, and what is skipped or read as a whole
+BLOCK = 64  # voxels; a multiple of every vector width, and the unit that a scan reads or skips
 
 
 @dataclass(frozen=True, eq=False)
 class VoxelOrder:
-    """Where every voxel of a labelled grid is kept.
+    """Storage position of every voxel of a labelled grid.
 
-    Parameters
+    Attributes
     ----------
     shape : (P, I, R)
-    brain : (brain,) int64             labelled voxels as positions in the C-ordered grid, in kept order
-    outside : (outside,) int64         the others, in C order
-    structure_ids : (structures,)      those with a voxel, ancestors included, along the tree
-    bounds : (2, structures + 1) int64 where the own voxels of each structure begin, left and right
-    ends : (structures,) int64         position behind a structure's last descendant
-    parents : (structures,) int64      position of the parent, -1 for the root
+        Shape of the grid, voxels.
+    brain : (brain,) int64
+        Positions of the labelled voxels in the C-ordered grid, in storage order.
+    outside : (outside,) int64
+        Positions of the other voxels, in C order.
+    structure_ids : (structures,) int64
+        Structures with a voxel and their ancestors, along the tree, the root first.
+    bounds : (2, structures + 1) int64
+        Where the own voxels of each structure begin; row 0 left, row 1 right hemisphere.
+    ends : (structures,) int64
+        Position one past a structure's last descendant in `structure_ids`.
+    parents : (structures,) int64
+        Position of the parent in `structure_ids`; -1 for the root.
     """
 
     shape: tuple[int, ...]
@@ -45,19 +52,35 @@ class VoxelOrder:
 
     @classmethod
     def of(cls, labels: UInt32, ontology: Ontology, hemisphere: UInt8) -> VoxelOrder:
-        """Order a label grid; labels that the ontology lacks count for its root.
+        """Order the voxels of a label grid.
 
         Parameters
         ----------
         labels : (P, I, R) uint32
-        hemisphere : (R,) uint8        1 left, 2 right, along R
+            Structure ids, 0 outside the brain; an id that the ontology lacks counts as its root.
+        ontology : Ontology
+            The structure tree.
+        hemisphere : (R,) uint8
+            Hemisphere along R: 1 left, 2 right.
+
+        Returns
+        -------
+        VoxelOrder
+            The storage order.
+
+        Raises
+        ------
+        DataError
+            Where no voxel has a label.
         """
         present, inverse = np.unique(labels, return_inverse=True)
         tree = _tree(ontology, present)
         rank = {structure: i for i, structure in enumerate(tree)}
+        # Place of each label in the tree; the root, at 0, takes labels that the ontology lacks.
         own = np.array([-1 if label == 0 else rank.get(label, 0) for label in present.tolist()], np.int64)
         position = own[inverse.reshape(-1)]
         side = np.broadcast_to(hemisphere, labels.shape).reshape(-1).astype(np.int64)
+        # Left hemisphere first, then right, each along the tree; -1 = outside the brain.
         key = np.where(position < 0, -1, (side - LEFT) * len(tree) + position)
         if key.max() < 0:
             raise DataError("labels: expected voxels of structures, got none but 0")
@@ -71,16 +94,29 @@ class VoxelOrder:
 
     @property
     def padded(self) -> int:
-        """Length of a row of brain voxels: whole blocks."""
+        """Length of a row of brain voxels, in whole blocks."""
         return _whole_blocks(len(self.brain))
 
     @property
     def padded_outside(self) -> int:
-        """Length of a row of voxels outside: whole blocks, one at least."""
+        """Length of a row of voxels outside the brain, in whole blocks, at least one."""
         return _whole_blocks(max(1, len(self.outside)))
 
     def split(self, grid: Float32) -> tuple[Float32, Float32]:
-        """Return a grid's brain voxels in kept order and those outside, both padded with NaN."""
+        """Split a grid into its brain voxels and the others.
+
+        Parameters
+        ----------
+        grid : (P, I, R) float32
+            A grid of this shape.
+
+        Returns
+        -------
+        brain : (padded,) float32
+            Brain voxels in storage order, padded with NaN.
+        outside : (padded outside,) float32
+            The other voxels in C order, padded with NaN.
+        """
         flat = grid.reshape(-1)
         brain = np.full(self.padded, np.nan, np.float32)
         outside = np.full(self.padded_outside, np.nan, np.float32)
@@ -89,7 +125,18 @@ class VoxelOrder:
         return brain, outside
 
     def positions(self, structure_ids: Iterable[int]) -> Int64:
-        """Return the places of structures in `structure_ids`; those without a voxel are left out."""
+        """Return the positions of structures in `structure_ids`.
+
+        Parameters
+        ----------
+        structure_ids : iterable of int
+            Ids of structures.
+
+        Returns
+        -------
+        (m,) int64
+            Their positions; a structure without a voxel is left out.
+        """
         return np.array([self._place[s] for s in structure_ids if s in self._place], np.int64)
 
     @cached_property
@@ -97,25 +144,59 @@ class VoxelOrder:
         return {int(s): i for i, s in enumerate(self.structure_ids)}
 
     def slices(self, positions: Int64) -> list[tuple[int, int]]:
-        """Return the slices of kept voxels that structures fill, one a structure and hemisphere."""
+        """Return the slices of storage order that structures fill.
+
+        Parameters
+        ----------
+        positions : (m,) int64
+            Positions of structures in `structure_ids`.
+
+        Returns
+        -------
+        list of (int, int)
+            Start and stop, one pair for each structure and hemisphere with a voxel; descendants included.
+        """
         pairs = [(b[p], b[self.ends[p]]) for b in self.bounds for p in positions]
         return [(int(start), int(stop)) for start, stop in pairs if stop > start]
 
     def mask(self, positions: Int64) -> Bool:
-        """Return which kept voxels belong to structures, (padded,) bool."""
+        """Return which stored voxels belong to structures or their descendants.
+
+        Parameters
+        ----------
+        positions : (m,) int64
+            Positions of structures in `structure_ids`.
+
+        Returns
+        -------
+        (padded,) bool
+            True for their voxels.
+        """
         mask = np.zeros(self.padded, np.bool_)
         for start, stop in self.slices(positions):
             mask[start:stop] = True
         return mask
 
     def whole(self) -> Bool:
-        """Return which places of a row hold a brain voxel, (padded,) bool."""
+        """Return which places of a row hold a brain voxel rather than padding, (padded,) bool."""
         return np.arange(self.padded) < len(self.brain)
 
 
 def block_runs(member: Bool) -> Int64:
-    """Return the stretches of whole blocks that hold a member, (runs, 2) int64: start, stop.
+    """Return the runs of adjacent blocks that hold a member.
 
+    Parameters
+    ----------
+    member : (padded,) bool
+        Voxels in storage order.
+
+    Returns
+    -------
+    (runs, 2) int64
+        Start and stop of each run, voxels; multiples of `BLOCK`.
+
+    Examples
+    --------
     >>> block_runs(np.arange(256) == 70)
     array([[ 64, 128]])
     """
@@ -125,7 +206,20 @@ def block_runs(member: Bool) -> Int64:
 
 
 def topmost(ontology: Ontology, names: Sequence[str | int]) -> tuple[int, ...]:
-    """Return the ids of structures, without those that lie inside another of them."""
+    """Return the ids of structures, without those that lie inside another of them.
+
+    Parameters
+    ----------
+    ontology : Ontology
+        The structure tree.
+    names : sequence of str or int
+        Acronyms or ids.
+
+    Returns
+    -------
+    tuple of int
+        Ids of disjoint structures, each once, in the order given.
+    """
     ids = dict.fromkeys(ontology.find(name).id for name in names)
     return tuple(s for s in ids if not any(a in ids for a in ontology.path(s)[:-1]))
 
@@ -135,7 +229,7 @@ def _whole_blocks(length: int) -> int:
 
 
 def _tree(ontology: Ontology, labels: npt.NDArray[np.uint32]) -> list[int]:
-    """Return the structures that have a voxel and their ancestors, parents before children."""
+    """Return the structures with a voxel and their ancestors, parents before children."""
     root = ontology.roots[0].id
     known = [int(label) for label in labels if int(label) in ontology.by_id]
     wanted = {root} | {ancestor for label in known for ancestor in ontology.path(label)}
@@ -148,6 +242,8 @@ def _tree(ontology: Ontology, labels: npt.NDArray[np.uint32]) -> list[int]:
 
 
 def _ends(parents: Sequence[int]) -> Int64:
+    """Return the position one past the last descendant of each structure, from those of the parents."""
+    # Parents come before children, so that one backward pass carries every end up to the root.
     ends = np.arange(1, len(parents) + 1)
     for child in range(len(parents) - 1, 0, -1):
         ends[parents[child]] = max(ends[parents[child]], ends[child])

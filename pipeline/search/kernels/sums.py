@@ -1,8 +1,7 @@
-"""Voxel sets and structure sums: what is computed once over all experiments, so that a search is short.
+"""Voxel sets and structure sums: computed once over all experiments, so that a search is fast.
 
-A voxel set holds the brain voxels that at least 80 % of its experiments cover. The sums of every
-experiment over every structure of the tree, within the set, answer a differential search without
-touching a voxel.
+A voxel set holds the brain voxels that at least 80 % of its experiments cover. Within it, sums of every
+experiment over every structure of the tree answer a differential search without reading a voxel.
 """
 
 from __future__ import annotations
@@ -19,19 +18,24 @@ from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8
 from pipeline.search.kernels.codes import MISSING, UInt16, decode
 from pipeline.search.kernels.order import VoxelOrder, block_runs
 
-COVERED_PERCENT = 80
-_REORDER = {"reassoc", "contract", "nsz"}
+COVERED_PERCENT = 80  # of the experiments must have data in a voxel of a set
+_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered into vector lanes; NaN stays NaN
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
     """Rows that lie together in memory: slots first_slot, first_slot + 1 … of an index.
 
-    Parameters
+    Attributes
     ----------
+    first_slot : int
+        Slot of the first row.
     codes : (rows, padded) uint16
+        Upper 16 bits of the brain voxels.
     fine : (rows, padded * 3 / 2) uint8
+        Lower 12 bits of the brain voxels.
     outside : (rows, outside) uint8
+        Steps of the square root outside the brain.
     """
 
     first_slot: int
@@ -40,35 +44,74 @@ class Block:
     outside: UInt8
 
     def rows(self, slots: Int64) -> tuple[Int64, slice]:
-        """Return which rows of this block are among ascending `slots`, and where these stand in them."""
+        """Return which rows of this block are among some slots.
+
+        Parameters
+        ----------
+        slots : (n,) int64
+            Slots of the index, ascending.
+
+        Returns
+        -------
+        rows : (m,) int64
+            Rows of this block.
+        where : slice
+            Where these stand in `slots`.
+        """
         low, high = np.searchsorted(slots, [self.first_slot, self.first_slot + len(self.codes)])
         return slots[low:high] - self.first_slot, slice(int(low), int(high))
 
 
 @dataclass(frozen=True, eq=False)
 class Scales:
-    """What turns codes into energies, one value an experiment (see `codes.Row`)."""
+    """Factors that turn codes into energies, one value per experiment (see `codes.Row`).
+
+    Attributes
+    ----------
+    exponent : (n,) int64
+        Exponent of the brain voxels.
+    outside_scale : (n,) float64
+        Energy of one step outside the brain.
+    outside_error : (n,) float64
+        Norm of the rounding errors outside the brain, in units of energy.
+    """
 
     exponent: Int64
     outside_scale: Float64
     outside_error: Float64
 
     def take(self, chosen: slice | Int64) -> Scales:
-        """Return the scales of some experiments."""
+        """Return the scales of some experiments.
+
+        Parameters
+        ----------
+        chosen : slice or (m,) int64
+            Which experiments.
+
+        Returns
+        -------
+        Scales
+            Their scales.
+        """
         return Scales(self.exponent[chosen], self.outside_scale[chosen], self.outside_error[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class SetSums:
-    """What is known of a voxel set's experiments, structure by structure.
+    """Sums over the voxels of a set, for each structure and experiment.
 
-    Parameters
+    Attributes
     ----------
-    slots : (experiments,) int64               ascending
-    member : (padded,) bool                    the voxels of the set, in kept order
-    total : (structures, experiments) float32  sum of energy over valid voxels
-    squares : (structures, experiments) float32 sum of its square, or None where it is not kept
-    count : (structures, experiments) uint     valid voxels
+    slots : (experiments,) int64
+        Slots of the experiments, ascending.
+    member : (padded,) bool
+        The voxels of the set, in storage order.
+    total : (structures, experiments) float32
+        Sum of energy over voxels with data.
+    squares : (structures, experiments) float32
+        Sum of squared energy, or None where it is not kept.
+    count : (structures, experiments) uint16 or uint32
+        Number of voxels with data.
     """
 
     slots: Int64
@@ -78,13 +121,39 @@ class SetSums:
     count: npt.NDArray[np.unsignedinteger]
 
     def over(self, positions: Int64) -> Float64:
-        """Return count, sum and, where kept, squares over disjoint structures, (2 or 3, experiments)."""
+        """Return the sums over disjoint structures.
+
+        Parameters
+        ----------
+        positions : (m,) int64
+            Positions of structures in `VoxelOrder.structure_ids`.
+
+        Returns
+        -------
+        (2 or 3, experiments) float64
+            Number of voxels, sum of energy and, where kept, sum of squared energy.
+        """
         kept = (self.count, self.total) if self.squares is None else (self.count, self.total, self.squares)
         return np.stack([array[positions].sum(axis=0, dtype=np.float64) for array in kept])
 
 
 def count_covered(blocks: Sequence[Block], slots: Int64, length: int) -> Int64:
-    """Return how many of the experiments have data at each brain voxel, (padded,) int64."""
+    """Count the experiments with data at each brain voxel.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        Rows of the index.
+    slots : (experiments,) int64
+        Slots of the experiments that count, ascending.
+    length : int
+        Length of a row, padded.
+
+    Returns
+    -------
+    (length,) int64
+        Number of experiments.
+    """
     counts = np.zeros(length, np.int32)
     for block in blocks:
         rows, _ = block.rows(slots)
@@ -93,24 +162,63 @@ def count_covered(blocks: Sequence[Block], slots: Int64, length: int) -> Int64:
 
 
 def covered_set(counts: Int64, experiments: int) -> Bool:
-    """Return the voxels that at least 80 % of the experiments cover; none where there is no experiment."""
+    """Return the voxels that at least 80 % of the experiments cover.
+
+    Parameters
+    ----------
+    counts : (padded,) int64
+        Number of experiments with data at each voxel.
+    experiments : int
+        Number of all experiments.
+
+    Returns
+    -------
+    (padded,) bool
+        The voxels of the set; none where there is no experiment.
+    """
+    # In whole numbers: exactly 80 % is in.
     return (counts > 0) & (100 * counts >= COVERED_PERCENT * experiments)
 
 
 def empty_sums(order: VoxelOrder, slots: Int64, member: Bool, *, squares: bool = True) -> SetSums:
-    """Return sums of the right shape, to be filled by `fill_sums`; `squares` says whether to keep those."""
+    """Return sums of the right shape, to be filled by `fill_sums`.
+
+    Parameters
+    ----------
+    order : VoxelOrder
+        Storage order of the voxels.
+    slots : (experiments,) int64
+        Slots of the experiments, ascending.
+    member : (padded,) bool
+        The voxels of the set.
+    squares : bool
+        Whether to keep sums of squares.
+
+    Returns
+    -------
+    SetSums
+        Zeros.
+    """
     shape = (len(order.structure_ids), len(slots))
+    # A count never exceeds the number of brain voxels, so that 16 bits do for up to 65 535 of them.
     small = np.uint16 if len(order.brain) <= np.iinfo(np.uint16).max else np.uint32
     total, count = np.zeros(shape, np.float32), np.zeros(shape, small)
     return SetSums(slots, member, total, np.zeros(shape, np.float32) if squares else None, count)
 
 
 def fill_sums(sums: SetSums, block: Block, exponents: Int64, order: VoxelOrder) -> None:
-    """Sum the experiments of one block over every structure.
+    """Sum the experiments of one block over every structure, in place.
 
     Parameters
     ----------
-    exponents : (experiments,) int64   of the rows of `sums`
+    sums : SetSums
+        Receives the sums of the block's experiments.
+    block : Block
+        Rows of the index.
+    exponents : (experiments,) int64
+        Exponents of all experiments of `sums`.
+    order : VoxelOrder
+        Storage order of the voxels.
     """
     rows, columns = block.rows(sums.slots)
     if not len(rows):
@@ -127,7 +235,7 @@ def fill_sums(sums: SetSums, block: Block, exponents: Int64, order: VoxelOrder) 
 
 
 def _segments(order: VoxelOrder, runs: Int64) -> Int64:
-    """Return (segments, 3) int64: the structure, start and stop of own voxels within blocks that are read."""
+    """Return (segments, 3) int64: structure, start and stop of its own voxels within the runs."""
     own = [
         (structure, int(start), int(stop))
         for side in order.bounds
@@ -145,6 +253,7 @@ def _segments(order: VoxelOrder, runs: Int64) -> Int64:
 
 @njit(cache=True, nogil=True)
 def _count(codes, rows, counts):  # type: ignore[no-untyped-def]
+    """Add 1 to the count of every voxel with data, for each row."""
     for row in rows:
         line = codes[row]
         for v in range(line.size):
@@ -155,6 +264,7 @@ def _count(codes, rows, counts):  # type: ignore[no-untyped-def]
 def _sum_rows(  # type: ignore[no-untyped-def]
     codes, fine, rows, bases, member, runs, segments, parents, out
 ):
+    """Write count, sum and sum of squares of every row over every structure, descendants included."""
     values = np.empty(codes.shape[1], np.float32)
     for i in range(rows.size):
         row = rows[i]
@@ -164,12 +274,14 @@ def _sum_rows(  # type: ignore[no-untyped-def]
         for s in range(segments.shape[0]):
             structure, start, stop = segments[s]
             _add(values[start:stop], member[start:stop], out[i, structure])
+        # Children come after parents: backwards, a structure is complete before it is added to its parent.
         for structure in range(parents.size - 1, 0, -1):
             out[i, parents[structure]] += out[i, structure]
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _add(values, member, out):  # type: ignore[no-untyped-def]
+    """Add count, sum and sum of squares of a segment to `out`, over voxels of the set with data."""
     count = total = squares = 0.0
     for v in range(values.size):
         value = np.float64(values[v])

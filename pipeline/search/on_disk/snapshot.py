@@ -1,16 +1,16 @@
-"""The folder of a search index: a zarr group with its labels, rows of codes, sums, and the experiments.
+"""The folder of a search index: a zarr group with labels, rows of codes, sums and a table of experiments.
 
-    INDEX/zarr.json, labels/      what the index is of: version, spacing, the structure of every voxel
+    INDEX/zarr.json, labels/      the subject: version, spacing, the structure of every voxel
     INDEX/ontology.json
     INDEX/experiments.parquet     the committed experiments; journal.jsonl those since the last table
-    INDEX/rows-0/                 codes, fine, outside: one row an experiment, sharded, uncompressed
+    INDEX/rows-0/                 codes, fine, outside: one row per experiment, sharded, uncompressed
     INDEX/sums-17/                voxel sets and structure sums of the 17th commit, uncompressed
-    INDEX/seal.json               size and time of the files of rows when their checksums were last looked at
+    INDEX/seal.json               size and time of the files of rows when their checksums were last verified
 
-One process writes, any number read. A reader sees the experiments that were committed when it opened;
-rows are never changed in place, so what it maps stays as it was. Labels, ontology and table are held
-against their checksums at every open, sums where they are used, rows where an answer rests on them; a file
-of rows is read whole only where it is not as it was sealed.
+One process writes, any number read. A reader sees the experiments that were committed when it opened the
+index. Rows are never changed in place, so that what a reader maps stays as it was. Checksums of labels,
+ontology and table are verified at every open, those of sums on use, and those of rows when an answer depends
+on them. A file of rows is read as a whole only where its size or time differs from the seal.
 """
 
 from __future__ import annotations
@@ -54,16 +54,17 @@ from pipeline.store.rows import (
 from pipeline.system.files import read_content, read_json_value
 from pipeline.system.whole_files import UNFINISHED, beside, remove, remove_ours, replacing, sync
 
-VERSION = 2
-PARTS = ("codes", "fine", "outside")
-LOCK = ".writing"
+VERSION = 2  # of the layout; an index of another version is refused
+PARTS = ("codes", "fine", "outside")  # arrays that a row consists of (see `codes.Row`)
+LOCK = ".writing"  # locked by the process that writes
 SEAL = "seal.json"
 ONTOLOGY = "ontology.json"
-SUMS = ("slots", "member", "total", "squares", "count")
+SUMS = ("slots", "member", "total", "squares", "count")  # arrays of a voxel set (see `SetSums`)
 _ATTRIBUTE = "ish_index"
 _LABELS = "labels"
-_MOST_BYTES = 1 << 28  # of labels or ontology: those of the 200 um grid have less than 1 MB
-_RETRIES = 3
+_MOST_BYTES = 1 << 28  # largest file of labels or ontology; those of the 200 um grid have less than 1 MB
+_RETRIES = 3  # attempts to open while a writer moves all rows
+# Every name that a writer of an index makes; nothing else in the folder is ever removed.
 _OURS = re.compile(
     rf"\.writing|zarr\.json|labels|ontology\.json|rows-\d+|sums-\d+|experiments\.parquet|journal\.jsonl|seal\.json"
     rf"|{re.escape(UNFINISHED)}[0-9a-f]{{8}}-.+"
@@ -72,9 +73,18 @@ _OURS = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class IndexSubject:
-    """What an index is of: the label of every voxel, on a grid of this spacing.
+    """The subject of an index: the labels of its grid.
 
-    `label_form` says where labels are from: derived (the annotation), served (gridAnnotation), "" not known.
+    Attributes
+    ----------
+    labels : (P, I, R) uint32
+        Structure id of every voxel; 0 outside the brain.
+    ontology : Ontology
+        The structure tree of the labels.
+    spacing_um : float
+        Spacing of the grid, um.
+    label_form : str
+        Origin of the labels: "derived" (from the annotation), "served" (gridAnnotation), "" where not known.
     """
 
     labels: UInt32
@@ -85,7 +95,15 @@ class IndexSubject:
 
 @dataclass(frozen=True, eq=False)
 class StoredSums:
-    """Sums as they are stored; `check` raises a DataError where structures, default all, are damaged."""
+    """Stored sums of a voxel set, memory-mapped.
+
+    Attributes
+    ----------
+    sums : SetSums
+        The sums.
+    check : callable
+        check(positions) raises a DataError where the sums of these structures (None: of all) are damaged.
+    """
 
     sums: SetSums
     check: Callable[[Sequence[int] | None], None]
@@ -93,7 +111,19 @@ class StoredSums:
 
 @dataclass(frozen=True, eq=False)
 class IndexSnapshot:
-    """An index as it was when opened."""
+    """An index as it was when opened.
+
+    Attributes
+    ----------
+    path : Path
+        Folder of the index.
+    subject : IndexSubject
+        Labels, ontology and spacing.
+    table : ExperimentTable
+        The committed experiments, by ascending slot.
+    blocks : tuple of Block
+        All rows, memory-mapped.
+    """
 
     path: Path
     subject: IndexSubject
@@ -102,22 +132,44 @@ class IndexSnapshot:
 
     @property
     def slots(self) -> Int64:
-        """Where the experiments lie, ascending."""
+        """Slots of the experiments, ascending, (experiments,) int64."""
         return np.asarray(self.table.columns["slot"])
 
     @property
     def scales(self) -> Scales:
-        """What turns each experiment's codes into energies."""
+        """Factors that turn each experiment's codes into energies."""
         names = ("exponent", "outside_scale", "outside_error")
         exponent, scale, error = (np.asarray(self.table.columns[name]) for name in names)
         return Scales(exponent, scale, error)
 
     def row(self, at: int) -> Row:
-        """Return the row of the experiment at this place of the table."""
+        """Return the row of an experiment.
+
+        Parameters
+        ----------
+        at : int
+            Place of the experiment in the table.
+
+        Returns
+        -------
+        Row
+            Views on the mapped files.
+        """
         return entry_row(self.blocks, self.table.entry(at))
 
     def stored_sums(self, name: str) -> StoredSums | None:
-        """Return the sums of a voxel set where they are those of this very moment, else None."""
+        """Return the stored sums of a voxel set, if they belong to this commit.
+
+        Parameters
+        ----------
+        name : str
+            Name of the voxel set.
+
+        Returns
+        -------
+        StoredSums or None
+            The sums; None where they are missing, damaged or of another commit.
+        """
         folder = sums_folder(self.path, self.table.sequence) / name
         try:
             found = {part: map_whole(folder / part, _salt(folder)) for part in SUMS}
@@ -136,7 +188,18 @@ class IndexSnapshot:
         return StoredSums(SetSums(np.asarray(found["slots"].array), member, *arrays), check)
 
     def check_row(self, at: int) -> None:
-        """DataError where the row of the experiment at this place is not what was written."""
+        """Verify the checksum of an experiment's row.
+
+        Parameters
+        ----------
+        at : int
+            Place of the experiment in the table.
+
+        Raises
+        ------
+        DataError
+            Where the row is not what was written.
+        """
         entry = self.table.entry(at)
         if not is_intact(self.blocks, entry):
             raise _lost_row(self.path, self.table.epoch, [entry])
@@ -145,30 +208,57 @@ class IndexSnapshot:
 def open_snapshot(path: Path) -> IndexSnapshot:
     """Open an index for reading.
 
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+
+    Returns
+    -------
+    IndexSnapshot
+        The experiments that are committed at this moment.
+
     Raises
     ------
-    MissingResultError, DataError
-        where there is no index, one of another version, or one that is damaged or lacks a part.
+    MissingResultError
+        Where there is no index, or a part of it is missing.
+    DataError
+        Where the index is damaged or of another version.
     """
     subject = read_subject(path)
     for _ in range(_RETRIES):
         try:
             return IndexSnapshot(path, subject, *read_table(path))
-        except (DataError, MissingResultError) as error:  # a writer may just have moved all rows: look again
+        except (DataError, MissingResultError) as error:  # a writer may just have moved all rows
             damaged: PipelineError = error
     raise damaged
 
 
 def read_table(path: Path, damage: Damage | None = None) -> tuple[ExperimentTable, tuple[Block, ...]]:
-    """Read the committed experiments and map the rows that they lie in.
+    """Read the committed experiments and map their rows.
 
-    An experiment that the journal names but whose row is not what was written is not committed: a loss of
+    An experiment that the journal names, but whose row is not what was written, is not committed: a loss of
     power may keep the line and lose the row.
 
     Parameters
     ----------
-    damage : list      gets a line for each experiment whose row or line is damaged, which is left out; None:
-                       damage is a DataError
+    path : Path
+        Folder of the index.
+    damage : list, optional
+        Receives (id, message) for each experiment whose row or line is damaged; these are left out. None:
+        damage raises a DataError.
+
+    Returns
+    -------
+    table : ExperimentTable
+        The experiments, by ascending slot.
+    blocks : tuple of Block
+        All rows of the epoch, memory-mapped.
+
+    Raises
+    ------
+    DataError
+        Where an experiment is damaged and `damage` is None.
     """
     committed = read_committed(path, damage)
     epoch = committed.table.epoch
@@ -184,9 +274,9 @@ def read_table(path: Path, damage: Damage | None = None) -> tuple[ExperimentTabl
 
 
 def _damaged(path: Path, table: ExperimentTable, blocks: Sequence[Block]) -> list[int]:
-    """Return the places of experiments whose rows are not what was written, among what is not as sealed."""
+    """Return the places of experiments with damaged rows; only shards that differ from the seal are read."""
     slots = table.columns["slot"]
-    last = int(slots[-1]) // ROWS + 1 if len(slots) else 0
+    last = int(slots[-1]) // ROWS + 1 if len(slots) else 0  # number of shards in use
     known = _read_seal(path)
     changed = [
         shard for shard in range(last) if any(known.get(k) != v for k, v in _stamps(path, table.epoch, shard))
@@ -211,7 +301,15 @@ def _lost_row(path: Path, epoch: int, entries: Sequence[Entry]) -> DataError:
 
 
 def write_seal(path: Path, epoch: int) -> None:
-    """Note how the files of rows look now that all their rows are known to be what was written."""
+    """Record size and time of the files of rows, once all their rows are known to be intact.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    epoch : int
+        Epoch of the rows.
+    """
     stamps, shard = dict[str, list[int]](), 0
     while found := [(name, stamp) for name, stamp in _stamps(path, epoch, shard) if stamp]:
         stamps.update(found)
@@ -221,7 +319,7 @@ def write_seal(path: Path, epoch: int) -> None:
 
 
 def _stamps(path: Path, epoch: int, shard: int) -> list[tuple[str, list[int]]]:
-    """Return name, and size and time of change, of the files of a shard; nothing for one that lacks."""
+    """Return name, and [size in bytes, time of change in ns], of each file of a shard; [] where missing."""
     found = []
     for part in PARTS:
         file = shard_file(rows_folder(path, epoch), part, shard)
@@ -239,13 +337,24 @@ def _read_seal(path: Path) -> dict[str, Any]:
 
 
 def claim_folder(path: Path) -> None:
-    """Make the folder of an index where there is none; DataError where another thing is in its place."""
+    """Create the folder of an index where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+
+    Raises
+    ------
+    DataError
+        Where the place is taken by something else, or the index lacks its document.
+    """
     names = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
     foreign = [name for name in names if not _OURS.fullmatch(name)]
     ours = (path / DOCUMENT).is_file() or (path / LOCK).is_file()
     if (path.exists() and not path.is_dir()) or (names and (not ours or foreign)):
         if (path / DOCUMENT).is_file() and (path / TABLE).is_file():
-            return  # an index beside which someone keeps notes
+            return  # an index with files of the user's own beside it
         raise DataError(f"{path}: expected an index or nothing, got something else; choose another --output")
     if not (path / DOCUMENT).is_file() and _has_rows(path):
         raise _broken(path, f"{path / DOCUMENT}: is missing")
@@ -253,7 +362,17 @@ def claim_folder(path: Path) -> None:
 
 
 def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
-    """Create an index without experiments; its zarr.json, written last, makes it one."""
+    """Create an index without experiments; its zarr.json, written last, makes it one.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    subject : IndexSubject
+        Labels, ontology and spacing.
+    order : VoxelOrder
+        Storage order of the voxels of these labels.
+    """
     claim_folder(path)
     labels = np.ascontiguousarray(subject.labels, "<u4")
     write_whole(path / _LABELS, labels, _LABELS)
@@ -271,6 +390,7 @@ def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
     }
     create_part(path, 0, row_arrays(order.padded, order.padded_outside))
     write_experiments(path, (), 0, 0)
+    # All other files must outlive a loss of power before the document makes the folder an index.
     for file in (path / ONTOLOGY, path / _LABELS / "c" / "0" / "0" / "0", path):
         sync(file)
     whole = beside(path / DOCUMENT)
@@ -282,7 +402,17 @@ def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
 
 
 def create_part(path: Path, epoch: int, arrays: Sequence[RowArray]) -> None:
-    """Create the arrays of rows of one epoch, without a row."""
+    """Create the arrays of rows of an epoch, without a row.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    epoch : int
+        Epoch of the rows.
+    arrays : sequence of RowArray
+        Arrays that a row consists of.
+    """
     folder = rows_folder(path, epoch)
     write_group(folder, {})
     for array in arrays:
@@ -290,7 +420,20 @@ def create_part(path: Path, epoch: int, arrays: Sequence[RowArray]) -> None:
 
 
 def row_arrays(brain: int, outside: int) -> tuple[RowArray, ...]:
-    """Return what the rows of an index consist of; how many voxels a row has, in and outside."""
+    """Return the arrays that a row of an index consists of.
+
+    Parameters
+    ----------
+    brain : int
+        Length of a row inside the brain, voxels, padded.
+    outside : int
+        Length of a row outside the brain, voxels, padded.
+
+    Returns
+    -------
+    tuple of RowArray
+        Codes, fine and outside.
+    """
     fine = RowArray(PARTS[1], brain // BLOCK * FINE_BYTES, "<u1", 0)
     return (
         RowArray(PARTS[0], brain, "<u2", MISSING),
@@ -300,12 +443,41 @@ def row_arrays(brain: int, outside: int) -> tuple[RowArray, ...]:
 
 
 def rows_of(path: Path) -> tuple[RowArray, ...]:
-    """Return what the rows of an index that is there consist of."""
+    """Return the arrays that a row of an existing index consists of.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+
+    Returns
+    -------
+    tuple of RowArray
+        Codes, fine and outside.
+    """
     return row_arrays(*_described(path)["row"])
 
 
 def read_subject(path: Path) -> IndexSubject:
-    """Read what an index is of; the errors are those of `open_snapshot`."""
+    """Read the labels, ontology and spacing of an index.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+
+    Returns
+    -------
+    IndexSubject
+        The subject, with its checksums verified.
+
+    Raises
+    ------
+    MissingResultError
+        Where there is no index.
+    DataError
+        Where the index is damaged or of another version.
+    """
     described = _described(path)
     try:
         content = read_content(path / _LABELS / "c" / "0" / "0" / "0", "the labels of an index", _MOST_BYTES)
@@ -323,7 +495,7 @@ def read_subject(path: Path) -> IndexSubject:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """Return what the document of an index says; the errors are those of `open_snapshot`."""
+    """Return the attributes of an index; the errors are those of `read_subject`."""
     if not (path / DOCUMENT).exists():
         if _has_rows(path):
             raise _broken(path, f"{path / DOCUMENT}: is missing")
@@ -364,7 +536,20 @@ def _broken(path: Path, what: str) -> DataError:
 
 
 def map_blocks(path: Path, epoch: int) -> tuple[Block, ...]:
-    """Map all rows of an epoch."""
+    """Map all rows of an epoch into memory.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    epoch : int
+        Epoch of the rows.
+
+    Returns
+    -------
+    tuple of Block
+        One block per shard, of `ROWS` rows; the last may have fewer.
+    """
     parts = zip(*(map_rows(rows_folder(path, epoch), array) for array in rows_of(path)), strict=False)
     blocks = []
     for shard, arrays in enumerate(parts):
@@ -374,7 +559,20 @@ def map_blocks(path: Path, epoch: int) -> tuple[Block, ...]:
 
 
 def entry_row(blocks: Sequence[Block], entry: Entry) -> Row:
-    """Return the row of an experiment, as views on the mapped files."""
+    """Return the row of an experiment.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        All rows of the epoch.
+    entry : Entry
+        The experiment.
+
+    Returns
+    -------
+    Row
+        Views on the mapped files.
+    """
     block, place = blocks[entry.slot // ROWS], entry.slot % ROWS
     return Row(
         block.codes[place],
@@ -387,7 +585,18 @@ def entry_row(blocks: Sequence[Block], entry: Entry) -> Row:
 
 
 def checksum(row: Row) -> int:
-    """Return a checksum of the bytes of a row."""
+    """Return the CRC-32 of the bytes of a row.
+
+    Parameters
+    ----------
+    row : Row
+        One experiment.
+
+    Returns
+    -------
+    int
+        Checksum over codes, fine and outside.
+    """
     found = 0
     for part in (row.codes, row.fine, row.outside):
         found = zlib.crc32(np.ascontiguousarray(part).data, found)
@@ -395,7 +604,17 @@ def checksum(row: Row) -> int:
 
 
 def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
-    """Write the sums of every voxel set, in place of those that may be there."""
+    """Write the sums of every voxel set, in place of any that are there.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    sequence : int
+        Number of the commit that the sums belong to.
+    sums : dict of str to SetSums
+        Sums by name of the voxel set.
+    """
     folder = sums_folder(path, sequence)
     remove_ours(folder, is_zarr_part)
     with replacing(folder) as fresh:
@@ -410,38 +629,107 @@ def write_sums(path: Path, sequence: int, sums: dict[str, SetSums]) -> None:
 
 
 def remove_other_sums(path: Path, sequence: int) -> None:
-    """Remove the sums of all moments but one."""
+    """Remove the sums of all commits but one.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    sequence : int
+        Number of the commit whose sums stay.
+    """
     for old in path.glob("sums-*"):
         if old != sums_folder(path, sequence) and _OURS.fullmatch(old.name):
             remove_ours(old, is_zarr_part)
 
 
 def remove_other_rows(path: Path, epoch: int) -> None:
-    """Remove the rows of all epochs but one: of a move that was interrupted, or has ended."""
+    """Remove the rows of all epochs but one, which an interrupted or finished move leaves behind.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    epoch : int
+        Epoch whose rows stay.
+    """
     for old in path.glob("rows-*"):
         if old != rows_folder(path, epoch) and _OURS.fullmatch(old.name):
             remove_ours(old, is_zarr_part)
 
 
 def _salt(folder: Path) -> str:
+    """Return what goes into the checksums of sums, so that those of another commit or set do not pass."""
     return f"{folder.parent.name}/{folder.name}"
 
 
 def rows_folder(path: Path, epoch: int) -> Path:
-    """Return the folder of an epoch's rows."""
+    """Return the folder of the rows of an epoch.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    epoch : int
+        Epoch of the rows.
+
+    Returns
+    -------
+    Path
+        The folder `rows-EPOCH`.
+    """
     return path / f"rows-{epoch}"
 
 
 def sums_folder(path: Path, sequence: int) -> Path:
-    """Return the folder of the sums of one moment."""
+    """Return the folder of the sums of a commit.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+    sequence : int
+        Number of the commit.
+
+    Returns
+    -------
+    Path
+        The folder `sums-SEQUENCE`.
+    """
     return path / f"sums-{sequence}"
 
 
 def is_intact(blocks: Sequence[Block], entry: Entry) -> bool:
-    """Whether the row of an experiment is what was written."""
+    """Return whether the row of an experiment is what was written.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        All rows of the epoch.
+    entry : Entry
+        The experiment, with its checksum.
+
+    Returns
+    -------
+    bool
+        False where the row is missing or its checksum differs.
+    """
     return is_mapped(blocks, entry.slot) and checksum(entry_row(blocks, entry)) == entry.checksum
 
 
 def is_mapped(blocks: Sequence[Block], slot: int) -> bool:
-    """Whether a row lies in what is mapped."""
+    """Return whether a row lies in the mapped blocks.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        All rows of the epoch.
+    slot : int
+        Slot of the row.
+
+    Returns
+    -------
+    bool
+        True where it does.
+    """
     return slot // ROWS < len(blocks) and slot % ROWS < len(blocks[slot // ROWS].codes)

@@ -1,4 +1,4 @@
-"""Writing an index: one experiment at a time, each there whole or not at all."""
+"""Writing an index: one experiment at a time, each committed as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -38,15 +38,20 @@ from pipeline.search.on_disk.snapshot import (
 from pipeline.store.rows import RowWriter
 from pipeline.system.whole_files import remove, sweep, writing
 
-_CHECKPOINT = 256  # commits after which the table takes the journal in
-_LEAST_DEAD = 64  # replaced rows that are worth moving all others for
+_CHECKPOINT = 256  # commits after which the journal is merged into the table
+_LEAST_DEAD = 64  # fewest replaced rows for which all others are moved
 
 
 class IndexWriter:
-    """The one writer of an index; a context manager.
+    """The only writer of an index; a context manager.
 
-    A commit appends a row and then a line to the journal. A replaced experiment gets a new row; the old
-    one stays for those who still read it, until rows are moved together.
+    A commit appends a row, then a line to the journal. A replaced experiment gets a new row; the old one
+    stays for its readers until the rows are compacted.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of an index; the caller holds its `index_lock`.
     """
 
     _writers: dict[str, RowWriter]
@@ -54,9 +59,9 @@ class IndexWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damage: Damage = []  # what was damaged and is left out
+        self.damage: Damage = []  # damaged experiments, which are left out
         sweep(path)
-        for half in path.glob("*/**/*.partial"):  # zarr's own name for what it was writing
+        for half in path.glob("*/**/*.partial"):  # zarr's name for a file that it has not finished
             remove(half)
         table, self._blocks = read_table(path, self.damage)
         remove_other_rows(path, table.epoch)  # of an interrupted move
@@ -65,7 +70,7 @@ class IndexWriter:
         self._next = 1 + max((e.slot for e in self.entries.values()), default=-1)
         self._unwritten = 0
         if self.damage:
-            self.sequence += 1  # the sums of this moment speak of others
+            self.sequence += 1  # stored sums count the damaged experiments too: invalidate them
         with writing(path):
             write_experiments(path, self.entries.values(), self.sequence, self.epoch)
             self._open()
@@ -82,7 +87,25 @@ class IndexWriter:
             self._leave()
 
     def put(self, experiment: Experiment, row: Row) -> str:
-        """Commit an experiment; returns "added", "replaced", or "unchanged" where it is there already."""
+        """Commit an experiment.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            Id, gene, plane and source.
+        row : Row
+            Its encoded grid.
+
+        Returns
+        -------
+        str
+            "added", "replaced", or "unchanged" where the same experiment with the same grid is there already.
+
+        Raises
+        ------
+        DataError
+            Where the table cannot hold the experiment, or the row cannot be written.
+        """
         check_experiment(experiment)
         old = self.entries.get(experiment.section_data_set_id)
         if old is not None and old.experiment == experiment and self.row(old).same(row):
@@ -99,6 +122,7 @@ class IndexWriter:
             checksum(row),
         )
         with writing(self.path):
+            # The line commits the row, so that it comes second.
             self._write(self._next, row)
             self._journal.commit(self.sequence + 1, entry)
         self.sequence += 1
@@ -110,23 +134,35 @@ class IndexWriter:
         return "added" if old is None else "replaced"
 
     def still_damaged(self) -> list[str]:
-        """Return the lines of damage but for those of experiments that were put in again."""
+        """Return the messages of damaged experiments that have not been put in again."""
         return [line for number, line in self.damage if number not in self.entries]
 
     def row(self, entry: Entry) -> Row:
-        """Return the row of a committed experiment."""
+        """Return the row of a committed experiment.
+
+        Parameters
+        ----------
+        entry : Entry
+            The experiment.
+
+        Returns
+        -------
+        Row
+            Views on the mapped files.
+        """
         if not is_mapped(self._blocks, entry.slot):
             self._blocks = map_blocks(self.path, self.epoch)
         return entry_row(self._blocks, entry)
 
     def blocks(self) -> tuple[Block, ...]:
-        """Return all rows that are written so far."""
+        """Return all rows written so far."""
         self._blocks = map_blocks(self.path, self.epoch)
         return self._blocks
 
     def checkpoint(self) -> None:
-        """Let the table take the journal in, rows first: what it names would outlive a loss of power."""
+        """Merge the journal into the table, once all rows are safe on disk."""
         with writing(self.path):
+            # Rows first: the table must not outlive, in a loss of power, a row that it names.
             for writer in self._writers.values():
                 writer.sync()
             write_experiments(self.path, self.entries.values(), self.sequence, self.epoch)
@@ -136,7 +172,7 @@ class IndexWriter:
         self._unwritten = 0
 
     def compact(self) -> None:
-        """Move all rows together where replaced ones take a quarter of the place or more."""
+        """Rewrite all rows contiguously where replaced ones take a quarter of the space or more."""
         dead = self._next - len(self.entries)
         if dead < max(_LEAST_DEAD, len(self.entries) // 4):
             return
@@ -147,7 +183,7 @@ class IndexWriter:
         remove_other_rows(self.path, self.epoch)
 
     def _move(self, old: tuple[Block, ...]) -> None:
-        """Write all rows anew, one behind the other, as the next epoch."""
+        """Write all rows again, one after the other, as the next epoch."""
         self._close_files()
         create_part(self.path, self.epoch + 1, rows_of(self.path))
         self.epoch += 1
@@ -158,14 +194,14 @@ class IndexWriter:
         self._next, self._blocks = len(self.entries), ()
 
     def close(self) -> None:
-        """Finish the table and let the next writer in."""
+        """Finish the table and close all files."""
         try:
             self.checkpoint()
         finally:
             self._leave()
 
     def _leave(self) -> None:
-        """Let go of all files; what is committed is in the table or the journal at every moment."""
+        """Close all files; what is committed is in the table or the journal at every moment."""
         with writing(self.path):
             self._close_files()
 
@@ -186,7 +222,23 @@ class IndexWriter:
 
 @contextmanager
 def index_lock(path: Path) -> Iterator[None]:
-    """Keep other writers out of the folder of an index, which is made where there is none."""
+    """Keep other writers out of the folder of an index, which is created where there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the index.
+
+    Yields
+    ------
+    None
+        While this process is the only writer.
+
+    Raises
+    ------
+    DataError
+        Where another process is writing, or the folder holds something else.
+    """
     with writing(path):
         claim_folder(path)
         file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT)
