@@ -58,7 +58,7 @@ class Series:
     Attributes
     ----------
     thumbnails : tuple of SectionThumbnail
-        Sections at 36 um a pixel or coarser, in ascending z.
+        Sections in ascending z, finer ones reduced by block means to at most 36 um a pixel.
     tissues : tuple of TissueImage
         Tissue mask and stain of each of `thumbnails`.
     options : AlignmentOptions
