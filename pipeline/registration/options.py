@@ -46,7 +46,7 @@ _RANGES = {
     "outline_sigma_um": _Range(1.0, 5000.0, several=True),  # Gaussian sigma, um
     "stain_sigma_um": _Range(1.0, 5000.0, several=True),
     "minimum_dice": _Range(0.0, 1.0),  # Dice coefficient
-    "node_um": _Range(300.0, 1e5),  # um; finer control points make the dense equations too large
+    "node_um": _Range(300.0, 1e5),  # um; the equations are dense in the control points
     "shape_node_um": _Range(300.0, 1e5),
     "warp_um": _Range(1e-3, 1e4),  # standard deviation, um
     "shape_um": _Range(1e-3, 1e4),
