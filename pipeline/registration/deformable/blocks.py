@@ -179,7 +179,7 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
         for x in range(1, w - 1):
             weight = weights[y, x]
             position = along[0] * x + along[1] * y + along[2]
-            # 0.0 or position < low <= glass is no evidence where the atlas ends
+            # beyond the end of the atlas neither tissue nor glass is known
             if weight <= 0.0 or position < low or position > high:
                 continue
             residual = values[y, x] - painted[y, x]

@@ -3,8 +3,8 @@
 Notes
 -----
 The energy is the robust difference of image and painted atlas (Geman & McClure 1987) plus the bending and
-size of B-spline displacements (Rueckert et al. 1999). Within a step the two sets of fields are solved in turns
-(block Gauss-Seidel): both together would be one dense system of all control points.
+size of B-spline displacements (Rueckert et al. 1999). Within a step the two sets of fields are solved in
+turns (block Gauss-Seidel): both together would be one dense system of all control points.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
-_NODE_UM = 200.0  # lattice on which the displacement is evaluated for painting, um
+_NODE_UM = 200.0  # spacing of the lattice on which the displacement is evaluated for painting, um
 _BLOCK_UM = 300.0  # side of the blocks of the data term, um
 _MERGED_UM = 600.0  # squares of blocks in the matrix of the whole brain, um
 _NORMAL_UM = 60.0  # least half distance of the planes that give the derivative along z, um
