@@ -15,13 +15,13 @@ import numpy.typing as npt
 from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
 from pipeline.geometry import affine
 
-_STEPS = 60  # most Newton steps of a point; a handful is usual
+_STEPS = 60  # most Newton steps of a point
 _CLOSE_PX = 1e-7  # step at which a point counts as found, in node units
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _cell(nodes, x, y):  # type: ignore[no-untyped-def]
-    """Return the cell (i, j) of a place in node units, fractions inside it, and 1 along axes where d varies."""
+    """Return the cell (i, j) of a place in node units, fractions in it, and 1 along axes where d varies."""
     columns, rows = nodes.shape[2], nodes.shape[1]
     cx, cy = min(max(x, 0.0), columns - 1.0), min(max(y, 0.0), rows - 1.0)
     i, j = min(int(cx), columns - 2), min(int(cy), rows - 2)  # the last node belongs to the cell before it
@@ -88,7 +88,7 @@ def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
-    """Return the derivative of the in-plane map, row by row; beyond the lattice d is constant across its edge."""
+    """Return the derivative of the in-plane map, row by row; beyond the lattice d is constant."""
     i, j, fx, fy, varies_x, varies_y = _cell(nodes, x, y)
     full = np.empty((2, 2))
     for c in range(2):
