@@ -55,7 +55,7 @@ class SectionCells:
 
     @property
     def voxel_factor(self) -> float:
-        """Factor from stored pixels of a fine cell to manifest pixels of the 200 um cell that a voxel holds."""
+        """Factor from stored pixels of a fine cell to manifest pixels of the 200 um cell of a voxel."""
         return (cell_width_px(self.resolution_um) / self.pitch_px) ** 2
 
 

@@ -92,7 +92,7 @@ class LabelIndex:
         return cls(labels.shape, axes, label_ids, runs, tuple(position), np.array(own, np.int64), pairs)
 
     def flat(self, grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a (P, I, R) grid in the memory order of the labels, (voxels,); DataError for other shapes."""
+        """Return a (P, I, R) grid in the labels' memory order, (voxels,); DataError for other shapes."""
         if grid.shape != self.shape:
             raise DataError(
                 f"unionize: the grid has {grid.size} voxels {grid.shape}, the labels"
@@ -423,10 +423,7 @@ def _changes(flat):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
-    """Write the runs and index labels, in order of appearance, by a hash table with linear probing.
-
-    Returns (runs, distinct labels), or (0, -1) where the table is too small.
-    """
+    """Write runs, number labels by a hash table; return (runs, distinct), or (0, -1) for too small a table."""
     mask = np.uint64(keys.size - 1)
     distinct, count = 0, 0
     for begin in range(0, flat.size, row):
@@ -439,7 +436,7 @@ def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
                 stop += 1
             if label != 0:
                 slot = (label * np.uint64(0x9E3779B1) >> np.uint64(8)) & mask  # 2^32 / golden ratio (Knuth)
-                while seen[slot] >= 0 and keys[slot] != label:
+                while seen[slot] >= 0 and keys[slot] != label:  # linear probing
                     slot = (slot + np.uint64(1)) & mask
                 if seen[slot] < 0:
                     if 2 * distinct >= keys.size:
