@@ -22,9 +22,9 @@ _ROUNDING = 1e-4  # relative error of a ratio that is stored as float32
 # relative difference, or share of inconsistent voxels, above which grids are not of one experiment
 _DISAGREE = 0.05
 _TELLING = 0.01  # share of the highest energy; weaker voxels are not compared
-# unknown where the pixels of a voxel are
+# columns that need the number of pixels of a voxel
 _SUMS = ("sum_pixels", "sum_expressing_pixels", "sum_pixel_intensity", "sum_expressing_pixel_intensity")
-# unknown where the density is
+# columns that need the density
 _OF_DENSITY = ("sum_expressing_pixels", "expression_density", "expression_intensity")
 
 

@@ -423,7 +423,7 @@ def _changes(flat):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
-    """Write runs, number labels by a hash table; return (runs, distinct), or (0, -1) for too small a table."""
+    """Write runs, number labels by a hash table; return (runs, distinct), or (0, -1) if it is too small."""
     mask = np.uint64(keys.size - 1)
     distinct, count = 0, 0
     for begin in range(0, flat.size, row):

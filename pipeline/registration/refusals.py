@@ -54,7 +54,7 @@ def check_background(thumbnails: Sequence[SectionThumbnail]) -> None:
         Where more than half of the sections have a dark background.
     """
     levels = [level for t in thumbnails if (level := background_luma(t)) is not None]
-    if 2 * len(levels) > len(thumbnails):  # a few black frames are a matter of single scans
+    if 2 * len(levels) > len(thumbnails):  # single dark scans do not make a dark series
         raise AlignmentError(
             f"alignment: the background is dark (grey level {np.median(levels):.0f} of 255) in {len(levels)}"
             f" of {len(thumbnails)} sections: fluorescence, an inverted stain, or black around the scan; only"

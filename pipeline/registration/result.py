@@ -108,7 +108,7 @@ def part_of(
 
 def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good: Bool) -> Float64:
     """Place a section without usable tissue where the line through its neighbours puts its image centre."""
-    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)  # um, um, and the arc at 3 mm in um
+    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)  # turn: arc at 3 mm, um
     pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
     return affine.compose(pose, thumbnail.hinted(*task.laid.get(thumbnail.series, (0.0, False))))
 

@@ -59,7 +59,7 @@ def terms(measures: Mapping[str, float]) -> Float64:
     return np.array(
         [
             1.0,
-            # lengths enter as logarithms, with a floor below which they say nothing
+            # lengths enter as logarithms, with a floor below which differences are noise
             log_um("local_shift_um", 10.0),
             log_um("uncertainty_um", 10.0),
             log_um("plane_shift_um", 20.0),
