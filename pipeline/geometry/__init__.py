@@ -1,1 +1,1 @@
-"""Where a pixel lies: affine maps, deformations, placement by hand, image sync."""
+"""Where a pixel lies: affine maps, displacement fields, image synchronisation."""

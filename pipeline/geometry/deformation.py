@@ -1,6 +1,6 @@
-"""Deformed sections: pixels to the volume and back, and whether a deformation folds.
+"""Deformed sections: pixels to the volume and back, and whether a displacement field folds.
 
-A pixel p of a section lies at (T p, z) + d(p) in the volume, T being its Alignment2d and d bilinear between
+A pixel p of a section lies at (T p, z) + d(p) in the volume. T is its Alignment2d; d is bilinear between
 the nodes of a lattice over the image. Without a deformation d is 0 and everything is affine.
 """
 
@@ -15,23 +15,24 @@ import numpy.typing as npt
 from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
 from pipeline.geometry import affine
 
-_STEPS = 60
-_CLOSE_PX = 1e-7
+_STEPS = 60  # most Newton steps of a point
+_CLOSE_PX = 1e-7  # step at which a point counts as found, in node units
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _cell(nodes, x, y):  # type: ignore[no-untyped-def]
-    """Return the cell (i, j) of a place in node units, the fractions inside it, and 1 where d varies."""
+    """Return the cell (i, j) of a place in node units, fractions in it, and 1 along axes where d varies."""
     columns, rows = nodes.shape[2], nodes.shape[1]
     cx, cy = min(max(x, 0.0), columns - 1.0), min(max(y, 0.0), rows - 1.0)
-    i, j = min(int(cx), columns - 2), min(int(cy), rows - 2)
-    varies_x = 1.0 if cx == x else 0.0
+    i, j = min(int(cx), columns - 2), min(int(cy), rows - 2)  # the last node belongs to the cell before it
+    varies_x = 1.0 if cx == x else 0.0  # beyond the lattice the edge value holds
     varies_y = 1.0 if cy == y else 0.0
     return i, j, cx - i, cy - j, varies_x, varies_y
 
 
 @numba.njit(cache=True, nogil=True)
 def _displace(nodes, at):  # type: ignore[no-untyped-def]
+    """Interpolate the displacement, (n, 3) um, at places (n, 2) in node units."""
     out = np.empty((at.shape[0], 3))
     for n in range(at.shape[0]):
         i, j, fx, fy, _, _ = _cell(nodes, at[n, 0], at[n, 1])
@@ -44,9 +45,9 @@ def _displace(nodes, at):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
-    """Newton in node units: forward(at) + d(at) = targets; `at` is changed in place.
+    """Solve forward(at) + d(at) = targets by Newton's method, in node units; `at` is changed in place.
 
-    The map is bilinear in every cell, so Newton ends once it is in the right one. A step that does not
+    The map is bilinear in every cell, so Newton converges once it is in the right one. A step that does not
     bring the point nearer is halved.
     """
     for n in range(at.shape[0]):
@@ -55,12 +56,12 @@ def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
         for _ in range(_STEPS):
             a, b, c, d = _jacobian(nodes, forward, x, y)
             det = a * d - b * c
-            if det == 0.0:
+            if det == 0.0:  # singular: fall back to the affine part
                 a, b, c, d = forward[0, 0], forward[0, 1], forward[1, 0], forward[1, 1]
                 det = a * d - b * c
             sx, sy = (d * rx - b * ry) / det, (a * ry - c * rx) / det
             share = 1.0
-            for _ in range(8):
+            for _ in range(8):  # step halving, at most eight times
                 tx, ty = _residual(nodes, forward, targets[n], x + share * sx, y + share * sy)
                 if tx * tx + ty * ty <= rx * rx + ry * ry:
                     break
@@ -74,6 +75,7 @@ def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
+    """Return target minus the in-plane map at a place, um."""
     i, j, fx, fy, _, _ = _cell(nodes, x, y)
     left = np.empty(2)
     for c in range(2):
@@ -86,7 +88,7 @@ def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
-    """The derivative of the in-plane map, row by row; beyond the lattice d no longer varies across it."""
+    """Return the derivative of the in-plane map, row by row; beyond the lattice d is constant."""
     i, j, fx, fy, varies_x, varies_y = _cell(nodes, x, y)
     full = np.empty((2, 2))
     for c in range(2):
@@ -100,17 +102,46 @@ def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
 
 
 def displacement_at(deformation: Deformation, points: npt.ArrayLike) -> Float64:
-    """Return the displacement at manifest pixels (n, 2), (n, 3) um."""
+    """Return the displacement at pixels of a section.
+
+    Parameters
+    ----------
+    deformation : Deformation
+        Displacement field of the section.
+    points : (n, 2) float64, px
+        Pixels (x, y) in the manifest's frame.
+
+    Returns
+    -------
+    (n, 3) float64, um
+        Along x, y, z of the volume.
+    """
     return np.asarray(_displace(deformation.displacement_um, _in_nodes(deformation, points)))
 
 
 def _in_nodes(deformation: Deformation, points: npt.ArrayLike) -> Float64:
+    """Return pixels in node units, (n, 2)."""
     at = np.atleast_2d(np.asarray(points, dtype=np.float64))
     return np.ascontiguousarray((at - np.asarray(deformation.origin_px)) / deformation.spacing_px)
 
 
 def section_to_volume(section: SectionAlignment, points: npt.ArrayLike, z_um: float) -> Float64:
-    """Map pixels of a section, (n, 2), to volume um, (n, 3)."""
+    """Map pixels of a section to the volume.
+
+    Parameters
+    ----------
+    section : SectionAlignment
+        Alignment2d of the section and its deformation, if any.
+    points : (n, 2) float64, px
+        Pixels (x, y) in the manifest's frame.
+    z_um : float, um
+        Position of the section, section_number * section_thickness_um.
+
+    Returns
+    -------
+    (n, 3) float64, um
+        (x, y, z) of the volume.
+    """
     at = np.atleast_2d(np.asarray(points, dtype=np.float64))
     plane = affine.apply(section.alignment2d.section_to_volume, at)
     volume = np.column_stack([plane, np.full(len(plane), float(z_um))])
@@ -120,17 +151,23 @@ def section_to_volume(section: SectionAlignment, points: npt.ArrayLike, z_um: fl
 def volume_to_section(
     section: SectionAlignment, points_um: npt.ArrayLike, z_um: float
 ) -> tuple[Float64, Float64]:
-    """Map volume points to the pixel of a section straight above or below them.
+    """Map volume points along z to the pixels of a section.
 
     Parameters
     ----------
+    section : SectionAlignment
+        Alignment2d of the section and its deformation, if any.
     points_um : (n, 3) float64, um
-    z_um : float, um                section_number * section_thickness_um
+        (x, y, z) of the volume.
+    z_um : float, um
+        Position of the section, section_number * section_thickness_um.
 
     Returns
     -------
     points : (n, 2) float64, px
-    offset_um : (n,) float64, um    how far the volume points lie beyond the section, along z
+        Pixels (x, y) in the manifest's frame; may lie outside the image.
+    offset_um : (n,) float64, um
+        How far the volume points lie beyond the section, along z.
     """
     volume = np.atleast_2d(np.asarray(points_um, dtype=np.float64))
     start = affine.apply(section.alignment2d.volume_to_section, volume[:, :2])
@@ -143,7 +180,28 @@ def volume_to_section(
 def inverted(
     alignment: Alignment2d, deformation: Deformation, targets_um: Float64, start_px: Float64
 ) -> Float64:
-    """Return the pixels, (n, 2), whose place in the plane is `targets_um`, (n, 2) um."""
+    """Return the pixels that lie at given places of the plane.
+
+    Parameters
+    ----------
+    alignment : Alignment2d
+        Affine part of the map.
+    deformation : Deformation
+        Displacement field on top.
+    targets_um : (n, 2) float64, um
+        (x, y) of the volume.
+    start_px : (n, 2) float64, px
+        Pixels to start the search from.
+
+    Returns
+    -------
+    (n, 2) float64, px
+        Pixels in the manifest's frame.
+
+    Notes
+    -----
+    Newton's method with step halving; it assumes that the map does not fold, see `least_jacobian`.
+    """
     at = _in_nodes(deformation, start_px)
     lattice = lattice_to_section(deformation)
     forward = affine.compose(alignment.section_to_volume, lattice)
@@ -153,22 +211,48 @@ def inverted(
 
 
 def lattice_to_section(deformation: Deformation) -> Float64:
-    """Return node (column, row) to manifest px, (2, 3)."""
+    """Return the map from nodes of a displacement field to pixels.
+
+    Parameters
+    ----------
+    deformation : Deformation
+        Displacement field.
+
+    Returns
+    -------
+    (2, 3) float64
+        Node (column, row) to manifest px.
+    """
     spacing = deformation.spacing_px
     return np.array([[spacing, 0.0, deformation.origin_px[0]], [0.0, spacing, deformation.origin_px[1]]])
 
 
 def least_jacobian(alignment: Alignment2d, deformation: Deformation) -> float:
-    """Return the least determinant of the in-plane map over that of its affine part.
+    """Return how close the in-plane map of a section comes to folding.
 
-    Within a cell the determinant of a bilinear map is linear along x and along y, so its least value lies
-    on a corner: above 0 there is above 0 everywhere.
+    Parameters
+    ----------
+    alignment : Alignment2d
+        Affine part of the map.
+    deformation : Deformation
+        Displacement field on top.
+
+    Returns
+    -------
+    float
+        Least determinant of the map over that of its affine part; 0 or less folds.
+
+    Notes
+    -----
+    Within a cell the determinant of a bilinear map is linear in x and y, so its least value lies on a corner:
+    where it is above 0 at all corners it is above 0 everywhere.
     """
     forward = affine.compose(alignment.section_to_volume, lattice_to_section(deformation))
     return float(_corner_determinants(deformation.displacement_um, forward).min())
 
 
 def _corner_determinants(nodes: Float32, forward: Float64) -> Float64:
+    """Return the determinant at the four corners of every cell over that of the affine part."""
     d = np.asarray(nodes[:2], dtype=np.float64)
     along_x, along_y = np.diff(d, axis=2), np.diff(d, axis=1)
     x, y = forward[:, 0, None, None], forward[:, 1, None, None]
@@ -181,7 +265,18 @@ def _corner_determinants(nodes: Float32, forward: Float64) -> Float64:
 
 
 def largest_z_um(section: SectionAlignment) -> float:
-    """Return how far a section's pixels leave its plane at most, um."""
+    """Return how far the pixels of a section leave its plane at most.
+
+    Parameters
+    ----------
+    section : SectionAlignment
+        Alignment of the section.
+
+    Returns
+    -------
+    float, um
+        Largest displacement along z, 0 without a deformation.
+    """
     return 0.0 if section.deformation is None else float(np.abs(section.deformation.displacement_um[2]).max())
 
 
@@ -192,15 +287,22 @@ def nearest_section(
 
     Parameters
     ----------
-    z_um : (m,) float64, um         of the sections
+    sections : sequence of m SectionAlignment
+        Sections of a series, not empty.
+    z_um : (m,) float64, um
+        Position of each section.
     volume : (n, 3) float64, um
+        (x, y, z) of the volume.
 
     Returns
     -------
-    index : (n,) int64              of the section
-    points : (n, 2) float64, px     in it; may lie outside the image
+    index : (n,) int64
+        Index of the section.
+    points : (n, 2) float64, px
+        Pixels in that section; may lie outside the image.
     """
     apart = np.abs(volume[:, 2:3] - z_um)
+    # um; one section may be displaced away, another towards the point
     reach = 2.0 * max(largest_z_um(section) for section in sections)
     candidates = apart <= apart.min(axis=1, keepdims=True) + reach
     best = np.full(len(volume), np.inf)
@@ -210,7 +312,7 @@ def nearest_section(
         if not here.size:
             continue
         found, offset = volume_to_section(section, volume[here], float(z_um[number]))
-        nearer = np.abs(offset) < best[here]
+        nearer = np.abs(offset) < best[here]  # with the deformation counted
         won = here[nearer]
         best[won], index[won], points[won] = np.abs(offset)[nearer], number, found[nearer]
     return index, points

@@ -1,6 +1,6 @@
 """Image synchronisation: from section pixels to the reference space and back.
 
-Source: the recorded answers of Allen's image-sync service. The nearest existing section answers, so a
+Modelled on the recorded answers of Allen's image-sync service. The nearest existing section answers, so a
 point outside the series lands on the first or last section; x and y may lie outside the image.
 """
 
@@ -29,7 +29,21 @@ from pipeline.geometry import affine, deformation
 
 @dataclass(frozen=True, eq=False)
 class SyncGeometry:
-    """What synchronisation needs of a series: its alignment and where its sections lie along z."""
+    """What synchronisation needs of a series: its alignment and where its sections lie along z.
+
+    Attributes
+    ----------
+    section_data_set_id : int
+        Number of the series, for messages.
+    section_thickness_um : float, um
+        z of a section is section_number * section_thickness_um.
+    alignment3d : Alignment3d
+        Volume to reference space.
+    alignments2d : tuple of Alignment2d
+        Sections to volume, in ascending section number.
+    deformations : mapping of int to Deformation
+        Displacement fields by section number, where there are any.
+    """
 
     section_data_set_id: int
     section_thickness_um: float
@@ -38,11 +52,38 @@ class SyncGeometry:
     deformations: Mapping[int, Deformation] = field(default_factory=dict)  # by section number
 
     def placed(self, alignment: Alignment2d) -> SectionAlignment:
-        """Return an Alignment2d with the deformation of its section."""
+        """Return an Alignment2d together with the deformation of its section.
+
+        Parameters
+        ----------
+        alignment : Alignment2d
+            One of `alignments2d`.
+
+        Returns
+        -------
+        SectionAlignment
+            Both in one.
+        """
         return SectionAlignment(alignment, deformation=self.deformations.get(alignment.section_number))
 
     def of(self, section_number: int) -> Alignment2d:
-        """Return the Alignment2d of a section; DataError naming the nearest that exist."""
+        """Return the Alignment2d of a section.
+
+        Parameters
+        ----------
+        section_number : int
+            Number of the section.
+
+        Returns
+        -------
+        Alignment2d
+            Its map to the volume.
+
+        Raises
+        ------
+        DataError
+            Where the section has no alignment; the message names the three nearest that have.
+        """
         for alignment in self.alignments2d:
             if alignment.section_number == section_number:
                 return alignment
@@ -56,7 +97,27 @@ class SyncGeometry:
 def geometry_of(
     section_data_set_id: int, section_thickness_um: float, alignment: SeriesAlignment
 ) -> SyncGeometry:
-    """Return the synchronisation geometry of a series, sections in ascending order."""
+    """Return the synchronisation geometry of a series, sections in ascending order.
+
+    Parameters
+    ----------
+    section_data_set_id : int
+        Number of the series.
+    section_thickness_um : float, um
+        Thickness of a section.
+    alignment : SeriesAlignment
+        Alignment of the series.
+
+    Returns
+    -------
+    SyncGeometry
+        All sections that have an alignment.
+
+    Raises
+    ------
+    DataError
+        Where no section has one.
+    """
     found = sorted((s.alignment2d for s in alignment.sections), key=lambda a: a.section_number)
     if not found:
         raise DataError(f"series {section_data_set_id}: no section has an alignment")
@@ -73,19 +134,41 @@ def pixel_to_reference(
 
     Parameters
     ----------
-    points : (n, 2) float64, px        pixel centres, (x, y), in the manifest's frame
-    z_um : float, um                   section_number * section_thickness_um
+    points : (n, 2) float64, px
+        Pixel centres, (x, y), in the manifest's frame.
+    section : SectionAlignment
+        Alignment2d of the section and its deformation, if any.
+    alignment3d : Alignment3d
+        Volume to reference space.
+    z_um : float, um
+        Position of the section, section_number * section_thickness_um.
 
     Returns
     -------
-    (n, 3) float64, um                 (P, I, R)
+    (n, 3) float64, um
+        (P, I, R).
     """
     volume = deformation.section_to_volume(section, points, z_um)
     return affine.apply(alignment3d.volume_to_reference, volume)
 
 
 def image_to_reference(series: SyncGeometry, section_number: int, points: npt.ArrayLike) -> Float64:
-    """Map pixels of one section, (n, 2), to (P, I, R) um, (n, 3)."""
+    """Map pixels of one section to the reference space.
+
+    Parameters
+    ----------
+    series : SyncGeometry
+        Geometry of the series.
+    section_number : int
+        Number of a section that has an alignment.
+    points : (n, 2) float64, px
+        Pixel centres, (x, y), in the manifest's frame.
+
+    Returns
+    -------
+    (n, 3) float64, um
+        (P, I, R) of the series' own reference space.
+    """
     z_um = section_number * series.section_thickness_um
     section = series.placed(series.of(section_number))
     return pixel_to_reference(points, section, series.alignment3d, z_um)
@@ -96,12 +179,17 @@ def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[
 
     Parameters
     ----------
-    points_um : (n, 3) float64, um     (P, I, R) of the series' own reference space
+    series : SyncGeometry
+        Geometry of the series.
+    points_um : (n, 3) float64, um
+        (P, I, R) of the series' own reference space.
 
     Returns
     -------
-    section_number : (n,) int64        of an existing section
-    points : (n, 2) float64, px        may lie outside the image
+    section_number : (n,) int64
+        Number of an existing section.
+    points : (n, 2) float64, px
+        Pixels in that section; may lie outside the image.
     """
     volume = affine.apply(series.alignment3d.reference_to_volume, np.atleast_2d(points_um))
     numbers = np.array([a.section_number for a in series.alignments2d], dtype=np.int64)
@@ -115,7 +203,28 @@ def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[
 def image_to_image(
     source: SyncGeometry, target: SyncGeometry, section_number: int, points: npt.ArrayLike
 ) -> tuple[Int64, Float64]:
-    """Map pixels of a section of one series to the nearest section of another, spaces 9 and 10 joined."""
+    """Map pixels of a section of one series to the nearest section of another.
+
+    Reference spaces 9 and 10 are joined by their flip.
+
+    Parameters
+    ----------
+    source : SyncGeometry
+        Series that the pixels belong to.
+    target : SyncGeometry
+        Series to find them in.
+    section_number : int
+        Number of the section in `source`.
+    points : (n, 2) float64, px
+        Pixel centres, (x, y), in the manifest's frame.
+
+    Returns
+    -------
+    section_number : (n,) int64
+        Number of a section of `target` for each point.
+    points : (n, 2) float64, px
+        Pixels in that section; may lie outside the image.
+    """
     between = affine.between_spaces(
         source.alignment3d.reference_space_id, target.alignment3d.reference_space_id
     )
@@ -126,9 +235,24 @@ def image_to_image(
 def structure_centre(reference: ReferenceSpace, structure: str | int, hemisphere: str = "left") -> Float64:
     """Return a point inside a structure: its voxel nearest to the centroid in one hemisphere.
 
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        Annotation and ontology.
+    structure : str or int
+        Acronym or id; its descendants are included.
+    hemisphere : {"left", "right"}
+        Side of the midline.
+
     Returns
     -------
-    (3,) float64, um    (P, I, R)
+    (3,) float64, um
+        (P, I, R).
+
+    Raises
+    ------
+    DataError
+        Where the structure is unknown or has no voxel on that side.
     """
     voxels = np.argwhere(reference.mask([structure])) * reference.annotation_um
     left = voxels[:, 2] < MIDLINE_UM
@@ -143,6 +267,25 @@ def structure_centre(reference: ReferenceSpace, structure: str | int, hemisphere
 def structure_to_image(
     series: SyncGeometry, reference: ReferenceSpace, structures: Sequence[str | int], hemisphere: str
 ) -> tuple[Int64, Float64]:
-    """Map the centres of structures to the nearest sections; as `reference_to_image`."""
+    """Map the centres of structures to the nearest sections.
+
+    Parameters
+    ----------
+    series : SyncGeometry
+        Geometry of the series.
+    reference : ReferenceSpace
+        Annotation and ontology.
+    structures : sequence of str or int
+        Structures, see `structure_centre`.
+    hemisphere : {"left", "right"}
+        Side of the midline.
+
+    Returns
+    -------
+    section_number : (n,) int64
+        Number of a section for each structure.
+    points : (n, 2) float64, px
+        Pixels in that section; may lie outside the image.
+    """
     centres = np.array([structure_centre(reference, name, hemisphere) for name in structures])
     return reference_to_image(series, centres)

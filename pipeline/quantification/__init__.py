@@ -1,1 +1,1 @@
-"""From masks to numbers: 200 um grid, structures."""
+"""From masks to numbers: section sums, the 200 um grid, structures."""

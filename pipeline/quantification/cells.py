@@ -1,7 +1,7 @@
-"""Sums of a section over fine square cells of its own frame, exact integers: what the 200 um grid gathers.
+"""Sums of a section over fine square cells of its own frame, as exact integers; the 200 um grid samples them.
 
-Source: the stated algorithm of the Allen Mouse Brain Atlas ("Informatics Data Processing": sums per
-200 x 200 um division).
+Source: the algorithm that the Allen Mouse Brain Atlas states (Lein et al. 2007; Ng et al. 2009; white paper
+"Informatics Data Processing": sums per 200 x 200 um division).
 """
 
 from __future__ import annotations
@@ -16,24 +16,30 @@ from pipeline.core.errors import DataError
 from pipeline.core.intensity import alike
 from pipeline.core.model import SUM_FIELDS, Bool, ExpressionSums, Int64, UInt8
 
-CELL_UM = 200.0
-FINE_UM = 50.0
+CELL_UM = 200.0  # width of a division of the Allen grid, um
+FINE_UM = 50.0  # wanted width of a fine cell, um
 STRIP_PX = 8192  # pixels of a row summed at a time; shorter strips halve the memory bandwidth
-MOST_ROWS = 256  # of 255 each fit 16 bits
+MOST_ROWS = 256  # rows that fit 16 bits: 256 x 255 < 65536
 
 Rows = tuple[UInt8, UInt8, UInt8, UInt8]
 
 
 @dataclass(frozen=True, eq=False)
 class SectionCells:
-    """Sums of one section over square cells of `pitch_px` stored pixels, anchored at the image's origin.
+    """Sums of one section over square cells, anchored at the image's origin.
 
-    Parameters
+    Attributes
     ----------
-    sums : ExpressionSums of (rows, columns)   in stored pixels: int64 as accumulated, float64 smoothed
-    resolution_um : float                      of a pixel in the manifest's frame
-    factor : int                               manifest pixels per stored pixel, along one axis
-    rectangle_px : (x0, y0, x1, y1)            the scan inside the stored image, x1 and y1 exclusive
+    sums : ExpressionSums of (rows, columns)
+        Counted in stored pixels: int64 as accumulated, float64 once smoothed.
+    pitch_px : int
+        Width of a cell in stored pixels.
+    factor : int
+        Manifest pixels per stored pixel, along one axis.
+    resolution_um : float, um
+        Size of a pixel in the manifest's frame.
+    rectangle_px : (x0, y0, x1, y1)
+        The scan inside the stored image, in stored pixels; x1 and y1 exclusive.
     """
 
     sums: ExpressionSums
@@ -49,13 +55,25 @@ class SectionCells:
 
     @property
     def voxel_factor(self) -> float:
-        """Stored pixels of one fine cell to manifest pixels of the 200 um cell that a voxel holds."""
+        """Factor from stored pixels of a fine cell to manifest pixels of the 200 um cell of a voxel."""
         return (cell_width_px(self.resolution_um) / self.pitch_px) ** 2
 
 
 def cell_width_px(resolution_um: float) -> int:
     """Return the odd width of Allen's 200 um cell in pixels.
 
+    Parameters
+    ----------
+    resolution_um : float, um
+        Size of a manifest pixel.
+
+    Returns
+    -------
+    int, px
+        2 x round(100 um / resolution) + 1.
+
+    Examples
+    --------
     >>> cell_width_px(1.07), cell_width_px(1.049), cell_width_px(1.63)
     (187, 191, 123)
     """
@@ -63,7 +81,18 @@ def cell_width_px(resolution_um: float) -> int:
 
 
 def fine_pitch_px(stored_resolution_um: float) -> int:
-    """Return the width of a fine cell in stored pixels, about 50 um and at least one."""
+    """Return the width of a fine cell in stored pixels.
+
+    Parameters
+    ----------
+    stored_resolution_um : float, um
+        Size of a stored pixel.
+
+    Returns
+    -------
+    int, px
+        About 50 um, at least one pixel.
+    """
     return max(1, round(FINE_UM / stored_resolution_um))
 
 
@@ -72,14 +101,24 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
 
     Parameters
     ----------
-    darkness : (H, W) uint8       255 - luma
-    expression : (H, W) uint8     0 where not expressing, else the intensity
-    valid : (H, W) bool           inside scan and tissue box, outside dark polygons
-    pitch_px : int                width of a cell; the last row and column of cells may be narrower
+    darkness : (H, W) uint8
+        255 - luma.
+    expression : (H, W) uint8
+        0 where not expressing, else the intensity (darkness).
+    valid : (H, W) bool
+        Inside scan and tissue box, outside dark polygons.
+    pitch_px : int, px
+        Width of a cell; the last row and column of cells may be narrower.
 
     Returns
     -------
     ExpressionSums of (ceil(H / pitch), ceil(W / pitch)) int64
+        Pixels, expressing pixels, and the intensity of either.
+
+    Raises
+    ------
+    DataError
+        Where the three arrays differ in shape.
     """
     if not darkness.shape == expression.shape == valid.shape:
         raise DataError(
@@ -93,7 +132,7 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, totals: Int64) -> None:
-    """Add up the rows of a cell column by column, then the columns; sums of a strip stay in a cache."""
+    """Add up the rows of a cell column by column, then the columns; the sums of a strip stay in the cache."""
     (height, width), last = darkness.shape, valid.shape[0] - 1
     strip = max(1, STRIP_PX // pitch) * pitch
     lines, nothing = np.empty((4, strip), np.uint16), np.zeros(strip, np.uint8)
@@ -104,7 +143,7 @@ def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, to
             part = slice(left, min(width, left + strip))
             none = nothing[: part.stop - left]
             lines[:] = 0
-            for y in range(top, bottom, 4):
+            for y in range(top, bottom, 4):  # four rows at once: a quarter of the passes over the sums
                 v0, v1, v2, v3 = _four(valid, y, last, part)
                 counted = (
                     v0,
@@ -120,7 +159,7 @@ def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, to
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _four(image: UInt8, y: int, last: int, part: slice) -> Rows:
-    """Return a part of four rows of an image; the last one stands for those beyond it."""
+    """Return a part of four rows of an image; beyond the image the last row is repeated."""
     return (
         image[min(y, last), part],
         image[min(y + 1, last), part],
@@ -131,10 +170,14 @@ def _four(image: UInt8, y: int, last: int, part: slice) -> Rows:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_rows(dark: Rows, level: Rows, valid: Rows, lines: npt.NDArray[np.uint16]) -> None:
-    """Add four rows to the four sums of every column. Casts keep lanes narrow: many fit a register."""
+    """Add four rows to the four sums of every column.
+
+    Casts keep the lanes narrow, so that many of them fit a vector register.
+    """
     (d0, d1, d2, d3), (l0, l1, l2, l3), (v0, v1, v2, v3) = dark, level, valid
     pixels, expressing, intensity, darkness = lines[0], lines[1], lines[2], lines[3]
     for x in range(d0.size):
+        # 255 where valid, else 0: a mask of bits
         m0, m1, m2, m3 = np.uint8(-v0[x]), np.uint8(-v1[x]), np.uint8(-v2[x]), np.uint8(-v3[x])
         a, b, c, d = np.uint8(l0[x] & m0), np.uint8(l1[x] & m1), np.uint8(l2[x] & m2), np.uint8(l3[x] & m3)
         count = np.uint8(np.uint8(v0[x] + v1[x]) + np.uint8(v2[x] + v3[x]))
@@ -150,6 +193,7 @@ def _add_rows(dark: Rows, level: Rows, valid: Rows, lines: npt.NDArray[np.uint16
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_columns(lines: npt.NDArray[np.uint16], pitch: int, width: int, totals: Int64) -> None:
+    """Add the columns of each cell to its four totals."""
     for k in range(4):
         for column in range((width + pitch - 1) // pitch):
             total = np.uint32(0)

@@ -1,8 +1,8 @@
-"""From ratio grids, as they are served, back to the sums that a structure table is made of.
+"""From ratio grids, as Allen serves them, back to the sums that a structure table is made of.
 
-The grid service sends energy, density and intensity, not the sums. A fully covered voxel holds one cell of
-pixels, so the ratios times the pixels of a cell are the sums again. Pixels that are not known cancel out of
-every ratio: then all voxels weigh alike, and the sums themselves are left out of the table.
+The grid service sends energy, density and intensity, not the sums. A fully covered voxel holds one 200 um
+cell of pixels, so the ratios times the pixels of a cell give the sums again. Where the number of pixels is
+unknown it cancels out of every ratio: then all voxels weigh alike, and the sums are left out of the table.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import Bool, ExpressionSums, Float32, Float64, UInt8
 from pipeline.quantification.unionize import LabelIndex, unionize_columns
 
-DARKEST = 255.0
-_ROUNDING = 1e-4  # of a ratio that is stored as float32
-_DISAGREE = 0.05  # relative difference, or share of odd voxels, above which grids are not of one experiment
-_TELLING = 0.01  # of the highest energy: weaker voxels are too near to nothing to compare
+DARKEST = 255.0  # largest intensity, and so largest energy
+_ROUNDING = 1e-4  # relative error of a ratio that is stored as float32
+# relative difference, or share of inconsistent voxels, above which grids are not of one experiment
+_DISAGREE = 0.05
+_TELLING = 0.01  # share of the highest energy; weaker voxels are not compared
+# columns that need the number of pixels of a voxel
 _SUMS = ("sum_pixels", "sum_expressing_pixels", "sum_pixel_intensity", "sum_expressing_pixel_intensity")
+# columns that need the density
 _OF_DENSITY = ("sum_expressing_pixels", "expression_density", "expression_intensity")
 
 
@@ -29,10 +32,12 @@ _OF_DENSITY = ("sum_expressing_pixels", "expression_density", "expression_intens
 class RatioGrids:
     """Energy and, where it is known, density of every voxel.
 
-    Parameters
+    Attributes
     ----------
-    energy : (P, I, R) float64               0-255, NaN = no data
-    density : (P, I, R) float64 or None      0-1, NaN where energy is
+    energy : (P, I, R) float64
+        0-255; NaN = no data.
+    density : (P, I, R) float64 or None
+        0-1; NaN where energy is.
     """
 
     energy: Float64
@@ -49,12 +54,18 @@ class RatioGrids:
 
         Parameters
         ----------
-        grids : name -> (P, I, R) float32     NaN = no data
+        grids : dict of str to (P, I, R) float32
+            Grids by name; NaN = no data.
+
+        Returns
+        -------
+        RatioGrids
+            Energy, and density where it is given or follows.
 
         Raises
         ------
         DataError
-            grids that cannot be what their names say, or that are not of one experiment.
+            Where grids cannot be what their names say, or are not of one experiment.
         """
         for name, grid in grids.items():
             _check_range(name, grid)
@@ -84,19 +95,35 @@ def grid_table(
     index: LabelIndex,
     hemisphere: UInt8,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Sum ratio grids over the structure hierarchy; what they cannot tell is NaN.
+    """Sum ratio grids over the structure hierarchy; columns that they do not determine are NaN.
 
     Parameters
     ----------
-    pixels : (P, I, R) float64 or float    pixels of every voxel, or of each alike; None: not known
-    darkness : (P, I, R) float64 or None   sum_pixel_intensity of every voxel
-    index, hemisphere                      as `unionize` takes them
+    section_data_set_id : int
+        Number of the series, for the table.
+    grids : RatioGrids
+        Energy and density.
+    pixels : (P, I, R) float64 or float or None
+        Pixels of every voxel, or of each alike; None where unknown.
+    darkness : (P, I, R) float64 or None
+        `sum_pixel_intensity` of every voxel, where known.
+    index : LabelIndex
+        Labels of the same grid, as `unionize` takes them.
+    hemisphere : (R,) uint8
+        1 left, 2 right, along R.
 
     Returns
     -------
-    the columns of StructureUnionize, rows as `unionize` returns them
+    dict of str to (rows,) array
+        The columns of StructureUnionize, rows as `unionize` returns them.
+
+    Raises
+    ------
+    DataError
+        Where the grids and the labels differ in shape.
     """
     covered, shape = grids.covered, grids.energy.shape
+    # unknown pixels: any constant gives the same ratios
     weights = np.where(covered, 1.0 if pixels is None else pixels, 0.0)
     density = np.zeros(shape) if grids.density is None else grids.density
     products = (density * weights, grids.energy * weights, np.zeros(shape) if darkness is None else darkness)
@@ -110,7 +137,22 @@ def grid_table(
 def unknown_columns(
     grids: RatioGrids, pixels: Float64 | float | None, darkness: Float64 | None
 ) -> tuple[str, ...]:
-    """Return the columns of a table that grids cannot tell, in the order of the table."""
+    """Return the columns of a table that grids do not determine.
+
+    Parameters
+    ----------
+    grids : RatioGrids
+        Energy and density.
+    pixels : (P, I, R) float64 or float or None
+        As in `grid_table`.
+    darkness : (P, I, R) float64 or None
+        As in `grid_table`.
+
+    Returns
+    -------
+    tuple of str
+        Column names in the order of the table.
+    """
     unknown = set(_SUMS) if pixels is None else set()
     unknown |= set(_OF_DENSITY) if grids.density is None else set()
     unknown |= {"sum_pixel_intensity"} if darkness is None else set()
@@ -118,7 +160,7 @@ def unknown_columns(
 
 
 def _check_range(name: str, grid: Float32) -> None:
-    """DataError where values are below 0, or above what this quantity can reach."""
+    """Raise DataError where values are below 0, or above what this quantity can reach."""
     most = 1.0 if name == "density" else DARKEST
     low = float(np.fmin.reduce(grid, axis=None, initial=np.float32(0)))
     high = float(np.fmax.reduce(grid, axis=None, initial=np.float32(0)))
@@ -128,7 +170,7 @@ def _check_range(name: str, grid: Float32) -> None:
 
 
 def _product(density: Float64, intensity: Float64) -> Float64:
-    """Return density x intensity; where nothing expresses there is no intensity, and no energy."""
+    """Return density x intensity; where nothing expresses there is neither intensity nor energy."""
     silent = density == 0
     if np.any(np.isfinite(density) & ~silent & ~np.isfinite(intensity)):
         raise DataError("intensity: expected a value wherever the density is above 0, got no data")
@@ -136,7 +178,7 @@ def _product(density: Float64, intensity: Float64) -> Float64:
 
 
 def _quotient(energy: Float64, intensity: Float64) -> Float64:
-    """Return energy / intensity; where there is no energy nothing expresses."""
+    """Return energy / intensity; without energy nothing expresses."""
     silent = energy == 0
     lacking = np.isfinite(energy) & ~silent & ~(intensity > 0)
     if lacking.any():
@@ -147,7 +189,7 @@ def _quotient(energy: Float64, intensity: Float64) -> Float64:
 
 
 def _check_product(energy: Float64, product: Float64) -> None:
-    """DataError where energies are not the product of density and intensity, as of another experiment."""
+    """Raise DataError where energies are not the product of density and intensity."""
     strong = np.fmax(energy, product) > _TELLING * np.nanmax(energy, initial=0.0)
     if strong.any():
         apart = float(np.median(np.abs(energy - product)[strong] / np.fmax(energy, product)[strong]))
@@ -158,14 +200,14 @@ def _check_product(energy: Float64, product: Float64) -> None:
 
 
 def _check_density(energy: Float64, density: Float64) -> None:
-    """DataError where energy and density cover other voxels, or imply an intensity that none can have."""
+    """Raise DataError where energy and density cover different voxels, or imply an impossible intensity."""
     apart = int(np.count_nonzero(np.isfinite(energy) != np.isfinite(density)))
     if apart:
         raise DataError(f"density: expected data where the energy has data, got other in {apart} voxels")
     if density.max(initial=0.0, where=np.isfinite(density)) > 1 + _ROUNDING:
         raise DataError("density: expected at most 1, got more from energy / intensity; one is another's")
     strong = energy > _TELLING * np.nanmax(energy, initial=0.0)
-    implied = energy[strong] / np.maximum(density[strong], 1e-30)
+    implied = energy[strong] / np.maximum(density[strong], 1e-30)  # intensity: an expressing pixel has 1-255
     odd = (implied <= 1 + _ROUNDING) | (implied > DARKEST * (1 + _ROUNDING))
     if strong.any() and odd.mean() > _DISAGREE:
         raise DataError(

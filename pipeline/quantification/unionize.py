@@ -1,13 +1,10 @@
-"""Expression per brain structure: direct sums by label, then every ancestor, then ratios.
+"""Expression per brain structure: sums by label, then every ancestor, then ratios.
 
-A structure is its own voxels and all that is inside it; many labels are themselves parents. Voxels
-without data count in no denominator. Sums come from grid sums, so that a structure's density is that
-of its pixels, not the mean of its voxels' densities.
+A structure is its own voxels and all that is inside it; many labels are themselves parents. Voxels without
+data count in no denominator. A structure's density is that of its pixels, not the mean over its voxels.
+Labels come in runs along the fastest axis in memory; one pass over the runs sums a grid.
 
-Labels come in runs along the axis that memory holds together; one pass over the runs sums a grid, and
-what lies outside the brain is never touched.
-
-Source: Allen's StructureUnionize model and the identities that its served rows obey.
+Source: Allen's StructureUnionize model (Lein et al. 2007; Ng et al. 2009) and the identities of its rows.
 """
 
 from __future__ import annotations
@@ -42,24 +39,31 @@ from pipeline.core.ontology import Ontology
 HEMISPHERES = (LEFT, RIGHT, BOTH)
 _ENERGY, _ENERGY_SQUARED, _COVERED, _VOXELS = range(len(SUM_FIELDS), len(SUM_FIELDS) + 4)
 _QUANTITIES = len(SUM_FIELDS) + 4
-_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN keeps its meaning
-_SMALLEST_TABLE = 1 << 12
-_LANES = 8  # count, sum and squares of the left, one spare, the same of the right: one vector register
+_REORDER = {"reassoc", "contract", "nsz"}  # fast-math flags: sums may be reordered, NaN keeps its meaning
+_SMALLEST_TABLE = 1 << 12  # slots of the hash table of labels
+_LANES = 8  # count, sum and squares of the left, a spare, the same of the right: one vector register
 
 
 @dataclass(frozen=True, eq=False)
 class LabelIndex:
     """Which structures every label counts for, ready for any number of grids over the same labels.
 
-    Parameters
+    Attributes
     ----------
     shape : (P, I, R)
-    axes : three ints                 the axes from the slowest to the fastest in memory
-    label_ids : (labels,) uint32      the distinct labels, ascending
-    runs : (runs, 3) int32            start and stop in memory order, position in `label_ids`; no label 0
-    structure_ids : ids               of all structures, in graph order
-    own : (labels,) int64             position in `structure_ids` that a label counts for; -1 for label 0
-    climb : (pairs, 2) int64          structures that hold voxels and their parents, children first
+        Shape of the label grid.
+    axes : tuple of three int
+        The axes from the slowest to the fastest in memory.
+    label_ids : (labels,) uint32
+        The distinct labels, ascending.
+    runs : (runs, 3) int32
+        Start and stop in memory order, position in `label_ids`; label 0 has no run.
+    structure_ids : tuple of int
+        All structures, in graph order.
+    own : (labels,) int64
+        Position in `structure_ids` that a label counts for; -1 for label 0.
+    climb : (pairs, 2) int64
+        Positions of structures that hold voxels and of their parents, children first.
     """
 
     shape: tuple[int, ...]
@@ -72,7 +76,7 @@ class LabelIndex:
 
     @classmethod
     def of(cls, labels: UInt32, ontology: Ontology) -> LabelIndex:
-        """Index a label grid; labels that the ontology lacks count for its root, 0 for nothing."""
+        """Index a (P, I, R) label grid; labels that the ontology lacks count for its root, 0 for nothing."""
         axes = tuple(int(axis) for axis in np.argsort([-abs(s) for s in labels.strides], kind="stable"))
         flat = labels.transpose(axes).reshape(-1)
         label_ids, runs = _runs(flat, labels.shape[axes[-1]])
@@ -88,7 +92,7 @@ class LabelIndex:
         return cls(labels.shape, axes, label_ids, runs, tuple(position), np.array(own, np.int64), pairs)
 
     def flat(self, grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a (P, I, R) grid in the memory order of the labels, (voxels,)."""
+        """Return a (P, I, R) grid in the labels' memory order, (voxels,); DataError for other shapes."""
         if grid.shape != self.shape:
             raise DataError(
                 f"unionize: the grid has {grid.size} voxels {grid.shape}, the labels"
@@ -113,10 +117,12 @@ class LabelIndex:
         Parameters
         ----------
         direct : (labels, ...) float64
+            Sums by label.
 
         Returns
         -------
         (structures, ...) float64
+            Sums by structure, in graph order.
         """
         totals = np.zeros((len(self.structure_ids), *direct.shape[1:]))
         rows = totals.reshape(len(totals), -1)
@@ -133,14 +139,21 @@ def unionize(
 
     Parameters
     ----------
+    section_data_set_id : int
+        Number of the series, for the rows.
     sums : ExpressionSums of (P, I, R)
-    covered : (P, I, R) bool           where voxels have data
-    index : LabelIndex                 of the labels of the same grid
-    hemisphere : (R,) uint8            1 left, 2 right, along R
+        Sums of every voxel.
+    covered : (P, I, R) bool
+        Where voxels have data.
+    index : LabelIndex
+        Labels of the same grid.
+    hemisphere : (R,) uint8
+        1 left, 2 right, along R.
 
     Returns
     -------
-    rows in graph order, hemispheres 1, 2, 3 within a structure; structures without a pixel are left out
+    list of StructureUnionize
+        In graph order, hemispheres 1, 2, 3 within a structure; structures without a pixel are left out.
     """
     columns = unionize_columns(section_data_set_id, sums, covered, index, hemisphere)
     return [StructureUnionize(*row) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
@@ -149,7 +162,7 @@ def unionize(
 def unionize_columns(
     section_data_set_id: int, sums: ExpressionSums, covered: Bool, index: LabelIndex, hemisphere: UInt8
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return what `unionize` returns as columns, one array a field: for tables and many grids."""
+    """Return what `unionize` returns as columns, one array for each field: for tables and many grids."""
     inside = index.flat(covered)
     arrays = [index.flat(np.asarray(array)) for array in sums.arrays().values()]
     side, step = index.sides(hemisphere)
@@ -194,12 +207,14 @@ def _mean_and_cv(count: Float64, total: Float64, squares: Float64) -> tuple[Floa
 class EnergyTable:
     """Voxel energy of many grids over the structure hierarchy; hemispheres 1, 2, 3 along the last axis.
 
-    Parameters
+    Attributes
     ----------
-    structure_ids : (structures,) int64          those that have a voxel, in graph order
-    voxels : (structures, 2) float64             how many, left and right
-    lanes : (grids, structures, 8) float64       count, sum and sum of squares over voxels with data: left in
-                                                 lanes 0-2, right in 4-6
+    structure_ids : (structures,) int64
+        Structures that have a voxel, in graph order.
+    voxels : (structures, 2) float64
+        Number of voxels, left and right.
+    lanes : (grids, structures, 8) float64
+        Count, sum and sum of squares over voxels with data: left in lanes 0-2, right in 4-6.
     """
 
     structure_ids: Int64
@@ -233,9 +248,17 @@ def unionize_energy(grids: Float32, index: LabelIndex, hemisphere: UInt8, thread
 
     Parameters
     ----------
-    grids : (grids, P, I, R) float32   NaN = no data
-    index, hemisphere                  as `unionize` takes them
-    threads : int                      how many work at once; changes no number
+    grids : (grids, P, I, R) float32
+        Energy; NaN = no data.
+    index, hemisphere : LabelIndex, (R,) uint8
+        As `unionize` takes them.
+    threads : int
+        Threads that share the grids; the numbers do not depend on it.
+
+    Returns
+    -------
+    EnergyTable
+        Mean, coefficient of variation and coverage of every grid.
     """
     order, stretches = _sorted_voxels(index, hemisphere)
     voxels = np.zeros((len(index.structure_ids), 2))
@@ -270,10 +293,8 @@ def _both(left_right: Float64) -> Float64:
 def _sorted_voxels(index: LabelIndex, hemisphere: UInt8) -> tuple[npt.NDArray[np.int32], Int64]:
     """Return the labelled voxels sorted by label and side, neighbours near one another.
 
-    Returns
-    -------
-    order : (labelled,) int32          places in memory order
-    stretches : (stretches, 4) int64   start and stop in `order`, position in `structure_ids`, side
+    Returns (labelled,) int32 places in memory order, and (stretches, 4) int64: start and stop among them,
+    position in `structure_ids`, side.
     """
     starts, stops, labels = index.runs.T.astype(np.int64)
     lengths = stops - starts
@@ -402,10 +423,7 @@ def _changes(flat):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
-    """Write the runs and tell labels apart by a hash table; a label's place is the order it came in.
-
-    Returns (runs, distinct labels), or (0, -1) where the table is too small.
-    """
+    """Write runs, number labels by a hash table; return (runs, distinct), or (0, -1) if it is too small."""
     mask = np.uint64(keys.size - 1)
     distinct, count = 0, 0
     for begin in range(0, flat.size, row):
@@ -417,8 +435,8 @@ def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
             while stop < row and line[stop] == label:
                 stop += 1
             if label != 0:
-                slot = (label * np.uint64(0x9E3779B1) >> np.uint64(8)) & mask
-                while seen[slot] >= 0 and keys[slot] != label:
+                slot = (label * np.uint64(0x9E3779B1) >> np.uint64(8)) & mask  # 2^32 / golden ratio (Knuth)
+                while seen[slot] >= 0 and keys[slot] != label:  # linear probing
                     slot = (slot + np.uint64(1)) & mask
                 if seen[slot] < 0:
                     if 2 * distinct >= keys.size:

@@ -1,21 +1,25 @@
-"""Registration: a series of sections finds its place in the reference, from nothing.
+"""Registration: align a series of sections to the reference without a manual start.
 
     alignment = align_series(thumbnails, reference, AlignmentOptions(plane_of_section="coronal"))
     outcomes = align_specimen([Series.of(thumbnails, options, number=k) for k, thumbnails in ...], reference)
     specimen = reconstruct(thumbnails, alignment)
 
 `thumbnails` are `SectionThumbnail`: block means of the section images at 25-60 um a pixel, as the files show
-them, with the map from thumbnail to manifest pixels; hints (`rotate_deg`, `flip`, `section_order`,
-`image_up`) are given beside them and used here. Every thumbnail given comes back with an Alignment2d: status
-`fail` where it is flagged, blank, or does not fit; its place is then its neighbours' guess.
-`SeriesAlignment.measures` holds the series' figures, `notes` what a reader must know (what was taken from
-the images, unusual scales, sections that could not be placed). A series that fits nowhere is refused with
-AlignmentError. Series of one specimen are aligned together, see `specimen`.
+them, with the map from thumbnail to manifest pixels. Hints (`rotate_deg`, `flip`, `section_order`,
+`image_up`) are given beside them and applied here. Every thumbnail comes back with an Alignment2d. Its
+status is `fail` where the section is flagged, blank, or does not fit; its pose is then predicted from its
+neighbours. `SeriesAlignment.measures` holds the figures of the series; `notes` hold what a reader must know
+(what was inferred from the images, unusual scales, sections that could not be placed). A series that fits
+nowhere is refused with AlignmentError. Series of one specimen are aligned together, see `specimen`.
 
-The way: tissue masks (`tissue`), area profile and pose search (`pose`), Gauss-Newton on blurred outlines for
-all sections and the 3-D affine (`joint`, `solver`), the same on a stain table that the series itself gives
-the annotation (`stain`), each section's own small strain, verdicts (`quality`). `ALIGNERS` holds this as
-`joint`, and `template`: SimpleITK on the template's contrast, the plain baseline.
+Notes
+-----
+The steps are: tissue masks (`pipeline.sections.thumbnail_tissue`); orientation and initial placement by area
+profile and pose search (`initial`); Gauss-Newton on blurred outlines for all section poses and the 3-D affine
+together (`fit`); the same on a stain table that is estimated from the series itself (`model.stain_table`);
+a small affine strain for each section; optionally a displacement field (`deformable`); verdicts (`quality`).
+`ALIGNERS` offers this as `joint`, and as `template` the plain baseline: SimpleITK on the contrast of the
+template.
 """
 
 from pipeline.registration.align import ALIGNERS, Series, align_series

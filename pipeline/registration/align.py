@@ -1,4 +1,4 @@
-"""From thumbnails to a SeriesAlignment: what is usable, how the series lies, the fit, the verdict."""
+"""From thumbnails to a SeriesAlignment: usable sections, orientation, fit, verdict."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ from pipeline.sections.thumbnail import SectionThumbnail, reduced
 from pipeline.sections.thumbnail_tissue import TissueImage, tissue_image
 from pipeline.system.threads import each
 
-_WORKING_UM = 36.0
+_WORKING_UM = 36.0  # largest pixel after block reduction, um; coarser thumbnails stay as they are
 
+# refines a placement by outline; gets the reference for its template
 Aligner = Callable[[Task, State, ReferenceSpace], Solution]
 
 
@@ -46,17 +47,24 @@ def _joint(task: Task, state: State, reference: ReferenceSpace) -> Solution:
     return fit_stains(task, state)
 
 
+# the values of the option `aligner`
 ALIGNERS: dict[str, Aligner] = {"joint": _joint, "template": fit_template}
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """A series that is to be aligned: its sections, in order of z, and what a person has placed of them.
+    """The sections of a series in order of z, and the corrections that a person gave for them.
 
-    Parameters
+    Attributes
     ----------
-    tissues : of `thumbnails`, one each
-    corrections : by section number
+    thumbnails : tuple of SectionThumbnail
+        Sections in ascending z, finer ones reduced by block means to at most 36 um a pixel.
+    tissues : tuple of TissueImage
+        Tissue mask and stain of each of `thumbnails`.
+    options : AlignmentOptions
+        Options and hints of this series.
+    corrections : mapping of int to Correction
+        Placements by hand, by section number.
     """
 
     thumbnails: tuple[SectionThumbnail, ...]
@@ -73,11 +81,28 @@ class Series:
     ) -> Series:
         """Return the series as number `number` of its specimen.
 
+        Parameters
+        ----------
+        thumbnails : sequence of SectionThumbnail
+            Sections in any order.
+        options : AlignmentOptions
+            Options and hints of this series.
+        corrections : mapping of int to Correction, optional
+            Placements by hand, by section number.
+        number : int
+            Position of the series in its specimen; each series has a stain of its own.
+
+        Returns
+        -------
+        Series
+            The sections in ascending z, with their tissue masks.
+
         Raises
         ------
         AlignmentError
-            where two sections have one number.
+            Where two sections have one number.
         """
+        # every section carries the number of its series: the stain tables are kept by it
         own = (replace(reduced(t, _WORKING_UM), series=number) for t in thumbnails)
         ordered = sorted(own, key=lambda t: t.z_um)
         check_numbers(ordered)
@@ -86,12 +111,12 @@ class Series:
 
     @property
     def usable(self) -> list[int]:
-        """The places of the sections that show tissue."""
+        """Indices of the sections that show tissue and are not flagged as failed."""
         return [k for k, t in enumerate(self.tissues) if not (t.blank or self.thumbnails[k].failed)]
 
     @property
     def seen(self) -> Seen:
-        """The sections that show tissue."""
+        """The usable sections, with what the fit needs of each."""
         usable = self.usable
         return Seen(
             thumbnails=tuple(self.thumbnails[k] for k in usable),
@@ -103,7 +128,15 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """How a series lies, and what is to be said of it."""
+    """The orientation of a series, and the notes on how it was chosen.
+
+    Attributes
+    ----------
+    attempt : Attempt
+        Best coarse fit: orientation, volume and scores.
+    notes : tuple of str
+        What the images decided or contradicted, for the reader.
+    """
 
     attempt: Attempt
     notes: tuple[str, ...]
@@ -115,12 +148,30 @@ def align_series(
     options: AlignmentOptions,
     corrections: Mapping[int, Correction] | None = None,
 ) -> SeriesAlignment:
-    """Align a series from nothing, but for the sections that a person has placed, by section number.
+    """Align a series from its images alone, except for sections that a person has placed.
+
+    Parameters
+    ----------
+    thumbnails : sequence of SectionThumbnail
+        All sections of the series, in any order.
+    reference : ReferenceSpace
+        Annotation and ontology to align to.
+    options : AlignmentOptions
+        Options and hints.
+    corrections : mapping of int to Correction, optional
+        Placements by hand, by section number; these sections are held there.
+
+    Returns
+    -------
+    SeriesAlignment
+        One Alignment2d for every thumbnail, one Alignment3d, measures and notes.
 
     Raises
     ------
+    ConfigError
+        Where `options.aligner` is not one of `ALIGNERS`.
     AlignmentError
-        where too few sections show tissue, the reference cannot hold it, or nothing fits.
+        Where too few sections show tissue, the reference cannot hold it, or nothing fits.
     """
     if options.aligner not in ALIGNERS:
         raise ConfigError(f"alignment: no aligner {options.aligner!r}; there are {', '.join(ALIGNERS)}")
@@ -128,7 +179,20 @@ def align_series(
 
 
 def align_alone(series: Series, reference: ReferenceSpace) -> SeriesAlignment:
-    """Align a series by its own sections; see `align_series`."""
+    """Align a series by its own sections; see `align_series`.
+
+    Parameters
+    ----------
+    series : Series
+        Sections, options and corrections.
+    reference : ReferenceSpace
+        Annotation and ontology to align to.
+
+    Returns
+    -------
+    SeriesAlignment
+        One Alignment2d for every section of the series.
+    """
     seen = series.seen
     chosen = way_of(series, seen, reference)
     number = series.thumbnails[0].series
@@ -136,13 +200,36 @@ def align_alone(series: Series, reference: ReferenceSpace) -> SeriesAlignment:
 
 
 def way_of(series: Series, seen: Seen, reference: ReferenceSpace) -> Chosen:
-    """Find how a series lies; AlignmentError where it lies nowhere."""
+    """Find the orientation of a series: direction of its numbers, common turn, mirror, half.
+
+    Parameters
+    ----------
+    series : Series
+        The whole series, for the checks and options.
+    seen : Seen
+        Its usable sections.
+    reference : ReferenceSpace
+        Annotation to try the orientations on.
+
+    Returns
+    -------
+    Chosen
+        Best attempt and the notes on it.
+
+    Raises
+    ------
+    AlignmentError
+        Where the background is dark, too few sections show tissue, the tissue is too large or the series too
+        long for the reference, or the other plane of section fits better.
+    """
     options = series.options
+    # refuse what cannot work before any fit is tried
     check_background(series.thumbnails)
     check_usable(series.thumbnails, series.tissues, series.usable, options)
     atlas = atlas_of(reference, options.plane_of_section, options.hemisphere)
     check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)
     attempt, notes = choose_way(reference, atlas, seen, options)
+    # the declared plane fits poorly: try the other one before trusting it
     check_plane(reference, seen, attempt)
     return Chosen(attempt, notes)
 
@@ -153,24 +240,36 @@ def fit_together(
     seen: Seen,
     reference: ReferenceSpace,
 ) -> dict[int, SeriesAlignment]:
-    """Fit all sections of one or more series and one 3-D affine, to begin with that of the first chosen.
+    """Fit all sections of one or more series and one 3-D affine.
+
+    The 3-D affine starts from that of the first series in `chosen`.
 
     Parameters
     ----------
-    seen : the sections of all series that show tissue, in order of z
+    series : mapping of int to Series
+        The series by their number in the specimen.
+    chosen : mapping of int to Chosen
+        Orientation of each series, the most reliable first.
+    seen : Seen
+        Usable sections of all series, in ascending z.
+    reference : ReferenceSpace
+        Annotation and template to align to.
 
     Returns
     -------
-    the alignment of each series; all have the same Alignment3d
+    dict of int to SeriesAlignment
+        The alignment of each series; all share one Alignment3d.
 
     Raises
     ------
     AlignmentError
-        where the outlines do not fit.
+        Where the outlines do not fit, or too many sections belong to another brain.
     """
     seen, (task, solution), foreign = _without_strangers(chosen, seen, reference)
+    # the failed and blank sections come back in: they get a pose from their neighbours
     ordered = sorted((t for one in series.values() for t in one.thumbnails), key=lambda t: t.z_um)
     places = {t.section_number: k for k, t in enumerate(ordered)}
+    # indices into `ordered` of the sections that were fitted
     usable = [places[t.section_number] for t in seen.thumbnails]
     whole = aligned_sections(ordered, usable, task, solution)
     whole = replace(
@@ -179,6 +278,7 @@ def fit_together(
             replace(s, reason=foreign.get(s.alignment2d.section_number, "")) for s in whole.sections
         ),
     )
+    # a turn far from `rotate_deg` contradicts the manifest and is noted
     turned = _turns(seen, task, solution, whole)
     parts = {}
     for number, one in chosen.items():
@@ -186,8 +286,10 @@ def fit_together(
         notes = (*one.notes, *assumed(one.attempt.way, one.attempt.options), *against)
         own = {t.section_number for t in series[number].thumbnails}
         parts[number] = part_of(whole, own, solution, number, notes)
+    # matrices stay; a displacement field comes on top
     bent = whole if task.options.deformable == "none" else refine(task, ordered, usable, whole)
     mended = {n: c for one in series.values() for n, c in one.corrections.items()}
+    # sections placed by hand end exactly where they were put, whatever the fit did
     final = with_corrections(bent, mended, {t.section_number: t.z_um for t in ordered})
     return {number: _finished(part, final) for number, part in parts.items()}
 
@@ -195,17 +297,23 @@ def fit_together(
 def _without_strangers(
     chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace
 ) -> tuple[Seen, tuple[Task, Solution], dict[int, str]]:
-    """Fit, leave out what does not belong, and fit the rest anew, until nothing strange is found.
+    """Fit, drop the outlier sections and fit the rest anew, until no outlier is found.
 
     Returns
     -------
-    the sections that were fitted; the fit; why others were left out, by section number
+    seen : Seen
+        The sections that stayed in the fit.
+    fit : (Task, Solution)
+        What was fitted, and the result.
+    foreign : dict of int to str
+        Why each other section was left out, by section number.
     """
     count, foreign = len(seen.thumbnails), dict[int, str]()
     while True:
         fit = _fitted(chosen, seen, reference)
         found = strangers(*fit)
         foreign |= {seen.thumbnails[k].section_number: why for k, why in found.items()}
+        # many outliers mean that the series is a mixture, not that sections are odd
         check_one_brain(foreign, count)
         if not found:
             return seen, fit, foreign
@@ -213,10 +321,19 @@ def _without_strangers(
 
 
 def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace) -> tuple[Task, Solution]:
+    """Place every section by outline, then refine by the chosen aligner.
+
+    Raises
+    ------
+    AlignmentError
+        Where the outlines do not fit before or after the refinement.
+    """
     task, state = placed({number: one.attempt for number, one in chosen.items()}, seen)
+    # stain first, since an outline alone cannot tell a section from one upside down
     state = relocated(task, reseated(task, state))
     state = fit_outlines(task, state, task.options.outline_sigma_um).state
-    state = relocated(task, state)
+    state = relocated(task, state)  # a finer fit exposes sections that sit badly
+    # before the stain stages, which cannot mend a wrong outline
     check_fit(task.atlas, _dice(task, state), state.volume, reference.name)
     solution = ALIGNERS[task.options.aligner](task, state, reference)
     check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
@@ -226,15 +343,16 @@ def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace)
 def _turns(
     seen: Seen, task: Task, solution: Solution, whole: SeriesAlignment
 ) -> list[tuple[SectionThumbnail, float]]:
-    """Return the sections that are placed, each with its turn beyond its hint, in degrees."""
+    """Return the sections that were placed, each with its turn beyond its hint, in degrees."""
     failed = {s.alignment2d.section_number for s in whole.sections if s.status is Status.FAIL}
+    # rigid parts hold the turn as an arc at 3 mm
     turns = np.rad2deg(rigid_parts(solution.state, task.nominal)[:, 2] / LENGTH_UM)
     pairs = zip(seen.thumbnails, turns.tolist(), strict=True)
     return [(one, turn) for one, turn in pairs if one.section_number not in failed]
 
 
 def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:
-    """Return a series with its sections as they are in the end."""
+    """Return one series with its sections as refinement and corrections left them."""
     numbers = {s.alignment2d.section_number for s in part.sections}
     sections = tuple(s for s in final.sections if s.alignment2d.section_number in numbers)
     bent = any(s.deformation is not None for s in sections)
@@ -247,4 +365,5 @@ def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:
 
 
 def _dice(task: Task, state: State) -> list[float]:
+    """Dice coefficient of tissue and annotation for every fitted section."""
     return [o.dice for o in overlaps(task.atlas, state, task.tissues, task.options.threads)]

@@ -1,4 +1,4 @@
-"""How to align: the options of a series, and what each may be."""
+"""Options of an alignment and their admitted ranges."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Literal
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import Plane
 
+# direction in which section numbers rise
 SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
 Hemisphere = Literal["left", "right", "both"]
+# section orders of each plane: the one that Allen's numbering follows, then its reverse
 ORDERS: dict[str, tuple[str, str]] = {
     "coronal": ("caudal_to_rostral", "rostral_to_caudal"),
     "sagittal": ("lateral_to_medial", "medial_to_lateral"),
@@ -18,7 +20,17 @@ ORDERS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class _Range:
-    """What an option may be: `low` to `high`; `several` numbers, or one."""
+    """Admitted range of an option.
+
+    Attributes
+    ----------
+    low, high : float
+        Least and largest value.
+    whole : bool
+        Whether only integers are admitted.
+    several : bool
+        Whether the option is a tuple of numbers.
+    """
 
     low: float
     high: float
@@ -27,40 +39,60 @@ class _Range:
 
 
 _RANGES = {
-    "minimum_sections": _Range(2, 1e6, whole=True),
-    "rotation_range_deg": _Range(0.0, 180.0),
-    "strain": _Range(1e-6, 1.0),
-    "stain_pixel_um": _Range(1.0, 1000.0),
-    "outline_sigma_um": _Range(1.0, 5000.0, several=True),
+    "minimum_sections": _Range(2, 1e6, whole=True),  # a line through z needs two
+    "rotation_range_deg": _Range(0.0, 180.0),  # 180 admits every angle
+    "strain": _Range(1e-6, 1.0),  # of length; 0.02 = 2 %
+    "stain_pixel_um": _Range(1.0, 1000.0),  # um a pixel
+    "outline_sigma_um": _Range(1.0, 5000.0, several=True),  # Gaussian sigma, um
     "stain_sigma_um": _Range(1.0, 5000.0, several=True),
-    "minimum_dice": _Range(0.0, 1.0),
-    "node_um": _Range(300.0, 1e5),
+    "minimum_dice": _Range(0.0, 1.0),  # Dice coefficient
+    "node_um": _Range(300.0, 1e5),  # um; the equations are dense in the control points
     "shape_node_um": _Range(300.0, 1e5),
-    "warp_um": _Range(1e-3, 1e4),
+    "warp_um": _Range(1e-3, 1e4),  # standard deviation, um
     "shape_um": _Range(1e-3, 1e4),
-    "bending": _Range(1e-9, 1e6),
+    "bending": _Range(1e-9, 1e6),  # weight, without unit
     "threads": _Range(1, 1024, whole=True),
 }
 
 
 @dataclass(frozen=True)
 class AlignmentOptions:
-    """How to align; lengths in um. None for a hint means: find out from the images.
+    """How to align. A hint of None means: infer it from the images.
 
-    Parameters
+    Attributes
     ----------
-    image_up : what lies at the upper edge of the images; `inferior` is a rotation by 180 degrees
-    rotation_range_deg : float          how far a section may be turned from its hint
-    strain : float                      expected spread of a section's own scale and shear about the series
-    stain_pixel_um : float, um          finest pixel of the fit
-    outline_sigma_um, stain_sigma_um    blurs of the outline and stain stages, coarse to fine
-    minimum_sections : int              fewer that show tissue are refused
-    minimum_dice : float                overlap below which a section fails
-    deformable : what bends beyond the matrices: `in_plane` each section, `volume` the whole brain too
-    node_um, shape_node_um : float, um  between control points of a section's bend and of the whole brain's
-    warp_um, shape_um : float, um       how far a section and the whole brain are expected to be bent
-    bending : float                     how much stiffer than free control points a bend is
-    threads : int                       threads that share the sections; the result does not depend on it
+    plane_of_section : {"coronal", "sagittal"}
+        Plane that the sections were cut in.
+    hemisphere : {"left", "right", "both"}
+        Half of the brain that the sections show.
+    section_order : str or None
+        Hint: direction in which the section numbers rise, one of `ORDERS` of the plane.
+    image_up : {"superior", "inferior"} or None
+        Hint: what lies at the upper edge of the images; `inferior` is a rotation by 180 degrees.
+    minimum_sections : int
+        A series with fewer sections that show tissue is refused.
+    rotation_range_deg : float, degree
+        How far a section may be turned from its hint.
+    strain : float
+        Expected spread of a section's own scale and shear about those of the series.
+    stain_pixel_um : float, um
+        Finest pixel of the fit.
+    outline_sigma_um, stain_sigma_um : tuple of float, um
+        Gaussian blurs of the outline and stain stages, coarse to fine.
+    minimum_dice : float
+        Dice coefficient of tissue and annotation below which a section fails.
+    deformable : {"none", "in_plane", "volume"}
+        What is deformed beyond the matrices: nothing, each section in its plane, or the whole brain too.
+    node_um, shape_node_um : float, um
+        Spacing of the control points of a section's displacement field and of the whole brain's.
+    warp_um, shape_um : float, um
+        Expected size of the displacement of a section and of the whole brain.
+    bending : float
+        Weight of the bending energy against the size of a displacement.
+    threads : int
+        Threads that share the sections; the result does not depend on it.
+    aligner : str
+        Name in `pipeline.registration.ALIGNERS`.
     """
 
     plane_of_section: Plane = "coronal"
@@ -85,7 +117,7 @@ class AlignmentOptions:
 
     @property
     def hinted(self) -> bool:
-        """Whether the manifest says which way the series lies."""
+        """Whether the manifest gives both hints of the orientation, `section_order` and `image_up`."""
         return self.section_order is not None and self.image_up is not None
 
     def __post_init__(self) -> None:
@@ -106,13 +138,13 @@ class AlignmentOptions:
 
 
 def _check_range(name: str, value: object, allowed: _Range) -> None:
-    """Raise ConfigError where an option, or one of several, is no number of its range."""
+    """Raise ConfigError where an option, or one of several values, is not a number in its range."""
     values = (value,)
     if allowed.several:
         values = value if isinstance(value, tuple) else ()
     right = all(
         isinstance(v, int if allowed.whole else int | float)
-        and not isinstance(v, bool)
+        and not isinstance(v, bool)  # `true` in a configuration is no number
         and allowed.low <= v <= allowed.high
         for v in values
     )

@@ -1,4 +1,4 @@
-"""Refusals: what cannot be aligned is named before or after the fit, never aligned in silence."""
+"""Checks before and after the fit: a series that cannot be aligned is refused with a reason."""
 
 from __future__ import annotations
 
@@ -14,13 +14,26 @@ from pipeline.registration.options import AlignmentOptions
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage, background_luma
 
-POOR_DICE = 0.80
+POOR_DICE = 0.80  # median Dice below which a series is taken as not fitted
 _HALF_BRAIN = 0.6  # a series of one hemisphere may run a little over the midline
+# of the volume against the reference; no brain is smaller or larger
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.6, 1.6
-_MOST_STRANGERS = 0.4
+_MOST_STRANGERS = 0.4  # share of outlier sections above which the series is a mixture of brains
 
 
 def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
+    """Refuse a series in which two sections have one number.
+
+    Parameters
+    ----------
+    thumbnails : sequence of SectionThumbnail
+        All sections.
+
+    Raises
+    ------
+    AlignmentError
+        Where a section number occurs twice.
+    """
     numbers = [t.section_number for t in thumbnails]
     twice = sorted({n for n in numbers if numbers.count(n) > 1})
     if twice:
@@ -28,9 +41,20 @@ def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
 
 
 def check_background(thumbnails: Sequence[SectionThumbnail]) -> None:
-    """Refuse sections on a dark background: whatever is read from them would be read upside down."""
+    """Refuse sections on a dark background, since darkness would not mean stain there.
+
+    Parameters
+    ----------
+    thumbnails : sequence of SectionThumbnail
+        All sections.
+
+    Raises
+    ------
+    AlignmentError
+        Where more than half of the sections have a dark background.
+    """
     levels = [level for t in thumbnails if (level := background_luma(t)) is not None]
-    if 2 * len(levels) > len(thumbnails):
+    if 2 * len(levels) > len(thumbnails):  # single dark scans do not make a dark series
         raise AlignmentError(
             f"alignment: the background is dark (grey level {np.median(levels):.0f} of 255) in {len(levels)}"
             f" of {len(thumbnails)} sections: fluorescence, an inverted stain, or black around the scan; only"
@@ -44,6 +68,24 @@ def check_usable(
     usable: Sequence[int],
     options: AlignmentOptions,
 ) -> None:
+    """Refuse a series in which too few sections show tissue.
+
+    Parameters
+    ----------
+    thumbnails : sequence of SectionThumbnail
+        All sections.
+    tissues : sequence of TissueImage
+        Tissue mask of each.
+    usable : sequence of int
+        Indices of the sections that show tissue and are not flagged.
+    options : AlignmentOptions
+        Gives `minimum_sections`.
+
+    Raises
+    ------
+    AlignmentError
+        Where fewer than `minimum_sections` are usable; the message lists the failed and the blank ones.
+    """
     if len(usable) >= options.minimum_sections:
         return
     failed = [t.section_number for t in thumbnails if t.failed]
@@ -60,6 +102,7 @@ def check_usable(
 
 
 def _listed(numbers: Sequence[int]) -> str:
+    """Return section numbers for a message, eight at most."""
     more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
     return (", ".join(str(n) for n in numbers[:8]) + more) or "none"
 
@@ -70,20 +113,39 @@ def check_extent(
     tissues: Sequence[TissueImage],
     hemisphere: str,
 ) -> None:
-    """Refuse tissue that no admitted scale could fit into the reference."""
+    """Refuse tissue that fits into the reference at no admitted scale.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    thumbnails : sequence of SectionThumbnail
+        Usable sections in ascending z.
+    tissues : sequence of TissueImage
+        Tissue mask of each.
+    hemisphere : {"left", "right", "both"}
+        Half that the series shows; a sagittal series of one half has less room along z.
+
+    Raises
+    ------
+    AlignmentError
+        Where the annotation is empty, the sections are larger than its largest plane, or the series is
+        longer than the annotation.
+    """
     positions, profile = area_profile(atlas)
     occupied = positions[profile > 0]
     if occupied.size == 0:
         raise AlignmentError("alignment: the annotation of the reference is empty")
+    # 90th percentile, um2: a single smear on the glass does not count
     largest = float(np.percentile([t.area_um2 for t in tissues], 90))
-    if largest > profile.max() * _LARGEST_SCALE**2:
+    if largest > profile.max() * _LARGEST_SCALE**2:  # areas grow with the square of the scale
         raise AlignmentError(
             f"alignment: sections of {largest * 1e-6:.1f} mm2 of tissue cannot lie in the reference, whose"
             f" largest {atlas.plane} plane has {profile.max() * 1e-6:.1f} mm2; check resolution_um and the"
             " reference"
         )
     length = thumbnails[-1].z_um - thumbnails[0].z_um
-    room = float(np.ptp(occupied))
+    room = float(np.ptp(occupied))  # um of annotation along the cutting axis
     if atlas.plane == "sagittal" and hemisphere != "both":
         room *= _HALF_BRAIN
     if length > room * _LARGEST_SCALE:
@@ -94,9 +156,26 @@ def check_extent(
 
 
 def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -> None:
-    """Refuse a series whose outlines fit nowhere, or only at a scale no brain has."""
+    """Refuse a series whose outlines do not fit, or fit only at a scale that no brain has.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference; names the plane in the message.
+    dice : sequence of float
+        Dice coefficient of every fitted section.
+    volume : (3, 4) float64, um -> um
+        Volume to reference.
+    name : str
+        Name of the reference, for the message.
+
+    Raises
+    ------
+    AlignmentError
+        Where the median Dice is below 0.80, or a scale lies outside 0.6-1.6.
+    """
     typical = float(np.median(dice))
-    scales = np.linalg.norm(volume[:, :3], axis=0)
+    scales = np.linalg.norm(volume[:, :3], axis=0)  # length of each column: scale along x, y, z of the volume
     text = " x ".join(f"{s:.2f}" for s in scales)
     if typical < POOR_DICE or (scales < _SMALLEST_SCALE).any() or (scales > _LARGEST_SCALE).any():
         raise AlignmentError(
@@ -107,7 +186,20 @@ def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -
 
 
 def check_one_brain(foreign: Mapping[int, str], count: int) -> None:
-    """Refuse a series too many of whose sections, given by number and why, are not of the others' brain."""
+    """Refuse a series of which too many sections are outliers: it is cut from more than one brain.
+
+    Parameters
+    ----------
+    foreign : mapping of int to str
+        Why each outlier section was left out, by section number.
+    count : int
+        Number of usable sections, outliers included.
+
+    Raises
+    ------
+    AlignmentError
+        Where more than 40 % of the sections are outliers.
+    """
     if len(foreign) <= _MOST_STRANGERS * count:
         return
     numbers = sorted(foreign)

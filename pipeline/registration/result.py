@@ -1,4 +1,4 @@
-"""The fitted state in the nouns of the pipeline: matrices in a canonical form, verdicts, notes."""
+"""Turn the fitted state into a SeriesAlignment: matrices in a canonical form, verdicts, notes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,42 @@ from pipeline.registration.model.state import State
 from pipeline.registration.quality.measures import verdicts
 from pipeline.sections.thumbnail import SectionThumbnail
 
-_USUAL_SCALE = (0.75, 1.30)
+_USUAL_SCALE = (0.75, 1.30)  # of the volume against the reference; outside, a note is written
 
 
 def aligned_sections(
     ordered: Sequence[SectionThumbnail], usable: Sequence[int], task: Task, solution: Solution
 ) -> SeriesAlignment:
-    """Return all sections in one Alignment3d, those that were fitted and those that nothing is seen in."""
+    """Return all sections in one Alignment3d, the fitted ones and those without usable tissue.
+
+    Parameters
+    ----------
+    ordered : sequence of SectionThumbnail
+        All sections in ascending z.
+    usable : sequence of int
+        Indices in `ordered` of the sections that were fitted, in the order of `task`.
+    task : Task
+        What was fitted.
+    solution : Solution
+        State and stain model of the fit.
+
+    Returns
+    -------
+    SeriesAlignment
+        One SectionAlignment for each of `ordered`; a section that was not fitted has status `fail`, no
+        measures, and a pose from its neighbours.
+    """
     options = task.options
     state = canonical(solution.state, task.atlas)
-    judged = verdicts(task, state, solution.model)
+    judged = verdicts(task, state, solution.model)  # one for each fitted section
     by_index = dict(zip(usable, judged, strict=True))
     matrices = dict(zip(usable, state.sections, strict=True))
+    # failed sections do not predict the pose of others
     good = np.array([verdict.status is not Status.FAIL for verdict in judged])
     sections = []
     for k, thumbnail in enumerate(ordered):
         matrix = matrices[k] if k in matrices else _from_neighbours(thumbnail, state, task, good)
+        # manifest px to volume um
         to_volume = affine.compose(matrix, affine.invert(thumbnail.thumbnail_to_section))
         alignment = Alignment2d(thumbnail.section_number, to_volume)
         verdict = by_index.get(k)
@@ -58,7 +78,26 @@ def aligned_sections(
 def part_of(
     whole: SeriesAlignment, numbers: Set[int], solution: Solution, series: int, notes: tuple[str, ...]
 ) -> SeriesAlignment:
-    """Return the sections of one series with the figures of their own."""
+    """Return the sections of one series, with measures and notes of their own.
+
+    Parameters
+    ----------
+    whole : SeriesAlignment
+        Alignment of all series of the specimen.
+    numbers : set of int
+        Section numbers of the series.
+    solution : Solution
+        Gives the noise of the stain.
+    series : int
+        Number of the series in its specimen.
+    notes : tuple of str
+        Notes on the orientation; those on the sections follow.
+
+    Returns
+    -------
+    SeriesAlignment
+        The series under the common Alignment3d.
+    """
     sections = tuple(s for s in whole.sections if s.alignment2d.section_number in numbers)
     scales = np.linalg.norm(whole.alignment3d.volume_to_reference[:, :3], axis=0)
     measures = _series_measures(sections, scales)
@@ -68,36 +107,54 @@ def part_of(
 
 
 def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good: Bool) -> Float64:
-    """Place a section nothing is seen in where its neighbours' line puts its image centre."""
-    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)
+    """Place a section without usable tissue where the line through its neighbours puts its image centre."""
+    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)  # turn: arc at 3 mm, um
     pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
     return affine.compose(pose, thumbnail.hinted(*task.laid.get(thumbnail.series, (0.0, False))))
 
 
 def canonical(state: State, atlas: Atlas) -> State:
-    """Return the same placement with a volume whose z stands upright on its planes.
+    """Return the same placement with the freedom between sections and volume removed.
 
-    A shift of sections in proportion to z, and a turn of all sections, can be written into the sections
-    or into the volume. Here the volume keeps rotation (tilt) and scale only, as Allen's do; its planes
-    are not turned within themselves.
+    Parameters
+    ----------
+    state : State
+        Fitted matrices.
+    atlas : Atlas
+        Gives the plane of section.
+
+    Returns
+    -------
+    State
+        Sections and volume that map every pixel to the same place as before.
+
+    Notes
+    -----
+    A shift of the sections in proportion to z, and a common turn of all sections, can be written into the
+    sections or into the volume. Here they go into the sections: the volume keeps only rotation of its planes
+    out of the plane of section (tilt), strain and scale, as Allen's volumes do. Its z axis stands upright on
+    its planes, and its planes are not turned within themselves.
     """
     linear = state.volume[:, :3]
+    # part of the z axis that runs within the plane, in x and y per um of z
     lean = np.linalg.lstsq(linear[:, :2], linear[:, 2], rcond=None)[0]
-    middle = float(np.mean(state.z_um))
+    middle = float(np.mean(state.z_um))  # sections there do not move
     unlean = np.array([[1.0, 0.0, -lean[0], lean[0] * middle], [0.0, 1.0, -lean[1], lean[1] * middle]])
     upright = affine.compose(state.volume, np.vstack([unlean, [0.0, 0.0, 1.0, 0.0]]))
     sections = state.sections.copy()
     sections[:, :, 2] += (state.z_um - middle)[:, None] * lean
     in_plane = upright[np.ix_(IN_PLANE_AXES[atlas.plane], (0, 1))]
+    # rotation nearest to the in-plane part (polar decomposition)
     u, _, vt = np.linalg.svd(in_plane)
     turn = affine.rigid2d(float(np.rad2deg(np.arctan2(*(u @ vt)[::-1, 0]))), (0.0, 0.0))
-    back = np.eye(3, 4)
+    back = np.eye(3, 4)  # takes the turn out of the volume again
     back[:2, :2] = turn[:, :2].T
     turned = np.array([affine.compose(turn, matrix) for matrix in sections])
     return state.replaced(turned, affine.compose(upright, back))
 
 
 def _series_measures(sections: Sequence[SectionAlignment], scales: Float64) -> dict[str, float]:
+    """Return the figures of a series: counts, median Dice and expected error, scales."""
     dice = [s.measures["dice"] for s in sections if "dice" in s.measures]
     measures = {
         "sections": float(len(sections)),
@@ -114,6 +171,7 @@ def _series_measures(sections: Sequence[SectionAlignment], scales: Float64) -> d
 
 
 def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tuple[str, ...]:
+    """Return notes on unusual scales, outlier sections and sections that could not be placed."""
     notes = []
     if (scales < _USUAL_SCALE[0]).any() or (scales > _USUAL_SCALE[1]).any():
         text = " x ".join(f"{s:.2f}" for s in scales)

@@ -1,8 +1,8 @@
-"""The series of one specimen, cut in turns from one brain: one Alignment3d, each with a stain of its own.
+"""Series of one specimen, cut alternately from one brain: one Alignment3d, one stain for each series.
 
-Every series first finds by itself how it lies. Those that agree on the direction of the section numbers are
-fitted together, so that sections of one anchor those of another; who does not fit in is aligned apart, which
-is said.
+The orientation of every series is first found on its own. Series that agree on the direction of the section
+numbers are fitted together, so that sections of one series anchor those of another. A series that does not
+fit in is aligned on its own, with a note.
 """
 
 from __future__ import annotations
@@ -19,30 +19,41 @@ from pipeline.registration.align import Chosen, Series, align_alone, fit_togethe
 from pipeline.registration.initial.orientation import Attempt, Seen
 from pipeline.registration.refusals import check_numbers
 
-Outcome = SeriesAlignment | AlignmentError
-_WORSE = 0.04
-APART = "aligned apart from the other series of its specimen"
+Outcome = SeriesAlignment | AlignmentError  # what becomes of one series
+_WORSE = 0.04  # loss of median Dice in the common fit that separates a series
+APART = "aligned apart from the other series of its specimen"  # opens the note
 
 
 def align_specimen(series: Sequence[Series], reference: ReferenceSpace) -> list[Outcome]:
-    """Align the series of a specimen together; series k has number k (see `Series.of`).
+    """Align the series of a specimen together.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        Series k was made with number k, see `Series.of`.
+    reference : ReferenceSpace
+        Annotation and ontology to align to.
 
     Returns
     -------
-    for each series its alignment, or why it has none
+    list of SeriesAlignment or AlignmentError
+        For each series its alignment, or why it has none.
     """
     seen = {number: one.seen for number, one in enumerate(series)}
     chosen, apart = _ways(series, seen, reference)
     found: dict[int, Outcome] = {}
+    # fit the series in common; drop those that lose by it and fit again
     while len(chosen) > 1:
         mine = {number: series[number] for number in chosen}
         try:
             check_numbers([t for one in mine.values() for t in one.thumbnails])
             together = fit_together(mine, chosen, _merged([seen[n] for n in sorted(chosen)]), reference)
         except AlignmentError as error:
+            # no common fit: every series is aligned on its own
             apart |= dict.fromkeys(chosen, str(error))
             chosen = {}
             break
+        # a wrong partner pulls the others as well, so the rest is refitted
         strays = _strays(chosen, together)
         if not strays:
             found = dict(together)
@@ -55,20 +66,21 @@ def align_specimen(series: Sequence[Series], reference: ReferenceSpace) -> list[
 def _ways(
     series: Sequence[Series], seen: Mapping[int, Seen], reference: ReferenceSpace
 ) -> tuple[dict[int, Chosen], dict[int, str]]:
-    """Return how the series lie that go together, the surest first, and why others do not.
+    """Return the orientations of the series that go together, the best fit first, and why others do not.
 
-    A series of too few sections to find its way lies as the surest of the others does.
+    A series with too few sections for an orientation of its own takes that of the best-fitting series.
     """
     found: dict[int, Chosen] = {}
     apart, few = {}, []
     for number, one in enumerate(series):
         if len(one.usable) < one.options.minimum_sections:
-            few += [number] if one.usable else []
+            few += [number] if one.usable else []  # a series without any tissue is not fitted at all
             continue
         try:
             found[number] = way_of(one, seen[number], reference)
         except AlignmentError as error:
             apart[number] = str(error)
+    # by score, then by number, so that the result does not vary
     order = sorted(found, key=lambda n: (-found[n].attempt.score, n))
     chosen = {}
     for number in order:
@@ -84,14 +96,15 @@ def _ways(
 
 
 def _agree(one: Attempt, other: Attempt) -> bool:
-    """Whether two series can be of one volume: the same half, numbered the same way."""
+    """Whether two series can share a volume: same half, section numbers in the same direction."""
     return one.way.sign == other.way.sign and one.options.hemisphere == other.options.hemisphere
 
 
 def _merged(seen: Sequence[Seen]) -> Seen:
-    """Return the sections of all series in order of z."""
+    """Return the sections of all series in ascending z."""
     thumbnails = [t for one in seen for t in one.thumbnails]
     order = np.argsort([t.z_um for t in thumbnails], kind="stable")
+    # first index of each series in the concatenated lists
     starts = np.cumsum([0, *(len(one.thumbnails) for one in seen)])
     held = {int(starts[n]) + k: plane for n, one in enumerate(seen) for k, plane in one.held.items()}
     tissues = [t for one in seen for t in one.tissues]
@@ -100,7 +113,7 @@ def _merged(seen: Sequence[Seen]) -> Seen:
 
 
 def _strays(chosen: Mapping[int, Chosen], together: Mapping[int, SeriesAlignment]) -> dict[int, str]:
-    """Return the series whose outlines fit clearly worse together than they did alone, and that in words."""
+    """Return the series whose outlines fit clearly worse together than alone, with the reason."""
     strays = {}
     for number, one in chosen.items():
         dice, alone = together[number].measures["median_dice"], one.attempt.dice
@@ -110,6 +123,7 @@ def _strays(chosen: Mapping[int, Chosen], together: Mapping[int, SeriesAlignment
 
 
 def _apart(series: Series, reference: ReferenceSpace, why: str | None) -> Outcome:
+    """Align one series on its own; the reason goes first among its notes."""
     try:
         alignment = align_alone(series, reference)
     except AlignmentError as error:

@@ -1,4 +1,4 @@
-"""Beyond affine: smooth deformations of the sections, in their planes and of the whole brain."""
+"""Displacement fields beyond the affine fit: smooth, within each section's plane and of the whole brain."""
 
 from pipeline.registration.deformable.refinement import DEFORMABLE, refine
 

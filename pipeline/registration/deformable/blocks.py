@@ -1,4 +1,4 @@
-"""What the images say: the atlas painted on a bent section, and how each small block wants to move."""
+"""Data term of the deformable fit: the atlas painted on a deformed section, the pull on each block."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from pipeline.core.model import Float32, Float64
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Normal equations of the blocks of a section, as if each moved by itself.
+    """Normal equations of the blocks of a section, as if each block moved on its own.
 
-    Parameters
+    Attributes
     ----------
-    places_px : (n, 2) float64          middle of each block
-    normal : (n, 3, 3) float64          sum of w g g', g the gradient of the atlas along x, y, z, 1/um
-    right : (n, 3) float64              sum of w g r, r what the image has more than the atlas
-    residuals : (m,) float32            a sample of what is left inside the brain
+    places_px : (n, 2) float64, px
+        Middle of each block, (x, y).
+    normal : (n, 3, 3) float64
+        Sum of w g g', with g the gradient of the atlas along x, y, z of the volume, 1/um.
+    right : (n, 3) float64
+        Sum of w g r, with r the image minus the atlas.
+    residuals : (m,) float32
+        A sample of the residuals inside the brain.
     """
 
     places_px: Float64
@@ -30,8 +34,25 @@ class Blocks:
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def bilinear(nodes, at_x, at_y, c):  # type: ignore[no-untyped-def]
+    """Interpolate one component of a displacement field.
+
+    Parameters
+    ----------
+    nodes : (3, rows, columns) float32, um
+        Displacement at the nodes.
+    at_x, at_y : float
+        Place in units of the node spacing.
+    c : int
+        Component.
+
+    Returns
+    -------
+    float, um
+        The displacement; beyond the lattice the value at its edge holds.
+    """
     x = min(max(at_x, 0.0), nodes.shape[2] - 1.0)
     y = min(max(at_y, 0.0), nodes.shape[1] - 1.0)
+    # the last node belongs to the cell before it
     i, j = min(int(x), nodes.shape[2] - 2), min(int(y), nodes.shape[1] - 2)
     fx, fy = x - i, y - j
     top = nodes[c, j, i] * (1.0 - fx) + nodes[c, j, i + 1] * fx
@@ -41,34 +62,43 @@ def bilinear(nodes, at_x, at_y, c):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignore[no-untyped-def]
-    """Paint a bent plane of the atlas.
+    """Paint a deformed plane of the atlas.
 
     Parameters
     ----------
     index : (P, I, R) uint16
-    scale : float, 1/um             1 / voxel size
-    table : (n,) float32            value of each label
-    plane : (3, 3) float64          (x, y, 1) px to (P, I, R) um
-    bend : (nodes (3, rows, columns) float32 um of (P, I, R), step float px)    added to the plane
-    shape : (int, int)              rows, columns of the result
-    samples : int                   labels are read at samples x samples places of a pixel and averaged
+        Label index of each voxel.
+    scale : float, 1/um
+        1 / voxel size.
+    table : (n,) float32
+        Value of each label.
+    plane : (3, 3) float64, px -> um
+        (x, y, 1) to (P, I, R).
+    bend : ((3, rows, columns) float32 um, float px)
+        Displacement of (P, I, R) on a lattice, and its spacing; added to the plane.
+    shape : (int, int)
+        Rows and columns of the result.
+    samples : int
+        Labels are read at samples x samples places of a pixel and averaged.
 
     Returns
     -------
     (h, w) float32
+        The values of the labels; places outside the atlas take that of label 0.
     """
     nodes, step = bend
     h, w = shape
     out = np.zeros((h, w), np.float32)
-    m = plane * scale
+    m = plane * scale  # px to voxels
     for y in range(h):
         for x in range(w):
+            # 0.5: truncation then finds the nearest voxel, whose centre lies on the integer
             p = m[0, 0] * x + m[0, 1] * y + m[0, 2] + 0.5 + scale * bilinear(nodes, x / step, y / step, 0)
             i = m[1, 0] * x + m[1, 1] * y + m[1, 2] + 0.5 + scale * bilinear(nodes, x / step, y / step, 1)
             r = m[2, 0] * x + m[2, 1] * y + m[2, 2] + 0.5 + scale * bilinear(nodes, x / step, y / step, 2)
             total = np.float32(0.0)
             for a in range(samples):
-                dy = (a + 0.5) / samples - 0.5
+                dy = (a + 0.5) / samples - 0.5  # samples of a pixel share its displacement
                 for b in range(samples):
                     dx = (b + 0.5) / samples - 0.5
                     ps = p + m[0, 0] * dx + m[0, 1] * dy
@@ -85,7 +115,26 @@ def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignor
 
 @numba.njit(cache=True, nogil=True)
 def labels_bent(index, scale, plane, bend, shape):  # type: ignore[no-untyped-def]
-    """Return the label index at every pixel of a bent plane, (h, w) uint16; see `paint_bent`."""
+    """Read the label at every pixel of a deformed plane of the atlas.
+
+    Parameters
+    ----------
+    index : (P, I, R) uint16
+        Label index of each voxel.
+    scale : float, 1/um
+        1 / voxel size.
+    plane : (3, 3) float64, px -> um
+        (x, y, 1) to (P, I, R).
+    bend : ((3, rows, columns) float32 um, float px)
+        Displacement as in `paint_bent`.
+    shape : (int, int)
+        Rows and columns of the result.
+
+    Returns
+    -------
+    (h, w) uint16
+        Label index of the nearest voxel; 0 outside the atlas.
+    """
     nodes, step = bend
     out = np.zeros(shape, np.uint16)
     m = plane * scale
@@ -102,18 +151,25 @@ def labels_bent(index, scale, plane, bend, shape):  # type: ignore[no-untyped-de
 
 @numba.njit(cache=True, nogil=True)
 def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-def]
-    """Sum the normal equations of every block of `size` pixels.
+    """Sum the normal equations of every block, with robust weights.
 
     Parameters
     ----------
-    pixels : (4, h, w) float32      image, weights, atlas on the section, its derivative along z, 1/um
-    inverse : (2, 2) float64        volume um to px, linear part
-    known : (along (3,), low, high) (x, y, 1) px to the cutting axis, and what is known of it, um
-    scale : float                   residual at which the weight is down to a quarter
+    pixels : (4, h, w) float32
+        Image; weights; atlas painted on the section; derivative of the atlas along z, 1/um.
+    inverse : (2, 2) float64, um -> px
+        Linear part of the map from the volume to pixels.
+    known : ((3,) float64, float, float)
+        (x, y, 1) px to the cutting axis, and the lower and upper end of what is known of it, um.
+    scale : float
+        Residual at which a weight is down to a quarter (Geman & McClure 1987).
+    size : int, px
+        Side of a block.
 
     Returns
     -------
-    (rows, columns, 10) float64     w g g' as xx, xy, xz, yy, yz, zz; w g r; the number of pixels that count
+    (rows, columns, 10) float64
+        Sums of w g g' as xx, xy, xz, yy, yz, zz; of w g r; the number of pixels that count.
     """
     values, weights, painted, normal = pixels[0], pixels[1], pixels[2], pixels[3]
     along, low, high = known
@@ -123,18 +179,19 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
         for x in range(1, w - 1):
             weight = weights[y, x]
             position = along[0] * x + along[1] * y + along[2]
+            # beyond the end of the atlas neither tissue nor glass is known
             if weight <= 0.0 or position < low or position > high:
                 continue
             residual = values[y, x] - painted[y, x]
             robust = 1.0 / (1.0 + (residual / scale) ** 2)
-            fx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])
+            fx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])  # central differences, per px
             fy = 0.5 * (painted[y + 1, x] - painted[y - 1, x])
             gz = normal[y, x]
-            if fx == 0.0 and fy == 0.0 and gz == 0.0:
+            if fx == 0.0 and fy == 0.0 and gz == 0.0:  # flat atlas: no pull
                 continue
-            gx = inverse[0, 0] * fx + inverse[1, 0] * fy
+            gx = inverse[0, 0] * fx + inverse[1, 0] * fy  # chain rule, per px to per um of the volume
             gy = inverse[0, 1] * fx + inverse[1, 1] * fy
-            weight *= robust * robust
+            weight *= robust * robust  # Geman-McClure weight
             cell = sums[y // size, x // size]
             cell[0] += weight * gx * gx
             cell[1] += weight * gx * gy
@@ -150,29 +207,51 @@ def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-
 
 
 def blocks_of(sums: Float64, residuals: Float32, size: int) -> Blocks:
-    """Return the blocks in which anything counts."""
+    """Return the blocks in which any pixel counts.
+
+    Parameters
+    ----------
+    sums : (rows, columns, 10) float64
+        Sums of `sum_blocks`.
+    residuals : (m,) float32
+        A sample of the residuals inside the brain.
+    size : int, px
+        Side of a block.
+
+    Returns
+    -------
+    Blocks
+        Their middles and normal equations.
+    """
     rows, columns = np.nonzero(sums[..., 9])
     found = sums[rows, columns]
     places = np.stack([columns, rows], axis=1).astype(np.float64) * size + 0.5 * (size - 1)
-    normal = found[:, [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
+    normal = found[:, [[0, 1, 2], [1, 3, 4], [2, 4, 5]]]  # the six sums make a symmetric (3, 3)
     return Blocks(places, normal, found[:, 6:9], residuals)
 
 
 @numba.njit(cache=True, nogil=True)
 def add_normal(full, index, weight, normal):  # type: ignore[no-untyped-def]
-    """Add sum over blocks of (b b') x N to `full`, upper triangle; b are spline weights, N is (c, c).
+    """Add the normal equations of all blocks to those of the control points, in place.
+
+    Adds the sum over blocks of (b b') x N, with b the spline weights of a block and x the Kronecker product.
 
     Parameters
     ----------
-    full : (c * m, c * m) float64       component by component of a control point
-    index, weight : (n, t)              which of m control points act on a block, and how strongly
+    full : (c * m, c * m) float64
+        Matrix to add to, upper triangle only; the c components of a control point are adjacent.
+    index : (n, t) int64
+        Which of the m control points act on each block.
+    weight : (n, t) float64
+        Their spline weights.
     normal : (n, c, c) float64
+        N of each block.
     """
     components = normal.shape[1]
     for n in range(index.shape[0]):
         for a in range(index.shape[1]):
             row = index[n, a] * components
-            for b in range(a, index.shape[1]):
+            for b in range(a, index.shape[1]):  # upper triangle: the indices of a block ascend
                 column = index[n, b] * components
                 share = weight[n, a] * weight[n, b]
                 for c in range(components):

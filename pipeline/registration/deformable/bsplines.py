@@ -1,4 +1,9 @@
-"""Smooth displacements: tensor products of cubic B-splines on a lattice, and how stiff they are."""
+"""Smooth displacements: tensor products of cubic B-splines on a lattice, and their bending energy.
+
+Notes
+-----
+Free-form deformation with a bending penalty, after Rueckert et al. (1999).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,14 @@ from pipeline.core.model import Float64, Int64
 class Lattice:
     """Control points of a spline in d dimensions; outside their box the value at its edge holds.
 
-    Parameters
+    Attributes
     ----------
-    origin_um : (d,) float64    lower corner of the box
-    spacing_um : (d,) float64   between control points
-    shape : d x int             control points along each axis, the first one a spacing below the box
+    origin_um : (d,) float64, um
+        Lower corner of the box.
+    spacing_um : (d,) float64, um
+        Distance between control points.
+    shape : tuple of d int
+        Control points along each axis; the first one lies a spacing below the box.
     """
 
     origin_um: Float64
@@ -32,46 +40,110 @@ class Lattice:
         return int(np.prod(self.shape))
 
     def basis(self, points_um: Float64) -> tuple[Int64, Float64]:
-        """Return which control points act on points (n, d) and how strongly, (n, 4 ** d) each."""
+        """Return which control points act on points, and their spline weights.
+
+        Parameters
+        ----------
+        points_um : (n, d) float64, um
+            Points; those outside the box are moved to its edge.
+
+        Returns
+        -------
+        index : (n, 4 ** d) int64
+            Flat indices of the control points, in C order.
+        weight : (n, 4 ** d) float64
+            Their weights, which sum to 1.
+        """
         index = np.zeros((len(points_um), 1), np.int64)
         weight = np.ones((len(points_um), 1))
         for axis, count in enumerate(self.shape):
+            # n control points span n - 3 cells
             at = np.clip((points_um[:, axis] - self.origin_um[axis]) / self.spacing_um[axis], 0.0, count - 3)
+            # the upper edge of the box belongs to the last cell
             cell = np.minimum(at.astype(np.int64), count - 4)
             own = _cubic(at - cell)
             here = cell[:, None] + np.arange(4)
             terms = (len(at), 4 ** (axis + 1))
+            # tensor product, one axis at a time
             index = (index[:, :, None] * count + here[:, None, :]).reshape(terms)
             weight = (weight[:, :, None] * own[:, None, :]).reshape(terms)
         return index, weight
 
     def matrix(self, points_um: Float64) -> sparse.csr_matrix:
-        """Return the matrix (n, size) that takes coefficients to values at points (n, d)."""
+        """Return the matrix that takes coefficients to values at points.
+
+        Parameters
+        ----------
+        points_um : (n, d) float64, um
+            Points.
+
+        Returns
+        -------
+        (n, size) csr_matrix
+            4 ** d weights in each row.
+        """
         return self.assembled(*self.basis(points_um))
 
     def assembled(self, index: Int64, weight: Float64) -> sparse.csr_matrix:
-        """Return the matrix of what `basis` returned."""
+        """Return the sparse matrix of what `basis` returned.
+
+        Parameters
+        ----------
+        index : (n, 4 ** d) int64
+            Flat indices of control points.
+        weight : (n, 4 ** d) float64
+            Their weights.
+
+        Returns
+        -------
+        (n, size) csr_matrix
+            The weights at their indices.
+        """
         starts = np.arange(0, index.size + 1, index.shape[1])
         return sparse.csr_matrix((weight.ravel(), index.ravel(), starts), shape=(len(index), self.size))
 
 
 def _cubic(t: Float64) -> Float64:
-    """Return the four cubic B-spline weights at fractions t (n,), (n, 4)."""
+    """Return the four cubic B-spline weights, (n, 4), at fractions t, (n,), of a cell."""
     s = 1.0 - t
     return np.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=1) / 6.0
 
 
 def lattice_over(low_um: Float64, high_um: Float64, spacing_um: Sequence[float]) -> Lattice:
-    """Return the lattice that covers a box; its cells are as near to the spacing as whole ones get."""
-    span = np.maximum(np.asarray(high_um) - low_um, 1.0)
+    """Return the lattice that covers a box.
+
+    Parameters
+    ----------
+    low_um, high_um : (d,) float64, um
+        Corners of the box.
+    spacing_um : sequence of d float, um
+        Wanted distance between control points.
+
+    Returns
+    -------
+    Lattice
+        Whole cells that fill the box, as near to the wanted spacing as they get.
+    """
+    span = np.maximum(np.asarray(high_um) - low_um, 1.0)  # um; a box of one section has no depth
     cells = np.maximum(1, np.rint(span / np.asarray(spacing_um))).astype(int)
     return Lattice(np.asarray(low_um, dtype=np.float64), span / cells, tuple(int(c) + 3 for c in cells))
 
 
 def bending(lattice: Lattice) -> sparse.csr_matrix:
-    """Return the quadratic form of the bending of coefficients: squared second differences, mixed ones twice.
+    """Return the bending energy as a quadratic form of the coefficients.
 
-    Differences are taken per spacing, so the form says how much neighbours differ, whatever the spacing.
+    The energy is the sum of squared second differences, the mixed ones counted twice (Rueckert et al. 1999).
+    Differences are taken per spacing, so that the form measures how much neighbours differ at any spacing.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Control points.
+
+    Returns
+    -------
+    (size, size) csr_matrix
+        The form, for one component of the displacement.
     """
     axes = range(len(lattice.shape))
     total = sparse.csr_matrix((lattice.size, lattice.size))
@@ -86,11 +158,13 @@ def bending(lattice: Lattice) -> sparse.csr_matrix:
 
 
 def _difference(count: int, order: int) -> sparse.csr_matrix:
+    """Return the matrix of first or second differences along one axis of `count` points."""
     stencil = {1: [-1.0, 1.0], 2: [1.0, -2.0, 1.0]}[order]
     return sparse.diags(stencil, list(range(order + 1)), shape=(count - order, count)).tocsr()
 
 
 def _along(shape: Sequence[int], steps: dict[int, sparse.csr_matrix]) -> sparse.csr_matrix:
+    """Return the Kronecker product that applies a matrix to each axis in `steps`, the identity elsewhere."""
     matrix: sparse.csr_matrix = sparse.identity(1, format="csr")
     for axis, count in enumerate(shape):
         matrix = sparse.kron(matrix, steps.get(axis, sparse.identity(count)), format="csr")

@@ -1,4 +1,4 @@
-"""How the sections are bent: a displacement of the whole brain, and one of each section in its plane."""
+"""Displacement fields of a series: one of the whole brain, and one of each section within its plane."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from scipy import sparse
 from pipeline.core.model import Float32, Float64
 from pipeline.registration.deformable.bsplines import Lattice, bending, lattice_over
 
-_RIDGE = 0.3
-_LEAST_DETERMINANT = 0.2
-_SHRINK = 0.8
+_RIDGE = 0.3  # weight of the size of a coefficient beside its bending
+_LEAST_DETERMINANT = 0.2  # of the volume; below it a displacement is close to folding
+_SHRINK = 0.8  # factor on a displacement that comes close to folding
 
 
 @dataclass(frozen=True)
 class Stiffness:
-    """What is expected of displacements before the images are seen.
+    """Prior of a displacement field: Gaussian on size and bending of its coefficients.
 
-    Parameters
+    Attributes
     ----------
-    node_um : float, um         between control points
-    spread_um : float, um       expected size of a displacement
-    bending : float             weight of bending against size: above 1 neighbours move alike
+    node_um : float, um
+        Distance between control points.
+    spread_um : float, um
+        Expected size of a displacement.
+    bending : float
+        Weight of the bending energy against size; above 1 neighbours move alike.
     """
 
     node_um: float
@@ -32,7 +35,18 @@ class Stiffness:
     bending: float
 
     def precision(self, lattice: Lattice) -> sparse.csr_matrix:
-        """Return the prior's quadratic form for one component, 1/um2."""
+        """Return the quadratic form of the prior for one component of the displacement.
+
+        Parameters
+        ----------
+        lattice : Lattice
+            Control points.
+
+        Returns
+        -------
+        (size, size) csr_matrix, 1/um2
+            Inverse covariance of the coefficients.
+        """
         ridge = _RIDGE * sparse.identity(lattice.size)
         form: sparse.csr_matrix = (ridge + self.bending * bending(lattice)).tocsr() / self.spread_um**2
         return form
@@ -40,15 +54,20 @@ class Stiffness:
 
 @dataclass(frozen=True, eq=False)
 class Bend:
-    """The displacement of every section; 0 as `straight` returns it.
+    """The displacement fields of all sections; 0 as `straight` returns them.
 
-    Parameters
+    Attributes
     ----------
     z_um : (n,) float64, um
-    plane : over (x, y) of the volume
-    own : (n, plane.size, 2) float64, um        coefficients of the sections
-    whole : over (x, y, z) of the volume
-    shape : (whole.size, 3) float64, um         coefficients of the whole brain
+        Position of each section.
+    plane : Lattice
+        Control points over (x, y) of the volume.
+    own : (n, plane.size, 2) float64, um
+        Coefficients of the sections.
+    whole : Lattice
+        Control points over (x, y, z) of the volume.
+    shape : (whole.size, 3) float64, um
+        Coefficients of the whole brain.
     """
 
     z_um: Float64
@@ -58,32 +77,71 @@ class Bend:
     shape: Float64
 
     def at(self, k: int, points_um: Float64) -> Float64:
-        """Return the displacement at places of section `k`, (n, 2) um of the volume, (n, 3) um."""
+        """Return the displacement at places of a section, its own and the whole brain's.
+
+        Parameters
+        ----------
+        k : int
+            Index of the section.
+        points_um : (n, 2) float64, um
+            (x, y) of the volume.
+
+        Returns
+        -------
+        (n, 3) float64, um
+            Along x, y, z of the volume.
+        """
         found = self.shape_at(points_um, float(self.z_um[k]))
-        found[:, :2] += self.plane.matrix(points_um) @ self.own[k]
+        found[:, :2] += self.plane.matrix(points_um) @ self.own[k]  # a section's own field stays in its plane
         return found
 
     def shape_at(self, points_um: Float64, z_um: float) -> Float64:
-        """Return the displacement of the whole brain on a plane, (n, 3) um."""
+        """Return the displacement of the whole brain on a plane.
+
+        Parameters
+        ----------
+        points_um : (n, 2) float64, um
+            (x, y) of the volume.
+        z_um : float, um
+            Position of the plane.
+
+        Returns
+        -------
+        (n, 3) float64, um
+            Along x, y, z of the volume.
+        """
         if not self.shape.any():
             return np.zeros((len(points_um), 3))
         places = np.column_stack([points_um, np.full(len(points_um), z_um)])
         return np.asarray(self.whole.matrix(places) @ self.shape)
 
     def least_stretch(self) -> float:
-        """Return the least of det(I + grad U) and of its stretch along z, U the whole brain's part."""
+        """Return how close the displacement U of the whole brain comes to folding.
+
+        Returns
+        -------
+        float
+            Least of det(I + grad U) and of its stretch along z, at half the spacing; 1 without U.
+        """
         if not self.shape.any():
             return 1.0
-        shape = tuple(2 * (n - 3) + 1 for n in self.whole.shape)
+        shape = tuple(2 * (n - 3) + 1 for n in self.whole.shape)  # n - 3 cells, two steps each
         half = 0.5 * self.whole.spacing_um
         axes = [o + h * np.arange(n) for o, h, n in zip(self.whole.origin_um, half, shape, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         moved = (points + self.whole.matrix(points) @ self.shape).reshape(*shape, 3)
+        # by central differences; moved includes the identity
         jacobian = np.stack([np.gradient(moved, h, axis=a) for a, h in enumerate(half)], axis=-1)
         return float(min(np.linalg.det(jacobian).min(), jacobian[..., 2, 2].min()))
 
     def unfolded(self) -> Bend:
-        """Return the bend with the whole brain's part weakened until it is well clear of folding."""
+        """Return the fields with the whole brain's part scaled down until it is clear of folding.
+
+        Returns
+        -------
+        Bend
+            The same fields where nothing comes close.
+        """
         bent = self
         while bent.least_stretch() < _LEAST_DETERMINANT:
             bent = Bend(self.z_um, self.plane, self.own, self.whole, _SHRINK * bent.shape)
@@ -91,7 +149,22 @@ class Bend:
 
 
 def straight(z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness, whole: Stiffness) -> Bend:
-    """Return no displacement, over a box of the volume's (x, y)."""
+    """Return fields of no displacement.
+
+    Parameters
+    ----------
+    z_um : (n,) float64, um
+        Position of each section.
+    box_um : ((2,) float64, (2,) float64), um
+        Lower and upper corner of the tissue in (x, y) of the volume.
+    in_plane, whole : Stiffness
+        Give the control point spacing of the sections and of the whole brain.
+
+    Returns
+    -------
+    Bend
+        All coefficients 0.
+    """
     low, high = box_um
     plane = lattice_over(low, high, [in_plane.node_um] * 2)
     ends = np.append(low, z_um.min()), np.append(high, z_um.max())
@@ -101,12 +174,25 @@ def straight(z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness
 
 
 def nodes_of(bend: Bend, k: int, to_volume: Float64, shape: Sequence[int], step_px: float) -> Float32:
-    """Return the displacement of section `k` on a lattice over an image, (3, rows, columns) float32 um.
+    """Sample the displacement of a section on a lattice over its image.
 
     Parameters
     ----------
-    to_volume : (2, 3) float64      px to volume um
-    shape : (rows, columns)         nodes
+    bend : Bend
+        Displacement fields.
+    k : int
+        Index of the section.
+    to_volume : (2, 3) float64, px -> um
+        Pixels to (x, y) of the volume.
+    shape : (int, int)
+        Rows and columns of nodes.
+    step_px : float, px
+        Distance between nodes.
+
+    Returns
+    -------
+    (3, rows, columns) float32, um
+        Along x, y, z of the volume.
     """
     x, y = np.meshgrid(step_px * np.arange(shape[1]), step_px * np.arange(shape[0]))
     points = np.stack([x, y], axis=-1).reshape(-1, 2) @ to_volume[:, :2].T + to_volume[:, 2]

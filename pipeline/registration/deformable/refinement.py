@@ -18,32 +18,39 @@ from pipeline.registration.model.state import LevelImage, State, level_image
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.system.threads import each
 
-DEFORMABLE = ("none", "in_plane", "volume")
-NODE_UM = 100.0
-_MARGIN_UM = 500.0
-_STEPS = 3
-_SETTLED_UM = 3.0
-PIXEL = 50.0  # finest of the fit, um
-# blur, flattening and correlation length of the levels, um
+DEFORMABLE = ("none", "in_plane", "volume")  # values of the option `deformable`
+NODE_UM = 100.0  # spacing of the nodes of a written Deformation, um
+_MARGIN_UM = 500.0  # of the control points around all tissue, um
+_STEPS = 3  # most steps of a level
+_SETTLED_UM = 3.0  # a level ends once the 90th percentile of a step is smaller, um
+PIXEL = 50.0  # finest pixel of the fit, um
+# blur, flattening and correlation length of the levels, um; the last compares local contrast
 LEVELS = ((150.0, np.inf, 300.0), (100.0, np.inf, 300.0), (40.0, 120.0, 100.0))
-_LEAST_JACOBIAN = 0.1
-_SHRINK = 0.8
+_LEAST_JACOBIAN = 0.1  # determinant of a section's map against its affine part; folds lie at 0
+_SHRINK = 0.8  # factor on a displacement that comes too close to a fold
 
 
 def refine(
     task: Task, thumbnails: Sequence[SectionThumbnail], usable: Sequence[int], alignment: SeriesAlignment
 ) -> SeriesAlignment:
-    """Bend the sections of an aligned series.
+    """Fit displacement fields to an aligned series.
 
     Parameters
     ----------
-    task : of the sections that were fitted
-    thumbnails : all sections of `alignment`, in its order
-    usable : the places of the fitted ones among them
+    task : Task
+        The sections that were fitted.
+    thumbnails : sequence of SectionThumbnail
+        All sections of `alignment`, in its order.
+    usable : sequence of int
+        Indices of the fitted sections among them.
+    alignment : SeriesAlignment
+        The affine alignment.
 
     Returns
     -------
-    The alignment, every section with a Deformation that does not fold; its matrices stay.
+    SeriesAlignment
+        The alignment, every section with a Deformation that does not fold. Its matrices stay. A section that
+        failed or was not fitted takes the whole brain's displacement only.
     """
     options = task.options
     fit = fitted(task, _state(thumbnails, usable, alignment))
@@ -55,7 +62,7 @@ def refine(
         deformed, least = _deformed(section, thumbnail, fit, bend, k)
         sections.append(deformed)
         if least < 1.0:
-            weakened.append(thumbnail.section_number)
+            weakened.append(thumbnail.section_number)  # noted: the fit asked for more than was given
     notes = alignment.notes
     if weakened:
         notes = (*notes, f"deformations weakened so that nothing folds: sections {weakened}")
@@ -65,6 +72,7 @@ def refine(
 def _state(
     thumbnails: Sequence[SectionThumbnail], usable: Sequence[int], alignment: SeriesAlignment
 ) -> State:
+    """Return the affine alignment as the state of the fit, for the usable sections."""
     matrices = [
         affine.compose(
             alignment.sections[k].alignment2d.section_to_volume, thumbnails[k].thumbnail_to_section
@@ -76,7 +84,20 @@ def _state(
 
 
 def fitted(task: Task, state: State) -> Fit:
-    """Fit the displacements, coarse to fine, the stain table estimated anew at every level."""
+    """Fit the displacement fields, coarse to fine; the stain table is re-estimated before every step.
+
+    Parameters
+    ----------
+    task : Task
+        Sections, atlas and options.
+    state : State
+        Affine placement.
+
+    Returns
+    -------
+    Fit
+        Displacement fields of the finest level.
+    """
     options = task.options
     in_plane = Stiffness(options.node_um, options.warp_um, options.bending)
     whole = Stiffness(options.shape_node_um, options.shape_um, options.bending)
@@ -84,9 +105,10 @@ def fitted(task: Task, state: State) -> Fit:
     fit = Fit(task, state, bend, in_plane, whole, options.deformable == "volume")
     model: StainModel | None = None
     for sigma, flatten, correlation in LEVELS:
-        pixel = float(np.clip(0.5 * sigma, PIXEL, 200.0))
+        pixel = float(np.clip(0.5 * sigma, PIXEL, 200.0))  # half the blur, 50-200 um
+        # unblurred for the stain table: a blur would mix structures
         sharp, images = _images(task, pixel, 0.0), _images(task, pixel, sigma)
-        noise = 0.0
+        noise = 0.0  # 0: the first step of a level takes the noise of the stain model
         for _ in range(_STEPS):
             bent = bends(fit, sharp)
             model = fit_stain_on(task.atlas, sharp, labels(fit, sharp, bent), model, options.threads)
@@ -99,16 +121,18 @@ def fitted(task: Task, state: State) -> Fit:
 
 
 def _box(task: Task, state: State) -> tuple[Float64, Float64]:
-    """Return the box of all tissue in the volume's (x, y), with a margin, um."""
+    """Return the box of all tissue in (x, y) of the volume with a margin, lower and upper corner, um."""
     points = []
     for tissue, matrix in zip(task.tissues, state.sections, strict=True):
-        rows, columns = np.nonzero(tissue.mask[::4, ::4])
+        rows, columns = np.nonzero(tissue.mask[::4, ::4])  # every fourth pixel is enough for a box
         points.append(affine.apply(matrix, 4 * np.stack([columns, rows], axis=1)))
     places = np.concatenate(points)
     return places.min(axis=0) - _MARGIN_UM, places.max(axis=0) + _MARGIN_UM
 
 
 def _images(task: Task, pixel_um: float, sigma_um: float) -> list[LevelImage]:
+    """Return the stain of every section at one pixel size and blur."""
+
     def one(k: int) -> LevelImage:
         tissue = task.tissues[k]
         return level_image(tissue, task.known[k], tissue.stain, pixel_um, sigma_um)
@@ -119,14 +143,15 @@ def _images(task: Task, pixel_um: float, sigma_um: float) -> list[LevelImage]:
 def _deformed(
     section: SectionAlignment, thumbnail: SectionThumbnail, fit: Fit, bend: Bend | None, k: int | None
 ) -> tuple[SectionAlignment, float]:
-    """Return a section with its deformation, and the factor that keeps it from folding (1 = untouched)."""
+    """Return a section with its Deformation, and the factor that keeps it from folding (1 = as fitted)."""
     to_section = thumbnail.thumbnail_to_section
     spacing = NODE_UM / thumbnail.resolution_um
     h, w = thumbnail.pixels.shape[:2]
-    size = affine.apply(to_section, [[w - 0.5, h - 0.5]])[0]
+    size = affine.apply(to_section, [[w - 0.5, h - 0.5]])[0]  # lower right corner of the image, manifest px
     columns, rows = (int(np.ceil(n / spacing)) + 1 for n in size)
     to_volume = section.alignment2d.section_to_volume
     if bend is None or k is None:
+        # the whole brain's field on the plane of this section
         bent = replace(fit.bend, z_um=np.array([thumbnail.z_um]), own=np.zeros((1, fit.bend.plane.size, 2)))
         nodes = nodes_of(bent, 0, to_volume, (rows, columns), spacing)
     else:

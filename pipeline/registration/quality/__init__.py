@@ -1,1 +1,1 @@
-"""How far a fit is to be trusted, section by section."""
+"""How far a fit can be trusted: measures of each section, outlier sections, mixtures of specimens."""

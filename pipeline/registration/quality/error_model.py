@@ -1,9 +1,8 @@
-"""From the measures of a section to the error to expect, in um, and a cautious verdict.
+"""Expected error of a section, in um, from its measures, and a cautious verdict.
 
-The logarithm of the median error of a section is a line in a few measures. Its coefficients come from
-rendered series of all families of `workflows/benchmarks/benchmark_alignment.py`, with sections given wrong
-numbers among them; `workflows/calibration/error_model.py` fits them anew and prints how they do on seeds held
-out.
+The logarithm of a section's median error is linear in a few measures. The coefficients are fitted on rendered
+series of all families of `workflows/benchmarks/benchmark_alignment.py`, among them sections with wrong
+numbers. `workflows/calibration/error_model.py` refits them and prints how they perform on held-out seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 
 from pipeline.core.model import Float64, Status
 
+# names of the regressors, in the order of the coefficients
 TERMS = (
     "constant",
     "local shift",
@@ -25,31 +25,46 @@ TERMS = (
     "stray",
 )
 # From 54 series, whole and damaged, of 16 families (seeds 101, 102): 1,678 sections, 120 of them more than
-# 300 um off. What judges a family was held to account by fits that had not seen it: of 1,550 sections called
+# 300 um off. Each family was judged by fits that had not seen it: of 1,550 sections called
 # pass 5 were wrong by more than 300 um, and 99.4 % of those within 150 um were called pass.
+# coefficients of `TERMS` for sections with stain
 STAINED = (-0.051, 0.880, 0.0, 0.325, 0.303, 0.693, 0.865, 0.0)
-OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)
-# Far out the estimate is itself good to a factor of two only; beyond this a section is nowhere, between the
-# two it counts in the grid, and asks to be looked at.
+OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)  # coefficients for an outline alone
+# Large estimates are good to a factor of two only. Beyond `FAIL_UM` the position of a section is unknown;
+# between the two limits the section counts in the grid and is marked for a look.
 PASS_UM, FAIL_UM = 150.0, 1600.0
-_FAR_UM = 3000.0
+_FAR_UM = 3000.0  # um; larger or missing measures count as this
 
 
 def terms(measures: Mapping[str, float]) -> Float64:
-    """Return the values that the coefficients weigh, (8,), in the order of `TERMS`."""
+    """Return the regressors of the error model.
+
+    Parameters
+    ----------
+    measures : mapping of str to float
+        Measures of a section, see `verdicts`; needs `dice`, `pose_deviation_um` and
+        `pose_deviation_usual_um`, others may be missing.
+
+    Returns
+    -------
+    (8,) float64
+        One value for each of `TERMS`.
+    """
 
     def log_um(name: str, floor: float) -> float:
         return float(np.log(min(measures.get(name, _FAR_UM), _FAR_UM) + floor))
 
+    # um; in a very regular series a small deviation is no alarm
     usual = max(measures["pose_deviation_usual_um"], 100.0)
     return np.array(
         [
             1.0,
+            # lengths enter as logarithms, with a floor below which differences are noise
             log_um("local_shift_um", 10.0),
             log_um("uncertainty_um", 10.0),
             log_um("plane_shift_um", 20.0),
             log_um("boundary_um", 20.0),
-            np.log(1.02 - measures["dice"]),
+            np.log(1.02 - measures["dice"]),  # finite at a Dice of 1
             np.log(np.clip(measures.get("stain_residual", 1.0), 0.5, 5.0)),
             np.log1p(measures["pose_deviation_um"] / usual),
         ]
@@ -57,13 +72,38 @@ def terms(measures: Mapping[str, float]) -> Float64:
 
 
 def estimated_error_um(measures: Mapping[str, float]) -> float:
-    """Return the median distance, in um, by which the pixels of a section may be expected to be off."""
+    """Return the expected median distance of a section's pixels from their true place.
+
+    Parameters
+    ----------
+    measures : mapping of str to float
+        Measures of a section; with `stain_residual` the coefficients for stain apply.
+
+    Returns
+    -------
+    float, um
+        Expected error, 1 to 3000 um.
+    """
     weights = STAINED if "stain_residual" in measures else OUTLINE
     return float(np.clip(np.exp(terms(measures) @ np.array(weights)), 1.0, _FAR_UM))
 
 
 def status_of(measures: Mapping[str, float], minimum_dice: float) -> Status:
-    """Return fail where the outline hardly fits or all is lost, pass where the expected error is small."""
+    """Return the verdict on a section.
+
+    Parameters
+    ----------
+    measures : mapping of str to float
+        Needs `dice` and `estimated_error_um`.
+    minimum_dice : float
+        Dice coefficient below which a section fails.
+
+    Returns
+    -------
+    Status
+        FAIL where the outline hardly fits or the expected error exceeds 1600 um, PASS up to 150 um, else
+        CHECK.
+    """
     if measures["dice"] < minimum_dice or measures["estimated_error_um"] > FAIL_UM:
         return Status.FAIL
     return Status.PASS if measures["estimated_error_um"] <= PASS_UM else Status.CHECK

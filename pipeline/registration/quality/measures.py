@@ -1,4 +1,4 @@
-"""How well each section sits: measures in plain units, and a cautious verdict from them."""
+"""How well each section fits: measures in plain units, and a cautious verdict from them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from pipeline.registration.quality.error_model import estimated_error_um, status
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
-_IDENTITY = np.eye(2, 3)
+_IDENTITY = np.eye(2, 3)  # thumbnail px to thumbnail px
 
 
 @dataclass(frozen=True)
 class Overlap:
     """Tissue of a section against the annotation on its plane.
 
-    Parameters
+    Attributes
     ----------
-    dice : 2 x common / (tissue + annotation), inside the image
-    boundary_um : mean distance between the two outlines, both ways
-    covered : share of the tissue that lies on annotation
+    dice : float
+        2 x common / (tissue + annotation), inside the image (Dice 1945).
+    boundary_um : float, um
+        Mean distance between the two outlines, averaged over both directions.
+    covered : float
+        Share of the tissue that lies on annotation.
     """
 
     dice: float
@@ -39,8 +42,23 @@ class Overlap:
 
 
 def overlap(tissue: TissueImage, annotated: Bool, known: Bool) -> Overlap:
-    """Compare a tissue mask with the annotated area of the same pixels, where anything is known."""
-    annotated = annotated & tissue.valid & known
+    """Compare a tissue mask with the annotated area of the same pixels, where the reference is known.
+
+    Parameters
+    ----------
+    tissue : TissueImage
+        Tissue mask and valid pixels of the section.
+    annotated : (h, w) bool
+        Where the plane lies in the annotation.
+    known : (h, w) bool
+        Where the plane lies between the ends of the reference.
+
+    Returns
+    -------
+    Overlap
+        Dice 0, infinite boundary and covered 0 where nothing overlaps.
+    """
+    annotated = annotated & tissue.valid & known  # what lies beyond the image cannot be seen
     seen = tissue.mask & known
     common = float((seen & annotated).sum())
     if common == 0.0:
@@ -51,8 +69,8 @@ def overlap(tissue: TissueImage, annotated: Bool, known: Bool) -> Overlap:
 
 
 def _distance(of: Bool, to: Bool) -> float:
-    """Mean distance (px) from the outline of one mask to the outline of the other."""
-    edge_of, edge_to = _edge(of), _edge(to)
+    """Return the mean distance, px, from the outline of one mask to the outline of the other."""
+    edge_of, edge_to = _edge(of), _edge(to)  # border pixels inside each mask
     return float(ndimage.distance_transform_edt(~edge_to)[edge_of].mean())
 
 
@@ -61,11 +79,28 @@ def _edge(mask: Bool) -> Bool:
 
 
 def overlaps(atlas: Atlas, state: State, tissues: Sequence[TissueImage], threads: int) -> list[Overlap]:
-    """Return the overlap of every section with the annotation of its plane, as far as that is known."""
+    """Compare every section with the annotation of its plane.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    state : State
+        Placement of the n sections.
+    tissues : sequence of TissueImage
+        Tissue of each section.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    list of Overlap
+        One for each section.
+    """
 
     def one(k: int) -> Overlap:
         h, w = tissues[k].mask.shape
-        matrix = state.plane(k, _IDENTITY)
+        matrix = state.plane(k, _IDENTITY)  # (x, y, 1) px to reference um
         annotated = label_plane(atlas.index, 1.0 / atlas.voxel_um, matrix, (h, w)) > 0
         return overlap(tissues[k], annotated, known_plane(atlas, matrix, (h, w)))
 
@@ -73,46 +108,121 @@ def overlaps(atlas: Atlas, state: State, tissues: Sequence[TissueImage], threads
 
 
 def known_plane(atlas: Atlas, matrix: Float64, shape: tuple[int, int]) -> Bool:
-    """Return which pixels of a plane lie between the ends of the reference, (h, w) bool."""
+    """Return which pixels of a plane lie between the ends of the reference.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Gives the ends along the cutting axis.
+    matrix : (3, 3) float64, px -> um
+        (x, y, 1) of the pixels to (P, I, R).
+    shape : (int, int)
+        Rows and columns.
+
+    Returns
+    -------
+    (h, w) bool
+        True where the reference knows the tissue or its absence.
+    """
     row = matrix[NORMAL_AXIS[atlas.plane]]
     y, x = np.ogrid[: shape[0], : shape[1]]
-    along = row[0] * x + row[1] * y + row[2]
+    along = row[0] * x + row[1] * y + row[2]  # position on the cutting axis, um
     return np.asarray((along >= atlas.limits_um[0]) & (along <= atlas.limits_um[1]))
 
 
 def centres_um(state: State, tissues: Sequence[TissueImage]) -> Float64:
-    """Return where the middle of every section's tissue lies in the volume, (n, 2) um."""
+    """Return where the centroid of every section's tissue lies in the volume.
+
+    Parameters
+    ----------
+    state : State
+        Placement of the n sections.
+    tissues : sequence of TissueImage
+        Tissue of each section; none is blank.
+
+    Returns
+    -------
+    (n, 2) float64, um
+        (x, y) of the volume.
+    """
     middles = [np.argwhere(t.mask).mean(axis=0)[::-1] for t in tissues]
     return np.array([affine.apply(m, c) for m, c in zip(state.sections, middles, strict=True)])
 
 
 def stain_residual(atlas: Atlas, state: State, k: int, tissue: TissueImage, model: StainModel) -> float:
-    """Return the median absolute residual of a section's stain over the series' own, nan where none."""
+    """Return how far a section's stain lies off the stain table, against the noise of its series.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    state : State
+        Placement of the sections.
+    k : int
+        Index of the section.
+    tissue : TissueImage
+        Its stain and mask.
+    model : StainModel
+        Stain table, gains and noise.
+
+    Returns
+    -------
+    float
+        Robust standard deviation of the residuals (1.4826 x median absolute) over the noise of the series;
+        about 1 is usual. NaN where fewer than 10 pixels lie on annotation.
+    """
     matrix = state.plane(k, _IDENTITY)
     labels = label_plane(atlas.index, 1.0 / atlas.voxel_um, matrix, tissue.mask.shape)
     inside = (labels > 0) & tissue.mask
     if inside.sum() < 10:
         return float("nan")
+    # at gain 1, as the table and the noise
     residual = tissue.stain[inside] / model.gains[k] - model.table(k)[labels[inside]]
+    # 1.4826: median absolute deviation to standard deviation
     return float(1.4826 * np.median(np.abs(residual)) / model.noises[model.series[k]])
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Measures and status of one section."""
+    """Measures and status of one section.
+
+    Attributes
+    ----------
+    measures : dict of str to float
+        Figures by name; lengths end in `_um`. Values that are not finite are left out.
+    status : Status
+        PASS, CHECK or FAIL.
+    """
 
     measures: dict[str, float]
     status: Status
 
 
 def verdicts(task: Task, state: State, model: StainModel | None) -> list[Verdict]:
-    """Judge every section by the error that its measures let expect; see `calibration`."""
+    """Judge every section by the error that its measures predict; see `error_model`.
+
+    Parameters
+    ----------
+    task : Task
+        What was fitted.
+    state : State
+        Final placement of its n sections.
+    model : StainModel or None
+        Stain model of the fit; None judges by outlines alone.
+
+    Returns
+    -------
+    list of Verdict
+        One for each section.
+    """
     atlas, tissues, options = task.atlas, task.tissues, task.options
     found = overlaps(atlas, state, tissues, options.threads)
     good = np.array([o.dice >= options.minimum_dice for o in found])
+    # (n, 3) um: x, y, turn as arc at 3 mm
     parts = np.column_stack([centres_um(state, tissues), rigid_parts(state, task.nominal)[:, 2]])
+    # um off the line through its neighbours
     away = np.linalg.norm(parts - smooth_parts(state.z_um, parts, good), axis=1)
-    usual = float(np.median(away[good])) if good.any() else 0.0
+    usual = float(np.median(away[good])) if good.any() else 0.0  # um; how regular the series is
     judged = []
     for k, left in enumerate(left_over(task, state, model)):
         one = found[k]

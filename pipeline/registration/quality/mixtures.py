@@ -1,11 +1,17 @@
-"""Whether a series is of one brain: two parts of it that differ by their stain, or by their planes and size.
+"""Mixtures of specimens: whether a series falls into two parts that differ in stain, or in planes and size.
 
-Sections that lie close together show the same structures. In one series these are stained alike; where the
-sections fall into two parts that are each alike and unlike one another, they are of two series. And where
-the stain is the same, two brains meet in one jump of the sections' planes and sizes, see `jumps`.
+Sections that lie close together show the same structures. In one series these are stained alike. Where the
+sections fall into two parts, each consistent within itself but unlike the other, they belong to two series.
+Where the stain is the same, two brains show as a change point of the sections' planes and sizes, see
+`change_point`.
 
-Measured on rendered series and a real Nissl brain: likeness between the parts over likeness within is
+Measured on rendered series and a real Nissl brain: the correlation between the parts over that within is
 0.94-1.06 in series of one brain, at most 0.5 where the stains differ.
+
+Notes
+-----
+The similarity of two sections is the Pearson correlation of their mean stain per structure. The sections are
+split by normalised cuts of the graph of similarities (Shi & Malik 2000).
 """
 
 from __future__ import annotations
@@ -20,25 +26,28 @@ from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.fit.joint import Solution, Task
 from pipeline.registration.quality.change_point import parts_by_jump
 
-_FEWEST = 8  # sections whose stains can be told apart
-_LEAST_PART = 4
-_REACH, _REACH_UM = 6, 1500.0  # sections so near one another show the same structures
-_NEAR = 3  # what is said of two parts is said by pairs no further apart
-_LEAST_PIXELS, _LEAST_LABELS, _LEAST_SHARED = 8, 8, 0.3  # of a label; labels; of the smaller section
-_CUTS = 3  # ways to cut that are looked at
-_LEAST_PAIRS = 4
-# Least likeness within a part; and as a share of it, what four fifths of the pairs between two do not exceed.
+_FEWEST = 8  # sections needed to tell two stains apart
+_LEAST_PART = 4  # sections in the smaller part
+_REACH, _REACH_UM = 6, 1500.0  # sections, and um of z, within which two sections show the same structures
+_NEAR = 3  # only pairs this close along the series decide on a split
+# pixels of a label in both sections; labels in common; shared pixels over those of the smaller section
+_LEAST_PIXELS, _LEAST_LABELS, _LEAST_SHARED = 8, 8, 0.3
+_CUTS = 3  # eigenvectors that are tried as a split
+_LEAST_PAIRS = 4  # pairs across the split, and within either part
+# least median correlation within a part; share of it that four fifths of the pairs across stay below
 _ALIKE, _UNLIKE = 0.5, 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The pixels of a section inside the annotation and its tissue.
+    """The pixels of a section inside both annotation and tissue.
 
-    Parameters
+    Attributes
     ----------
     labels : (p,) uint16
-    values : (p,) float32       stain at gain 1
+        Label index of each pixel.
+    values : (p,) float32
+        Stain at gain 1.
     """
 
     labels: npt.NDArray[np.uint16]
@@ -46,21 +55,30 @@ class Look:
 
 
 def parted(task: Task, solution: Solution, own: Sequence[int], looks: Sequence[Look]) -> dict[int, str]:
-    """Return the places of the smaller of two parts of a series, with the reason in words.
+    """Return the smaller part of a series that is a mixture of two.
 
     Parameters
     ----------
-    own : places of the sections of a series, in order of z
-    looks : what is seen of every section of `task`
+    task : Task
+        What was fitted.
+    solution : Solution
+        State and stain model of the fit.
+    own : sequence of int
+        Indices of the sections of one series, in ascending z.
+    looks : sequence of Look
+        Stain and labels of every section of `task`.
 
     Returns
     -------
-    empty where the series is one, or too short to tell
+    dict of int to str
+        Indices of the smaller part, each with the reason; empty where the series is one, or too short to
+        tell.
     """
     if len(own) < _FEWEST:
         return {}
     z_um = solution.state.z_um[list(own)]
     alike = alikeness([looks[k] for k in own], z_um, task.atlas.ids.size)
+    # a difference in stain is the clearer sign
     found = parts_by_stain(alike) or parts_by_jump(task, solution, own)
     if found is None:
         return {}
@@ -70,11 +88,22 @@ def parted(task: Task, solution: Solution, own: Sequence[int], looks: Sequence[L
 
 
 def alikeness(looks: Sequence[Look], z_um: Float64, labels: int) -> Float64:
-    """Return how the stain of near sections goes together over the labels that both show.
+    """Return the correlation of stain between nearby sections, over the labels that both show.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+        Stain and labels of n sections, in ascending z.
+    z_um : (n,) float64, um
+        Position of each.
+    labels : int
+        Number of labels of the atlas.
 
     Returns
     -------
-    (n, n) float64      correlation, labels weighted by the pixels they share; nan where too little is shared
+    (n, n) float64
+        Pearson correlation of mean stain per label, labels weighted by the pixels they share; NaN where two
+        sections are far apart or share too little.
     """
     count = len(looks)
     pixels = np.array([np.bincount(one.labels, minlength=labels) for one in looks], np.float64)
@@ -84,26 +113,40 @@ def alikeness(looks: Sequence[Look], z_um: Float64, labels: int) -> Float64:
     for j in range(count):
         for k in range(j + 1, min(count, j + 1 + _REACH)):
             if abs(z_um[k] - z_um[j]) <= _REACH_UM:
-                shared = np.minimum(pixels[j], pixels[k])
+                shared = np.minimum(pixels[j], pixels[k])  # pixels of each label in both
                 if shared.sum() >= _LEAST_SHARED * min(pixels[j].sum(), pixels[k].sum()):
                     found[j, k] = found[k, j] = _correlation(means[j], means[k], shared)
     return found
 
 
 def _correlation(a: Float64, b: Float64, shared: Float64) -> float:
+    """Return the weighted Pearson correlation over labels that both sections show; NaN for too few labels."""
     both = shared >= _LEAST_PIXELS
     if both.sum() < _LEAST_LABELS:
         return float("nan")
-    weight = shared[both] / shared[both].sum()
+    weight = shared[both] / shared[both].sum()  # large structures count more
     a, b = a[both] - weight @ a[both], b[both] - weight @ b[both]
     size = float(np.sqrt((weight @ (a * a)) * (weight @ (b * b))))
     return float(weight @ (a * b)) / size if size > 0.0 else float("nan")
 
 
 def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
-    """Return one of two parts, (n,) bool, each of one stain, but not of the same; or None."""
+    """Return a split of the sections into two parts of different stain.
+
+    Parameters
+    ----------
+    alike : (n, n) float64
+        Correlations of `alikeness`.
+
+    Returns
+    -------
+    part : (n,) bool
+        One of the two parts; None in place of the pair where the series is one.
+    words : str
+        The correlations across and within, in words.
+    """
     index = np.arange(len(alike))
-    near = np.isfinite(alike) & (np.abs(index[:, None] - index) <= _NEAR)
+    near = np.isfinite(alike) & (np.abs(index[:, None] - index) <= _NEAR)  # farther pairs differ by anatomy
     for part in _halves(alike):
         across = alike[near & (part[:, None] & ~part)]
         within = [alike[near & side[:, None] & side] for side in (part, ~part)]
@@ -111,6 +154,7 @@ def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
         if min(part.sum(), (~part).sum()) < _LEAST_PART or pairs < _LEAST_PAIRS:
             continue
         first, second = (float(np.median(r)) for r in within)
+        # each part must be consistent in itself, else noise alone would split a faint series
         if min(first, second) >= _ALIKE and np.percentile(across, 80) <= _UNLIKE * min(first, second):
             words = f"r {np.median(across):.2f} between the two parts, {first:.2f} and {second:.2f} within"
             return part, f"its stain is not that of the others: {words}"
@@ -118,9 +162,11 @@ def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
 
 
 def _halves(alike: Float64) -> list[Bool]:
-    """Cut the graph of the sections where likeness is little, by its first vectors; each (n,) bool."""
+    """Split the graph of sections where similarity is low, by signs of eigenvectors; each (n,) bool."""
+    # 1e-6 keeps the graph connected, so no degree is 0
     weight = np.nan_to_num(np.maximum(alike, 0.0)) ** 2 + 1e-6
     np.fill_diagonal(weight, 0.0)
-    scale = 1.0 / np.sqrt(weight.sum(axis=1))
+    scale = 1.0 / np.sqrt(weight.sum(axis=1))  # normalises by the degrees of the nodes
     _, vectors = np.linalg.eigh(scale[:, None] * weight * scale)
+    # the last vector is constant in sign
     return [np.asarray(vectors[:, -k] > 0.0) for k in range(2, 2 + _CUTS)]

@@ -1,9 +1,9 @@
-"""Sections that do not belong: of another plane, another organ, another place than their number says.
+"""Outlier sections: another plane, another organ, or another place than the section number says.
 
-The stain of a section that lies where it should follows the series' own stain table on its plane about as
-well as that of the others does. How well it can is known from how much the table varies on the plane. What
-follows it far less is no section of this brain at this place; it would pull the others, so it is left out of
-the fit.
+Where a section lies as it should, its stain follows the stain table of its series about as well as that of
+the other sections does. The correlation to expect follows from how much the table varies on its plane. A
+section that follows the table far less does not belong to this brain at this place. It would pull the others,
+so it is left out of the fit.
 """
 
 from __future__ import annotations
@@ -21,22 +21,26 @@ from pipeline.registration.quality.measures import overlaps, verdicts
 from pipeline.registration.quality.mixtures import Look, parted
 from pipeline.system.threads import each
 
-_PIXEL_UM = 100.0
-_LEAST_PIXELS = 400
-_TELLING = 0.30  # the least correlation that a plane must let expect, and that the others must reach
+_PIXEL_UM = 100.0  # pixel and blur of the comparison, um
+_LEAST_PIXELS = 400  # 4 mm2 of tissue on annotation
+_TELLING = 0.30  # least correlation to expect of a plane, and least median correlation of a series
+# Share of the usual correlation below which a section is an outlier: where its verdict is CHECK,
+# where its outline is also worse than usual, where its verdict is FAIL.
 _STRANGE, _DOUBTFUL, _FAILED = 0.30, 0.45, 0.60
-_LOST_DICE = 0.05
-_LEAST_OTHERS = 4
+_LOST_DICE = 0.05  # below the median Dice: an outline worse than usual
+_LEAST_OTHERS = 4  # sections needed for what is usual
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How well a section's stain follows the series' table on its plane.
+    """How well a section's stain follows the stain table of its series.
 
-    Parameters
+    Attributes
     ----------
-    found : correlation of stain and painted table; nan where too little is seen
-    expected : what it would be if only the noise of the series stood between them
+    found : float
+        Pearson correlation of stain and painted table; NaN where too little is seen.
+    expected : float
+        The correlation if only the noise of the series stood between them.
     """
 
     found: float
@@ -44,12 +48,27 @@ class Likeness:
 
     @property
     def share(self) -> float:
-        """Found over expected, nan where the plane tells nothing."""
+        """Found over expected; NaN on a plane where the table hardly varies."""
         return self.found / self.expected if self.expected >= _TELLING else float("nan")
 
 
 def looks(task: Task, state: State, model: StainModel) -> list[Look]:
-    """Return what is seen of every section under the present alignment, at 100 um."""
+    """Sample the stain and the labels of every section under the present alignment, at 100 um.
+
+    Parameters
+    ----------
+    task : Task
+        What was fitted.
+    state : State
+        Placement of its n sections.
+    model : StainModel
+        Gives the gain of each section.
+
+    Returns
+    -------
+    list of Look
+        Pixels inside tissue and annotation, one for each section.
+    """
 
     def image_of(k: int) -> tuple[LevelImage, LevelImage]:
         tissue, known = task.tissues[k], task.known[k]
@@ -61,14 +80,27 @@ def looks(task: Task, state: State, model: StainModel) -> list[Look]:
     labels = plane_labels(task.atlas, state, images, task.options.threads)
     found = []
     for k, (image, mask) in enumerate(pairs):
-        inside = (image.weights > 0) & (labels[k] > 0) & (mask.values > 0.5)  # a piece lost says nothing
+        inside = (image.weights > 0) & (labels[k] > 0) & (mask.values > 0.5)  # lost tissue is not compared
         values = (image.values[inside] / model.gains[k]).astype(np.float32)
         found.append(Look(labels[k][inside], values))
     return found
 
 
 def likenesses(model: StainModel, seen: Sequence[Look]) -> list[Likeness]:
-    """Return how well every section follows the table."""
+    """Compare every section with the stain table of its series.
+
+    Parameters
+    ----------
+    model : StainModel
+        Stain tables and noise.
+    seen : sequence of Look
+        Stain and labels of every section.
+
+    Returns
+    -------
+    list of Likeness
+        One for each section.
+    """
     found = []
     for k, look in enumerate(seen):
         table, noise = model.table(k)[look.labels], float(model.noises[model.series[k]])
@@ -77,6 +109,11 @@ def likenesses(model: StainModel, seen: Sequence[Look]) -> list[Likeness]:
 
 
 def _likeness(table: Float64, values: Float64, noise: float) -> Likeness:
+    """Compare the stain of one section with its painted table.
+
+    The stain is the table plus noise. So the expected correlation is s / sqrt(s^2 + noise^2), where s is the
+    standard deviation of the table over the plane.
+    """
     if table.size < _LEAST_PIXELS or table.std() == 0.0 or values.std() == 0.0:
         return Likeness(float("nan"), 0.0)
     spread = float(table.std())
@@ -84,9 +121,22 @@ def _likeness(table: Float64, values: Float64, noise: float) -> Likeness:
 
 
 def strangers(task: Task, solution: Solution) -> dict[int, str]:
-    """Return the places of the sections that do not belong, with the reason in words.
+    """Find the outlier sections of a fit.
 
-    None where there is no stain to go by. What may pass is no stranger, however little its plane tells.
+    A section with verdict PASS is never an outlier, however little its plane tells. Sections placed by hand
+    are not judged.
+
+    Parameters
+    ----------
+    task : Task
+        What was fitted.
+    solution : Solution
+        State and stain model of the fit.
+
+    Returns
+    -------
+    dict of int to str
+        Indices of the outlier sections, each with the reason; empty where there is no stain to judge by.
     """
     model = solution.model
     if model is None:
@@ -100,9 +150,9 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
         own = [int(k) for k in np.flatnonzero(model.series == series) if k not in task.held]
         found |= _unlike(own, likes, dice)
         foreign |= parted(task, solution, own, seen)
-    if foreign or not found:  # a table of two stains makes single sections strange: first the parts
+    if foreign or not found:  # a table of two stains makes single sections look odd: split the mixture first
         return foreign
-    judged = verdicts(task, solution.state, model)
+    judged = verdicts(task, solution.state, model)  # costly: only where there is a candidate
     return {
         k: why
         for k, (share, why) in found.items()
@@ -111,24 +161,24 @@ def strangers(task: Task, solution: Solution) -> dict[int, str]:
 
 
 def _limit(dice: Sequence[float], k: int) -> float:
-    """Return the share of the usual likeness below which a section that need not fail is a stranger."""
+    """Return the share of the usual correlation below which a section of verdict CHECK is an outlier."""
     return _DOUBTFUL if dice[k] < float(np.median(dice)) - _LOST_DICE else _STRANGE
 
 
 def _unlike(
     own: Sequence[int], likes: Sequence[Likeness], dice: Sequence[float]
 ) -> dict[int, tuple[float, str]]:
-    """Return the sections that are less like the table than the others are, with their share and in words."""
+    """Return sections that follow the table less than the others do, each with its share and the reason."""
     telling = [k for k in own if np.isfinite(likes[k].share)]
     if len(telling) < _LEAST_OTHERS:
         return {}
     usual = float(np.median([likes[k].share for k in telling]))
     usual_r = float(np.median([likes[k].found for k in telling]))
-    if usual_r < _TELLING:
+    if usual_r < _TELLING:  # this stain follows no structure: nothing to judge by
         return {}
     found = {}
     for k in telling:
-        share = likes[k].share / usual
+        share = likes[k].share / usual  # against its own series: a faint stain is no fault
         if share < _FAILED:
             words = (
                 "does not look like this brain at this place: its stain follows the structures with r"

@@ -1,7 +1,13 @@
-"""What the images say of the error that is left, once a series is fitted.
+"""Residual displacement: the error that the images still show once a series is fitted.
 
-Every section is cut into blocks of 1.5 mm. In each, one Gauss-Newton step tells how far its stain would
-still move, and how well that is known; one step along the normal tells how far its plane is off.
+Every section is cut into blocks of 1.5 mm. In each block one Gauss-Newton step estimates how far the stain
+would still move within the plane, and how well that is determined. One step along the normal estimates how
+far the plane is off.
+
+Notes
+-----
+The step of a block is that of Lucas & Kanade (1981), with the weights of Geman & McClure (1987) and a
+Gaussian prior on the displacement.
 """
 
 from __future__ import annotations
@@ -24,20 +30,23 @@ from pipeline.registration.fit.gauss_newton import (
 from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
-_BLOCK_UM = 1500.0
-_SPREAD_UM = 300.0
-_Z = 3  # the shift along the normal among the volume's parameters
+_BLOCK_UM = 1500.0  # side of a block, um
+_SPREAD_UM = 300.0  # prior standard deviation of a displacement, um
+_Z = 3  # index of the shift along the normal among the parameters of the volume
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is left to move, in um.
+    """Residual displacement of a section, um.
 
-    Parameters
+    Attributes
     ----------
-    local_um : r.m.s. over the blocks, how far each would still move within the plane
-    unsure_um : r.m.s. over the blocks, how uncertain that is; 300 um where nothing is seen
-    plane_um : how far the section would move along the normal
+    local_um : float, um
+        Displacement of the blocks within the plane, r.m.s.
+    unsure_um : float, um
+        Uncertainty of these displacements, r.m.s.; 300 um where nothing is seen.
+    plane_um : float, um
+        Displacement of the section along its normal.
     """
 
     local_um: float
@@ -47,17 +56,25 @@ class Evidence:
 
 @numba.njit(cache=True, nogil=True)
 def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untyped-def]
-    """Return per block the sums of J'WJ (xx, xy, yy), of J'Wr (x, y) and of the weight on tissue.
+    """Sum the normal equations of every block, with robust weights.
 
     Parameters
     ----------
-    values, weights, painted : (h, w) float32
-    scale : float       residual at which a weight is down to a quarter
-    size : int, px      of a block
+    values : (h, w) float32
+        Image of the section.
+    weights : (h, w) float32
+        Weight of each pixel; 0 is left out.
+    painted : (h, w) float32
+        Atlas painted on the plane of the section.
+    scale : float
+        Residual at which a weight is down to a quarter (Geman-McClure).
+    size : int, px
+        Side of a block.
 
     Returns
     -------
     (rows, columns, 6) float64
+        Sums of J'WJ (xx, xy, yy), of J'Wr (x, y), and the weight on tissue.
     """
     h, w = values.shape
     sums = np.zeros(((h + size - 1) // size, (w + size - 1) // size, 6))
@@ -66,17 +83,17 @@ def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untype
             weight = weights[y, x]
             if weight <= 0.0:
                 continue
-            gx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])
+            gx = 0.5 * (painted[y, x + 1] - painted[y, x - 1])  # central differences, per px
             gy = 0.5 * (painted[y + 1, x] - painted[y - 1, x])
             residual = values[y, x] - painted[y, x]
-            robust = weight / (1.0 + (residual / scale) ** 2) ** 2
+            robust = weight / (1.0 + (residual / scale) ** 2) ** 2  # Geman-McClure
             cell = sums[y // size, x // size]
             cell[0] += robust * gx * gx
             cell[1] += robust * gx * gy
             cell[2] += robust * gy * gy
             cell[3] += robust * gx * residual
             cell[4] += robust * gy * residual
-            if painted[y, x] > 0.0 or values[y, x] > scale:
+            if painted[y, x] > 0.0 or values[y, x] > scale:  # glass on glass is no tissue
                 cell[5] += weight
     return sums
 
@@ -84,7 +101,26 @@ def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untype
 def evidence(
     painting: Painting, state: State, images: Sequence[LevelImage], stage: Stage, threads: int
 ) -> list[Evidence]:
-    """Return what the images say of every section."""
+    """Estimate the residual displacement of every section.
+
+    Parameters
+    ----------
+    painting : Painting
+        What the atlas is painted with.
+    state : State
+        Placement of the n sections.
+    images : sequence of LevelImage
+        Image of each section.
+    stage : Stage
+        Blur, robust scale and noise; `plane_um` needs its `move_volume`.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    list of Evidence
+        One for each section.
+    """
 
     def one(k: int) -> Evidence:
         image, gain = images[k], np.float32(painting.gains[k])
@@ -100,23 +136,24 @@ def evidence(
 
 
 def _blocks(sums: Float64, information: float, pixel_um: float) -> tuple[float, float]:
-    """Return the r.m.s. step and its r.m.s. uncertainty over blocks with tissue, in um."""
+    """Return the r.m.s. displacement and its r.m.s. uncertainty over the blocks with tissue, um."""
     sums = sums[sums[:, 5] > 0]
     if len(sums) == 0:
         return 0.0, _SPREAD_UM
     normal = np.empty((len(sums), 2, 2))
     normal[:, 0, 0], normal[:, 1, 1] = sums[:, 0], sums[:, 2]
     normal[:, 0, 1] = normal[:, 1, 0] = sums[:, 1]
+    # gradients per um, plus the prior
     normal = information / pixel_um**2 * normal + np.eye(2) / _SPREAD_UM**2
     inverse = np.linalg.inv(normal)
     steps = np.einsum("nij,nj->ni", inverse, information / pixel_um * sums[:, 3:5])
-    spread = 0.5 * np.trace(inverse, axis1=1, axis2=2)
-    share = sums[:, 5] / sums[:, 5].sum()
+    spread = 0.5 * np.trace(inverse, axis1=1, axis2=2)  # variance of one coordinate, um2
+    share = sums[:, 5] / sums[:, 5].sum()  # blocks count by their tissue
     return float(np.sqrt(share @ (steps**2).sum(axis=1))), float(np.sqrt(share @ spread))
 
 
 def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, stage: Stage) -> float:
-    """Return how far a section would move along the normal, its own pose free, in um."""
+    """Return how far a section would move along its normal with its own pose free, um."""
     system = section_system(painting, state, k, image, stage)
     size = stage.freedom + 1
     normal, right = np.empty((size, size)), np.empty(size)
@@ -130,19 +167,36 @@ def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, s
 def plane_steps(
     painting: Painting, state: State, k: int, image: LevelImage, stage: Stage
 ) -> tuple[Float64, Float64]:
-    """Return by how much a section by itself would be stretched and tilted, and how unsure that is.
+    """Return how a section on its own would be stretched and tilted, with the uncertainty.
+
+    Parameters
+    ----------
+    painting : Painting
+        What the atlas is painted with.
+    state : State
+        Placement of the sections.
+    k : int
+        Index of the section.
+    image : LevelImage
+        Its image.
+    stage : Stage
+        Blur, robust scale and noise, of affine freedom.
 
     Returns
     -------
-    (5,) float64, um over 3 mm      stretch x, stretch y, shear of the section; tilt along x, along y
-    (5,) float64, um over 3 mm      standard deviations; 300 um where nothing is seen
+    steps : (5,) float64, um over 3 mm
+        Stretch x, stretch y, shear of the section; tilt along x, tilt along y.
+    spread : (5,) float64, um over 3 mm
+        Standard deviations; 300 um where nothing is seen.
     """
     system = section_system(painting, state, k, image, stage)
     along = slice(_Z, _Z + 3)  # shift and tilts along the normal
     cross = system.cross[:, along]
     normal = np.block([[system.own, cross], [cross.T, system.volume[along, along]]])
     right = np.concatenate([system.own_right, system.volume_right[along]])
+    # posterior covariance, um2
     covariance = np.linalg.inv(stage.information * normal + np.eye(len(right)) / _SPREAD_UM**2)
+    # after shift x, shift y, turn; after the shift along the normal
     told = [RIGID, RIGID + 1, RIGID + 2, AFFINE + 1, AFFINE + 2]
     step = stage.information * covariance @ right
     return step[told], np.sqrt(np.diag(covariance)[told])
