@@ -141,11 +141,11 @@ class GridExpression:
     def of_tissue(self, share: Float32) -> Float32:
         """Return the energy that tissue must have for the grid to be served as it is.
 
-        The energy of a voxel is a mean over all its pixels, including glass and ventricles. Where only a share
-        of them is tissue, the tissue must express more by that factor. Energy that is even over the tissue
-        is recovered exactly. Voxels with almost no tissue get no data, because division by a small share
-        would amplify without bound the energy that a misplaced section left there. The voxels around them
-        decide instead.
+        The energy of a voxel is a mean over all its pixels, including glass and ventricles. Where only a
+        share of them is tissue, the tissue must express more by that factor. Energy that is even over the
+        tissue is recovered exactly. Voxels with almost no tissue get no data, because division by a small
+        share would amplify without bound the energy that a misplaced section left there. The voxels around
+        them decide instead.
 
         Parameters
         ----------

@@ -191,7 +191,7 @@ def _paint_white(slab: Slab, box: Box, sheet: Sheet, white: Bool) -> None:
 
 
 def _areas(p: Float32, angle: Float32) -> list[tuple[str, Bool]]:
-    """Return the cortical areas, (name, mask); masks cover the sheet, and the first that holds a voxel decides."""
+    """Return the cortical areas, (name, mask), that cover the sheet; the first mask at a voxel decides."""
     front = p < 2750
     motor = np.interp(p, (2750, 5000, 7000), (58, 30, -2)).astype(np.float32)  # lateral border, degrees
     middle, rear = ~front & (p < 7300), p >= 7300

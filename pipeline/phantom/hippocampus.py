@@ -39,7 +39,7 @@ class CrossSection:
     rear : (p, i, u) float32, um
         Offset in the section, away from the fimbria.
     beyond : (p, i, u) float32, um
-        Remaining offset along the axis; 0 beside it, positive past its ends.
+        Remaining offset along the axis; about 0 beside it, positive past its ends.
     """
 
     outward: Float32

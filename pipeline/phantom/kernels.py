@@ -291,8 +291,8 @@ def tally(
     expressing : (h, w) bool
         Which pixels express.
     sums : (2, n, 4) float64 and (P, I, R, 4) float64
-        Sums by hemisphere (left, right) and compact label, and by 200 um voxel; changed in place. The four are
-        pixels, expressing pixels, darkness of expressing pixels and darkness of all pixels.
+        Sums by hemisphere (left, right) and compact label, and by 200 um voxel; changed in place. The four
+        are pixels, expressing pixels, darkness of expressing pixels and darkness of all pixels.
     """
     by_label, by_voxel = sums
     height, width = labels.shape

@@ -32,8 +32,8 @@ class RenderOptions:
     texture : float
         Standard deviation of the stain inside structures, as a fraction, smooth over 100-300 um.
     extra_rotation_deg : float, degrees
-        Bound of the unknown rotation of each section about the middle of its image, uniformly distributed; the
-        alignment that the series provides does not contain it.
+        Bound of the unknown rotation of each section about the middle of its image, uniformly distributed;
+        the alignment that the series provides does not contain it.
     extra_shift_um : float, um
         Bound of the unknown shift of each section along x and y, as for `extra_rotation_deg`.
     warp_um : float, um
