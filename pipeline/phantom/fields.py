@@ -28,7 +28,7 @@ class SmoothField:
 
     Attributes
     ----------
-    coefficients : (d, n1, .., nd) float64, um
+    coefficients : (d, n_1, .., n_d) float64, um
         B-spline coefficients, one knot every `spacing_um`.
     spacing_um : float, um
         Knot spacing.

@@ -1,4 +1,4 @@
-"""The series that `ish phantom` draws: the phantom brain, or a real reference in the geometry of a real series."""
+"""The series that `ish phantom` draws: the phantom brain, or a real reference cut as a real series was."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ def check_free(folder: Path) -> None:
     Raises
     ------
     ConfigError
-        Where it is a file, or a folder that holds, apart from hidden files, anything but earlier phantom series
-        as they were written.
+        Where it is a file, or a folder that holds, apart from hidden files, anything but earlier phantom
+        series as they were written.
     """
     if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder, got a file; name another")
