@@ -16,7 +16,7 @@ from pipeline.report.coarse_atlas import safe_color
 from pipeline.report.contents import RunContents
 
 SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))  # in the order of the bars
-THIN_COVERAGE = 0.25  # share of a structure's voxels with data, below which a bar is drawn as uncertain
+THIN_COVERAGE = 0.25  # share of a structure's voxels with data, below which its bar is drawn pale
 TINY = 1e-9  # a span smaller than this, relative to its ends, counts as zero
 WIDTH, HEIGHT = 360.0, 170.0  # of a chart, SVG units
 PLOT = (52.0, 12.0, WIDTH - 10.0, HEIGHT - 30.0)  # left, top, right, bottom
@@ -175,7 +175,7 @@ class Poses:
 
 @dataclass(frozen=True)
 class Pose:
-    """One Alignment2d decomposed: rotation (after mirroring x where it mirrors), middle of the image, scale."""
+    """One Alignment2d decomposed: rotation (of the unmirrored image), middle of the image, scale."""
 
     number: int
     status: str

@@ -102,7 +102,7 @@ class Compared:
         return {f"mean_{n}": fmean(m[n] for m in sections if n in m) for n in names}
 
     def _root(self) -> dict[str, float]:
-        """Return density, intensity and energy of the whole brain: the row with most pixels; NaN without a table."""
+        """Return the ratios of the whole brain (the row with most pixels); NaN without a table."""
         whole = max(
             (r for r in self.rows if r["hemisphere_id"] == BOTH), key=lambda r: r["sum_pixels"], default=None
         )

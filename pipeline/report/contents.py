@@ -16,7 +16,7 @@ from pipeline.store.run import RunFolder
 from pipeline.store.tasks import PURPOSES, Receipt, task_name
 
 OWN_TASK = "report"  # the task that writes the page; its receipt is not shown on it
-TROUBLES = ("fail", "check", "missing")  # states of a section that flag it
+TROUBLES = ("fail", "check", "missing")  # statuses that flag a section
 SHARED_SHARE, LEAST_SHARED = 0.5, 3  # a flag on more than half the sections, and more than 3, is the series'
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Panel(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One section as the run left it; `document` is its entry in `section_data_set.json`, which may be empty."""
+    """One section as the run left it; `document` is its entry in `section_data_set.json`, maybe empty."""
 
     number: int
     status: str

@@ -38,7 +38,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A section at cell scale: pictures as data URIs; `source` gives the reason where the source is not shown."""
+    """A section at cell scale: pictures as data URIs; `source` gives the reason where there is no source."""
 
     window: Window
     pixel_um: float
@@ -180,7 +180,7 @@ def _part(window: Window) -> tuple[slice, slice]:
 
 
 def _source(contents: RunContents, section: Section, window: Window) -> UInt8:
-    """Return the source pixels of a window; DataError where the image no longer has the size it had in the run."""
+    """Return the source pixels of a window; DataError where the image has another size than in the run."""
     path = source_path(contents.provenance.get("inputs") or {}, str(section.document.get("file")))
     width, height = _stored_px(section)
     bits = section.document.get("bits")
