@@ -189,7 +189,7 @@ def _tfm(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
-    """Write all section planes for QuickNII, VisuAlign and DeepSlice; in-plane deformation becomes markers."""
+    """Write all section planes for QuickNII, VisuAlign and DeepSlice; in-plane deformations as markers."""
     alignment = read_placement(run)
     _check_target(run)
     data_set = read_data_set(run)
