@@ -1,1 +1,1 @@
-"""Finished runs in the forms of other programs."""
+"""Finished runs in the formats of other programs."""

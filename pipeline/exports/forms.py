@@ -1,4 +1,4 @@
-"""Finished runs in the forms that other programs read."""
+"""Finished runs in the formats that other programs read."""
 
 from __future__ import annotations
 
@@ -26,30 +26,47 @@ ITK_AXES = (
     "needs images whose headers are in these axes and um too",
 )
 CCF_GRID = (67, 41, 58)  # voxels of 200 um along P, I, R
-PIXELS, VOLUME = "pixels of the manifest (x, y)", "volume um (x, y)"
+PIXELS, VOLUME = (
+    "pixels of the manifest (x, y)",
+    "volume um (x, y)",
+)  # ends of a 2-D transform, in its comment
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that were written, and what was left out and why."""
+    """The files that were written, and what was left out with the reason."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
 
 
 def export(folder: Path, form: str, output: Path | None = None, reference: Path | None = None) -> Exported:
-    """Write a run, or all runs of a folder, as `form`.
+    """Write a run, or all runs of a folder, in one format.
 
     Parameters
     ----------
-    folder : a run, or a folder with runs in its direct subfolders
-    output : folder; default `folder`/export
-    reference : folder whose ontology names the structures; default the reference of each run
+    folder : Path
+        A run, or a folder with runs in its direct subfolders.
+    form : str
+        One of `FORMATS`.
+    output : Path or None
+        Where the files go; None takes `folder`/export.
+    reference : Path or None
+        Folder whose ontology names the structures; None takes the reference of each run.
+
+    Returns
+    -------
+    Exported
+        Written files, and notes on runs or parts of them that were left out.
 
     Raises
     ------
-    ConfigError, DataError, MissingResultError
-        an unknown form; no run; none that has what the form needs.
+    ConfigError
+        Where the format is unknown.
+    DataError
+        Where there is no run, or its contents do not fit the format.
+    MissingResultError
+        Where no run has the outputs that the format needs.
     """
     if form not in EXPORTS and form not in TABLES:
         raise ConfigError(f"--format {form}: expected one of {', '.join(FORMATS)}")
@@ -70,7 +87,7 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
 
 
 def _masked(runs: Sequence[RunFolder]) -> list[str]:
-    """Say which runs leave out parts of their images, which data_set.xml cannot tell."""
+    """Note the runs whose tissue boxes and dark polygons are lost, since data_set.xml cannot hold them."""
     said = []
     for run in runs:
         if not run.file("section_data_set.json").exists():
@@ -86,7 +103,23 @@ def _masked(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
-    """Return the run that a folder is, or those in its direct subfolders; DataError where there is none."""
+    """Return the run that a folder is, or the runs in its direct subfolders.
+
+    Parameters
+    ----------
+    folder : Path
+        A run, or a folder of runs.
+
+    Returns
+    -------
+    list of RunFolder
+        The runs, by name.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
     places = [folder, *sorted(folder.glob("*"))]
     runs = [RunFolder(path) for path in places if is_run(path)]
     if not runs:
@@ -99,7 +132,7 @@ def find_runs(folder: Path) -> list[RunFolder]:
 def _each(
     runs: Sequence[RunFolder], form: str, target: Path, *, apart: bool
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Write every run by itself; of several, those that lack something are left out."""
+    """Write every run by itself; of several runs, those that lack an output are left out and noted."""
     files: list[Path] = []
     left_out = []
     for run in runs:
@@ -115,7 +148,7 @@ def _each(
 
 
 def _metaimage(run: RunFolder, folder: Path) -> list[Path]:
-    """Every grid, sums included, as .mhd and .raw."""
+    """Write every grid, sums included, as .mhd and .raw."""
     run.require("grid.zarr")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -126,7 +159,7 @@ def _metaimage(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def _data_set_xml(run: RunFolder, folder: Path) -> list[Path]:
-    """The series and its alignment in Allen's form."""
+    """Write the series and its alignment as Allen's data_set.xml."""
     path = folder / "data_set.xml"
     folder.mkdir(parents=True, exist_ok=True)
     write_data_set_xml(path, read_data_set(run), read_alignment(run.require("alignment.json")))
@@ -134,7 +167,7 @@ def _data_set_xml(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def _tfm(run: RunFolder, folder: Path) -> list[Path]:
-    """The alignment as ITK transforms: 3-D volume <-> reference, 2-D section <-> volume."""
+    """Write the alignment as ITK transforms: 3-D volume <-> reference, 2-D section <-> volume."""
     alignment = read_alignment(run.require("alignment.json"))
     space = alignment.alignment3d
     of = f"series {run.path.name}, reference space {space.reference_space_id}"
@@ -156,7 +189,7 @@ def _tfm(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
-    """The planes of all sections as QuickNII, VisuAlign and DeepSlice read them; bends as markers."""
+    """Write all section planes for QuickNII, VisuAlign and DeepSlice; in-plane deformations as markers."""
     alignment = read_placement(run)
     _check_target(run)
     data_set = read_data_set(run)
@@ -174,7 +207,7 @@ def _quicknii(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def _check_target(run: RunFolder) -> None:
-    """Raise DataError where a run lies in another box than the target that the file names."""
+    """Raise DataError where the grid of a run is not in the box of CCFv3, the target that the file names."""
     if not run.file("grid.zarr").exists():
         return
     shape = next(iter(run.read_grid().values())).shape
@@ -191,7 +224,7 @@ EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {
     "tfm": _tfm,
     "quicknii": _quicknii,
 }
-DROPS = {
+DROPS = {  # the parts of a deformed alignment that a format cannot hold
     "data-set-xml": "the affine part only: data_set.xml has no place for deformations",
     "tfm": "the affine part only: the deformations stay in deformation.zarr",
     "quicknii": "planes, and bends within them as markers 1 mm apart; what leaves the planes is dropped",
@@ -199,14 +232,14 @@ DROPS = {
 
 
 def _csv(table: StructureTable, folder: Path) -> list[Path]:
-    """The structure tables of all runs in one, with genes and names of structures, as CSV and Parquet."""
+    """Write the structure tables of all runs as one, with genes and structure names, as CSV and Parquet."""
     paths = [folder / f"structure_unionize.{end}" for end in ("csv", "parquet")]
     write_table(named(table), *paths)
     return paths
 
 
 def _anndata(table: StructureTable, folder: Path) -> list[Path]:
-    """Experiments x structures."""
+    """Write a table of experiments x structures as AnnData."""
     path = folder / "structure_unionize.h5ad"
     write_anndata(path, annotated(table))
     return [path]
@@ -217,7 +250,18 @@ FORMATS = (*EXPORTS, *TABLES)
 
 
 def read_data_set(run: RunFolder) -> SectionDataSet:
-    """Read back the data set that a run processed; its sections have no path."""
+    """Read back the data set that a run processed; its sections have no path.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    SectionDataSet
+        The data set, without the image files.
+    """
     document = run.read_document("section_data_set.json")
     names = SectionDataSet.__dataclass_fields__.keys() - {"section_images"}
     images = tuple(_section_image(item) for item in document["section_images"])
@@ -225,6 +269,7 @@ def read_data_set(run: RunFolder) -> SectionDataSet:
 
 
 def _section_image(item: dict[str, object]) -> SectionImage:
+    """Return a section from its JSON entry; lists become tuples."""
     names = SectionImage.__dataclass_fields__.keys() - {"path"}
     values = {name: item[name] for name in names if name in item}
     box, polygons = values["tissue_box_px"], values["dark_polygons_px"]

@@ -23,26 +23,30 @@ from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
 from pipeline.store.run import RunFolder
 
-SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}
-MEASURES = {
+SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}  # suffix of a layer by hemisphere
+MEASURES = {  # name of a layer by column of the table
     "energy": "expression_energy",
     "density": "expression_density",
     "intensity": "expression_intensity",
     "coverage": "coverage",
 }
+# Fields of a data set that describe an experiment, as text.
 TEXTS = ("gene", "specimen", "plane_of_section", "hemisphere", "treatment", "probe_orientation", "age")
-UNUSED = (Status.FAIL.value, Status.MISSING.value)
+UNUSED = (Status.FAIL.value, Status.MISSING.value)  # statuses of sections that do not count in the grid
 
 
 @dataclass(frozen=True, eq=False)
 class StructureTable:
-    """The StructureUnionize tables of some runs as one.
+    """The StructureUnionize tables of several runs as one.
 
-    Parameters
+    Attributes
     ----------
-    data_sets : section_data_set.json of each run
-    columns : name -> values                Allen's fields, one row a run, structure and hemisphere
-    structures : id -> structure            every one that a row names
+    data_sets : tuple of mapping
+        Contents of `section_data_set.json` of each run.
+    columns : mapping of str to list
+        Values by Allen's field name, one row per run, structure and hemisphere.
+    structures : mapping of int to Structure
+        Every structure that a row refers to, by id.
     """
 
     data_sets: tuple[Mapping[str, Any], ...]
@@ -53,16 +57,28 @@ class StructureTable:
 def join_tables(
     runs: Sequence[RunFolder], reference: Path | None = None
 ) -> tuple[StructureTable, tuple[str, ...]]:
-    """Join the tables of runs; return it with a line for each run that has none.
+    """Join the tables of several runs.
 
     Parameters
     ----------
-    reference : folder      whose ontology names the structures; default the reference of each run
+    runs : sequence of RunFolder
+        The runs.
+    reference : Path or None
+        Folder whose ontology names the structures; None takes the reference of each run.
+
+    Returns
+    -------
+    table : StructureTable
+        The joined table.
+    left_out : tuple of str
+        One line for each run that has no table.
 
     Raises
     ------
-    MissingResultError, DataError
-        no run has a table; names that cannot be read, or that contradict one another between runs.
+    MissingResultError
+        Where no run has a table.
+    DataError
+        Where structure names cannot be read, or contradict each other between runs.
     """
     data_sets: list[Mapping[str, Any]] = []
     columns: dict[str, list[Any]] = {}
@@ -84,7 +100,18 @@ def join_tables(
 
 
 def named(table: StructureTable) -> dict[str, list[Any]]:
-    """Return the columns with gene, acronym and name beside the ids."""
+    """Return the columns with gene, acronym and name beside the ids.
+
+    Parameters
+    ----------
+    table : StructureTable
+        The joined table.
+
+    Returns
+    -------
+    dict of str to list
+        Values by column.
+    """
     genes = {int(d["id"]): d["gene"] or "" for d in table.data_sets}
     structures = [table.structures[i] for i in table.columns["structure_id"]]
     return {
@@ -99,9 +126,20 @@ def named(table: StructureTable) -> dict[str, list[Any]]:
 
 
 def annotated(table: StructureTable) -> AnnotatedTable:
-    """Return experiments x structures: a layer for each measure, of both hemispheres, left and right.
+    """Return a table of experiments x structures with one layer per measure and side.
 
-    A structure without a pixel has no energy, density or intensity (NaN) and coverage 0.
+    A structure without a pixel has no energy, density or intensity (NaN) and a coverage of 0.
+
+    Parameters
+    ----------
+    table : StructureTable
+        The joined table.
+
+    Returns
+    -------
+    AnnotatedTable
+        Energy, density, intensity and coverage, (experiments, structures) float64, of both hemispheres, left
+        and right; structures in graph order.
     """
     structures = sorted(table.structures.values(), key=lambda s: (s.graph_order, s.id))
     acronyms = Counter(s.acronym for s in structures)
@@ -129,6 +167,7 @@ def annotated(table: StructureTable) -> AnnotatedTable:
 
 
 def _experiments(data_sets: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the description of each experiment, by column."""
     images = [d["section_images"] for d in data_sets]
     return {
         **{name: [str(d[name] or "") for d in data_sets] for name in TEXTS},
@@ -154,6 +193,7 @@ def _layer(
 
 
 def _own_table(run: RunFolder) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Return the data set and the structure table of a run; MissingResultError where there is no table."""
     receipt = run.read_receipt("unionize")
     if receipt is None or not receipt.ok:
         raise MissingResultError(f"{run.path}: its last run made no structure table; see `ish status`")
@@ -182,6 +222,7 @@ def _add_structures(
 
 
 def _ontology(run: RunFolder, reference: Path | None) -> Ontology:
+    """Read the ontology that names the structures of a run; DataError where it cannot be read."""
     directory = reference or run_reference(run.path)
     if directory is None:
         return open_reference(None, GRID_LABELS_UM).ontology

@@ -1,18 +1,20 @@
 """A procedural mouse brain, and a renderer of ISH series with known truth.
 
-- `phantom_reference(spacing_um)` makes the brain: annotation, template, ontology, no file needed.
-- `sagittal_geometry(reference, sections, resolution_um)`, `coronal_geometry(..)` cut any reference;
+- `phantom_reference(spacing_um)` makes the brain: annotation, template and ontology, without any file.
+- `sagittal_geometry(reference, sections, resolution_um)` and `coronal_geometry(..)` cut any reference.
   `geometry_from(data_set, alignment, resolution_um)` takes the geometry of a real series. `with_margin`
-  adds glass for large extra poses, `turned` scans pictures another way, `reversed_numbers` numbers the
-  sections the other way; series that share `Cut(brain_seed=..)` and `specimen_seed` are of one brain.
-- `StructureExpression({"DG-sg": 165.0})` or `GridExpression(energy)` is what the gene expresses.
-- `RenderOptions(seed=.., extra_rotation_deg=4, extra_shift_um=150, warp_um=60, ..)`: all off but noise.
+  adds glass for large extra poses. `turned` rotates or mirrors the images. `reversed_numbers` numbers the
+  sections in the opposite order. Series that share `Cut(brain_seed=..)` and `specimen_seed` are cut from
+  one brain.
+- `StructureExpression({"DG-sg": 165.0})` or `GridExpression(energy)` states what the gene expresses.
+- `RenderOptions(seed=.., extra_rotation_deg=4, extra_shift_um=150, warp_um=60, ..)`: everything is off by
+  default except sensor noise and faint cells.
 - `scene = build_scene(reference, geometry, expression, options)`, then `render_section(scene, index)` for
-  every index of `scene.images` but those whose number is in `scene.missing`. A `RenderedSection` has
-  `pixels` (h, w, 3) uint8 and `truth`: `pixel_map.to_reference(points)`, `expressing`, `tissue`,
+  every index of `scene.images`, except images whose number is in `scene.missing`. A `RenderedSection` has
+  `pixels`, (h, w, 3) uint8, and `truth`: `pixel_map.to_reference(points)`, `expressing`, `tissue`,
   `artefacts`, `structures`, `voxels` (sums of this section, in drawn pixels).
-- `geometry.alignment` is the alignment that the series may give; `true_alignment(scene)` has the extra
-  poses in it. `pixel_map(scene, image)` is the true place of every pixel without drawing it.
+- `geometry.alignment` is the alignment that the series may provide. `true_alignment(scene)` also contains
+  the extra poses. `pixel_map(scene, image)` gives the true place of every pixel without drawing it.
 """
 
 from pipeline.phantom.brain import phantom_reference

@@ -1,4 +1,4 @@
-"""What goes wrong on a slide: lost pieces, tears, folds, bubbles, dust; uneven light."""
+"""Artifacts of a slide: lost pieces, tears, folds, bubbles, dust and uneven light."""
 
 from __future__ import annotations
 
@@ -11,18 +11,27 @@ from scipy import ndimage
 from pipeline.core.model import Bool, Float32, Float64, UInt8
 from pipeline.phantom.options import RenderOptions
 
-CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4
-TEAR_UM, FOLD_UM = (40.0, 130.0), (40.0, 160.0)
-BAND_UM, BAND_DARKNESS = 150.0, (60.0, 120.0)
+CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4  # codes in `SectionTruth.artefacts`
+TEAR_UM, FOLD_UM = (40.0, 130.0), (40.0, 160.0)  # widths, um; a tear tapers to a point, a fold does not
+BAND_UM, BAND_DARKNESS = 150.0, (60.0, 120.0)  # width of a band, um; range of its added darkness, grey levels
 
 
 @dataclass(frozen=True, eq=False)
 class Slide:
-    """Where artefacts may fall.
+    """Where artifacts may fall on one section.
 
-    Parameters
+    Attributes
     ----------
-    tissue : (rows, columns) bool   coarse map of the tissue, one node every `step_px`
+    width_px : int, px
+        Width of the drawn image.
+    height_px : int, px
+        Height of the drawn image.
+    resolution_um : float, um
+        Size of a drawn pixel.
+    step_px : int, px
+        Spacing of the nodes of `tissue`.
+    tissue : (rows, columns) bool
+        Coarse map of the tissue; node (j, i) is pixel (x, y) = (i * step_px, j * step_px).
     """
 
     width_px: int
@@ -32,11 +41,35 @@ class Slide:
     tissue: Bool
 
     def px(self, length_um: float) -> float:
-        """Return a length in pixels."""
+        """Convert a length from um to pixels.
+
+        Parameters
+        ----------
+        length_um : float, um
+            Length on the slide.
+
+        Returns
+        -------
+        float, px
+            The length in drawn pixels, not rounded.
+        """
         return length_um / self.resolution_um
 
     def pick(self, rng: np.random.Generator, *, border: bool) -> Float64 | None:
-        """Return a random place in the tissue or on its border, (x, y) px."""
+        """Draw a random place in the tissue or on its border.
+
+        Parameters
+        ----------
+        rng : Generator
+            Source of the draw.
+        border : bool
+            Take only nodes on the rim of the tissue.
+
+        Returns
+        -------
+        (2,) float64, px, or None
+            The place of a node, (x, y); None where no node qualifies.
+        """
         wanted = self.tissue & ~ndimage.binary_erosion(self.tissue) if border else self.tissue
         nodes = np.argwhere(wanted)
         if len(nodes) == 0:
@@ -45,7 +78,22 @@ class Slide:
 
 
 def gone(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> UInt8:
-    """Draw what is not there: lost pieces at the rim, tears across; (h, w) uint8, 1 where glass shows."""
+    """Draw missing tissue: lost pieces at the rim, and tears that start there.
+
+    Parameters
+    ----------
+    slide : Slide
+        Size and tissue of the section.
+    options : RenderOptions
+        `losses` and `tears` are the means of the Poisson-distributed counts.
+    rng : Generator
+        Source of all draws.
+
+    Returns
+    -------
+    (h, w) uint8
+        1 where glass shows instead of tissue.
+    """
     raster = np.zeros((slide.height_px, slide.width_px), np.uint8)
     for _ in range(rng.poisson(options.losses)):
         middle = slide.pick(rng, border=True)
@@ -61,13 +109,16 @@ def gone(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> UInt
 def _blob(
     middle: Float64, radius_px: float, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """Return the (48, 2) int32 px vertices of a disc with an irregular rim."""
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    # Higher harmonics are weaker, so the rim is irregular but not ragged.
     wobble = sum(rng.uniform(-0.3, 0.3) / k * np.sin(k * turn + rng.uniform(0, 6.3)) for k in (1, 2, 3, 5, 8))
     reach = radius_px * (1 + wobble)
     return np.rint(middle + np.stack([reach * np.cos(turn), reach * np.sin(turn)], axis=1)).astype(np.int32)
 
 
 def _tear(raster: UInt8, slide: Slide, start: Float64, rng: np.random.Generator) -> None:
+    """Draw one tear into `raster`; its width falls linearly from the border to zero."""
     course, width = _course(slide, start, TEAR_UM, rng)
     steps = len(course) - 1
     for k in range(steps):
@@ -77,10 +128,11 @@ def _tear(raster: UInt8, slide: Slide, start: Float64, rng: np.random.Generator)
 def _course(
     slide: Slide, start: Float64, widths_um: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Float64, float]:
-    """Draw a wandering line from the border of the tissue inward, (n, 2) px, and a width, um."""
+    """Draw a wandering line that starts outside the border and runs inward, (n, 2) px, and its width, um."""
     inward = slide.step_px * np.argwhere(slide.tissue).mean(axis=0)[::-1] - start
     heading = np.arctan2(inward[1], inward[0]) + rng.uniform(-0.5, 0.5)
     steps, width = int(rng.integers(6, 18)), rng.uniform(*widths_um)
+    # The line starts 150 um before the border node, in the glass, so that it crosses the whole rim.
     course = [start - slide.px(150.0) * np.array([np.cos(heading), np.sin(heading)])]
     for _ in range(steps):
         heading += rng.normal(0, 0.25)
@@ -94,14 +146,29 @@ def _line(raster: UInt8, course: Float64, value: int, width_px: float) -> None:
 
 
 def fold(pixels: UInt8, tissue: Bool, slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Bool:
-    """Lay tissue over itself, two or three layers, along lines from its border; (h, w) bool, where it does.
+    """Fold tissue over itself, two or three layers thick, along lines that start at its border.
 
-    Light passes the layers one after the other: their optical densities add up, colour by colour.
+    Light passes the layers one after the other, so their optical densities add up, separately for each
+    colour channel (the Beer-Lambert law). The upper layers are copies of the picture itself, displaced to
+    the right by 320 and 480 um.
 
     Parameters
     ----------
-    pixels : (h, w, 3) uint8            changed in place
+    pixels : (h, w, 3) uint8
+        The picture; changed in place.
     tissue : (h, w) bool
+        Where there is tissue to fold.
+    slide : Slide
+        Size and coarse tissue map of the section.
+    options : RenderOptions
+        `folds` is the mean of the Poisson-distributed count.
+    rng : Generator
+        Source of all draws.
+
+    Returns
+    -------
+    (h, w) bool
+        Where tissue lies over itself.
     """
     layers = np.ones(tissue.shape, np.uint8)
     for _ in range(rng.poisson(options.folds)):
@@ -114,6 +181,8 @@ def fold(pixels: UInt8, tissue: Bool, slide: Slide, options: RenderOptions, rng:
         glass = np.median(pixels[~tissue], axis=0) if not tissue.all() else np.full(3, 255.0)
         through = pixels[folded].astype(np.float64)
         for layer in (2, 3):
+            # Transmittance of another layer: its light relative to bare glass. Products of transmittances are
+            # sums of optical densities.
             other = np.roll(pixels, round(layer * slide.px(FOLD_UM[1])), axis=1)[folded] / glass
             through *= np.where(layers[folded] >= layer, np.minimum(other.T, 1.0), 1.0).T
         pixels[folded] = np.rint(through).astype(np.uint8)
@@ -121,7 +190,22 @@ def fold(pixels: UInt8, tissue: Bool, slide: Slide, options: RenderOptions, rng:
 
 
 def bands(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Float32 | None:
-    """Draw bands of solid expression, 150 um wide; (h, w) float32, the darkness that they add, or None."""
+    """Draw bands of solid expression, 150 um wide.
+
+    Parameters
+    ----------
+    slide : Slide
+        Size and coarse tissue map of the section.
+    options : RenderOptions
+        `bands` is the mean of the Poisson-distributed count.
+    rng : Generator
+        Source of all draws.
+
+    Returns
+    -------
+    (h, w) float32 or None
+        Darkness that the bands add, grey levels; None where the count is zero.
+    """
     count = rng.poisson(options.bands)
     if count == 0:
         return None
@@ -138,10 +222,21 @@ def bands(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Flo
 def soil(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> tuple[Float32 | None, UInt8]:
     """Draw bubbles and dust.
 
+    Parameters
+    ----------
+    slide : Slide
+        Size and coarse tissue map of the section.
+    options : RenderOptions
+        `bubbles` and `dust` are the means of the Poisson-distributed counts.
+    rng : Generator
+        Source of all draws.
+
     Returns
     -------
-    added : (h, w) float32 or None      darkness to add, None where there is nothing
-    kinds : (h, w) uint8                CLEAN, BUBBLE or DUST
+    added : (h, w) float32 or None
+        Darkness to add, grey levels, negative inside bubbles; None where both counts are zero.
+    kinds : (h, w) uint8
+        CLEAN, BUBBLE or DUST.
     """
     kinds = np.zeros((slide.height_px, slide.width_px), np.uint8)
     bubbles, specks = rng.poisson(options.bubbles), rng.poisson(options.dust)
@@ -156,6 +251,7 @@ def soil(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> tupl
 
 
 def _bubble(added: Float32, kinds: UInt8, slide: Slide, rng: np.random.Generator) -> None:
+    """Draw one bubble: an ellipse that is 8 grey levels paler inside, with a dark rim 18 um wide."""
     middle = slide.pick(rng, border=False)
     if middle is None:
         return
@@ -173,6 +269,7 @@ def _bubble(added: Float32, kinds: UInt8, slide: Slide, rng: np.random.Generator
 
 
 def _speck(added: Float32, kinds: UInt8, slide: Slide, rng: np.random.Generator) -> None:
+    """Draw one speck of dust: in one case of five a fibre 8 um wide, else a grain of 8 to 30 um radius."""
     spot = np.zeros(kinds.shape, np.uint8)
     x, y = rng.uniform(0, slide.width_px), rng.uniform(0, slide.height_px)
     if rng.random() < 0.2:
@@ -189,7 +286,22 @@ def _speck(added: Float32, kinds: UInt8, slide: Slide, rng: np.random.Generator)
 
 
 def light(slide: Slide, options: RenderOptions, rng: np.random.Generator) -> Float32:
-    """Return the light at the nodes of the lattice, (rows, columns) float32; 1 = even."""
+    """Draw the illumination of a section: a random quadratic surface.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its tissue map gives the shape of the lattice.
+    options : RenderOptions
+        `uneven_light` is the largest deviation from 1, as a fraction.
+    rng : Generator
+        Source of the coefficients.
+
+    Returns
+    -------
+    (rows, columns) float32
+        Light at the nodes of the lattice, relative to even light (1), within 1 +- `uneven_light`.
+    """
     rows, columns = slide.tissue.shape
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
     a, b, c, d = rng.normal(size=4)

@@ -1,4 +1,4 @@
-"""The phantom brain: a reference space made by rule, without any file."""
+"""The phantom brain: a reference space built from rules, without any file."""
 
 from __future__ import annotations
 
@@ -15,25 +15,35 @@ from pipeline.phantom.kernels import compact
 from pipeline.phantom.shapes import Slab
 from pipeline.phantom.structures import phantom_ontology
 
-SLAB_UM = 400.0
-SOFT_UM = 30.0
+SLAB_UM = 400.0  # extent along P that is painted at a time; bounds the memory of the depth arrays
+SOFT_UM = 30.0  # standard deviation of the template's blur, um
 TEMPLATE_SEED = 9
-FAMILIES = {73: 25.0, 1009: 70.0, 512: 135.0, 315: 120.0, 1089: 128.0, 549: 105.0}  # grey levels by ancestor
+# Mean grey level of the template by ancestor: VS, fiber tracts, CB, Isocortex, HPF, TH.
+FAMILIES = {73: 25.0, 1009: 70.0, 512: 135.0, 315: 120.0, 1089: 128.0, 549: 105.0}
 
 
 def phantom_reference(spacing_um: float = 50.0, reference_space_id: int = CORONAL_SPACE) -> ReferenceSpace:
     """Make the phantom brain.
 
-    The two hemispheres mirror each other exactly about R = 5700 um: voxel k lies at k x `spacing_um`, so
+    The two hemispheres mirror each other exactly about R = 5700 um. Voxel k lies at k x `spacing_um`, so
     ``annotation[..., 1:]`` equals its own flip along R wherever 5700 is a multiple of the spacing.
 
     Parameters
     ----------
-    spacing_um : float, um      voxel size of annotation and template, 10-200
+    spacing_um : float, um
+        Voxel size of annotation and template, 10-200.
+    reference_space_id : int
+        Id that the reference space carries; 9 is Allen's coronal space.
 
     Returns
     -------
-    ReferenceSpace              in the 13200 x 8000 x 11400 um box, with template and ontology
+    ReferenceSpace
+        A box of 13200 x 8000 x 11400 um with annotation, template and ontology.
+
+    Raises
+    ------
+    ConfigError
+        Where the voxel size is outside 10-200 um.
     """
     if not 10.0 <= spacing_um <= 200.0:
         raise ConfigError(f"phantom: expected a voxel size from 10 to 200 um, got {spacing_um}")
@@ -51,7 +61,10 @@ def phantom_reference(spacing_um: float = 50.0, reference_space_id: int = CORONA
 
 
 def _half(spacing_um: float) -> tuple[UInt32, npt.NDArray[np.intp]]:
-    """Paint one half by distance from the midline; return it and where each plane along R finds its own."""
+    """Paint one hemisphere by distance from the midline.
+
+    Returns the labels (p, i, u), and for each plane along R the index of its plane along u.
+    """
     p, i, r = (spacing_um * np.arange(round(extent / spacing_um)) for extent in EXTENT_UM)
     u, back = np.unique(np.abs(r - MIDLINE_UM), return_inverse=True)
     labels = np.zeros((p.size, i.size, u.size), np.uint32)
@@ -66,7 +79,7 @@ def _half(spacing_um: float) -> tuple[UInt32, npt.NDArray[np.intp]]:
 
 
 def _template(half: UInt32, spacing_um: float) -> Float32:
-    """Return a grey picture of the half: brightness by family and structure, borders soft."""
+    """Return a grey picture of one hemisphere: grey level by family and structure, with blurred borders."""
     ontology = phantom_ontology()
     rng = np.random.default_rng(TEMPLATE_SEED)
     bright = {0: 4.0}
@@ -76,5 +89,6 @@ def _template(half: UInt32, spacing_um: float) -> Float32:
     ids = np.array(sorted(bright), np.uint32)
     table = np.array([bright[int(i)] for i in ids], np.float32)
     index, _ = compact(half, ids)
+    # "mirror" makes the first plane (the midline) the axis of symmetry, as in the whole brain.
     soft: Float32 = ndimage.gaussian_filter(table[index], SOFT_UM / spacing_um, mode="mirror", truncate=2.0)
     return soft

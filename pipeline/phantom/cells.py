@@ -1,8 +1,13 @@
-"""Cells: where they are, how dark, and how they add up to the energy asked for.
+"""Cells: their positions, their darkness, and how many are needed for a wanted energy.
 
-Cells are discs of 8 to 15 um thrown at random (a Boolean model). What is drawn later covers what is below,
-so every visible point shows a cell of independent darkness. How a mean number of discs over a point, `mu`,
-turns into expressing pixels depends on the pixel size; `calibrate` measures it once a resolution.
+Cells are discs of 8 to 15 um diameter at random positions; their union is a Boolean model (Matheron 1975).
+A disc that is drawn later covers those below it, so every visible point shows a cell of independent
+darkness. How the mean number of discs over a point, `mu`, turns into expressing pixels depends on the pixel
+size; `calibrate` measures that relation once per resolution.
+
+References
+----------
+Matheron G. (1975) Random Sets and Integral Geometry. Wiley, New York.
 """
 
 from __future__ import annotations
@@ -22,25 +27,31 @@ if TYPE_CHECKING:
 else:
     interpolate = Later("scipy.interpolate")
 
-RADIUS_UM = (4.0, 7.5)
+RADIUS_UM = (4.0, 7.5)  # radii are uniform in this range
+# Mean of pi r^2 over the uniform radii.
 MEAN_AREA_UM2 = float(np.pi * (RADIUS_UM[1] ** 3 - RADIUS_UM[0] ** 3) / 3 / (RADIUS_UM[1] - RADIUS_UM[0]))
-ADDED_DARKNESS = (55.0, 150.0)
-DARK_FROM_ENERGY, DARK_GAIN = 80.0, 75.0  # strong expression is also dark: the palest cells darken
-FAINT_DARKNESS = (3.0, 25.0)
-LARGEST_MU = 6.0
-COARSEST_CALIBRATED_UM = 8.5
-CALIBRATION_PX, CALIBRATION_SEED = 512, 77
-SAMPLES = 8
+ADDED_DARKNESS = (55.0, 150.0)  # of an expressing cell over its tissue, grey levels, uniform
+# Strong expression is also dark: the lower bound of the added darkness rises linearly with energy, by 75
+# grey levels at an energy of 80 and above.
+DARK_FROM_ENERGY, DARK_GAIN = 80.0, 75.0
+FAINT_DARKNESS = (3.0, 25.0)  # of a cell that does not express, over its tissue, grey levels, uniform
+LARGEST_MU = 6.0  # discs over a point; they cover 1 - exp(-6) = 99.8 % of the area
+COARSEST_CALIBRATED_UM = 8.5  # beyond, a pixel is larger than most cells
+CALIBRATION_PX, CALIBRATION_SEED = 512, 77  # side of the square test image, px
+SAMPLES = 8  # sub-pixel samples along each axis at the rim of a disc
 
 
 class Calibration(NamedTuple):
-    """What a mean number of discs over a point yields.
+    """Expression that a mean number of discs over a point yields.
 
-    Parameters
+    Attributes
     ----------
-    mu : (n,) float64           discs over a point, rising from 0
-    density : (n,) float64      expressing pixels over pixels
-    weight : (n,) float64       mean share of a cell's darkness in a pixel, over all pixels, if expressing
+    mu : (n,) float64
+        Mean number of discs over a point, rising from 0.
+    density : (n,) float64
+        Expressing pixels over all pixels.
+    weight : (n,) float64
+        Share of a pixel that cells cover, summed over expressing pixels and divided by all pixels.
     """
 
     mu: Float64
@@ -49,7 +60,19 @@ class Calibration(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Discs in drawing order: centre, radius, px; added darkness."""
+    """Discs in drawing order.
+
+    Attributes
+    ----------
+    x : (n,) float32, px
+        Column of the centre; pixel centres are integers.
+    y : (n,) float32, px
+        Row of the centre.
+    radius : (n,) float32, px
+        Radius.
+    added : (n,) float32
+        Darkness that the cell adds to its tissue, grey levels.
+    """
 
     x: Float32
     y: Float32
@@ -61,8 +84,23 @@ class Cells(NamedTuple):
 def calibrate(resolution_um: float) -> Calibration:
     """Measure how `mu` turns into expressing pixels at a resolution.
 
-    Beyond 8.5 um a pixel is larger than most cells and expression cannot be seen; the cells then stay those
-    of 8.5 um, and fewer pixels express than asked for.
+    Beyond 8.5 um a pixel is larger than most cells and expression cannot be resolved. The relation measured
+    at 8.5 um is then used, and fewer pixels express than asked for.
+
+    Parameters
+    ----------
+    resolution_um : float, um
+        Size of a drawn pixel.
+
+    Returns
+    -------
+    Calibration
+        The relation at 81 values of `mu` from 0 to 6.
+
+    Notes
+    -----
+    Discs are drawn at 11 values of `mu`. Between them a monotone piecewise cubic is used, which does not
+    overshoot (PCHIP, Fritsch and Butland 1984).
     """
     pixel = min(resolution_um, COARSEST_CALIBRATED_UM)
     rng = np.random.default_rng(CALIBRATION_SEED)
@@ -76,6 +114,7 @@ def calibrate(resolution_um: float) -> Calibration:
         discs = Cells(place[0], place[1], radius.astype(np.float32), np.ones(count, np.float32))
         share, _ = draw_cells(discs, side, side)
         mask = share >= 0.5
+        # `mask` has the definition of `SectionTruth.expressing`: half a pixel or more is covered.
         density[k], weight[k] = mask.mean(), share[mask].sum() / mask.size
     fine = np.concatenate([[0.0], np.geomspace(0.01, LARGEST_MU, 80)])
     return Calibration(
@@ -87,7 +126,25 @@ def calibrate(resolution_um: float) -> Calibration:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def discs_over_point(energy: float, tissue: float, calibration: Calibration) -> float:
-    """Return the mean number of discs over a point that yields an energy on tissue of some darkness."""
+    """Return the mean number of discs over a point that yields a wanted energy.
+
+    The expected energy, density x tissue + weight x added darkness, rises with `mu`. It is inverted by
+    bisection over the table and linear interpolation.
+
+    Parameters
+    ----------
+    energy : float
+        Wanted darkness of expressing pixels per pixel, grey levels.
+    tissue : float
+        Darkness of the tissue without expression, grey levels.
+    calibration : Calibration
+        The relation at the resolution of the image.
+
+    Returns
+    -------
+    float
+        `mu`, at most the largest that was calibrated.
+    """
     palest = ADDED_DARKNESS[0] + DARK_GAIN * min(energy / DARK_FROM_ENERGY, 1.0)
     added = 0.5 * (palest + ADDED_DARKNESS[1])
     low, high = 0, calibration.mu.size - 1
@@ -119,16 +176,30 @@ def _mean_discs(energy: Float32, tissue: Float32, calibration: Calibration) -> F
 def throw_cells(
     rng: np.random.Generator, energy: Float32, tissue: Float32, calibration: Calibration, resolution_um: float
 ) -> Cells:
-    """Throw expressing cells so that the expected energy of every place is the one asked for.
+    """Place expressing cells so that the expected energy at every place is the one asked for.
 
     Parameters
     ----------
-    energy : (h, w) float32         wanted darkness of expressing pixels per pixel
-    tissue : (h, w) float32         darkness without expression
+    rng : Generator
+        Source of positions, radii, darkness and drawing order.
+    energy : (h, w) float32
+        Wanted darkness of expressing pixels per pixel, grey levels.
+    tissue : (h, w) float32
+        Darkness without expression, grey levels.
+    calibration : Calibration
+        The relation at this resolution.
+    resolution_um : float, um
+        Size of a drawn pixel.
+
+    Returns
+    -------
+    Cells
+        Discs in random order, Poisson distributed over the pixels.
     """
     mean = _mean_discs(energy, tissue, calibration).ravel()
     here = np.flatnonzero(mean)
     centres = rng.poisson(mean[here] * (resolution_um**2 / MEAN_AREA_UM2))
+    # Shuffled: drawing order decides which cell is on top, and must not follow the raster.
     pixel = rng.permutation(np.repeat(here, centres))
     dx, dy, size, dark = rng.random((4, pixel.size), dtype=np.float32)
     y, x = np.divmod(pixel, energy.shape[1])
@@ -143,7 +214,7 @@ def throw_cells(
 
 
 def _radius_px(size: Float32, resolution_um: float) -> Float32:
-    """Return radii for numbers from 0 to 1."""
+    """Map uniform numbers from 0 to 1 to radii, px."""
     radius = (RADIUS_UM[0] + (RADIUS_UM[1] - RADIUS_UM[0]) * size) / resolution_um
     return np.asarray(radius, np.float32)
 
@@ -152,7 +223,7 @@ def _radius_px(size: Float32, resolution_um: float) -> Float32:
 def _coverage(dx: float, dy: float, radius: float) -> float:
     """Return the share of a unit pixel at (dx, dy) from the centre of a disc that the disc covers."""
     distance = np.sqrt(dx * dx + dy * dy)
-    if distance + 0.7072 <= radius:
+    if distance + 0.7072 <= radius:  # half the diagonal of a pixel, rounded up
         return 1.0
     if distance - 0.7072 >= radius:
         return 0.0
@@ -168,12 +239,28 @@ def _coverage(dx: float, dy: float, radius: float) -> float:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def draw_cells(cells: Cells, height: int, width: int) -> tuple[Float32, Float32]:
-    """Draw discs over one another.
+    """Draw discs over one another, with anti-aliased rims.
+
+    Parameters
+    ----------
+    cells : Cells
+        Discs in drawing order.
+    height : int, px
+        Height of the image.
+    width : int, px
+        Width of the image.
 
     Returns
     -------
-    share : (h, w) float32      of each pixel covered by cells
-    added : (h, w) float32      darkness that they add
+    share : (h, w) float32
+        Share of each pixel that cells cover, 0-1.
+    added : (h, w) float32
+        Darkness that they add, grey levels.
+
+    Notes
+    -----
+    A disc that covers the fraction c of a pixel replaces that fraction of what lies below it: the "over"
+    operator (Porter and Duff 1984).
     """
     share = np.zeros((height, width), np.float32)
     added = np.zeros((height, width), np.float32)
@@ -191,12 +278,28 @@ def draw_cells(cells: Cells, height: int, width: int) -> tuple[Float32, Float32]
 def throw_faint(
     rng: np.random.Generator, labels: npt.NDArray[np.uint16], per_mm2: Float32, resolution_um: float
 ) -> Cells:
-    """Throw cells that do not express.
+    """Place faint cells, which do not express.
 
     Parameters
     ----------
-    labels : (h, w) uint16          compact labels
-    per_mm2 : (n,) float32          cells per mm2 of each
+    rng : Generator
+        Source of all draws.
+    labels : (h, w) uint16
+        Compact labels.
+    per_mm2 : (n,) float32, 1/mm2
+        Mean number of faint cells by compact label.
+    resolution_um : float, um
+        Size of a drawn pixel.
+
+    Returns
+    -------
+    Cells
+        Discs in random order.
+
+    Notes
+    -----
+    Positions are a Poisson process at the largest of the densities, thinned to the density of each label
+    (Lewis and Shedler 1979).
     """
     height, width = labels.shape
     most = float(per_mm2.max())

@@ -1,4 +1,4 @@
-"""Cutting a reference brain into sections and laying them on slides."""
+"""Cut a reference brain into sections and lay them on slides."""
 
 from __future__ import annotations
 
@@ -25,28 +25,40 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
 from pipeline.phantom.geometry import SeriesGeometry
 
-SCOUT_UM = 100.0
-FIRST_NUMBER = 10
-BRAIN_STREAM, SECTION_STREAM = 20, 21
+SCOUT_UM = 100.0  # spacing of the points that find the extent of the tissue in a plane
+FIRST_NUMBER = 10  # section number whose z is fixed in the brain, whatever the first number of a series is
+BRAIN_STREAM, SECTION_STREAM = 20, 21  # random streams; `render.py` has those below 20
+# Rows P, I, R of the reference; columns x, y, z of the volume.
 SAGITTAL_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 CORONAL_AXES = ((0.0, 0.0, -1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-SAGITTAL_ROOM_UM, CORONAL_ROOM_UM = 4700.0, 12400.0
-FROM_MIDLINE_UM = 150.0
-VOLUME_MIDDLE_UM = (7000.0, 4500.0)
+SAGITTAL_ROOM_UM, CORONAL_ROOM_UM = 4700.0, 12400.0  # that sections may span along the cutting axis
+FROM_MIDLINE_UM = 150.0  # of the last sagittal section
+VOLUME_MIDDLE_UM = (7000.0, 4500.0)  # (x, y) of the brain's centre in the volume
 
 
 @dataclass(frozen=True)
 class Cut:
     """How a brain is cut and laid on slides.
 
-    Parameters
+    Attributes
     ----------
-    thickness_um, spacing_um : float    of the sections; spacing is rounded to whole thicknesses
-    first_number : int          of the sections; z is number x thickness in a volume that all series share
-    tilt_deg, stretch : float   bounds of the random turn and scale of the whole brain
-    turn_deg : float            bound of the turn of each section in its image
-    margin_um : float           about so much glass surrounds the tissue
-    brain_seed : int | None     of turn and scale; interleaved series of one brain share it. None: series seed
+    thickness_um : float, um
+        Thickness of the sections.
+    spacing_um : float, um
+        Distance between sections of the series, rounded to whole thicknesses.
+    first_number : int
+        Number of the first section; z is number x thickness in a volume that all series of a brain share.
+    tilt_deg : float, degrees
+        Bound of the random rotation of the whole brain about each axis.
+    stretch : float
+        Bound of the random scaling of the whole brain along each axis, as a fraction.
+    turn_deg : float, degrees
+        Bound of the random rotation of each section in its image.
+    margin_um : float, um
+        Approximate width of the glass around the tissue.
+    brain_seed : int or None
+        Seed of the brain's rotation and scaling, shared by interleaved series of one brain; None takes the
+        seed of the series.
     """
 
     thickness_um: float = 25.0
@@ -69,7 +81,30 @@ def sagittal_geometry(
     """Cut the left hemisphere (R < 5700 um) into sagittal sections, numbered from lateral to medial.
 
     Volume axes (x, y, z) follow (P, I, R), as in Allen's sagittal series. The last section lies about
-    150 um from the midline; where `sections` at the wanted spacing do not fit, they are cut closer.
+    150 um from the midline. Where `sections` at the wanted spacing do not fit, they are cut closer.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The brain that is cut.
+    sections : int
+        Number of sections.
+    resolution_um : float, um
+        Pixel size of the images.
+    seed : int
+        Seed of the section poses; also sets the id of the data set, 900000 + seed.
+    cut : Cut or None
+        How it is cut; None takes the defaults.
+
+    Returns
+    -------
+    SeriesGeometry
+        Manifest and alignment of the series.
+
+    Raises
+    ------
+    ConfigError
+        Where `sections` is below 1, or a section lies outside the brain.
     """
     chosen = cut or Cut()
     step = _step(chosen, sections, SAGITTAL_ROOM_UM)
@@ -90,7 +125,31 @@ def coronal_geometry(
 ) -> SeriesGeometry:
     """Cut the whole brain into coronal sections, numbered from caudal to rostral.
 
-    Volume axes (x, y, z) follow (R, I, -P), as in Allen's coronal series.
+    Volume axes (x, y, z) follow (R, I, -P), as in Allen's coronal series. Where `sections` at the wanted
+    spacing do not fit, they are cut closer.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The brain that is cut.
+    sections : int
+        Number of sections.
+    resolution_um : float, um
+        Pixel size of the images.
+    seed : int
+        Seed of the section poses; also sets the id of the data set, 900000 + seed.
+    cut : Cut or None
+        How it is cut; None takes the defaults.
+
+    Returns
+    -------
+    SeriesGeometry
+        Manifest and alignment of the series.
+
+    Raises
+    ------
+    ConfigError
+        Where `sections` is below 1, or a section lies outside the brain.
     """
     chosen = cut or Cut()
     step = _step(chosen, sections, CORONAL_ROOM_UM)
@@ -102,7 +161,7 @@ def coronal_geometry(
 
 
 def _step(cut: Cut, sections: int, room_um: float) -> int:
-    """Return the step of the section numbers: the wanted spacing, or the largest at which they fit."""
+    """Return the step of the section numbers: the wanted spacing, or the largest that fits."""
     if sections < 1:
         raise ConfigError(f"phantom: expected at least one section, got {sections}")
     fits = int(room_um / sections / cut.thickness_um)
@@ -112,7 +171,7 @@ def _step(cut: Cut, sections: int, room_um: float) -> int:
 def _lay(
     axes: tuple[tuple[float, ...], ...], centre_um: tuple[float, ...], numbers: int, cut: Cut, seed: int
 ) -> Float64:
-    """Return the volume's map to the reference, (3, 4): turned and stretched a little about `centre_um`."""
+    """Return the map from the volume to the reference, (3, 4): rotated and scaled about `centre_um`."""
     rng = np.random.default_rng([seed if cut.brain_seed is None else cut.brain_seed, BRAIN_STREAM])
     middle = np.array([*VOLUME_MIDDLE_UM, cut.thickness_um * (FIRST_NUMBER + numbers / 2)])
     linear = (
@@ -135,14 +194,14 @@ def _small_turn(rng: np.random.Generator, bound_deg: float) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class _Brain:
-    """A brain on the block, about to be cut."""
+    """A brain on the block, with the map from its volume to the reference, (3, 4), um."""
 
     reference: ReferenceSpace
     plane: Plane
     volume_to_reference: Float64
 
     def series(self, numbers: list[int], resolution_um: float, cut: Cut, seed: int) -> SeriesGeometry:
-        """Cut sections of these numbers."""
+        """Return the geometry of sections with these numbers."""
         rng = np.random.default_rng([seed, SECTION_STREAM])
         coronal = self.plane == "coronal"
         space = CORONAL_SPACE if coronal else SAGITTAL_SPACE
@@ -169,13 +228,13 @@ class _Brain:
     def _frame(
         self, number: int, resolution_um: float, cut: Cut, rng: np.random.Generator
     ) -> tuple[SectionImage, Alignment2d]:
-        """Lay one section on its slide: a turned frame round its tissue."""
+        """Lay one section on its slide: a rotated frame around its tissue, with glass on every side."""
         turn = affine.rigid2d(float(rng.uniform(-cut.turn_deg, cut.turn_deg)), (0.0, 0.0))
         margins = cut.margin_um * rng.uniform(0.7, 1.4, 4)
         tissue = self._tissue(number * cut.thickness_um)
         if len(tissue) == 0:
             raise ConfigError(f"phantom: section {number} lies outside the brain; ask for fewer sections")
-        laid = affine.apply(affine.invert(turn), tissue)
+        laid = affine.apply(affine.invert(turn), tissue)  # the tissue in the axes of the frame, um
         low, high = laid.min(axis=0) - margins[:2], laid.max(axis=0) + margins[2:]
         width, height = (int(n) for n in np.ceil((high - low) / resolution_um) + 1)
         to_laid = np.column_stack([resolution_um * np.eye(2), low])
@@ -183,7 +242,7 @@ class _Brain:
         return image, Alignment2d(number, affine.compose(turn, to_laid))
 
     def _tissue(self, z_um: float) -> Float64:
-        """Return volume points (n, 2), um, of a plane that lie in the brain, on a coarse lattice."""
+        """Return the points of a plane that lie in the brain, (n, 2) um in the volume, every 100 um."""
         x, y = np.meshgrid(np.arange(-3000.0, 17000.0, SCOUT_UM), np.arange(-3000.0, 13000.0, SCOUT_UM))
         points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, z_um)])
         labels = labels_at(self.reference, affine.apply(self.volume_to_reference, points))
@@ -191,7 +250,20 @@ class _Brain:
 
 
 def labels_at(reference: ReferenceSpace, points: Float64) -> UInt32:
-    """Return the annotation at points (..., 3) um, nearest voxel, 0 outside."""
+    """Return the annotation at reference points, nearest voxel.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The annotated brain.
+    points : (..., 3) float64, um
+        Positions (P, I, R).
+
+    Returns
+    -------
+    (...) uint32
+        Structure ids; 0 outside the brain or the box.
+    """
     index = np.rint(points / reference.annotation_um).astype(np.int64)
     inside = ((index >= 0) & (index < reference.annotation.shape)).all(axis=-1)
     labels = np.zeros(index.shape[:-1], np.uint32)

@@ -1,4 +1,12 @@
-"""Smooth random displacements: cubic B-splines over white noise, scaled to a stated r.m.s. length."""
+"""Smooth random displacements: cubic B-splines with random coefficients, scaled to a given r.m.s. length.
+
+The transformation model is that of Rueckert et al. (1999), with white noise for control points.
+
+References
+----------
+Rueckert D. et al. (1999) Nonrigid registration using free-form deformations: application to breast MR images.
+IEEE Transactions on Medical Imaging 18, 712-721.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +19,23 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
 from pipeline.geometry import affine
 
-LEAST_JACOBIAN = 0.2
+LEAST_JACOBIAN = 0.2  # least local ratio of volumes (areas in 2-D); 0 is where tissue starts to fold
 
 
 @dataclass(frozen=True, eq=False)
 class SmoothField:
-    """A displacement that is smooth everywhere.
+    """A displacement field that is smooth everywhere.
 
-    Parameters
+    Attributes
     ----------
-    coefficients : (d, n1, .., nd) float64, um     of the spline, one knot every `spacing_um`
-    origin_um : (d,) float64                       place of the first knot
-    trend : (d, d + 1) float64                     affine part that is taken off
+    coefficients : (d, n_1, .., n_d) float64, um
+        B-spline coefficients, one knot every `spacing_um`.
+    spacing_um : float, um
+        Knot spacing.
+    origin_um : (d,) float64, um
+        Position of the first knot.
+    trend : (d, d + 1) float64 or None
+        Affine part that is subtracted.
     """
 
     coefficients: Float64
@@ -31,7 +44,18 @@ class SmoothField:
     trend: Float64 = field(default=None)  # type: ignore[arg-type]
 
     def __call__(self, points: Float64) -> Float64:
-        """Return the displacement at points (..., d) um, in um; the edge value holds beyond the knots."""
+        """Return the displacement at points; beyond the knots the value at the edge holds.
+
+        Parameters
+        ----------
+        points : (..., d) float64, um
+            Positions.
+
+        Returns
+        -------
+        (..., d) float64, um
+            Displacement at each point.
+        """
         index = np.moveaxis((points - self.origin_um) / self.spacing_um, -1, 0)
         parts = [
             ndimage.map_coordinates(c, index, order=3, prefilter=False, mode="nearest")
@@ -44,23 +68,35 @@ class SmoothField:
 
 
 def random_field(rng: np.random.Generator, points: Float64, rms_um: float, scale_um: float) -> SmoothField:
-    """Draw a displacement whose r.m.s. length over `points` is `rms_um`, without any affine part.
+    """Draw a displacement field without affine part, of a given r.m.s. length over `points`.
 
     Parameters
     ----------
-    points : (n, d) float64, um     where tissue is: the affine part is removed and the length taken there
-    scale_um : float, um            knot spacing; features are about this large
+    rng : Generator
+        Source of the coefficients.
+    points : (n, d) float64, um
+        Where tissue is; the affine part is removed and the r.m.s. length is measured there.
+    rms_um : float, um
+        Wanted r.m.s. length of the displacement.
+    scale_um : float, um
+        Knot spacing; features are about this large.
+
+    Returns
+    -------
+    SmoothField
+        The displacement field.
 
     Raises
     ------
     ConfigError
-        where so large a displacement at so small a scale would fold the tissue.
+        Where so large a displacement at so small a scale would fold the tissue.
     """
     low, high = points.min(axis=0) - 2 * scale_um, points.max(axis=0) + 2 * scale_um
     knots = np.ceil((high - low) / scale_um).astype(int) + 1
     raw = SmoothField(rng.standard_normal((low.size, *knots)), scale_um, low)
     shift = raw(points)
     design = np.column_stack([points, np.ones(len(points))])
+    # The affine part belongs to the alignment; with it removed, the alignment stays the best affine fit.
     trend = np.asarray(np.linalg.lstsq(design, shift, rcond=None)[0].T, np.float64)
     left = shift - affine.apply(trend, points)
     gain = rms_um / float(np.sqrt(np.square(left).sum(axis=1).mean()))
@@ -74,7 +110,20 @@ def random_field(rng: np.random.Generator, points: Float64, rms_um: float, scale
 
 
 def least_jacobian(displacement: SmoothField, points: Float64) -> float:
-    """Return the least determinant of the Jacobian of x -> x + displacement(x) over points (n, d)."""
+    """Return the least Jacobian determinant of the map x -> x + displacement(x).
+
+    Parameters
+    ----------
+    displacement : SmoothField
+        The displacement field.
+    points : (n, d) float64, um
+        Where the determinant is taken, by central differences of +- 1 um.
+
+    Returns
+    -------
+    float
+        The least local ratio of volumes (areas in 2-D); 0 or less where the map folds.
+    """
     dimensions, step = points.shape[-1], 1.0
     columns = []
     for axis in range(dimensions):

@@ -19,6 +19,7 @@ from pipeline.phantom.parts import (
 )
 from pipeline.phantom.shapes import Box, Loft, Slab
 
+# Rows of a Loft: P, centre I, centre U, then the reach up, down, lateral and medial, um.
 CEREBRUM = Loft(
     (
         (2050, 3200, 1000, 120, 120, 150, 900),
@@ -52,19 +53,26 @@ BULB = Loft(
     ),
     exponent=2.4,
 )
-BULB_LAYERS = (("onl", 0.0), ("MOBgl", 130.0), ("MOB", 270.0), ("MOBgr", 540.0))
+BULB_LAYERS = (("onl", 0.0), ("MOBgl", 130.0), ("MOB", 270.0), ("MOBgr", 540.0))  # with their least depth, um
+# Thickness of the cortex, um, at positions along P, um; linear between them.
 THICKNESS_P = (2050.0, 3200.0, 4400.0, 6000.0, 7500.0, 10450.0)
 THICKNESS_UM = (1100.0, 1450.0, 1300.0, 1150.0, 980.0, 900.0)
 LAYERS = ("1", "2/3", "4", "5", "6a", "6b")
-LAYER_EDGES = (0.12, 0.36, 0.47, 0.72, 0.95)
+LAYER_EDGES = (0.12, 0.36, 0.47, 0.72, 0.95)  # borders of the layers, as fractions of the cortical thickness
 ENT_LAYERS = ("ENTl1", "ENTl2", "ENTl3", "ENTl5", "ENTl6a")
 ENT_EDGES = (0.2, 0.42, 0.6, 0.82)
-WITHOUT_LAYER_4 = ("ACAd", "MOs", "MOp", "RSPd", "AId", "ORBl", "FRP")
-WHITE_UM = 190.0
+WITHOUT_LAYER_4 = ("ACAd", "MOs", "MOp", "RSPd", "AId", "ORBl", "FRP")  # agranular areas
+WHITE_UM = 190.0  # thickness of the white matter below the cortex
 
 
 def paint_forebrain(slab: Slab) -> None:
-    """Paint the forebrain, outer shapes before the nuclei inside them."""
+    """Paint the forebrain; outer shapes come before the nuclei inside them.
+
+    Parameters
+    ----------
+    slab : Slab
+        Coronal planes whose labels are painted in place.
+    """
     _paint_bulb(slab)
     paint_parts(slab, OLFACTORY)
     paint_cerebrum(slab)
@@ -74,6 +82,7 @@ def paint_forebrain(slab: Slab) -> None:
 
 
 def _paint_bulb(slab: Slab) -> None:
+    """Paint the olfactory bulb; each deeper layer covers the inside of the one before."""
     box = BULB.box(slab)
     if box is None:
         return
@@ -84,7 +93,21 @@ def _paint_bulb(slab: Slab) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """The cerebral surface unrolled: depth, um, angle round the hemisphere, degrees, and relative depth."""
+    """The cerebral surface unrolled into depth and angle.
+
+    Attributes
+    ----------
+    p : (p, 1, 1) float32, um
+        Position of the planes.
+    depth : (p, i, u) float32, um
+        Depth below the surface, positive inside.
+    angle : (p, i, u) float32, degrees
+        Angle around the centre of the hemisphere: 0 upwards, 90 lateral, 180 downwards, -90 medial.
+    relative : (p, i, u) float32
+        Depth as a fraction of the cortical thickness.
+    thickness : (p, i, u) float32, um
+        Thickness of the cortex.
+    """
 
     p: Float32
     depth: Float32
@@ -94,15 +117,22 @@ class Sheet:
 
 
 def paint_cerebrum(slab: Slab) -> None:
-    """Paint cortex, the white matter below it and the cerebral nuclei inside."""
+    """Paint the cortex, the white matter below it and the cerebral nuclei inside.
+
+    Parameters
+    ----------
+    slab : Slab
+        Coronal planes whose labels are painted in place.
+    """
     box = CEREBRUM.box(slab)
     if box is None:
         return
     depth, angle = CEREBRUM.depth(slab, box)
     p = slab.p[box[0], None, None]
     u = slab.u[None, None, box[2]]
-    thinner = np.interp(angle, (100, 130), (1, 0.72))
+    thinner = np.interp(angle, (100, 130), (1, 0.72))  # ventrolateral cortex is thinner
     thickness = (np.interp(p, THICKNESS_P, THICKNESS_UM) * thinner).astype(np.float32)
+    # On the medial side layers follow the midline plane; the body's own surface lies beyond it.
     medial = np.where(angle < 0, np.minimum(depth, u + 40), depth)
     relative = (medial / thickness).astype(np.float32)
     sheet = Sheet(p, depth, angle, relative, thickness)
@@ -113,14 +143,14 @@ def paint_cerebrum(slab: Slab) -> None:
 
 
 def _ventral_edge(p: Float32) -> Float32:
-    """Return where the cortical sheet ends below, degrees."""
+    """Return the angle at which the cortical sheet ends ventrally, degrees."""
     return np.interp(p, (2000, 3500, 4500, 7000, 8500, 10400), (150, 142, 155, 168, 160, 170)).astype(
         np.float32
     )
 
 
 def _medial_edge(p: Float32) -> Float32:
-    """Return where the cortical sheet ends medially, degrees."""
+    """Return the angle at which the cortical sheet ends medially, degrees."""
     return np.interp(p, (3400, 4200, 8000, 8800, 10400), (-150, -110, -110, -70, -95)).astype(np.float32)
 
 
@@ -128,7 +158,7 @@ def _paint_core(slab: Slab, box: Box, sheet: Sheet, inside: Bool) -> None:
     """Paint what the cortex does not cover: cerebral nuclei in front, hippocampal formation behind."""
     below = sheet.depth - sheet.thickness
     p, i, u = slab.grid(box)
-    end = 8000 + 480 * np.exp(-(((i - 6100) / 1100) ** 2))
+    end = 8000 + 480 * np.exp(-(((i - 6100) / 1100) ** 2))  # rear end of the nuclei along P, um
     forward = inside & (p < end)
     slab.paint(structure_id("fa"), forward & (p < 3700), box)
     slab.paint(structure_id("AON"), forward & (p < 3700) & (i > 4200 + 0.3 * (p - 3000)), box)
@@ -139,7 +169,7 @@ def _paint_core(slab: Slab, box: Box, sheet: Sheet, inside: Bool) -> None:
     paint_parts(slab, CORE)
     ventral = forward & (sheet.depth < 560) & (np.abs(sheet.angle) > 140)
     slab.paint(structure_id("OT"), ventral & (p > 3650) & (p < 5950), box)
-    waist = np.sqrt(np.clip(1 - ((p - 7150) / 1350) ** 2, 0, 1)) * 1750
+    waist = np.sqrt(np.clip(1 - ((p - 7150) / 1350) ** 2, 0, 1)) * 1750  # half width of the thalamus, um
     slab.paint(structure_id("TH"), forward & (u < waist) & (i > 3500) & (i <= 5050), box)
     narrow = waist * (0.85 - np.square((i - 5050) / 2900))
     slab.paint(structure_id("HY"), forward & (u < narrow) & (i > 5050), box)
@@ -161,9 +191,9 @@ def _paint_white(slab: Slab, box: Box, sheet: Sheet, white: Bool) -> None:
 
 
 def _areas(p: Float32, angle: Float32) -> list[tuple[str, Bool]]:
-    """Return the cortical areas as masks that cover the sheet, (name, mask)."""
+    """Return the cortical areas, (name, mask), that cover the sheet; the first mask at a voxel decides."""
     front = p < 2750
-    motor = np.interp(p, (2750, 5000, 7000), (58, 30, -2)).astype(np.float32)
+    motor = np.interp(p, (2750, 5000, 7000), (58, 30, -2)).astype(np.float32)  # lateral border, degrees
     middle, rear = ~front & (p < 7300), p >= 7300
     return [
         ("FRP", front & (angle < 110)),
@@ -182,6 +212,7 @@ def _areas(p: Float32, angle: Float32) -> list[tuple[str, Bool]]:
 
 
 def _paint_cortex(slab: Slab, box: Box, sheet: Sheet, cortical: Bool) -> None:
+    """Paint the cortical areas, divided into layers by relative depth."""
     layers = np.digitize(sheet.relative, LAYER_EDGES).astype(np.uint8)
     target = slab.labels[box]
     area_of = np.zeros(cortical.shape, np.uint8)
@@ -197,12 +228,12 @@ def _paint_cortex(slab: Slab, box: Box, sheet: Sheet, cortical: Bool) -> None:
 
 
 def _layer(area: str, layer: str) -> str:
-    """Return the acronym of a layer; where an area lacks layer 4, the one below takes its place."""
+    """Return the acronym of a layer; in an area without layer 4, layer 5 takes its place."""
     return area + ("5" if layer == "4" and area in WITHOUT_LAYER_4 else layer)
 
 
 def _paint_ventral(slab: Slab, box: Box, sheet: Sheet, cortical: Bool) -> None:
-    """Paint piriform cortex (one label, as in the real atlas) and layered entorhinal cortex."""
+    """Paint the piriform cortex (one label, as in the real atlas) and the layered entorhinal cortex."""
     ventral = cortical & (sheet.angle >= 118) & (sheet.p > 3000)
     entorhinal = cortical & (sheet.angle >= np.interp(sheet.p, (7600, 9600), (120, 92)).astype(np.float32))
     slab.paint(structure_id("PIR"), ventral, box)

@@ -1,4 +1,4 @@
-"""Where the sections of a rendered series lie, in which frames; the geometry of a real data set."""
+"""Positions and frames of the sections of a rendered series; the geometry of a real data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.core.model import (
 )
 from pipeline.geometry import affine
 
-FRAME_TOLERANCE = 0.01
+FRAME_TOLERANCE = 0.01  # relative error of a resolution that still counts as a power of two
 OPPOSITE = {
     "caudal_to_rostral": "rostral_to_caudal",
     "rostral_to_caudal": "caudal_to_rostral",
@@ -31,7 +31,14 @@ OPPOSITE = {
 class SeriesGeometry:
     """A series before it has pixels: its manifest, its known alignment and the resolution to draw at.
 
-    `data_set` and `alignment` are in the manifest's frame; images are drawn `factor` times smaller.
+    Attributes
+    ----------
+    data_set : SectionDataSet
+        The manifest.
+    alignment : SeriesAlignment
+        The known alignment, in the pixels of the manifest.
+    factor : int
+        Manifest pixels per drawn pixel, along one axis.
     """
 
     data_set: SectionDataSet
@@ -39,15 +46,53 @@ class SeriesGeometry:
     factor: int = 1
 
     def size_px(self, image: SectionImage) -> tuple[int, int]:
-        """Return width and height of the image to draw, in px."""
+        """Return the size of the image to draw.
+
+        Parameters
+        ----------
+        image : SectionImage
+            The section in the manifest.
+
+        Returns
+        -------
+        (int, int), px
+            Width and height in drawn pixels.
+        """
         return image.width_px // self.factor, image.height_px // self.factor
 
     def resolution_um(self, image: SectionImage) -> float:
-        """Return the size of a drawn pixel, in um."""
+        """Return the size of a drawn pixel.
+
+        Parameters
+        ----------
+        image : SectionImage
+            The section in the manifest.
+
+        Returns
+        -------
+        float, um
+            Size of a drawn pixel.
+        """
         return image.resolution_um * self.factor
 
     def drawn_to_volume(self, image: SectionImage) -> Float64:
-        """Return the known map of drawn pixels to the volume, (2, 3)."""
+        """Return the known map from drawn pixels to the volume.
+
+        Parameters
+        ----------
+        image : SectionImage
+            The section in the manifest.
+
+        Returns
+        -------
+        (2, 3) float64
+            Affine matrix, drawn px to um.
+
+        Raises
+        ------
+        ConfigError
+            Where the section has no Alignment2d.
+        """
         section = self.alignment.of(image.section_number)
         if section is None:
             raise ConfigError(f"phantom: section {image.section_number} of the geometry has no Alignment2d")
@@ -61,9 +106,28 @@ def geometry_from(
 ) -> SeriesGeometry:
     """Take the geometry of an aligned data set, to be drawn at about `resolution_um`.
 
-    Where that is a power of two times the manifest's resolution (within 1 %), the manifest stays as it is
-    and images are stored reduced; else manifest and alignment are rescaled to exactly `resolution_um`.
+    Where that is a power of two times the manifest's resolution (within 1 %), the manifest is kept and
+    images are stored reduced. Otherwise manifest and alignment are rescaled to exactly `resolution_um`.
     Sections without an alignment are left out.
+
+    Parameters
+    ----------
+    data_set : SectionDataSet
+        Manifest of the series.
+    alignment : SeriesAlignment
+        Its alignment, in pixels of the manifest.
+    resolution_um : float, um
+        Wanted size of a drawn pixel.
+
+    Returns
+    -------
+    SeriesGeometry
+        The aligned sections.
+
+    Raises
+    ------
+    ConfigError
+        Where no section has an Alignment2d.
     """
     images = tuple(i for i in data_set.section_images if alignment.of(i.section_number) is not None)
     if not images:
@@ -77,7 +141,18 @@ def geometry_from(
 
 
 def drawn(geometry: SeriesGeometry) -> SeriesGeometry:
-    """Return the same series with the drawn images' own frame as its manifest."""
+    """Return the same series with the frame of the drawn images as its manifest.
+
+    Parameters
+    ----------
+    geometry : SeriesGeometry
+        A series that may be drawn reduced.
+
+    Returns
+    -------
+    SeriesGeometry
+        The series with `factor` 1.
+    """
     if geometry.factor == 1:
         return geometry
     first = geometry.data_set.section_images[0]
@@ -85,6 +160,7 @@ def drawn(geometry: SeriesGeometry) -> SeriesGeometry:
 
 
 def _rescaled(data_set: SectionDataSet, alignment: SeriesAlignment, resolution_um: float) -> SeriesGeometry:
+    """Rescale manifest and matrices to a resolution; tissue boxes and dark polygons are dropped."""
     images, sections = [], []
     for image in data_set.section_images:
         f = resolution_um / image.resolution_um
@@ -110,7 +186,20 @@ def _rescaled(data_set: SectionDataSet, alignment: SeriesAlignment, resolution_u
 
 
 def with_margin(geometry: SeriesGeometry, margin_um: float) -> SeriesGeometry:
-    """Return the geometry with more glass round every section, for poses that leave the frame."""
+    """Return the geometry with more glass around every section, for poses that leave the frame.
+
+    Parameters
+    ----------
+    geometry : SeriesGeometry
+        The series.
+    margin_um : float, um
+        Width of the glass to add on each side, rounded up to whole manifest pixels.
+
+    Returns
+    -------
+    SeriesGeometry
+        The series with larger images and shifted Alignment2d.
+    """
     images, sections = [], []
     for image in geometry.data_set.section_images:
         pad = int(np.ceil(margin_um / image.resolution_um))
@@ -124,7 +213,18 @@ def with_margin(geometry: SeriesGeometry, margin_um: float) -> SeriesGeometry:
 
 
 def reversed_numbers(geometry: SeriesGeometry) -> SeriesGeometry:
-    """Return the series numbered the other way round: the same images, a negative z in Alignment3d."""
+    """Return the series numbered in the opposite order: the same images, a negated z in Alignment3d.
+
+    Parameters
+    ----------
+    geometry : SeriesGeometry
+        The series.
+
+    Returns
+    -------
+    SeriesGeometry
+        The renumbered series, with the opposite section order.
+    """
     images, thickness = geometry.data_set.section_images, geometry.data_set.section_thickness_um
     ends = images[0].section_number + images[-1].section_number
     flip = affine.identity(3)
@@ -152,14 +252,28 @@ def reversed_numbers(geometry: SeriesGeometry) -> SeriesGeometry:
 
 
 def turned(geometry: SeriesGeometry, quarter_turns: int = 0, *, mirrored: bool = False) -> SeriesGeometry:
-    """Return the series scanned another way: pictures mirrored left to right, then turned clockwise.
+    """Return the series scanned in another orientation: mirrored left to right, then rotated clockwise.
 
     The alignment follows; a mirrored series has Alignment2d of negative determinant.
+
+    Parameters
+    ----------
+    geometry : SeriesGeometry
+        The series.
+    quarter_turns : int
+        Clockwise rotations by 90 degrees.
+    mirrored : bool
+        Mirror the images first.
+
+    Returns
+    -------
+    SeriesGeometry
+        The series with reoriented images.
     """
     images, sections = [], []
     for image in geometry.data_set.section_images:
         size = (image.width_px, image.height_px)
-        back = affine.identity(2)
+        back = affine.identity(2)  # new pixels to old ones
         if mirrored:
             back = np.array([[-1.0, 0.0, size[0] - 1.0], [0.0, 1.0, 0.0]])
         for _ in range(quarter_turns % 4):
@@ -176,6 +290,7 @@ def turned(geometry: SeriesGeometry, quarter_turns: int = 0, *, mirrored: bool =
 def _with(
     geometry: SeriesGeometry, images: list[SectionImage], sections: list[SectionAlignment]
 ) -> SeriesGeometry:
+    """Return the geometry with other images and sections."""
     return replace(
         geometry,
         data_set=replace(geometry.data_set, section_images=tuple(images)),

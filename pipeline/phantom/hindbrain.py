@@ -18,6 +18,7 @@ from pipeline.phantom.parts import (
 )
 from pipeline.phantom.shapes import Box, Ellipsoid, Loft, Slab
 
+# Rows of a Loft: P, centre I, centre U, then the reach up, down, lateral and medial, um.
 TECTUM = Loft(
     (
         (7650, 3800, 0, 300, 400, 500, 500),
@@ -46,7 +47,7 @@ BRAINSTEM = Loft(
     ),
     exponent=2.3,
 )
-COLLICULAR_LAYERS = (
+COLLICULAR_LAYERS = (  # of the superior colliculus, with their greatest depth, um
     ("SCzo", 90),
     ("SCsg", 300),
     ("SCop", 420),
@@ -56,16 +57,24 @@ COLLICULAR_LAYERS = (
 )
 CEREBELLUM = Ellipsoid((11620, 2820, 0), (1610, 2140, 3950))
 PARAFLOCCULUS = Ellipsoid((11100, 4950, 3600), (800, 1050, 720))
-ROOT = (11150.0, 3650.0)
+ROOT = (11150.0, 3650.0)  # (P, I), um: the point about which the lobules fan out
+# Lobules with the angle about the root at which each ends, degrees from posterior towards superior.
 VERMIS = (("NOD", -8), ("UVU", 30), ("PYR", 56), ("FOTU", 76), ("DEC", 106), ("CUL4, 5", 152), ("CENT3", 400))
 HEMISPHERE = (("COPY", 8), ("PRM", 42), ("ANcr2", 72), ("ANcr1", 112), ("SIM", 400))
-SHALLOW_DEG = (12.0, 43.0, 91.0, 128.0, 172.0)
+SHALLOW_DEG = (12.0, 43.0, 91.0, 128.0, 172.0)  # angles of the fissures within lobules
+# Depths at which the molecular and the granular layer end; half width of an open fissure.
 MOLECULAR_UM, GRANULAR_UM, FISSURE_UM = 150.0, 310.0, 22.0
 VERMIS_HALF_WIDTH_UM = 950.0
 
 
 def paint_hindbrain(slab: Slab) -> None:
-    """Paint brainstem, cerebellum and, over both, the midbrain."""
+    """Paint brainstem, cerebellum and, over both, the midbrain.
+
+    Parameters
+    ----------
+    slab : Slab
+        Coronal planes whose labels are painted in place.
+    """
     _paint_brainstem(slab)
     _paint_cerebellum(slab)
     _paint_paraflocculus(slab)
@@ -74,6 +83,7 @@ def paint_hindbrain(slab: Slab) -> None:
 
 
 def _paint_midbrain(slab: Slab) -> None:
+    """Paint the tectum, the layers of the superior colliculus and the nuclei of the midbrain."""
     box = TECTUM.box(slab)
     if box is None:
         return
@@ -90,6 +100,7 @@ def _paint_midbrain(slab: Slab) -> None:
 
 
 def _paint_brainstem(slab: Slab) -> None:
+    """Paint pons and medulla, divided by an oblique plane, then their nuclei and tracts."""
     box = BRAINSTEM.box(slab)
     if box is None:
         return
@@ -103,7 +114,7 @@ def _paint_brainstem(slab: Slab) -> None:
 
 
 def _paint_cerebellum(slab: Slab) -> None:
-    """Paint lobules as a fan about the root; fissures part them, layers follow fissures and surface."""
+    """Paint lobules as a fan about the root; fissures divide them, layers follow fissures and surface."""
     box = CEREBELLUM.box(slab)
     if box is None:
         return
@@ -112,21 +123,22 @@ def _paint_cerebellum(slab: Slab) -> None:
     reach = np.hypot(p - ROOT[0], i - ROOT[1])
     angle = (
         np.degrees(np.arctan2(ROOT[1] - i, p - ROOT[0]))
-        + 7 * np.sin(u / 620)
+        + 7 * np.sin(u / 620)  # fissures undulate from medial to lateral and from root to surface
         - u / 400
         + 9 * np.sin(reach / 420)
     )
-    angle = np.where(angle < -100, angle + 360, angle).astype(np.float32)
+    angle = np.where(angle < -100, angle + 360, angle).astype(np.float32)  # no jump inside the fan
     lateral = u > VERMIS_HALF_WIDTH_UM
     for lobules, where in ((VERMIS, ~lateral), (HEMISPHERE, lateral)):
         deep = [limit for _, limit in lobules[:-1]]
         gap = np.minimum(_fissures(angle, reach, deep, 620), _fissures(angle, reach, SHALLOW_DEG, 1150))
+        # Near the surface a fissure is an open cleft; deeper, the two banks touch.
         depth = np.minimum(outer, gap - FISSURE_UM * (outer < 200))
         _paint_folia(slab, box, (lobules, angle, depth), (outer > 0) & (depth > 0) & where)
 
 
 def _fissures(angle: Float32, reach: Float32, at_deg: Sequence[float], start: float) -> Float32:
-    """Return the distance from the nearest of some fissures that begin `start` um from the root."""
+    """Return the distance from the nearest of some fissures that begin `start` um from the root, um."""
     nearest = np.full(np.broadcast_shapes(angle.shape, reach.shape), np.inf, np.float32)
     for degrees in at_deg:
         turn = np.radians(angle - np.float32(degrees))
@@ -138,6 +150,7 @@ def _fissures(angle: Float32, reach: Float32, at_deg: Sequence[float], start: fl
 def _paint_folia(
     slab: Slab, box: Box, fan: tuple[tuple[tuple[str, int], ...], Float32, Float32], where: Float32
 ) -> None:
+    """Paint molecular layer, granular layer and white matter of the lobules by depth."""
     lobules, angle, depth = fan
     lobule = np.digitize(angle, [limit for _, limit in lobules[:-1]])
     lobule = np.broadcast_to(lobule, depth.shape)
@@ -149,6 +162,7 @@ def _paint_folia(
 
 
 def _paint_paraflocculus(slab: Slab) -> None:
+    """Paint the paraflocculus with its layers."""
     box = PARAFLOCCULUS.box(slab)
     if box is None:
         return

@@ -10,7 +10,7 @@ from pipeline.core.model import Bool, Float32
 from pipeline.phantom.parts import structure_id
 from pipeline.phantom.shapes import Box, Slab
 
-AXIS = np.array(
+AXIS = np.array(  # vertices (P, I, U) of the curved axis of the body, um
     [
         (6550, 1950, 450),
         (7050, 1900, 1400),
@@ -22,17 +22,24 @@ AXIS = np.array(
     ],
     np.float32,
 )
-OUTWARD_FROM = np.array((8000, 4100, 1000), np.float32)
-SIZE = np.array((0.72, 0.95, 1.0, 1.0, 1.0, 0.95, 0.75), np.float32)
-HALF_THICK_UM, HALF_WIDE_UM = 640.0, 950.0
-PADDING_UM = 1000.0
+OUTWARD_FROM = np.array((8000, 4100, 1000), np.float32)  # (P, I, U), um: "outward" points away from here
+SIZE = np.array((0.72, 0.95, 1.0, 1.0, 1.0, 0.95, 0.75), np.float32)  # scale of the section at each vertex
+HALF_THICK_UM, HALF_WIDE_UM = 640.0, 950.0  # semi-axes of the body, outward and to the rear
+PADDING_UM = 1000.0  # around the vertices; larger than either semi-axis
 
 
 @dataclass(frozen=True, eq=False)
 class CrossSection:
-    """Places in the hippocampus's own frame, um at unit size.
+    """Positions in the hippocampus's own frame, um at unit size.
 
-    `outward` points to the cortex, `rear` along the section away from the fimbria, `beyond` past the ends.
+    Attributes
+    ----------
+    outward : (p, i, u) float32, um
+        Offset from the axis towards the cortex.
+    rear : (p, i, u) float32, um
+        Offset in the section, away from the fimbria.
+    beyond : (p, i, u) float32, um
+        Remaining offset along the axis; about 0 beside it, positive past its ends.
     """
 
     outward: Float32
@@ -40,13 +47,36 @@ class CrossSection:
     beyond: Float32
 
     def ellipse(self, outward: float, rear: float, thick: float, wide: float) -> Float32:
-        """Return the radius relative to an ellipse (1 on its rim)."""
+        """Return the radius relative to an ellipse in the section (1 on its rim).
+
+        Parameters
+        ----------
+        outward : float, um
+            Centre, towards the cortex.
+        rear : float, um
+            Centre, away from the fimbria.
+        thick : float, um
+            Semi-axis outward.
+        wide : float, um
+            Semi-axis to the rear.
+
+        Returns
+        -------
+        (p, i, u) float32
+            Relative radius; past the ends of the axis it grows as in an ellipsoid.
+        """
         square = ((self.outward - outward) / thick) ** 2 + ((self.rear - rear) / wide) ** 2
         return np.asarray(np.sqrt(square + (self.beyond / thick) ** 2), np.float32)
 
 
 def paint_hippocampus(slab: Slab) -> None:
-    """Paint alveus, CA1, CA3, subiculum and the three layers of the dentate gyrus."""
+    """Paint alveus, CA1, CA3, subiculum and the three layers of the dentate gyrus.
+
+    Parameters
+    ----------
+    slab : Slab
+        Coronal planes whose labels are painted in place.
+    """
     box = slab.box(AXIS.min(axis=0) - PADDING_UM, AXIS.max(axis=0) + PADDING_UM)
     if box is None:
         return
@@ -62,7 +92,10 @@ def paint_hippocampus(slab: Slab) -> None:
 
 
 def _dentate(place: CrossSection) -> list[tuple[str, Bool]]:
-    """Return molecular layer, granule layer (a sheet about 90 um thin, open to the front), hilus."""
+    """Return the parts of the dentate gyrus and the CA3 between its blades, (acronym, mask).
+
+    The granule layer is a sheet about 90 um thick, open to the front.
+    """
     rim = place.ellipse(-215, 110, 390, 620)
     sheet = place.ellipse(-215, 90, 235, 440)
     hilus = place.ellipse(-215, 70, 150, 330)
@@ -76,6 +109,7 @@ def _dentate(place: CrossSection) -> list[tuple[str, Bool]]:
 
 
 def _cross_section(slab: Slab, box: Box) -> CrossSection:
+    """Return the coordinates of every voxel in the frame of the nearest segment of the axis."""
     grid = slab.grid(box)
     shape = np.broadcast_shapes(*(g.shape for g in grid))
     best = np.full(shape, np.inf, np.float32)
@@ -90,7 +124,7 @@ def _cross_section(slab: Slab, box: Box) -> CrossSection:
 
 
 def _segment_frame(grid: tuple[Float32, ...], k: int) -> tuple[Float32, list[Float32]]:
-    """Return squared distance to segment `k` and the coordinates in its frame."""
+    """Return the squared distance to segment `k`, um2, and the coordinates in its frame, um at unit size."""
     a, b = AXIS[k], AXIS[k + 1]
     offset = [g - c for g, c in zip(grid, a, strict=True)]
     along = b - a
@@ -113,10 +147,11 @@ def _dot(offset: list[Float32], along: Float32) -> Float32:
 
 
 def _normals() -> tuple[Float32, Float32]:
-    """Return unit vectors outward and to the rear at each vertex of the axis."""
+    """Return unit vectors outward and to the rear at each vertex of the axis, (n, 3) each."""
     tangent = np.gradient(AXIS, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     outward = AXIS - OUTWARD_FROM
+    # Gram-Schmidt: the part along the tangent is removed.
     outward -= (outward * tangent).sum(axis=1, keepdims=True) * tangent
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     rear = np.cross(tangent, outward)

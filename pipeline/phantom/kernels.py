@@ -11,20 +11,29 @@ import numpy.typing as npt
 from pipeline.core.model import MIDLINE_UM, Bool, Float32, Float64, Int64, UInt8, UInt32
 from pipeline.phantom.stain import COLOUR_STEPS
 
-VOXEL_UM = 200.0
-NOISE_SIDE = 1024
+VOXEL_UM = 200.0  # of the grid of sums
+NOISE_SIDE = 1024  # side of the noise tile that repeats over the image, px
 
 
 class Volume(NamedTuple):
-    """The brain that is cut: compact labels and what they mean.
+    """The brain that is cut: compact labels and their tables.
 
-    Parameters
+    Attributes
     ----------
-    labels : (P, I, R) uint16       index into the tables, 0 outside
-    spacing_um : float
-    darkness, energy : (n,) float32     by compact label
-    solid : (n,) bool               whether cells can be there: not in glass, not in ventricles
-    grid : (P, I, R) float32        energy at `grid_um`, < 0 no data; (0, 0, 0) where structures decide
+    labels : (P, I, R) uint16
+        Index into the tables, 0 outside.
+    spacing_um : float, um
+        Voxel size of `labels`.
+    darkness : (n,) float32
+        Darkness of the tissue by compact label, grey levels.
+    energy : (n,) float32
+        Wanted energy by compact label, grey levels.
+    solid : (n,) bool
+        Whether a compact label can hold cells: not glass, not a ventricle.
+    grid : (P, I, R) float32
+        Wanted energy at `grid_um`, below 0 where there is no data; (0, 0, 0) where `energy` decides.
+    grid_um : float, um
+        Voxel size of `grid`.
     """
 
     labels: npt.NDArray[np.uint16]
@@ -39,11 +48,16 @@ class Volume(NamedTuple):
 class Lattice(NamedTuple):
     """Node values over an image, bilinear between them.
 
-    Parameters
+    Attributes
     ----------
-    step_px : int
-    nodes : (rows, columns, 3) float64      (P, I, R), um
-    texture, light : (rows, columns) float  factors on the stain and on the light
+    step_px : int, px
+        Spacing of the nodes.
+    nodes : (rows, columns, 3) float64, um
+        Reference positions (P, I, R).
+    texture : (rows, columns) float64
+        Factor on the stain.
+    light : (rows, columns) float32
+        Factor on the light.
     """
 
     step_px: int
@@ -53,13 +67,26 @@ class Lattice(NamedTuple):
 
 
 def distinct(annotation: UInt32) -> UInt32:
-    """Return the structure ids of an annotation, sorted, 0 among them."""
+    """Return the structure ids of an annotation.
+
+    Parameters
+    ----------
+    annotation : (P, I, R) uint32
+        Structure ids.
+
+    Returns
+    -------
+    (n,) uint32
+        Sorted ids without repeats, 0 among them.
+    """
     return np.unique(np.array(_met(annotation), np.uint32))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _met(annotation: UInt32) -> list[np.uint32]:
     """Return 0 and every label, some of them more than once."""
+    # A direct-mapped cache by the low 16 bits: labels that share them are listed again on each change,
+    # which costs less than a set lookup for every voxel.
     seen = np.zeros(65536, np.uint32)
     found = [np.uint32(0)]
     last = np.uint32(0)
@@ -77,7 +104,7 @@ def _met(annotation: UInt32) -> list[np.uint32]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _position(ids: UInt32, label: int) -> int:
-    """Return where a label stands in sorted ids."""
+    """Return the index of a label in sorted ids, by bisection."""
     low, high = 0, ids.size - 1
     while low < high:
         middle = (low + high) // 2
@@ -90,10 +117,25 @@ def _position(ids: UInt32, label: int) -> int:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def compact(annotation: UInt32, ids: UInt32) -> tuple[npt.NDArray[np.uint16], Int64]:
-    """Replace structure ids by their index in the sorted `ids`; also return the voxels of each."""
+    """Replace structure ids by their index in the sorted `ids`.
+
+    Parameters
+    ----------
+    annotation : (P, I, R) uint32
+        Structure ids.
+    ids : (n,) uint32
+        All ids that occur, sorted.
+
+    Returns
+    -------
+    labels : (P, I, R) uint16
+        Compact labels.
+    voxels : (n,) int64
+        Number of voxels of each id.
+    """
     out = np.empty(annotation.shape, np.uint16)
     voxels = np.zeros(ids.size, np.int64)
-    last, index = ids[0], 0
+    last, index = ids[0], 0  # neighbours mostly share a label, so the last answer is kept
     for p in range(annotation.shape[0]):
         for i in range(annotation.shape[1]):
             for r in range(annotation.shape[2]):
@@ -107,6 +149,7 @@ def compact(annotation: UInt32, ids: UInt32) -> tuple[npt.NDArray[np.uint16], In
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _between(values: Float64, i: int, j: int, fx: float, fy: float) -> float:
+    """Return the bilinear value at fraction (fx, fy) of the cell whose first node is (row j, column i)."""
     top = values[j, i] * (1 - fx) + values[j, i + 1] * fx
     return float(top * (1 - fy) + (values[j + 1, i] * (1 - fx) + values[j + 1, i + 1] * fx) * fy)
 
@@ -120,6 +163,7 @@ def _inside(shape: tuple[int, int, int], a: int, b: int, c: int, margin: int) ->
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _nearest(labels: npt.NDArray[np.uint16], p: float, i: float, r: float) -> int:
+    """Return the compact label of the nearest voxel, 0 outside; positions in voxels."""
     a, b, c = int(np.rint(p)), int(np.rint(i)), int(np.rint(r))
     return int(labels[a, b, c]) if _inside(labels.shape, a, b, c, 0) else 0
 
@@ -136,7 +180,7 @@ def _weight(offset: float, step: int) -> float:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _soft(volume: Volume, p: float, i: float, r: float) -> tuple[float, float]:
-    """Return darkness and energy of structures, smooth over a voxel so that borders are no staircase."""
+    """Return darkness and energy smoothed by a quadratic B-spline, so that borders do not show voxels."""
     labels = volume.labels
     a, b, c = int(np.rint(p)), int(np.rint(i)), int(np.rint(r))
     if not _inside(labels.shape, a, b, c, 1):
@@ -156,7 +200,7 @@ def _soft(volume: Volume, p: float, i: float, r: float) -> tuple[float, float]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grid_value(grid: Float32, p: float, i: float, r: float) -> float:
-    """Return a grid between its voxels, over those that have data; 0 where none has."""
+    """Return a grid at a point, trilinear over the voxels that have data; 0 where none has."""
     a, b, c = int(np.floor(p)), int(np.floor(i)), int(np.floor(r))
     total = weight = 0.0
     for da in range(2):
@@ -174,13 +218,27 @@ def _grid_value(grid: Float32, p: float, i: float, r: float) -> float:
 def look_up(
     volume: Volume, lattice: Lattice, gone: UInt8, gain: float
 ) -> tuple[npt.NDArray[np.uint16], Float32, Float32]:
-    """Look every pixel up in the brain.
+    """Look up every pixel in the brain.
+
+    Parameters
+    ----------
+    volume : Volume
+        The brain.
+    lattice : Lattice
+        Reference positions and stain texture over the image.
+    gone : (h, w) uint8
+        1 where tissue is missing.
+    gain : float
+        Factor on the darkness of the tissue over glass, for the whole section.
 
     Returns
     -------
-    labels : (h, w) uint16      compact label at the pixel's true place, nearest voxel
-    tissue : (h, w) float32     darkness without cells
-    energy : (h, w) float32     wanted energy
+    labels : (h, w) uint16
+        Compact label at the true place of the pixel, nearest voxel, also where tissue is missing.
+    tissue : (h, w) float32
+        Darkness without cells, grey levels.
+    energy : (h, w) float32
+        Wanted energy, grey levels.
     """
     height, width = gone.shape
     labels = np.zeros((height, width), np.uint16)
@@ -220,12 +278,21 @@ def tally(
     expressing: npt.NDArray[Any],
     sums: tuple[Float64, Float64],
 ) -> None:
-    """Add a section to the truth.
+    """Add a section to the true sums.
 
     Parameters
     ----------
-    sums : (2, labels, 4) float64 by hemisphere (left, right) and label; (P, I, R, 4) float64 by 200 um voxel.
-        The four are pixels, expressing pixels, their darkness, darkness of all pixels.
+    lattice : Lattice
+        Reference positions over the image.
+    labels : (h, w) uint16
+        Compact label of every pixel.
+    darkness : (h, w) float32
+        Darkness with cells, grey levels.
+    expressing : (h, w) bool
+        Which pixels express.
+    sums : (2, n, 4) float64 and (P, I, R, 4) float64
+        Sums by hemisphere (left, right) and compact label, and by 200 um voxel; changed in place. The four
+        are pixels, expressing pixels, darkness of expressing pixels and darkness of all pixels.
     """
     by_label, by_voxel = sums
     height, width = labels.shape
@@ -248,6 +315,7 @@ def tally(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add(cells: Float64, value: float, expressing: bool) -> None:
+    """Add one pixel to the four sums of a cell."""
     cells[0] += 1
     cells[3] += value
     if expressing:
@@ -259,12 +327,27 @@ def _add(cells: Float64, value: float, expressing: bool) -> None:
 def develop(
     darkness: Float32, lattice: Lattice, colour: Float32, noise: Float32, tone: tuple[float, float]
 ) -> UInt8:
-    """Turn darkness into an RGB picture whose luma is 255 - darkness, under the given light.
+    """Turn darkness into an RGB picture under the given light.
+
+    Under even light, without gain, gamma and noise, luma is 255 - darkness.
 
     Parameters
     ----------
-    noise : (1024, 1024) float32    a tile of noise, grey levels
-    tone : (gain, gamma)
+    darkness : (h, w) float32
+        Darkness of every pixel, 0-255.
+    lattice : Lattice
+        Light over the image.
+    colour : (n, 3) float32
+        Red, green and blue minus grey by darkness, COLOUR_STEPS rows per grey level: `stain.colour_table`.
+    noise : (1024, 1024) float32
+        Tile of sensor noise, grey levels.
+    tone : (float, float)
+        Gain and gamma: luma becomes 255 (gain x luma / 255) ** gamma.
+
+    Returns
+    -------
+    (h, w, 3) uint8
+        The picture.
     """
     height, width = darkness.shape
     out = np.empty((height, width, 3), np.uint8)

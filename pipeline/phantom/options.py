@@ -1,4 +1,4 @@
-"""What is done to a rendered series beside cutting and staining it."""
+"""Options of a rendered series beside its cut and its expression."""
 
 from __future__ import annotations
 
@@ -6,33 +6,66 @@ from dataclasses import dataclass, fields
 
 from pipeline.core.errors import ConfigError
 
+# Accepted range of each option; 0 to infinity for those that are not listed.
 LEAST = {"light_gain": 1e-3, "gamma": 1e-3, "warp_scale_um": 100.0, "shape_scale_um": 100.0}
 MOST = {"missing": 0.9, "uneven_light": 0.5, "stain_gain": 0.9, "texture": 1.0}
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """Everything is off but sensor noise and faint cells; numbers per section are means of a Poisson draw.
+    """Options of the renderer; by default everything is off except sensor noise and faint cells.
 
-    Parameters
+    Counts per section are means of a Poisson distribution.
+
+    Attributes
     ----------
-    seed : int                  of everything that differs from section to section, stain included
-    specimen_seed : int | None  of the brain's shape (series cut from one brain share it); None = `seed`
-    noise : float               sensor noise, standard deviation, grey levels
-    faint_cells : float         factor on the number of faint cells that do not express
-    stain_gain : float          tissue stain of a section x (1 +- this), uniform
-    texture : float             standard deviation of the stain inside structures, smooth over 100-300 um
-    extra_rotation_deg, extra_shift_um : float   unknown pose of each section, uniform within +- this, about
-                                the middle of its image; not in the alignment that the series gives
-    warp_um, warp_scale_um      smooth displacement in the plane of each section, r.m.s. length and scale
-    shape_um, shape_scale_um    coherent 3-D displacement of the whole brain, r.m.s. length and scale
-    missing : float             fraction of the sections without an image
-    uneven_light : float        the light varies by +- this fraction over the image
-    light_gain, gamma : float   luma = 255 (gain luma / 255) ** gamma
-    bubbles, tears, dust, losses, folds : float   number a section: bubbles, white gaps, specks, lost pieces,
-                                tissue that lies over itself
-    bands : float               number a section of bands of solid expression, 150 um wide
-    sense : bool                control probe: no cell expresses
+    seed : int
+        Seed of everything that differs between sections, and of the stain.
+    specimen_seed : int or None
+        Seed of the brain's shape, shared by series cut from one brain; None takes `seed`.
+    noise : float
+        Standard deviation of the sensor noise, grey levels.
+    faint_cells : float
+        Factor on the number of faint cells, which do not express.
+    stain_gain : float
+        The tissue stain of a section is multiplied by 1 +- this at most, uniformly distributed.
+    texture : float
+        Standard deviation of the stain inside structures, as a fraction, smooth over 100-300 um.
+    extra_rotation_deg : float, degrees
+        Bound of the unknown rotation of each section about the middle of its image, uniformly distributed;
+        the alignment that the series provides does not contain it.
+    extra_shift_um : float, um
+        Bound of the unknown shift of each section along x and y, as for `extra_rotation_deg`.
+    warp_um : float, um
+        R.m.s. length of a smooth displacement in the plane of each section.
+    warp_scale_um : float, um
+        Length scale of that displacement.
+    shape_um : float, um
+        R.m.s. length of a coherent 3-D displacement of the whole brain.
+    shape_scale_um : float, um
+        Length scale of that displacement.
+    missing : float
+        Fraction of the sections without an image.
+    uneven_light : float
+        The light varies by +- this fraction over the image.
+    light_gain : float
+        Factor on the light: luma = 255 (light_gain x luma / 255) ** gamma.
+    gamma : float
+        Exponent of the same formula.
+    bubbles : float
+        Bubbles per section.
+    tears : float
+        White gaps per section.
+    dust : float
+        Specks per section.
+    losses : float
+        Lost pieces per section.
+    folds : float
+        Folds per section, where tissue lies over itself.
+    bands : float
+        Bands of solid expression per section, 150 um wide.
+    sense : bool
+        Control probe: no cell expresses.
     """
 
     seed: int = 0

@@ -1,6 +1,6 @@
 """Tables of simple parts: which shape carries which structure, in the order of painting.
 
-Positions are (P, I, U) um, U the distance from the midline; sizes are rounded to tens of um.
+Positions are (P, I, U) um, where U is the distance from the midline. Sizes are rounded to tens of um.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from pipeline.phantom.structures import phantom_ontology
 
 @dataclass(frozen=True)
 class Part:
-    """One structure in one shape, painted only over structures `within` (anywhere where empty)."""
+    """One structure in one shape.
+
+    Attributes
+    ----------
+    acronym : str
+        The structure.
+    shape : Ellipsoid or Tube
+        Where it is painted.
+    within : tuple of str
+        Acronyms of the only structures that it may cover; everything where empty.
+    """
 
     acronym: str
     shape: Shape
@@ -24,17 +34,47 @@ class Part:
 
 
 def structure_id(acronym: str) -> int:
-    """Return the id of one of the phantom's structures."""
+    """Return the id of one of the phantom's structures.
+
+    Parameters
+    ----------
+    acronym : str
+        Acronym in the phantom's ontology.
+
+    Returns
+    -------
+    int
+        Structure id.
+    """
     return phantom_ontology().by_acronym[acronym].id
 
 
 def structure_ids(acronyms: Iterable[str]) -> list[int]:
-    """Return the ids of some of the phantom's structures."""
+    """Return the ids of several of the phantom's structures.
+
+    Parameters
+    ----------
+    acronyms : iterable of str
+        Acronyms in the phantom's ontology.
+
+    Returns
+    -------
+    list of int
+        Structure ids, in the same order.
+    """
     return [structure_id(acronym) for acronym in acronyms]
 
 
 def paint_parts(slab: Slab, parts: Iterable[Part]) -> None:
-    """Paint parts in their order."""
+    """Paint parts in their order, later ones over earlier ones.
+
+    Parameters
+    ----------
+    slab : Slab
+        Coronal planes whose labels are painted in place.
+    parts : iterable of Part
+        What to paint.
+    """
     for part in parts:
         box = part.shape.box(slab)
         if box is None:
@@ -46,11 +86,13 @@ def paint_parts(slab: Slab, parts: Iterable[Part]) -> None:
 
 
 def _ellipsoid(*numbers: float) -> Ellipsoid:
+    """Return an ellipsoid: centre (P, I, U), semi-axes, then pitch and yaw in degrees where given."""
     p, i, u, a, b, c, *turn = numbers
     return Ellipsoid((p, i, u), (a, b, c), *turn)
 
 
 def _tube(radius: float, *vertices: tuple[float, float, float]) -> Tube:
+    """Return a tube of constant radius, um, through vertices (P, I, U)."""
     return Tube(vertices, (radius,) * len(vertices))
 
 

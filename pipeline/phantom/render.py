@@ -30,23 +30,36 @@ from pipeline.phantom.geometry import SeriesGeometry
 from pipeline.phantom.mapping import PixelMap, lattice_px
 from pipeline.phantom.options import RenderOptions
 
-FAINT_PER_MM2 = (500.0, 2200.0)
-# One stream of random numbers a purpose, so that no option changes what another one draws.
+FAINT_PER_MM2 = (500.0, 2200.0)  # range of the density of faint cells, drawn for each structure
+# One random stream per purpose, so that no option changes the draws of another.
 STAIN, SHAPE, MISSING, POSE, WARP, GAIN, TEXTURE, GONE, CELLS, FAINT, SOIL, LIGHT, NOISE = range(13)
 FOLDS, BANDS = 13, 14
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that a series is drawn from; build it with `build_scene`.
+    """Everything that a series is drawn from; `build_scene` makes it.
 
-    Parameters
+    Attributes
     ----------
-    ids : (n,) uint32               structure id by compact label, 0 first
-    volume : Volume                 compact labels, stain and energy
-    faint : (n,) float32            faint cells per mm2 by compact label
-    shape : SmoothField or None     displacement of the brain against the reference
-    missing : frozenset             section numbers without an image
+    reference : ReferenceSpace
+        The brain that is cut.
+    geometry : SeriesGeometry
+        Manifest and known alignment.
+    options : RenderOptions
+        Options of the renderer.
+    ids : (n,) uint32
+        Structure id by compact label, 0 first.
+    volume : Volume
+        Compact labels, stain and energy.
+    faint : (n,) float32, 1/mm2
+        Density of faint cells by compact label.
+    calibrations : mapping of float to Calibration
+        Relation of discs to expression by resolution, um.
+    shape : SmoothField or None
+        Displacement of the individual brain against the reference.
+    missing : frozenset of int
+        Section numbers without an image.
     """
 
     reference: ReferenceSpace
@@ -65,25 +78,42 @@ class Scene:
         return self.geometry.data_set.section_images
 
     def rng(self, *purpose: int) -> np.random.Generator:
-        """Return the random stream of a purpose."""
+        """Return the random stream of a purpose.
+
+        Parameters
+        ----------
+        *purpose : int
+            One of the streams above, then the section number where it has one per section.
+
+        Returns
+        -------
+        Generator
+            A fresh generator; the same purpose always gives the same draws.
+        """
         return np.random.default_rng([self.options.seed, *purpose])
 
 
 @dataclass(frozen=True, eq=False)
 class SectionTruth:
-    """What is known of a rendered section.
+    """The truth of a rendered section.
 
-    Parameters
+    Sums are in drawn pixels and show the tissue before folds, light, noise, bubbles and dust. Pixels of lost
+    tissue count as pixels of their structure that do not express.
+
+    Attributes
     ----------
-    pixel_map : PixelMap                where every pixel lies in the reference
-    expressing : (h, w) bool            at least half covered by expressing cells
-    tissue : (h, w) bool                inside the brain, ventricles included, and not lost
-    artefacts : (h, w) uint8            0 clean, 1 lost or torn (glass beside it too), 2 bubble, 3 dust,
-                                    4 fold
-    structures : (2, n) ExpressionSums  by hemisphere (left, right) and compact label (`Scene.ids`)
-    voxels : (67, 41, 58) ExpressionSums    by the nearest 200 um voxel
-
-    Sums are in drawn pixels and show the tissue before folds, light, noise, bubbles and dust.
+    pixel_map : PixelMap
+        True position of every pixel in the reference.
+    expressing : (h, w) bool
+        Pixels that expressing cells cover at least by half.
+    tissue : (h, w) bool
+        Inside the brain, ventricles included, and not lost.
+    artefacts : (h, w) uint8
+        0 clean, 1 lost or torn (also where this uncovers no tissue), 2 bubble, 3 dust, 4 fold.
+    structures : ExpressionSums of (2, n)
+        Sums by hemisphere (left, right) and compact label (`Scene.ids`).
+    voxels : ExpressionSums of (67, 41, 58)
+        Sums by the nearest 200 um voxel.
     """
 
     pixel_map: PixelMap
@@ -109,7 +139,24 @@ def build_scene(
     expression: Expression | None = None,
     options: RenderOptions | None = None,
 ) -> Scene:
-    """Prepare a series for drawing: labels, stain, expression, the shape of the individual brain."""
+    """Prepare a series for drawing: labels, stain, expression and the shape of the individual brain.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The brain that is cut.
+    geometry : SeriesGeometry
+        Manifest and known alignment.
+    expression : StructureExpression or GridExpression or None
+        What the gene expresses; None takes the phantom's gene.
+    options : RenderOptions or None
+        Options of the renderer; None takes the defaults.
+
+    Returns
+    -------
+    Scene
+        The series, ready for `render_section`.
+    """
     wanted = expression or StructureExpression()
     chosen = options or RenderOptions()
     ids = kernels.distinct(reference.annotation)
@@ -146,26 +193,27 @@ def build_scene(
 
 
 def _is_solid(reference: ReferenceSpace, structure_id: int) -> bool:
-    """Return whether cells can be there: neither glass nor ventricle."""
+    """Return whether a structure can hold cells: neither glass nor ventricle."""
     ontology = reference.ontology
     fluid = structure_id in ontology.by_id and stain.VENTRICLES in ontology.path(structure_id)
     return structure_id != 0 and not fluid
 
 
 def _energy(reference: ReferenceSpace, ids: UInt32, wanted: Expression) -> Float32:
-    """Return energy by structure, (n,) float32; all 0 where a grid decides."""
+    """Return the energy by structure, (n,) float32; all 0 where a grid decides."""
     if isinstance(wanted, StructureExpression):
         return wanted.table(reference.ontology, ids)
     return np.zeros(ids.size, np.float32)
 
 
 def _cut_axis(geometry: SeriesGeometry) -> int:
-    """Return the axis of the reference (P, I, R) that the sections are cut across, near enough."""
+    """Return the axis of the reference (P, I, R) that is closest to the normal of the sections."""
     normal = geometry.alignment.alignment3d.reference_to_volume[2, :3]
     return int(np.abs(normal).argmax())
 
 
 def _shape(reference: ReferenceSpace, options: RenderOptions) -> SmoothField | None:
+    """Return the displacement of the individual brain, measured on tissue voxels about 400 um apart."""
     if options.shape_um == 0:
         return None
     every = max(round(400.0 / reference.annotation_um), 1)
@@ -175,6 +223,7 @@ def _shape(reference: ReferenceSpace, options: RenderOptions) -> SmoothField | N
 
 
 def _missing(geometry: SeriesGeometry, options: RenderOptions) -> frozenset[int]:
+    """Return the section numbers without an image, a random subset."""
     numbers = [image.section_number for image in geometry.data_set.section_images]
     rng = np.random.default_rng([options.seed, MISSING])
     lost = rng.permutation(numbers)[: round(options.missing * len(numbers))]
@@ -182,7 +231,21 @@ def _missing(geometry: SeriesGeometry, options: RenderOptions) -> frozenset[int]
 
 
 def pose(scene: Scene, image: SectionImage) -> Float64:
-    """Return the unknown extra pose of a section, (2, 3): volume um as given to volume um in truth."""
+    """Return the unknown extra pose of a section.
+
+    Parameters
+    ----------
+    scene : Scene
+        The series.
+    image : SectionImage
+        The section in the manifest.
+
+    Returns
+    -------
+    (2, 3) float64
+        Rigid matrix, um to um in the plane of the section: the position that the given Alignment2d states, to
+        the true one.
+    """
     options, rng = scene.options, scene.rng(POSE, image.section_number)
     angle, shift_x, shift_y = (float(v) for v in rng.uniform(-1, 1, 3))
     width, height = scene.geometry.size_px(image)
@@ -193,7 +256,18 @@ def pose(scene: Scene, image: SectionImage) -> Float64:
 
 
 def true_alignment(scene: Scene) -> SeriesAlignment:
-    """Return the given alignment with the extra poses put in; warp and shape are not affine and stay out."""
+    """Return the given alignment with the extra poses; warp and shape are not affine and not included.
+
+    Parameters
+    ----------
+    scene : Scene
+        The series.
+
+    Returns
+    -------
+    SeriesAlignment
+        True Alignment2d of every aligned section, with the given Alignment3d.
+    """
     sections = []
     for image in scene.images:
         section = scene.geometry.alignment.of(image.section_number)
@@ -205,9 +279,21 @@ def true_alignment(scene: Scene) -> SeriesAlignment:
 
 
 def pixel_map(scene: Scene, image: SectionImage) -> PixelMap:
-    """Return where the drawn pixels of a section lie.
+    """Return the true positions of the drawn pixels of a section.
 
-    In this order: the given Alignment2d, extra pose, warp, the given Alignment3d, shape of the brain.
+    Applied in this order: the given Alignment2d, extra pose, warp, the given Alignment3d, shape of the brain.
+
+    Parameters
+    ----------
+    scene : Scene
+        The series.
+    image : SectionImage
+        The section in the manifest.
+
+    Returns
+    -------
+    PixelMap
+        Positions in the reference space.
     """
     width, height = scene.geometry.size_px(image)
     step, points = lattice_px(width, height, scene.geometry.resolution_um(image))
@@ -227,7 +313,25 @@ def pixel_map(scene: Scene, image: SectionImage) -> PixelMap:
 
 
 def render_section(scene: Scene, index: int) -> RenderedSection:
-    """Draw section `index` of the manifest; it may be one of `scene.missing`, which the caller leaves out."""
+    """Draw one section with its truth.
+
+    Parameters
+    ----------
+    scene : Scene
+        The series.
+    index : int
+        Index into `Scene.images`; sections of `Scene.missing` are drawn too, and are for the caller to skip.
+
+    Returns
+    -------
+    RenderedSection
+        Picture and truth.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such section.
+    """
     if not 0 <= index < len(scene.images):
         raise ConfigError(f"phantom: expected a section from 0 to {len(scene.images) - 1}, got {index}")
     image = scene.images[index]
@@ -255,6 +359,7 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
 
 
 def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artifacts.Slide:
+    """Return the slide of a section, with its tissue at the nodes of the pixel map."""
     width, height = scene.geometry.size_px(image)
     index = np.rint(place.nodes / scene.volume.spacing_um).astype(int)
     inside = ((index >= 0) & (index < scene.volume.labels.shape)).all(axis=-1)
@@ -264,6 +369,7 @@ def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artifacts.Slid
 
 
 def _lattice(scene: Scene, image: SectionImage, place: PixelMap, slide: artifacts.Slide) -> kernels.Lattice:
+    """Return positions, stain texture and light at the nodes of the pixel map."""
     number = image.section_number
     step_um = place.step_px * slide.resolution_um
     grain = stain.texture(scene.rng(TEXTURE, number), slide.tissue.shape, step_um, scene.options.texture)
@@ -272,6 +378,7 @@ def _lattice(scene: Scene, image: SectionImage, place: PixelMap, slide: artifact
 
 
 def _noise(scene: Scene, number: int) -> Float32:
+    """Return the tile of sensor noise of a section, grey levels."""
     side = kernels.NOISE_SIDE
     tile = scene.rng(NOISE, number).standard_normal((side, side), dtype=np.float32)
     return tile * np.float32(scene.options.noise)
@@ -284,9 +391,9 @@ def _cells(
     wanted: tuple[Float32, Float32],
     banded: Float32 | None,
 ) -> tuple[Float32, Bool]:
-    """Draw faint cells, then expressing ones over them; returns darkness and the mask of expression.
+    """Draw faint cells, then expressing ones over them; return the darkness and the mask of expression.
 
-    `wanted` is darkness of the tissue and energy, `banded` the darkness that solid bands add.
+    `wanted` is the darkness of the tissue and the energy, `banded` the darkness that solid bands add.
     """
     tissue, energy = wanted
     resolution, number = scene.geometry.resolution_um(image), image.section_number
@@ -301,6 +408,7 @@ def _cells(
     if banded is not None:
         solid = (banded > 0) & scene.volume.solid[labels]
         share[solid], added[solid] = 1.0, np.maximum(added, banded)[solid]
+    # The darkest pixels keep a luma of 3, so that noise has room above black.
     darkness = np.minimum(tissue + faint * (1 - share) + added, np.float32(252))
     return darkness, share >= 0.5
 
@@ -312,6 +420,7 @@ def _tally(
     darkness: Float32,
     expressing: Bool,
 ) -> tuple[ExpressionSums, ExpressionSums]:
+    """Return the sums of a section by structure and by voxel."""
     by_label = np.zeros((2, scene.ids.size, 4))
     by_voxel = np.zeros((*scene.reference.grid.shape, 4))
     kernels.tally(lattice, labels, darkness, expressing, (by_label, by_voxel))

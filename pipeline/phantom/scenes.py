@@ -1,4 +1,4 @@
-"""What `ish phantom` draws: the phantom brain, or a real reference through a real data set's geometry."""
+"""The series that `ish phantom` draws: the phantom brain, or a real reference cut as a real series was."""
 
 from __future__ import annotations
 
@@ -28,11 +28,27 @@ from pipeline.phantom import (
     sagittal_geometry,
 )
 
-PHANTOM_UM = 50.0
+PHANTOM_UM = 50.0  # voxel size of the phantom that is cut
 
 
 def render_options(given: Mapping[str, Any]) -> RenderOptions:
-    """Return the renderer's options; ConfigError that names the nearest for an unknown one."""
+    """Return the options of the renderer from a mapping.
+
+    Parameters
+    ----------
+    given : mapping of str to value
+        Fields of RenderOptions.
+
+    Returns
+    -------
+    RenderOptions
+        The options, defaults where none is given.
+
+    Raises
+    ------
+    ConfigError
+        Where an option is unknown (the message names the nearest one), of the wrong type or out of range.
+    """
     known = [field.name for field in fields(RenderOptions)]
     for key in given:
         if key not in known:
@@ -44,7 +60,29 @@ def render_options(given: Mapping[str, Any]) -> RenderOptions:
 
 
 def phantom_scene(plane: str, sections: int, resolution_um: float, options: RenderOptions) -> Scene:
-    """Return the phantom cut into sections: its left hemisphere sagittally, or the whole brain coronally."""
+    """Return the phantom cut into sections: its left hemisphere sagittally, or the whole brain coronally.
+
+    Parameters
+    ----------
+    plane : str
+        "sagittal" or "coronal".
+    sections : int
+        Number of sections.
+    resolution_um : float, um
+        Pixel size of the images.
+    options : RenderOptions
+        Options of the renderer; its seed also decides the cut.
+
+    Returns
+    -------
+    Scene
+        The series, ready to draw.
+
+    Raises
+    ------
+    ConfigError
+        Where the plane is another one or the sections do not fit.
+    """
     if plane not in ("sagittal", "coronal"):
         raise ConfigError(f"--plane {plane}: expected sagittal or coronal")
     reference = phantom_reference(PHANTOM_UM)
@@ -55,11 +93,30 @@ def phantom_scene(plane: str, sections: int, resolution_um: float, options: Rend
 def specimen_scenes(
     plane: str, series: int, sections: int, resolution_um: float, options: RenderOptions
 ) -> list[Scene]:
-    """Return one phantom brain cut in turns into several series, each with a stain and a gene of its own.
+    """Return one phantom brain cut into several interleaved series, each with its own stain and gene.
 
     Parameters
     ----------
-    sections : of each series; series k has the numbers that lie k steps behind those of the first
+    plane : str
+        "sagittal" or "coronal".
+    series : int
+        Number of series.
+    sections : int
+        Number of sections of each series; those of series k lie k steps behind those of the first.
+    resolution_um : float, um
+        Pixel size of the images.
+    options : RenderOptions
+        Options of the renderer; series k has the seed `seed` + k.
+
+    Returns
+    -------
+    list of Scene
+        The series, ready to draw.
+
+    Raises
+    ------
+    ConfigError
+        Where the plane is another one, or the series do not fit between one another.
     """
     if plane not in ("sagittal", "coronal"):
         raise ConfigError(f"--plane {plane}: expected sagittal or coronal")
@@ -81,7 +138,7 @@ def specimen_scenes(
 
 
 def _gene(seed: int) -> StructureExpression:
-    """Return another gene: the phantom's energies dealt anew to its structures."""
+    """Return another gene: the energies of the phantom's gene, permuted among its structures."""
     names, energies = list(PHANTOM_GENE), list(PHANTOM_GENE.values())
     dealt = np.random.default_rng([seed, 40]).permutation(energies)
     return StructureExpression(dict(zip(names, map(float, dealt), strict=True)))
@@ -94,9 +151,26 @@ def data_set_scene(
 
     Parameters
     ----------
-    series : folder       with a data_set.xml that has an alignment
-    reference : folder    whose finest annotation is cut
-    energy : .mhd         what is expressed, as served; default `energy.mhd` beside the manifest
+    series : Path
+        Folder with a data_set.xml that has an alignment.
+    reference : Path
+        Reference folder; its finest annotation is cut.
+    energy : Path or None
+        Energy grid as served, .mhd; None takes `energy.mhd` beside the manifest.
+    resolution_um : float, um
+        Wanted pixel size of the images.
+    options : RenderOptions
+        Options of the renderer.
+
+    Returns
+    -------
+    Scene
+        The series, ready to draw.
+
+    Raises
+    ------
+    DataError
+        Where the data set has no alignment.
     """
     source = read_series(series)
     if source.alignment is None:

@@ -1,4 +1,4 @@
-"""What tissue looks like: its darkness by structure, drawn at random, and the colour of a darkness."""
+"""The appearance of tissue: random darkness by structure, texture, and the colour of a darkness."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from scipy import ndimage
 from pipeline.core.model import Float32, Float64
 from pipeline.core.ontology import Ontology
 
-MEAN_DARKNESS = 46.0
-RANGE = (26.0, 95.0)
-SPREAD_FAMILY, SPREAD_OWN = 4.5, 8.0
-FLUID_OVER_GLASS = 4.0
-VENTRICLES, ISOCORTEX = 73, 315
-# Colour against grey of the same luma, by darkness: NBT/BCIP on pale tissue. Green follows from luma.
+# Darkness is 0-255 grey levels.
+MEAN_DARKNESS = 46.0  # of tissue without cells, averaged over its volume
+RANGE = (26.0, 95.0)  # of the darkness of a structure
+SPREAD_FAMILY, SPREAD_OWN = 4.5, 8.0  # standard deviations: of each ancestor's draw, of the structure's own
+FLUID_OVER_GLASS = 4.0  # darkness of ventricles above that of glass
+VENTRICLES, ISOCORTEX = 73, 315  # structure ids
+# Red and blue minus the grey of the same luma, by darkness: NBT/BCIP on pale tissue. Green follows from luma.
 ANCHORS = np.array([0.0, 20.0, 40.0, 60.0, 100.0, 150.0, 200.0, 255.0])
 RED = np.array([0.0, 5.0, 9.5, 11.5, 11.7, 10.3, 6.5, 0.0])
 BLUE = np.array([0.0, 0.0, 2.0, 6.5, 11.5, 15.5, 15.5, 0.0])
-LUMA = np.array([0.299, 0.587, 0.114])
-COLOUR_STEPS = 8
+LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G, B (ITU-R BT.601)
+COLOUR_STEPS = 8  # rows of the colour table per grey level
 
 
 def draw_stain(
@@ -27,24 +28,31 @@ def draw_stain(
 ) -> Float32:
     """Draw the darkness of every structure, glass (id 0) included.
 
-    Families share a part of their draw, and a cortical layer looks alike across areas; nothing depends on
-    the template. Tissue is 46 on average over its volume, 49 with its cells.
+    Structures of a family share a part of their draw, and a cortical layer looks alike across areas. Nothing
+    depends on the template. Tissue has a darkness of 46 on average over its volume, 49 with its cells.
 
     Parameters
     ----------
-    ids : (n,) uint32       the structures of a reference, 0 among them
-    voxels : (n,) int64     how large each is
+    ontology : Ontology
+        Gives the ancestors of each structure.
+    ids : (n,) uint32
+        Structures of a reference, 0 among them.
+    voxels : (n,) int64
+        Number of voxels of each.
+    rng : Generator
+        Source of all draws.
 
     Returns
     -------
-    (n,) float32            darkness, 0-255
+    (n,) float32
+        Darkness, 0-255.
     """
     glass = rng.uniform(10.0, 22.0)
     draws: dict[str, float] = {}
     values = np.array([_darkness(ontology, int(i), draws, rng) for i in ids])
     fluid = np.array([i in ontology.by_id and VENTRICLES in ontology.path(int(i)) for i in ids])
     tissue = (ids > 0) & ~fluid
-    for _ in range(4):
+    for _ in range(4):  # clipping moves the mean, so shift and clip are repeated
         mean = np.average(values[tissue], weights=np.maximum(voxels[tissue], 1))
         values = np.clip(values + MEAN_DARKNESS - mean, max(RANGE[0], glass + 8), RANGE[1])
     values[fluid] = glass + FLUID_OVER_GLASS
@@ -55,6 +63,10 @@ def draw_stain(
 def _darkness(
     ontology: Ontology, structure_id: int, draws: dict[str, float], rng: np.random.Generator
 ) -> float:
+    """Return the darkness of a structure: the mean, plus a draw for each ancestor and one of its own.
+
+    `draws` keeps the draws by structure, so that relatives share them.
+    """
     path = ontology.path(structure_id) if structure_id in ontology.by_id else (structure_id,)
     keys = [str(i) for i in path]
     if ISOCORTEX in path and structure_id != ISOCORTEX:
@@ -68,11 +80,12 @@ def _darkness(
 
 
 def colour_table() -> Float32:
-    """Return red, green and blue minus grey for darkness 0, 1/8, .. 255; luma stays what it is.
+    """Return red, green and blue minus grey for darkness 0, 1/8, .. 255; luma is unchanged.
 
     Returns
     -------
     (2041, 3) float32
+        Offsets from grey, grey levels.
     """
     darkness = np.arange(255 * COLOUR_STEPS + 1) / COLOUR_STEPS
     red, blue = np.interp(darkness, ANCHORS, RED), np.interp(darkness, ANCHORS, BLUE)
@@ -85,8 +98,23 @@ def texture(rng: np.random.Generator, shape: tuple[int, int], step_um: float, fr
 
     Parameters
     ----------
-    shape : (rows, columns)     of the lattice, one node every `step_um`
-    fraction : float            standard deviation of the factor
+    rng : Generator
+        Source of the noise.
+    shape : (int, int)
+        Rows and columns of the lattice.
+    step_um : float, um
+        Spacing of its nodes.
+    fraction : float
+        Standard deviation of the factor.
+
+    Returns
+    -------
+    (rows, columns) float64
+        The factor at the nodes, at least 0.1.
+
+    Notes
+    -----
+    White noise is filtered in Fourier space by Gaussians of 100 and 300 um full width at half maximum.
     """
     if fraction <= 0:
         return np.ones(shape)
@@ -94,9 +122,10 @@ def texture(rng: np.random.Generator, shape: tuple[int, int], step_um: float, fr
     for size_um in (100.0, 300.0):
         white = np.fft.rfft2(rng.standard_normal(shape))
         fy, fx = np.fft.fftfreq(shape[0], step_um), np.fft.rfftfreq(shape[1], step_um)
-        sigma = size_um / 2.355
+        sigma = size_um / 2.355  # full width at half maximum to standard deviation
         band = np.exp(-2 * (np.pi * sigma) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2))
         part = np.fft.irfft2(white * band, shape)
         noise += part / part.std()
+    # Pixels are interpolated between nodes, which lowers the variance: it is measured as pixels see it.
     between = ndimage.zoom(noise, 4, order=1)
     return np.asarray(np.maximum(1 + fraction * noise / between.std(), 0.1))

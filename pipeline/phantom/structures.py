@@ -1,6 +1,6 @@
-"""The phantom's ontology: a part of the adult mouse ontology of the Allen Institute, closed under parents.
+"""The phantom's ontology: a part of the Allen Institute's adult mouse ontology, with all ancestors included.
 
-Facts, one structure a line: id | acronym | parent id | graph order | colour | name.
+The table has one structure a line: id | acronym | parent id | graph order | colour | name.
 """
 
 from __future__ import annotations
@@ -382,6 +382,8 @@ TABLE = """\
 def phantom_ontology() -> Ontology:
     """Return the phantom's structures as an ontology.
 
+    Examples
+    --------
     >>> phantom_ontology().find("DG-sg").id
     632
     """
@@ -389,5 +391,6 @@ def phantom_ontology() -> Ontology:
 
 
 def _structure(line: str) -> Structure:
+    """Return the structure that a line of the table describes."""
     number, acronym, parent, order, color, name = line.split("|")
     return Structure(int(number), acronym, name, int(parent) if parent else None, int(order), color)

@@ -1,7 +1,8 @@
-"""Write a rendered series to disk: `series/` as any series is given, `truth/` beside it.
+"""Write a rendered series to disk: `series/` in the form of any given series, `truth/` beside it.
 
-Nothing of the truth lies in `series/`. One section is in memory at a time. A small list in the folder knows
-what was written, with digests. An earlier series gives way to a new one; anything else is the user's.
+Nothing in `series/` reveals the truth. One section is in memory at a time. A small list in the folder records
+what was written, with digests. A new series replaces an earlier one; any other file belongs to the user and
+is never replaced.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from pipeline.phantom import (
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import replacing, writing
 
-WRITTEN = ".ish-phantom.json"
+WRITTEN = ".ish-phantom.json"  # the list of written files, with digests
 Progress = Callable[[int, int], None]
 SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 
@@ -44,15 +45,20 @@ SUFFIX = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 class SeriesForm:
     """How a series is stored.
 
-    Parameters
+    Attributes
     ----------
-    image : str             jpeg, png or tiff
-    quality : int           of a JPEG
-    manifest : str          csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which may
-                            store images reduced
-    give_alignment : bool   put the given alignment, without extra poses, into the series
-    give_hints : bool       csv only: state section order and which way is up
-    truth_masks : bool      write mask, tissue and artefacts of every section
+    image : {"jpeg", "png", "tiff"}
+        Format of the images.
+    quality : int
+        Quality of a JPEG.
+    manifest : {"csv", "xml"}
+        csv: `sections.csv` and `section_data_set.yaml`; xml: `data_set.xml`, which may store images reduced.
+    give_alignment : bool
+        Put the given alignment, without extra poses, into the series.
+    give_hints : bool
+        State the section order and which way is up; csv only.
+    truth_masks : bool
+        Write the masks of expression, tissue and artifacts of every section.
     """
 
     image: Literal["jpeg", "png", "tiff"] = "jpeg"
@@ -69,16 +75,36 @@ DEFAULT_FORM = SeriesForm()
 def write_phantom_series(
     folder: Path, scene: Scene, form: SeriesForm = DEFAULT_FORM, progress: Progress | None = None
 ) -> Path:
-    """Render a series into `folder`/series and its truth into `folder`/truth; return the former.
+    """Render a series into `folder`/series and its truth into `folder`/truth.
 
-    The truth: `alignment.json` with the extra poses, `section_NNNN.npz` (`step_px`, `nodes`: where the pixels
-    lie, bilinear between nodes every `step_px` drawn pixels), masks as PNG, the 200 um grids of energy,
-    density and intensity, `structure_energy.csv` by structure (children included) and hemisphere. Sums are in
-    pixels of the manifest.
+    The truth has these files:
+
+    - `alignment.json`: the alignment with the extra poses;
+    - `section_NNNN.npz`: positions of the pixels, bilinear between `nodes` every `step_px` drawn pixels;
+    - masks of every section as PNG, where the form asks for them;
+    - `energy`, `density` and `intensity`: the 200 um grids (.mhd);
+    - `structure_energy.csv`: by structure (children included) and hemisphere, sums in manifest pixels.
 
     Parameters
     ----------
-    progress : callable     told (sections done, sections in all)
+    folder : Path
+        Where both folders go; an earlier series there is replaced.
+    scene : Scene
+        The series.
+    form : SeriesForm
+        How it is stored.
+    progress : callable or None
+        Called after each section with the sections done and their total.
+
+    Returns
+    -------
+    Path
+        `folder`/series.
+
+    Raises
+    ------
+    ConfigError
+        Where the folder holds anything but an earlier series as it was written.
     """
     shown = replace(scene, geometry=drawn(scene.geometry)) if form.manifest == "csv" else scene
     series, truth = folder / "series", folder / "truth"
@@ -103,12 +129,18 @@ def write_phantom_series(
 
 
 def check_free(folder: Path) -> None:
-    """Look for what is not ours in a folder that phantom series are to be written to.
+    """Check that a folder that phantom series are to be written to holds nothing else.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; it may be missing.
 
     Raises
     ------
     ConfigError
-        a file; a folder that holds, hidden files aside, anything but earlier phantom series as we wrote them.
+        Where it is a file, or a folder that holds, apart from hidden files, anything but earlier phantom
+        series as they were written.
     """
     if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
         raise ConfigError(f"{folder}: expected a folder, got a file; name another")
@@ -142,7 +174,7 @@ def _earlier(folder: Path) -> list[str]:
 
 
 def _clear_earlier(folder: Path) -> None:
-    """Remove an earlier series of this folder; ConfigError where it holds anything else."""
+    """Remove an earlier series from this folder; ConfigError where the folder holds anything else."""
     check_free(folder)
     with writing(folder):
         for name in _earlier(folder):
@@ -158,11 +190,13 @@ class _Totals:
     voxels: ExpressionSums | None = None
 
     def add(self, truth: SectionTruth) -> None:
+        """Add the sums of one section."""
         self.structures = truth.structures if self.structures is None else self.structures + truth.structures
         self.voxels = truth.voxels if self.voxels is None else self.voxels + truth.voxels
 
 
 def _write_section_truth(truth: Path, section: RenderedSection, *, masks: bool) -> None:
+    """Write the pixel map of a section and, where asked for, its masks."""
     stem = f"section_{section.section_number:04d}"
     known = section.truth
     with replacing(truth / f"{stem}.npz") as fresh, fresh.open("wb") as file:
@@ -174,10 +208,12 @@ def _write_section_truth(truth: Path, section: RenderedSection, *, masks: bool) 
 
 
 def _mask(mask: Bool) -> UInt8:
+    """Return a mask as an image, 0 and 255."""
     return (np.asarray(mask) * np.uint8(255)).astype(np.uint8)
 
 
 def _write_series(series: Path, scene: Scene, form: SeriesForm, files: dict[int, str]) -> None:
+    """Write the manifest and, where asked for, the given alignment."""
     geometry = scene.geometry
     if form.manifest == "xml":
         given = geometry.alignment if form.give_alignment else None
@@ -192,6 +228,7 @@ def _write_series(series: Path, scene: Scene, form: SeriesForm, files: dict[int,
 
 
 def _write_truth(truth: Path, scene: Scene, sums: _Totals) -> None:
+    """Write the true alignment, the 200 um grids and the structure table."""
     write_alignment(truth / "alignment.json", true_alignment(scene))
     if sums.structures is None or sums.voxels is None:
         return
@@ -201,8 +238,8 @@ def _write_truth(truth: Path, scene: Scene, sums: _Totals) -> None:
 
 
 def _table(scene: Scene, sums: ExpressionSums) -> dict[str, npt.NDArray[Any]]:
-    """Return sums and ratios of every structure, children included; left, right and both hemispheres."""
-    ontology, pixel = scene.reference.ontology, scene.geometry.factor**2
+    """Return sums and ratios of every structure, children included, for left, right and both hemispheres."""
+    ontology, pixel = scene.reference.ontology, scene.geometry.factor**2  # manifest pixels per drawn pixel
     ids = np.array([s.id for s in ontology.structures])
     inside = np.array([np.isin(scene.ids, list(ontology.descendants(int(i)))) for i in ids])
 

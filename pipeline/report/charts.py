@@ -1,4 +1,4 @@
-"""Numbers for the charts: energy of the coarse structures, and the poses along the series."""
+"""Data of the charts: energy of the coarse structures, and the poses along the series."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipeline.geometry import affine
 from pipeline.report.coarse_atlas import safe_color
 from pipeline.report.contents import RunContents
 
-SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))
-THIN_COVERAGE = 0.25
-TINY = 1e-9
-WIDTH, HEIGHT = 360.0, 170.0
+SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))  # in the order of the bars
+THIN_COVERAGE = 0.25  # share of a structure's voxels with data, below which its bar is drawn pale
+TINY = 1e-9  # a span smaller than this, relative to its ends, counts as zero
+WIDTH, HEIGHT = 360.0, 170.0  # of a chart, SVG units
 PLOT = (52.0, 12.0, WIDTH - 10.0, HEIGHT - 30.0)  # left, top, right, bottom
 
 
@@ -33,13 +33,13 @@ class Bar:
 
     @property
     def thin(self) -> bool:
-        """Whether so few voxels have data that the number says little of the structure."""
+        """Whether so few voxels have data that the energy says little about the structure."""
         return self.coverage is not None and self.coverage < THIN_COVERAGE
 
 
 @dataclass(frozen=True)
 class BarGroup:
-    """A structure with its bars: both, left, right."""
+    """A structure with its bars: both hemispheres, left, right."""
 
     acronym: str
     name: str
@@ -57,7 +57,20 @@ class BarChart:
 
 
 def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]) -> BarChart:
-    """Return the energy of coarse structures from a StructureUnionize table."""
+    """Return the energy of coarse structures as bars.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Rows of the StructureUnionize table.
+    structures : sequence of Structure
+        The structures to show, in order.
+
+    Returns
+    -------
+    BarChart
+        Three bars per structure on a common axis that starts at 0.
+    """
     found = {(row["structure_id"], row["hemisphere_id"]): row for row in rows}
     energies = [_energy(found.get((s.id, h))) for s in structures for h, _ in SIDES]
     ticks = nice_ticks(0.0, max((e for e in energies if e is not None), default=0.0) or 1.0)
@@ -75,11 +88,13 @@ def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]
 
 
 def _energy(row: Mapping[str, Any] | None) -> float | None:
+    """Return the energy of a row, None where it has none."""
     energy = None if row is None else row["expression_energy"]
     return None if energy is None or math.isnan(energy) else float(energy)
 
 
 def _bar(row: Mapping[str, Any] | None, side: str, top: float) -> Bar:
+    """Return the bar of a row on an axis that ends at `top`."""
     energy = _energy(row)
     if row is None or energy is None:
         return Bar(side, None, None, 0.0)
@@ -87,8 +102,27 @@ def _bar(row: Mapping[str, Any] | None, side: str, top: float) -> Bar:
 
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Return round values that enclose low..high.
+    """Return evenly spaced round values that enclose low..high.
 
+    The step is 1, 2, 2.5 or 5 times a power of ten, in the manner of Heckbert (1990), "Nice numbers for
+    graph labels", Graphics Gems.
+
+    Parameters
+    ----------
+    low : float
+        Lower end of the data.
+    high : float
+        Upper end of the data.
+    about : int
+        Wanted number of steps.
+
+    Returns
+    -------
+    list of float
+        Ticks; the first is at or below `low`, the last at or above `high`.
+
+    Examples
+    --------
     >>> nice_ticks(0.0, 7.3)
     [0.0, 2.0, 4.0, 6.0, 8.0]
     """
@@ -141,7 +175,7 @@ class Poses:
 
 @dataclass(frozen=True)
 class Pose:
-    """One Alignment2d taken apart: rotation (after mirroring x where it mirrors), middle, scale."""
+    """One Alignment2d decomposed: rotation (of the unmirrored image), middle of the image, scale."""
 
     number: int
     status: str
@@ -154,12 +188,29 @@ class Pose:
 def pose(
     matrix: Float64, size_px: tuple[int, int], resolution_um: float
 ) -> tuple[float, Float64, float, bool]:
-    """Take a (2, 3) matrix, px to um, apart.
+    """Decompose an affine matrix from px to um.
+
+    The rotation is that of the nearest rotation matrix in the least-squares sense.
+
+    Parameters
+    ----------
+    matrix : (2, 3) float64
+        Pixels of the manifest to um in the volume.
+    size_px : (int, int), px
+        Width and height of the image.
+    resolution_um : float, um
+        Size of a pixel.
 
     Returns
     -------
-    rotation in degrees, clockwise as displayed; place of the image's middle, (2,) um; scale relative to
-    `resolution_um`; whether it mirrors
+    rotation : float, degrees
+        Clockwise as displayed.
+    middle : (2,) float64, um
+        Position of the image's middle in the volume, (x, y).
+    scale : float
+        Scale relative to `resolution_um`.
+    mirrored : bool
+        Whether the matrix mirrors the image.
     """
     linear = matrix[:, :2]
     determinant = float(np.linalg.det(linear))
@@ -170,6 +221,7 @@ def pose(
 
 
 def _poses(contents: RunContents) -> list[Pose]:
+    """Return the pose of every section that has an alignment and an entry in the manifest."""
     found = []
     for section in contents.sections:
         if section.alignment is None or not section.document:
@@ -184,10 +236,27 @@ def _poses(contents: RunContents) -> list[Pose]:
 
 
 def pose_charts(contents: RunContents) -> Poses:
-    """Return the poses of all aligned sections as curves over section number."""
+    """Return the poses of all aligned sections as curves over section number.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    Poses
+        Charts of rotation, degrees; shift from the median position, mm; and scale.
+
+    Raises
+    ------
+    MissingResultError
+        Where no section has an alignment.
+    """
     poses = _poses(contents)
     if not poses:
         raise MissingResultError(contents.alignment.reason or "no section has an alignment")
+    # Angles are unwrapped about their circular mean: sections near 180 degrees stay together.
     turn = np.exp(1j * np.deg2rad([p.rotation_deg for p in poses]))
     typical = float(np.rad2deg(np.angle(turn.sum()))) if abs(turn.sum()) > 1e-9 else 0.0
     rotation = np.array([(p.rotation_deg - typical + 180) % 360 - 180 for p in poses]) + typical
@@ -205,7 +274,7 @@ def pose_charts(contents: RunContents) -> Poses:
 
 
 def _chart(title: str, poses: Sequence[Pose], curves: Mapping[str, Float64], least: float) -> Chart:
-    """Scale curves into the plot; an axis spans at least `least`, so that noise stays flat."""
+    """Scale curves into the plot; an axis spans at least `least`, so that noise looks flat."""
     values = np.concatenate(list(curves.values()))
     middle, half = (values.min() + values.max()) / 2, max(float(np.ptp(values)), least) / 2
     y_ticks = nice_ticks(float(middle - half), float(middle + half))

@@ -1,4 +1,4 @@
-"""The reference in a dozen coarse structures: which one lies at a point, and in which colour it is drawn."""
+"""The reference reduced to about a dozen coarse structures: which one lies at a point, and its colour."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ from pipeline.core.reference_space import ReferenceSpace
 ALLEN_COARSE = (
     "Isocortex", "OLF", "HPF", "CTXsp", "STR", "PAL", "TH", "HY", "MB", "P", "MY", "CB", "fiber tracts", "VS",
 )  # fmt: skip
-LEAST_OF_ALLEN = 8
-MOST = 16
+LEAST_OF_ALLEN = 8  # an ontology with so many of these acronyms counts as Allen's
+MOST = 16  # coarse structures of any other ontology
 OUTSIDE, UNNAMED = 0, 1
 FIRST = 2  # codes of the coarse structures start here
-GREY = "AAAAAA"
-DARKEST_LINE = 0.40
+GREY = "AAAAAA"  # for a colour that is not six hex digits
+DARKEST_LINE = 0.40  # greatest HLS lightness of a line, so that it shows on bright tissue
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseAtlas:
-    """A reference space seen through its coarse structures.
+    """A reference space reduced to its coarse structures.
 
-    Codes: 0 outside, 1 annotated but in none of the coarse structures, 2 + n in `structures[n]`.
+    Codes are 0 outside, 1 annotated but in none of the coarse structures, 2 + n in `structures[n]`.
+
+    Attributes
+    ----------
+    reference : ReferenceSpace
+        The reference.
+    structures : tuple of Structure
+        The coarse structures.
     """
 
     reference: ReferenceSpace
@@ -47,7 +54,18 @@ class CoarseAtlas:
         return ids, np.array([code_of[int(i)] for i in ids], np.uint8)
 
     def codes_of(self, labels: npt.NDArray[np.uint32]) -> UInt8:
-        """Return the coarse code of structure ids, of any shape; ids the ontology lacks count as unnamed."""
+        """Return the coarse codes of structure ids.
+
+        Parameters
+        ----------
+        labels : uint32 array of any shape
+            Structure ids, 0 outside; ids that the ontology lacks count as unnamed (1).
+
+        Returns
+        -------
+        uint8 array of the same shape
+            Coarse codes.
+        """
         ids, codes = self._codes
         at = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
         found = np.where(ids[at] == labels, codes[at], UNNAMED)
@@ -58,11 +76,13 @@ class CoarseAtlas:
 
         Parameters
         ----------
-        points_um : (..., 3) float64, um    (P, I, R)
+        points_um : (..., 3) float64, um
+            Positions (P, I, R).
 
         Returns
         -------
         (...) uint8
+            Coarse codes; 0 outside the box.
         """
         annotation = self.reference.annotation
         inside, index = np.ones(points_um.shape[:-1], np.bool_), []
@@ -74,15 +94,36 @@ class CoarseAtlas:
 
 
 def coarse_atlas(reference: ReferenceSpace) -> CoarseAtlas:
-    """Choose the coarse structures of a reference."""
+    """Choose the coarse structures of a reference.
+
+    Parameters
+    ----------
+    reference : ReferenceSpace
+        The reference.
+
+    Returns
+    -------
+    CoarseAtlas
+        The reference with its coarse structures.
+    """
     return CoarseAtlas(reference, coarse_structures(reference.ontology))
 
 
 def coarse_structures(ontology: Ontology) -> tuple[Structure, ...]:
-    """Return a dozen structures that hold the brain between them.
+    """Return about a dozen structures that together hold the brain.
 
-    Those of the Allen ontology where it is one; else the deepest level of the tree that has no more than
-    16 branches, branches that end earlier included.
+    They are a fixed list for Allen's ontology. For any other they are the deepest level of the tree with at
+    most 16 branches, where branches that end earlier are included.
+
+    Parameters
+    ----------
+    ontology : Ontology
+        The structure tree.
+
+    Returns
+    -------
+    tuple of Structure
+        The coarse structures.
     """
     known = [ontology.by_acronym[a] for a in ALLEN_COARSE if a in ontology.by_acronym]
     if len(known) >= LEAST_OF_ALLEN:
@@ -96,8 +137,20 @@ def coarse_structures(ontology: Ontology) -> tuple[Structure, ...]:
 
 
 def safe_color(color: str) -> str:
-    """Return six hex digits: the ontology's colour, grey where it is none.
+    """Return a colour of the ontology, or grey where it is not six hex digits.
 
+    Parameters
+    ----------
+    color : str
+        Colour as the ontology gives it.
+
+    Returns
+    -------
+    str
+        Six hex digits, safe to write into a style sheet.
+
+    Examples
+    --------
     >>> safe_color("70ff71"), safe_color("red;}</style>")
     ('70ff71', 'AAAAAA')
     """
@@ -107,6 +160,18 @@ def safe_color(color: str) -> str:
 def line_color(color: str) -> str:
     """Return the colour for a thin line on a bright image: the same hue, dark enough to be seen.
 
+    Parameters
+    ----------
+    color : str
+        Colour as the ontology gives it.
+
+    Returns
+    -------
+    str
+        Six hex digits.
+
+    Examples
+    --------
     >>> line_color("70FF71")
     '00cc01'
     """

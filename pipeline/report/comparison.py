@@ -1,4 +1,4 @@
-"""Runs side by side: quality figures, energy per structure, how well their grids agree."""
+"""Comparison of runs: quality figures, energy per structure, and agreement of their grids."""
 
 from __future__ import annotations
 
@@ -27,13 +27,25 @@ from pipeline.store.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder
 
 TABLE, STRUCTURES, COMPARISON = "comparison", "comparison_structures", "comparison.html"
-LEAST_COVERAGE = 0.5  # of a structure whose energies are compared
-ENERGY = "energy_"  # a column of the wide table: the energy of a coarse structure, both hemispheres
+LEAST_COVERAGE = 0.5  # share of a structure's voxels with data that its energy needs to be compared
+ENERGY = "energy_"  # prefix of columns in the wide table: energy of a coarse structure, both hemispheres
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One run of a comparison; `values` are what sets it apart, by key."""
+    """One run of a comparison.
+
+    Attributes
+    ----------
+    label : str
+        Name of the run in the comparison.
+    values : mapping of str to value
+        Settings that distinguish it from the other runs, by key.
+    contents : RunContents
+        The readable parts of the run.
+    rows : tuple of dict
+        Rows of its StructureUnionize table; empty where there is none.
+    """
 
     label: str
     values: Mapping[str, Any]
@@ -42,7 +54,22 @@ class Compared:
 
     @classmethod
     def of(cls, run: RunFolder, label: str, values: Mapping[str, Any]) -> Compared:
-        """Read a run, finished or not."""
+        """Read a run, finished or not.
+
+        Parameters
+        ----------
+        run : RunFolder
+            The run.
+        label : str
+            Name of the run in the comparison.
+        values : mapping of str to value
+            Settings that distinguish it from the other runs, by key.
+
+        Returns
+        -------
+        Compared
+            The run with its table.
+        """
         contents = read_contents(run)
         return cls(label, values, contents, tuple(read_rows(contents).content or ()))
 
@@ -68,13 +95,14 @@ class Compared:
         }
 
     def _measures(self) -> dict[str, float]:
-        """Return the mean over sections of every figure of the alignment."""
+        """Return the mean over sections of every measure of the alignment."""
         alignment = self.contents.alignment.content
         sections = [s.measures for s in alignment.sections] if alignment else []
         names = dict.fromkeys(name for measures in sections for name in measures)
         return {f"mean_{n}": fmean(m[n] for m in sections if n in m) for n in names}
 
     def _root(self) -> dict[str, float]:
+        """Return the ratios of the whole brain (the row with most pixels); NaN without a table."""
         whole = max(
             (r for r in self.rows if r["hemisphere_id"] == BOTH), key=lambda r: r["sum_pixels"], default=None
         )
@@ -90,7 +118,20 @@ class Compared:
 
 
 def write_comparison(folder: Path, runs: Sequence[Compared]) -> list[Path]:
-    """Write the table of runs, as Parquet, CSV and HTML, and that of all their structures."""
+    """Write the comparison of runs: one table of runs, one of all their structures, and a page.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go.
+    runs : sequence of Compared
+        The runs; the first is the one that the page compares with.
+
+    Returns
+    -------
+    list of Path
+        The written files: Parquet and CSV of each table, and `comparison.html`.
+    """
     ontology = ontology_of(runs)
     wide = wide_table(runs, ontology)
     with publishing(folder) as fresh:
@@ -105,7 +146,7 @@ def _write_comparison(
     wide: Sequence[Mapping[str, Any]],
     ontology: Ontology | None,
 ) -> list[Path]:
-    """Write the files of a comparison into a fresh folder; the links of its page are those of its place."""
+    """Write the files of a comparison into a fresh folder; links in its page are relative to `folder`."""
     files = [fresh / f"{TABLE}.{end}" for end in ("parquet", "csv")]
     write_table(_columns(wide), files[1], files[0])
     long_rows = [
@@ -130,7 +171,20 @@ def _write_comparison(
 
 
 def wide_table(runs: Sequence[Compared], ontology: Ontology | None) -> list[dict[str, Any]]:
-    """Return one row a run: what sets it apart, its figures, the energy of the coarse structures."""
+    """Return one row per run: its distinguishing settings, its figures, the energy of the coarse structures.
+
+    Parameters
+    ----------
+    runs : sequence of Compared
+        The runs.
+    ontology : Ontology or None
+        Names the coarse structures; None leaves their energies out.
+
+    Returns
+    -------
+    list of dict
+        Rows with the same keys; a figure that a run lacks is None or NaN.
+    """
     coarse = coarse_structures(ontology) if ontology else ()
     rows = []
     for run in runs:
@@ -142,7 +196,18 @@ def wide_table(runs: Sequence[Compared], ontology: Ontology | None) -> list[dict
 
 
 def ontology_of(runs: Sequence[Compared]) -> Ontology | None:
-    """Return the ontology of the runs' reference; None where it cannot be read."""
+    """Return the ontology of the first run whose reference can be read.
+
+    Parameters
+    ----------
+    runs : sequence of Compared
+        The runs.
+
+    Returns
+    -------
+    Ontology or None
+        The ontology; None where no run has a readable reference.
+    """
     for run in runs:
         folder = run.contents.run.path
         if (folder / "provenance.json").exists():
@@ -154,7 +219,21 @@ def ontology_of(runs: Sequence[Compared]) -> Ontology | None:
 
 
 def agreement(a: RunFolder, b: RunFolder) -> dict[str, float]:
-    """Return how well the energies of two runs agree over the voxels where both have data."""
+    """Return how well the energies of two runs agree over the voxels where both have data.
+
+    Parameters
+    ----------
+    a : RunFolder
+        First run.
+    b : RunFolder
+        Second run.
+
+    Returns
+    -------
+    dict of str to float
+        Numbers of voxels, Pearson correlation, largest absolute difference and ratio of the means (second
+        over first); empty where a run has no grid.
+    """
     grids = [read_grid(read_contents(run)).content for run in (a, b)]
     if grids[0] is None or grids[1] is None:
         return {}
@@ -162,6 +241,7 @@ def agreement(a: RunFolder, b: RunFolder) -> dict[str, float]:
 
 
 def _agreement(a: Float32, b: Float32) -> dict[str, float]:
+    """Return the figures of `agreement` for two grids of energy, (P, I, R) float32, -1 without data."""
     both = (a >= 0) & (b >= 0)
     x, y = a[both].astype(np.float64), b[both].astype(np.float64)
     varied = len(x) > 1 and x.std() > 0 and y.std() > 0
@@ -175,12 +255,13 @@ def _agreement(a: Float32, b: Float32) -> dict[str, float]:
 
 
 def _acronym(ontology: Ontology | None, structure_id: int) -> str:
+    """Return the acronym of a structure, empty where it is not known."""
     known = ontology.by_id.get(structure_id) if ontology else None
     return known.acronym if known else ""
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return rows as columns of one type each: what is mixed becomes text."""
+    """Return rows as columns of one type each; mixed columns become text."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     return {
         name: values if _uniform(values) else [str(v) for v in values] for name, values in columns.items()
@@ -188,12 +269,13 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _uniform(values: Sequence[Any]) -> bool:
+    """Return whether values are all numbers, all text or all bool, None aside."""
     kinds = {type(v) for v in values if v is not None}
     return kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool})
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the heads of the columns; a dotted key stays as it is written in a configuration."""
+    """Return the headings of the columns; a dotted key stays as it is written in a configuration."""
     plain = (name.removeprefix(ENERGY) if name.startswith(ENERGY) else name for name in rows[0])
     return [name if "." in name else name.replace("_", " ") for name in plain]
 
@@ -201,7 +283,7 @@ def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _row_of(
     folder: Path, run: Compared, row: Mapping[str, Any], first: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    """Return the cells of a run: text, a link, and by how much an energy differs from the first run's."""
+    """Return the cells of a run: text, a link, and the change of an energy against the first run."""
     page = run.contents.run.file(PAGE)
     inside = page.exists() and page.is_relative_to(folder)
     link = "/".join(quote(part) for part in page.relative_to(folder).parts) if inside else ""
@@ -216,6 +298,7 @@ def _row_of(
 
 
 def _change(value: float, first: float) -> str:
+    """Return the relative change as text; empty below half a percent or where it is undefined."""
     if value is None or first is None or not (math.isfinite(value) and math.isfinite(first)) or first <= 0:
         return ""
     percent = 100 * (value / first - 1)

@@ -1,4 +1,4 @@
-"""What a run folder holds: every part is there, or the reason why it is not."""
+"""Contents of a run folder: every part is there, or the reason why it is not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.inputs.alignments import read_placement
 from pipeline.store.run import RunFolder
 from pipeline.store.tasks import PURPOSES, Receipt, task_name
 
-OWN_TASK = "report"
-TROUBLES = ("fail", "check", "missing")
-SHARED_SHARE, LEAST_SHARED = 0.5, 3  # a flag of more sections than this is one of the series
+OWN_TASK = "report"  # the task that writes the page; its receipt is not shown on it
+TROUBLES = ("fail", "check", "missing")  # statuses that flag a section
+SHARED_SHARE, LEAST_SHARED = 0.5, 3  # a flag on more than half the sections, and more than 3, is the series'
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Panel(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One section as the run left it; `document` is its entry of `section_data_set.json`, maybe empty."""
+    """One section as the run left it; `document` is its entry in `section_data_set.json`, maybe empty."""
 
     number: int
     status: str
@@ -61,7 +61,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class RunContents:
-    """The readable parts of a run; an output counts only where its receipt says it is of this run."""
+    """The readable parts of a run; an output counts only where a receipt of this run confirms it."""
 
     run: RunFolder
     receipts: Mapping[str, Receipt]
@@ -72,7 +72,7 @@ class RunContents:
 
     @property
     def title(self) -> str:
-        """Gene and id: what a reader calls the series."""
+        """Gene (or treatment) and id: how readers refer to the series."""
         gene = self.data_set.get("gene") or self.data_set.get("treatment")
         return f"{gene} · {self.identifier}" if gene else self.identifier
 
@@ -90,7 +90,7 @@ class RunContents:
 
     @cached_property
     def shared_flags(self) -> Mapping[str, int]:
-        """Flags that most sections carry, and how many do: they tell of the series, not of one section."""
+        """Flags that most sections carry, with their counts: they concern the series, not single sections."""
         documents = self.data_set.get("section_images") or ()
         numbers = [int(d["section_number"]) for d in documents]
         found = Counter(f for n, d in zip(numbers, documents, strict=True) for f in self._flags(n, d))
@@ -98,7 +98,7 @@ class RunContents:
         return {flag: count for flag, count in found.items() if count > least}
 
     def _flags(self, number: int, document: Mapping[str, Any]) -> dict[str, None]:
-        """Return what is said of a section, each once, in order."""
+        """Return the flags and messages of a section, each once, in order."""
         found = [self.receipts.get(task_name(stage, number)) for stage in ("measure", "detect")]
         messages = [r.message for r in found if r is not None and r.message]
         context = (document.get("quality") or {}).get("context") or {}
@@ -106,6 +106,7 @@ class RunContents:
         return dict.fromkeys(str(flag) for flag in flags)
 
     def _section(self, number: int, document: Mapping[str, Any]) -> Section:
+        """Collect what the run left of one section."""
         measure, detect = (self.receipts.get(task_name(s, number)) for s in ("measure", "detect"))
         alignment = self.alignment.content
         return Section(
@@ -119,13 +120,37 @@ class RunContents:
         )
 
     def panel(self, stage: str, build: Callable[[], T]) -> Panel[T]:
-        """Build what hangs on a stage; a page is written whatever became of its parts."""
+        """Build a part of the page that needs the output of a stage.
+
+        Parameters
+        ----------
+        stage : str
+            The stage whose output is needed.
+        build : callable
+            Returns the content.
+
+        Returns
+        -------
+        Panel
+            The content, or the reason why the stage or `build` gave none.
+        """
         reason = why_absent(self.receipts, stage)
         return Panel(None, reason) if reason else attempt(build)
 
 
 def attempt(build: Callable[[], T]) -> Panel[T]:
-    """Build a part of the page, or say why it cannot be shown."""
+    """Build a part of the page; an error becomes the reason why it cannot be shown.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the content.
+
+    Returns
+    -------
+    Panel
+        The content, or the reason why there is none.
+    """
     try:
         return Panel(build())
     except PipelineError as error:
@@ -135,7 +160,20 @@ def attempt(build: Callable[[], T]) -> Panel[T]:
 
 
 def why_absent(receipts: Mapping[str, Receipt], stage: str) -> str:
-    """Return why a stage of the series left no output of this run; empty where it did."""
+    """Return why a stage of the series left no output of this run.
+
+    Parameters
+    ----------
+    receipts : mapping of str to Receipt
+        Receipts of the run by task.
+    stage : str
+        A stage with one task per series.
+
+    Returns
+    -------
+    str
+        The reason; empty where the output is there.
+    """
     receipt = receipts.get(stage)
     if receipt is None:
         return f"the step “{stage}” has not run"
@@ -146,7 +184,18 @@ def why_absent(receipts: Mapping[str, Receipt], stage: str) -> str:
 
 
 def read_contents(run: RunFolder) -> RunContents:
-    """Read everything but pixels and grids; what is missing or torn is told, never raised."""
+    """Read everything of a run except pixels and grids; missing or torn parts are noted, never raised.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run, finished or not.
+
+    Returns
+    -------
+    RunContents
+        The readable parts, with complaints about torn ones.
+    """
     receipts = {name: r for name, r in run.receipts().items() if name != OWN_TASK}
     complaints: list[str] = []
 
@@ -168,12 +217,34 @@ def read_contents(run: RunFolder) -> RunContents:
 
 
 def read_grid(contents: RunContents) -> Panel[dict[str, Float32]]:
-    """Read the grids by name, (P, I, R) float32, -1 where there is no data."""
+    """Read the grids of a run.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    Panel of dict of str to (P, I, R) float32
+        Sums and ratios by name, -1 where there is no data; or the reason why there are none.
+    """
     return contents.panel("grid", contents.run.read_grid)
 
 
 def read_rows(contents: RunContents) -> Panel[list[dict[str, Any]]]:
-    """Read the StructureUnionize table, one mapping a row."""
+    """Read the StructureUnionize table of a run.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    Panel of list of dict
+        One mapping per row, or the reason why there is no table.
+    """
 
     def rows() -> list[dict[str, Any]]:
         columns = read_table(contents.run.require("structure_unionize.parquet"))
@@ -183,11 +254,12 @@ def read_rows(contents: RunContents) -> Panel[list[dict[str, Any]]]:
 
 
 def _numbers(receipts: Mapping[str, Receipt]) -> list[int]:
+    """Return the section numbers that have receipts, sorted."""
     return sorted({n for r in receipts.values() if (n := r.id.section_number) is not None})
 
 
 def _of_this_run(receipts: Mapping[str, Receipt], data_set: Mapping[str, Any]) -> dict[str, Receipt]:
-    """Leave out receipts of sections that an earlier run had and this one has not."""
+    """Drop receipts of sections that an earlier run had and this one does not, and of unknown stages."""
     images = data_set.get("section_images")
     if not images:
         return dict(receipts)

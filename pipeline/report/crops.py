@@ -17,16 +17,17 @@ from pipeline.quantification.cells import SectionCells
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.pictures import intensity_uri, jpeg_uri
 
-SIDE_UM = 800.0
-SIDE_PX = (96, 400)
-COARSEST_UM = 20.0  # a neuron is less than a pixel beyond this
-# Decoding a source of 90 megapixels takes most of a second: some 10 s are spent on sources at most.
+SIDE_UM = 800.0  # wanted side of the view
+SIDE_PX = (96, 400)  # limits of its side, stored pixels
+COARSEST_UM = 20.0  # beyond this pixel size a neuron is smaller than a pixel
+# Pixels of source images that one page may decode. 90 megapixels take most of a second, so sources cost about
+# 10 s at most.
 SOURCE_PIXELS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a stored image, px, with the summed intensity that chose it."""
+    """A rectangle in a stored image, px, with the summed intensity that selected it."""
 
     x: int
     y: int
@@ -37,7 +38,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A section at cell scale: pictures as URIs; `source` says why where the source cannot be shown."""
+    """A section at cell scale: pictures as data URIs; `source` gives the reason where there is no source."""
 
     window: Window
     pixel_um: float
@@ -46,14 +47,25 @@ class Crop:
 
 
 def strongest_window(cells: SectionCells, stored_px: tuple[int, int], side_px: int) -> Window | None:
-    """Return the square with the most expression, inside the image; None where nothing expresses.
+    """Return the square with the most expression, inside the image.
 
     Parameters
     ----------
-    stored_px : (width, height)    of the stored image
+    cells : SectionCells
+        Sums of the section over fine cells.
+    stored_px : (int, int), px
+        Width and height of the stored image.
+    side_px : int, px
+        Side of the square; it is cut to the image where the image is smaller.
+
+    Returns
+    -------
+    Window or None
+        The square; None where nothing expresses.
     """
     intensity = np.asarray(cells.sums.sum_expressing_pixel_intensity, np.float64)
     size = max(round(side_px / cells.pitch_px), 1)
+    # Sum over the square about every cell: the moving mean times the number of cells.
     total = ndimage.uniform_filter(intensity, size, mode="constant") * size**2
     if not intensity.any():
         return None
@@ -66,12 +78,36 @@ def strongest_window(cells: SectionCells, stored_px: tuple[int, int], side_px: i
 
 
 def choose_windows(contents: RunContents) -> dict[int, Panel[Window]]:
-    """Return for every detected section where to look closely, or why not."""
+    """Choose the place of the cell-scale view for every detected section.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    dict of int to Panel of Window
+        By section number: the place, or the reason why there is none.
+    """
     return {s.number: _window_panel(contents, s) for s in contents.sections if s.detected}
 
 
 def choose_sources(contents: RunContents, windows: Mapping[int, Panel[Window]]) -> frozenset[int]:
-    """Return the sections whose source is read, up to `SOURCE_PIXELS`: flagged first, then strongest."""
+    """Choose the sections whose source image is decoded, flagged ones first, then by expression.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    windows : mapping of int to Panel of Window
+        Places of the cell-scale views by section number.
+
+    Returns
+    -------
+    frozenset of int
+        Section numbers; their images have at most `SOURCE_PIXELS` pixels together.
+    """
     sections = {section.number: section for section in contents.sections}
     strength = {number: panel.content.strength for number, panel in windows.items() if panel.content}
     order = sorted(strength, key=lambda n: (not sections[n].flagged, -strength[n], n))
@@ -80,6 +116,7 @@ def choose_sources(contents: RunContents, windows: Mapping[int, Panel[Window]]) 
 
 
 def _window_panel(contents: RunContents, section: Section) -> Panel[Window]:
+    """Return the place of a section's cell-scale view, or the reason why there is none."""
     found = attempt(lambda: _window(contents, section))
     if found.content is None:
         return Panel(None, found.reason or "nothing expresses on this section")
@@ -87,6 +124,7 @@ def _window_panel(contents: RunContents, section: Section) -> Panel[Window]:
 
 
 def _window(contents: RunContents, section: Section) -> Window | None:
+    """Return the place of a section's cell-scale view, None where nothing expresses."""
     cells = contents.run.read_cells(section.number)
     pixel_um = section.resolution_um * cells.factor
     if pixel_um > COARSEST_UM:
@@ -96,6 +134,7 @@ def _window(contents: RunContents, section: Section) -> Window | None:
 
 
 def _stored_px(section: Section) -> tuple[int, int]:
+    """Return width and height of a section's stored image, px."""
     size = section.quality.get("stored_px")
     if not size:
         raise MissingResultError(f"section {section.number}: the run did not keep the size of its image")
@@ -103,7 +142,26 @@ def _stored_px(section: Section) -> tuple[int, int]:
 
 
 def crop(contents: RunContents, section: Section, window: Window, budget: int, *, with_source: bool) -> Crop:
-    """Cut mask and source of a section at one place; the two pictures take about `budget` bytes."""
+    """Cut mask and source of a section at one place.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    section : Section
+        The section.
+    window : Window
+        The place.
+    budget : int, bytes
+        Approximate size of both pictures together.
+    with_source : bool
+        Decode the source image; without it only the mask is shown.
+
+    Returns
+    -------
+    Crop
+        The two pictures.
+    """
     mask = contents.run.read_expression(section.number, part=_part(window))
     source: Panel[str] = Panel(
         None,
@@ -117,10 +175,12 @@ def crop(contents: RunContents, section: Section, window: Window, budget: int, *
 
 
 def _part(window: Window) -> tuple[slice, slice]:
+    """Return the rows and columns of a window."""
     return slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
 
 
 def _source(contents: RunContents, section: Section, window: Window) -> UInt8:
+    """Return the source pixels of a window; DataError where the image has another size than in the run."""
     path = source_path(contents.provenance.get("inputs") or {}, str(section.document.get("file")))
     width, height = _stored_px(section)
     bits = section.document.get("bits")
@@ -134,7 +194,25 @@ def _source(contents: RunContents, section: Section, window: Window) -> UInt8:
 
 
 def source_path(inputs: Iterable[str], name: str) -> Path:
-    """Return where the image of a section lay when the run read it; MissingResultError where it is gone."""
+    """Return where the image of a section lay when the run read it.
+
+    Parameters
+    ----------
+    inputs : iterable of str
+        Paths of the run's inputs.
+    name : str
+        File name of the image.
+
+    Returns
+    -------
+    Path
+        The image.
+
+    Raises
+    ------
+    MissingResultError
+        Where no input or several have this name, or the file no longer exists.
+    """
     found = [Path(text) for text in inputs if Path(text).name == name]
     if len(found) != 1 or not found[0].exists():
         raise MissingResultError(f"the source image {name} is no longer where the run read it")

@@ -1,4 +1,4 @@
-"""The methods text of a page: what was done, with which parameters and versions, and whom to cite."""
+"""The methods text of a page: processing steps, parameters, versions and references to cite."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WANG = (
     "Wang Q. et al. (2020) The Allen Mouse Brain Common Coordinate Framework: a 3D reference atlas. Cell 181,"
     " 936-953. doi:10.1016/j.cell.2020.04.007"
 )
-DETECTORS = {
+DETECTORS = {  # texts of known detectors; others are named only
     "adaptive": (
         "Expressing pixels were found by a threshold in optical density over the section's own glass, which"
         " follows the local background and, for wide bands of stain, the level of unexpressing tissue; both"
         " in units of the tissue's texture, pooled over the series. Objects smaller than a cell were removed"
     ),
 }
-ALIGNERS = {
+ALIGNERS = {  # texts of known aligners; others are named only
     "given": "The alignment of every section, and of the series to the reference, was taken as given",
     "joint": (
         "Sections and the series as a whole were aligned jointly to the reference resliced at each section's"
@@ -39,7 +39,7 @@ ALIGNERS = {
     ),
     "template": "Sections and series were aligned to the template's contrast with SimpleITK",
 }
-ALLEN_IDS = {997: "root", 315: "Isocortex"}
+ALLEN_IDS = {997: "root", 315: "Isocortex"}  # ids and acronyms that identify Allen's ontology
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,20 @@ class Methods:
 
 
 def methods(contents: RunContents, reference: ReferenceSpace | None) -> Methods:
-    """Write the methods of a run from its own provenance."""
+    """Write the methods of a run from its own provenance.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    reference : ReferenceSpace or None
+        Reference of the run; None leaves its name and citations out.
+
+    Returns
+    -------
+    Methods
+        Text, citations and versions.
+    """
     provenance = contents.provenance
     configuration: Mapping[str, Any] = provenance.get("configuration") or {}
     texts = [_series(contents)]
@@ -82,6 +95,7 @@ def methods(contents: RunContents, reference: ReferenceSpace | None) -> Methods:
 
 
 def _series(contents: RunContents) -> str:
+    """Return the paragraph on the sections, their thickness and the definition of intensity."""
     about = contents.data_set
     version = contents.provenance.get("pipeline")
     if not about:
@@ -97,6 +111,7 @@ def _series(contents: RunContents) -> str:
 
 
 def _algorithm(known: Mapping[str, str], chosen: Mapping[str, Any], kind: str) -> str:
+    """Return the paragraph on a detector or aligner, with its parameters."""
     name, parameters = str(chosen["name"]), chosen.get("configuration") or {}
     text = known.get(name, f"The {kind} was used that is registered as “{name}”")
     listed = ", ".join(f"{key} = {value}" for key, value in parameters.items())
@@ -104,6 +119,7 @@ def _algorithm(known: Mapping[str, str], chosen: Mapping[str, Any], kind: str) -
 
 
 def _gridding(parameters: Mapping[str, Any], contents: RunContents) -> str:
+    """Return the paragraph on the 200 um grid."""
     receipt = contents.receipts.get("grid")
     count = receipt.facts.get("sections") if receipt else None
     summed = "1 section was summed" if count == 1 else f"{count or 'The'} sections were summed"
@@ -118,6 +134,7 @@ def _gridding(parameters: Mapping[str, Any], contents: RunContents) -> str:
 
 
 def _unionize(parameters: Mapping[str, Any], reference: ReferenceSpace | None) -> str:
+    """Return the paragraph on the structure table."""
     labels = "the served grid annotation" if parameters["grid_annotation"] == "served" else "the annotation"
     name = f" of the reference “{reference.name}”" if reference is not None else ""
     return (
@@ -128,7 +145,7 @@ def _unionize(parameters: Mapping[str, Any], reference: ReferenceSpace | None) -
 
 
 def _is_real_allen(contents: RunContents, reference: ReferenceSpace) -> bool:
-    """Tell Allen's reference by its ontology; the phantom borrows the ontology but reads no folder."""
+    """Return whether the reference is Allen's, by ontology and folder: the phantom has the ontology only."""
     named = all(
         i in reference.ontology.by_id and reference.ontology.by_id[i].acronym == a
         for i, a in ALLEN_IDS.items()

@@ -17,7 +17,7 @@ from pipeline.store.run import RunFolder, is_run
 from pipeline.system.files import real_path
 
 INDEX = "index.html"
-MOST_PICTURES = 1000
+MOST_PICTURES = 1000  # runs; beyond, the index shows no pictures, which keeps its size down
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,23 @@ class Entry:
 
 
 def write_index(folder: Path) -> Path:
-    """Write `index.html` over the runs in the direct subfolders of a folder; DataError where it has none."""
+    """Write `index.html` over the runs in the direct subfolders of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with runs.
+
+    Returns
+    -------
+    Path
+        The index.
+
+    Raises
+    ------
+    DataError
+        Where there is no run.
+    """
     runs = sorted(p for p in folder.glob("*") if is_run(p))
     if not runs:
         raise DataError(f"{folder}: expected a folder of runs (OUTPUT of `ish run`), found no receipts in it")
@@ -45,6 +61,7 @@ def write_index(folder: Path) -> Path:
 
 
 def _entry(run: RunFolder, *, pictures: bool) -> Entry:
+    """Return the entry of one run, with its picture where asked for."""
     contents = read_contents(run)
     return Entry(
         contents=contents,

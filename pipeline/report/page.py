@@ -1,4 +1,4 @@
-"""One self-contained page a series, written whatever became of the run."""
+"""One self-contained page per series, written in whatever state the run is."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ from pipeline.store.run import RunFolder
 from pipeline.system.whole_files import replacing
 
 PAGE = "report.html"
-NARROWEST_PERCENT = 50
-BRAIN_LINE = "333333"
+NARROWEST_PERCENT = 50  # least width of a section image, percent of its card
+BRAIN_LINE = "333333"  # colour of the outline of everything annotated
 T = TypeVar("T")
 
 
 def write_report(run: RunFolder, reference: ReferenceSpace | None, threads: int = 1) -> Path:
-    """Write `report.html` into a run folder from what lies in it.
+    """Write `report.html` into a run folder from its contents.
 
     Parameters
     ----------
-    reference : of the run, at 50 um or finer for smooth outlines; None leaves outlines and names out
-    threads : that share the sections; the page is the same
+    run : RunFolder
+        The run, finished or not.
+    reference : ReferenceSpace or None
+        Reference of the run, at 50 um or finer for smooth outlines; None leaves outlines and names out.
+    threads : int
+        Threads that share the sections; they do not change the page.
 
     Returns
     -------
-    the page; the same folder gives the same bytes
+    Path
+        The page; the same folder gives the same bytes.
     """
     page = run.file(PAGE)
     content = page_content(read_contents(run), reference, threads)
@@ -49,7 +54,7 @@ def write_report(run: RunFolder, reference: ReferenceSpace | None, threads: int 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the templates of this package, everything escaped that a run brings along."""
+    """Return the templates of this package; every text that a run contributes is escaped."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."),
         autoescape=True,
@@ -62,7 +67,22 @@ def environment() -> jinja2.Environment:
 
 
 def page_content(contents: RunContents, reference: ReferenceSpace | None, threads: int) -> dict[str, Any]:
-    """Return everything the template shows; each part is a Panel with its content or a reason."""
+    """Return everything that the template shows.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    reference : ReferenceSpace or None
+        Reference of the run.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    dict of str to value
+        Variables of the template; a part that may be absent is a Panel with its content or the reason.
+    """
     rows, grid = read_rows(contents), read_grid(contents)
     atlas = None if reference is None else coarse_atlas(reference)
     return {
@@ -84,6 +104,7 @@ def page_content(contents: RunContents, reference: ReferenceSpace | None, thread
 
 
 def _cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int) -> dict[str, Any]:
+    """Return the cards of the sections, and what the template needs to lay them out."""
     made = attempt(lambda: cards(contents, atlas, threads))
     found = made.content or []
     widths = [card.picture.content.width_um for card in found if card.picture.content]
@@ -96,6 +117,7 @@ def _cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int) -> di
 
 
 def _colors(atlas: CoarseAtlas | None) -> dict[str, Any]:
+    """Return the colours of outlines and legends, and the layout of the charts."""
     low, high = pictures.LOW_INTENSITY, pictures.HIGH_INTENSITY
     structures = () if atlas is None else atlas.structures
     lines = [(FIRST + n, line_color(s.color)) for n, s in enumerate(structures)]
@@ -111,18 +133,20 @@ def _colors(atlas: CoarseAtlas | None) -> dict[str, Any]:
 
 
 def _after(panel: Panel[T], build: Callable[[T], Any]) -> Panel[Any]:
+    """Build a part of the page from the content of another, or pass on its reason."""
     content = panel.content
     return Panel(None, panel.reason) if content is None else attempt(lambda: build(content))
 
 
 def _named(atlas: CoarseAtlas | None) -> CoarseAtlas:
+    """Return the atlas; LookupError, which the page shows as a reason, where there is none."""
     if atlas is None:
         raise LookupError("the reference of the run was not at hand, which names the structures")
     return atlas
 
 
 def _about(contents: RunContents) -> list[tuple[str, str]]:
-    """Return what the manifest says of the series, only what it does say."""
+    """Return the facts that the manifest states about the series."""
     about = contents.data_set
     names: Mapping[str, str] = {
         "plane_of_section": "plane",
@@ -138,6 +162,7 @@ def _about(contents: RunContents) -> list[tuple[str, str]]:
 
 
 def _series_measures(contents: RunContents) -> list[tuple[str, str]]:
+    """Return the scale of the volume and the measures of the alignment as text."""
     alignment = contents.alignment.content
     if alignment is None:
         return []
@@ -148,5 +173,18 @@ def _series_measures(contents: RunContents) -> list[tuple[str, str]]:
 
 
 def share_of_width(picture: Picture, widest_um: float) -> int:
-    """Return the width of a picture, percent: all sections on one scale, but none under half its card."""
+    """Return the width of a section image on its card: all on one scale, but none under half the card.
+
+    Parameters
+    ----------
+    picture : Picture
+        The section image.
+    widest_um : float, um
+        Width of the widest section image; 0 where no size is known.
+
+    Returns
+    -------
+    int
+        Percent of the width of the card.
+    """
     return max(round(100 * picture.width_um / widest_um), NARROWEST_PERCENT) if widest_um else 100

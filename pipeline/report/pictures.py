@@ -14,21 +14,48 @@ from PIL import Image
 
 from pipeline.core.model import Bool, Float32, UInt8
 
-QUALITIES = (85, 75, 60, 45)
-SMALLEST_PX = 64
-STOPS = 9
-# Intensity 0-255 is darkness: what a detector finds lies between these, from one page to the next.
+QUALITIES = (85, 75, 60, 45)  # of a JPEG, tried in this order
+SMALLEST_PX = 64  # an image is not halved further once its longer side is this or less
+STOPS = 9  # of a gradient in a legend
+# Ends of the colour scale, grey levels of darkness (0-255): expressing pixels mostly lie between them. They
+# are fixed, so that pages can be compared.
 LOW_INTENSITY, HIGH_INTENSITY = 50, 190
-INTENSITY_STEPS = 28
+INTENSITY_STEPS = 28  # steps of the colour scale beyond the first; few, so that pictures stay small
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Return bytes as a URI that needs no request; `kind` is jpeg or png."""
+    """Return an encoded picture as a data URI, which needs no request.
+
+    Parameters
+    ----------
+    data : bytes
+        The encoded picture.
+    kind : str
+        "jpeg" or "png".
+
+    Returns
+    -------
+    str
+        The data URI.
+    """
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def jpeg_uri(pixels: UInt8, budget: int) -> str:
-    """Encode (H, W[, 3]) uint8 as JPEG in about `budget` bytes: first by quality, then by half the size."""
+    """Encode an image as JPEG in about `budget` bytes: first by lower quality, then by half the size.
+
+    Parameters
+    ----------
+    pixels : (H, W[, 3]) uint8
+        The image.
+    budget : int, bytes
+        Wanted size before base64; exceeded only by an image that cannot be halved further.
+
+    Returns
+    -------
+    str
+        The data URI.
+    """
     while True:
         for quality in QUALITIES:
             data = bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=quality))
@@ -40,45 +67,82 @@ def jpeg_uri(pixels: UInt8, budget: int) -> str:
 
 
 def _half(pixels: UInt8) -> UInt8:
+    """Return an image of half the size, by area averaging."""
     height, width = pixels.shape[:2]
     size = (max(width // 2, 1), max(height // 2, 1))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def png_uri(pixels: UInt8) -> str:
-    """Encode (H, W, 3) or (H, W, 4) uint8 without loss, as a data URI."""
+    """Encode an image without loss.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) or (H, W, 4) uint8
+        The image.
+
+    Returns
+    -------
+    str
+        The data URI.
+    """
     return data_uri(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6)), "png")
 
 
 def intensity_png(expression: UInt8, *, transparent: bool = True) -> bytes:
-    """Encode a mask coloured by intensity: blue low, green, red high; without loss, a byte a pixel.
+    """Encode a mask coloured by intensity (blue low, green, red high), without loss, one byte per pixel.
 
     Parameters
     ----------
-    expression : (H, W) uint8    0 not expressing, else intensity 1-255
-    transparent : bool           where nothing expresses; else black
+    expression : (H, W) uint8
+        0 not expressing, otherwise intensity 1-255.
+    transparent : bool
+        Show pixels that do not express as transparent, otherwise as black.
+
+    Returns
+    -------
+    bytes
+        A PNG file with a palette.
     """
     steps, colors = intensity_steps()
     picture = Image.fromarray(np.asarray(cv2.LUT(expression, steps), np.uint8))
     picture.putpalette(colors.tobytes())
     alpha = {"transparency": bytes([0]) + bytes([255]) * (len(colors) - 1)} if transparent else {}
     target = BytesIO()
-    # Masks are runs: looking for nothing else takes less time, and fewer bytes.
+    # Masks consist of runs of equal bytes: run-length matching alone is faster, and the files are smaller.
     picture.save(target, "PNG", compress_type=zlib.Z_RLE, **alpha)
     return target.getvalue()
 
 
 def intensity_uri(expression: UInt8, budget: int) -> str:
-    """Encode a mask (H, W) as `intensity_png` does, on black; as JPEG where it takes more than `budget`."""
+    """Encode a mask as `intensity_png` does, on black; as JPEG where that takes more than the budget.
+
+    Parameters
+    ----------
+    expression : (H, W) uint8
+        0 not expressing, otherwise intensity 1-255.
+    budget : int, bytes
+        Wanted size before base64.
+
+    Returns
+    -------
+    str
+        The data URI.
+    """
     data = intensity_png(expression, transparent=False)
     return data_uri(data, "png") if len(data) <= budget else jpeg_uri(intensity_table()[expression], budget)
 
 
 @cache
 def intensity_steps() -> tuple[UInt8, UInt8]:
-    """Return which step an intensity is of, (256,) uint8, and the colour of each, (n, 3) uint8.
+    """Return the step of the colour scale for each intensity, and the colour of each step.
 
-    Steps are few, so that pictures stay small; step 0 is where nothing expresses.
+    Returns
+    -------
+    steps : (256,) uint8
+        Step of each intensity; 0 is where nothing expresses.
+    colors : (n, 3) uint8
+        RGB of each step.
     """
     level = (np.arange(256.0) - LOW_INTENSITY) / (HIGH_INTENSITY - LOW_INTENSITY)
     steps = 1 + np.rint(np.clip(level, 0, 1) * INTENSITY_STEPS).astype(np.uint8)
@@ -92,29 +156,46 @@ def intensity_steps() -> tuple[UInt8, UInt8]:
 
 @cache
 def intensity_table() -> UInt8:
-    """Return the colour of every intensity, (256, 3) uint8."""
+    """Return the colour of every intensity.
+
+    Returns
+    -------
+    (256, 3) uint8
+        RGB of each intensity.
+    """
     steps, colors = intensity_steps()
     return np.asarray(colors[steps])
 
 
 @cache
 def magma_table() -> UInt8:
-    """Return a map of even lightness, dark low to bright high, (256, 3) uint8."""
+    """Return the magma colour map, whose lightness rises evenly.
+
+    Returns
+    -------
+    (256, 3) uint8
+        RGB from dark (low) to bright (high).
+    """
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return np.asarray(cv2.applyColorMap(ramp, cv2.COLORMAP_MAGMA)[:, 0, ::-1])
 
 
 def magma_rgba(values: Float32, there: Bool, highest: float) -> UInt8:
-    """Colour values 0..highest; transparent where nothing is there.
+    """Colour values from 0 to `highest`; pixels without data are transparent.
 
     Parameters
     ----------
     values : (H, W) float32
+        The values.
     there : (H, W) bool
+        Where there are data.
+    highest : float
+        Value of the brightest colour; 0 counts as 1.
 
     Returns
     -------
     (H, W, 4) uint8
+        RGB and opacity.
     """
     level = np.clip(values / (highest or 1.0), 0, 1)
     rgb = magma_table()[np.rint(255 * np.where(there, level, 0)).astype(np.uint8)]
@@ -123,7 +204,22 @@ def magma_rgba(values: Float32, there: Bool, highest: float) -> UInt8:
 
 
 def stops(table: UInt8, first: int = 0, last: int = 255) -> list[tuple[int, str]]:
-    """Return the stops of a gradient through a colour table: (percent, hex colour)."""
+    """Return the stops of a gradient through a colour table.
+
+    Parameters
+    ----------
+    table : (256, 3) uint8
+        RGB of each level.
+    first : int
+        First level.
+    last : int
+        Last level.
+
+    Returns
+    -------
+    list of (int, str)
+        Percent along the gradient and colour as six hex digits.
+    """
     at = np.rint(np.linspace(first, last, STOPS)).astype(int)
     percent = np.rint(np.linspace(0, 100, STOPS)).astype(int)
     return [(int(p), "".join(f"{v:02x}" for v in table[i, :3])) for p, i in zip(percent, at, strict=True)]

@@ -1,7 +1,8 @@
-"""The specimen as it was put together, seen in three planes of the reference space.
+"""The reconstructed specimen in three planes of the reference space.
 
-Every point of a plane is sought in the nearest section along z, and left empty beyond half the spacing:
-nothing is interpolated between sections, so that steps from one to the next stay visible.
+Every point of a plane takes its pixel from the nearest section along z, and stays empty where that is more
+than half the spacing away. Nothing is interpolated between sections, so that steps between neighbours stay
+visible.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from pipeline.report.outlines import Outline, outlines
 from pipeline.report.pictures import jpeg_uri
 from pipeline.report.sections import is_used, rounding_px
 
-PLANE_UM = 40.0
-PLANE_BYTES = 150_000
-EMPTY = 222
-COARSE_UM = 200.0
+PLANE_UM = 40.0  # pixel size of a plane
+PLANE_BYTES = 150_000  # budget of a picture
+EMPTY = 222  # grey level of points without a section
+COARSE_UM = 200.0  # lattice that finds the middle of the tissue; also the spacing of a lone section
 # (name, axis across the plane, axis down, axis right) of (P, I, R)
 VIEWS = (("coronal", 0, 1, 2), ("horizontal", 1, 0, 2), ("sagittal", 2, 1, 0))
 AXES = "PIR"
@@ -34,7 +35,7 @@ AXES = "PIR"
 
 @dataclass(frozen=True, eq=False)
 class PlaneView:
-    """One plane through the specimen, a picture of PLANE_UM pixels with the reference's outlines."""
+    """One plane through the specimen, a picture with pixels of PLANE_UM and the outlines of the reference."""
 
     name: str
     where: str
@@ -49,7 +50,21 @@ class PlaneView:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """The sections that count, by ascending z."""
+    """The detected and aligned sections, in ascending order of z.
+
+    Attributes
+    ----------
+    alignment : SeriesAlignment
+        Alignment of the series.
+    z_um : (n,) float64, um
+        Position of each section along the cutting axis of the volume.
+    sections : tuple of SectionAlignment
+        Alignment of each section.
+    thumbnails : tuple of Thumbnail
+        Reduced image of each section.
+    reach_um : float, um
+        Greatest distance along z at which a section is shown.
+    """
 
     alignment: SeriesAlignment
     z_um: Float64
@@ -58,7 +73,20 @@ class Stack:
     reach_um: float
 
     def sample(self, points_um: Float64) -> tuple[UInt8, Bool]:
-        """Return the colour at reference points (n, 3) um: (n, 3) uint8, and where there is any, (n,)."""
+        """Return the colour of the specimen at reference points.
+
+        Parameters
+        ----------
+        points_um : (n, 3) float64, um
+            Positions (P, I, R).
+
+        Returns
+        -------
+        colors : (n, 3) uint8
+            RGB, EMPTY where no section reaches.
+        there : (n,) bool
+            Where a valid pixel was found.
+        """
         volume = affine.apply(self.alignment.alignment3d.reference_to_volume, points_um)
         near = np.flatnonzero(np.abs(volume[:, 2:3] - self.z_um).min(axis=1) <= self.reach_um)
         nearest, pixels = nearest_section(self.sections, self.z_um, volume[near])
@@ -73,6 +101,7 @@ class Stack:
 
 
 def _look_up(thumbnail: Thumbnail, at: Float64) -> tuple[UInt8, Bool]:
+    """Return the colours of thumbnail pixels (n, 2), nearest pixel, and which of them are valid."""
     h, w = thumbnail.valid.shape
     x, y = np.rint(at).astype(np.int64).T
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
@@ -84,7 +113,23 @@ def _look_up(thumbnail: Thumbnail, at: Float64) -> tuple[UInt8, Bool]:
 
 
 def read_stack(contents: RunContents) -> Stack:
-    """Read the thumbnails of all sections that count; MissingResultError where there is none."""
+    """Read the thumbnails of all sections that are detected, aligned and not failed.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    Stack
+        The sections in ascending order of z.
+
+    Raises
+    ------
+    MissingResultError
+        Where there is no alignment or no such section.
+    """
     alignment = contents.alignment.content
     if alignment is None:
         raise MissingResultError(contents.alignment.reason)
@@ -109,7 +154,25 @@ def read_stack(contents: RunContents) -> Stack:
 
 
 def planes(contents: RunContents, atlas: CoarseAtlas | None) -> list[PlaneView]:
-    """Return the coronal, horizontal and sagittal plane through the middle of what was placed."""
+    """Return the coronal, horizontal and sagittal planes through the middle of the placed tissue.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    atlas : CoarseAtlas or None
+        Gives the outlines and the extent; None leaves the outlines out.
+
+    Returns
+    -------
+    list of PlaneView
+        The three planes.
+
+    Raises
+    ------
+    MissingResultError
+        Where no section was placed inside the reference.
+    """
     stack = read_stack(contents)
     extent = np.array(EXTENT_UM if atlas is None else atlas.reference.extent_um)
     middle = _middle(stack, atlas, extent)
@@ -117,7 +180,10 @@ def planes(contents: RunContents, atlas: CoarseAtlas | None) -> list[PlaneView]:
 
 
 def _middle(stack: Stack, atlas: CoarseAtlas | None, extent: Float64) -> Float64:
-    """Return a point inside the placed tissue, (P, I, R) um, well off the midline of the brain."""
+    """Return the median point of the placed tissue, (P, I, R) um, in the better covered hemisphere.
+
+    A single hemisphere keeps the sagittal plane away from the midline.
+    """
     axes = [np.arange(0, e, COARSE_UM) for e in extent]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     there = stack.sample(points)[1]
@@ -134,6 +200,7 @@ def _middle(stack: Stack, atlas: CoarseAtlas | None, extent: Float64) -> Float64
 def _view(
     stack: Stack, atlas: CoarseAtlas | None, view: tuple[str, int, int, int], middle: Float64, extent: Float64
 ) -> PlaneView:
+    """Return one plane through `middle`."""
     name, across, down, right = view
     height, width = (int(extent[a] // PLANE_UM) + 1 for a in (down, right))
     points = np.empty((height, width, 3))

@@ -13,15 +13,16 @@ from pipeline.report.outlines import mask_path
 from pipeline.report.pictures import magma_rgba, png_uri
 
 QUANTITIES = ("energy", "density")
-BRIGHTEST_PERCENT = 99.5
+BRIGHTEST_PERCENT = 99.5  # percentile of positive values at which a colour scale ends
 GRID_UM = 200.0
-# (axis looked along, its name); the other two axes go down and right, P down where both remain
+# (axis of projection, its name). The other two axes run down and right, in the order P, I, R; along R they
+# are exchanged.
 ALONG = ((0, "P"), (1, "I"), (2, "R"))
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A picture of one pixel a voxel, and the outline of the brain in the same coordinates."""
+    """A picture of one pixel per voxel, and the outline of the brain in the same coordinates."""
 
     along: str
     down: str
@@ -34,7 +35,7 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class ProjectionRow:
-    """The three projections of one quantity on one scale, 0 to `highest`; `maximum` is the grid's."""
+    """The three projections of one quantity on one scale, 0 to `highest`; `maximum` is that of the grid."""
 
     quantity: str
     highest: float
@@ -43,7 +44,20 @@ class ProjectionRow:
 
 
 def projections(grid: Mapping[str, Float32], reference: ReferenceSpace | None) -> list[ProjectionRow]:
-    """Return the maximum projections of energy and density, (P, I, R) float32 with -1 for no data."""
+    """Return the maximum projections of energy and density.
+
+    Parameters
+    ----------
+    grid : mapping of str to (P, I, R) float32
+        Grids by name, -1 where there is no data.
+    reference : ReferenceSpace or None
+        Gives the outline of the brain, where its grid has the same shape.
+
+    Returns
+    -------
+    list of ProjectionRow
+        One row per quantity.
+    """
     shape = grid["energy"].shape
     brain = None
     if reference is not None and reference.grid.shape == shape:
@@ -52,6 +66,7 @@ def projections(grid: Mapping[str, Float32], reference: ReferenceSpace | None) -
 
 
 def _row(quantity: str, values: Float32, brain: Bool | None) -> ProjectionRow:
+    """Return the projections of one quantity on a common scale."""
     flat = [project(values, axis) for axis, _ in ALONG]
     highest = brightest(np.concatenate([view.ravel() for view in flat]))
     views = tuple(
@@ -62,8 +77,20 @@ def _row(quantity: str, values: Float32, brain: Bool | None) -> ProjectionRow:
 
 
 def brightest(values: Float32) -> float:
-    """Return where a colour scale ends: a high percentile of what expresses; 0 where nothing does.
+    """Return the end of a colour scale: a high percentile of the positive values.
 
+    Parameters
+    ----------
+    values : float32 array of any shape
+        Values; zero and negative ones are ignored.
+
+    Returns
+    -------
+    float
+        The end of the scale; 0 where nothing is positive.
+
+    Examples
+    --------
     >>> brightest(np.array([-1, 0, 0, 0, 3], np.float32))
     3.0
     """
@@ -72,12 +99,26 @@ def brightest(values: Float32) -> float:
 
 
 def project(values: Float32, axis: int) -> Float32:
-    """Return the largest value along an axis; -1 where no voxel has data."""
+    """Return the largest value along an axis.
+
+    Parameters
+    ----------
+    values : (P, I, R) float32
+        A grid, -1 where there is no data.
+    axis : int
+        Axis of projection: 0, 1, 2 for P, I, R.
+
+    Returns
+    -------
+    float32 array of the other two axes
+        Maximum; -1 where no voxel has data.
+    """
     return np.asarray(values.max(axis=axis))
 
 
 def _view(values: Float32, along: str, highest: float, brain: Bool | None) -> Projection:
-    if along == "R":  # P would run down: turn it to run right, as a sagittal section lies
+    """Return the picture of one projection."""
+    if along == "R":  # P runs to the right, as in a sagittal section
         values, brain = values.T, None if brain is None else brain.T
     left = "PIR".replace(along, "")
     down, right = (left[1], left[0]) if along == "R" else (left[0], left[1])

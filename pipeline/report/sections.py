@@ -1,4 +1,4 @@
-"""One card a section: picture, outlines, expression, box and polygons, cell-scale view, figures."""
+"""One card per section: image, outlines, expression, box and polygons, cell-scale view, figures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pipeline.store.masks import level_count
 from pipeline.system.threads import each
 
 PAGE_BYTES = 13_000_000  # of pictures, before base64 adds a third
-SECTION_BYTES = 240_000
-SHARES = {"thumbnail": 0.45, "overlay": 0.25, "crop": 0.3}
-SHARPNESS = 0.6  # rounding of outlines, in voxels of the annotation
-MEASURES = {
+SECTION_BYTES = 240_000  # at most, of the pictures of one section
+SHARES = {"thumbnail": 0.45, "overlay": 0.25, "crop": 0.3}  # of a section's bytes
+SHARPNESS = 0.6  # standard deviation of the rounding of outlines, in voxels of the annotation
+MEASURES = {  # texts of the alignment's measures; others keep their name
     "dice": "Dice with annotation",
     "boundary_um": "outline distance, µm",
     "covered": "tissue on annotation",
@@ -54,7 +54,7 @@ class Overlay:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A section image with what is drawn over it; lengths in thumbnail pixels."""
+    """A section image with everything that is drawn over it; lengths are in thumbnail pixels."""
 
     width: int
     height: int
@@ -69,13 +69,13 @@ class Picture:
 
     @property
     def width_um(self) -> float:
-        """Width of the section image, um; 0 where the run did not say."""
+        """Width of the section image, um; 0 where the run does not state it."""
         return 1000.0 * self.width / self.mm if self.mm else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """Everything the page shows of one section."""
+    """Everything that the page shows of one section."""
 
     section: Section
     picture: Panel[Picture]
@@ -84,7 +84,22 @@ class Card:
 
 
 def cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int = 1) -> list[Card]:
-    """Return a card a section: flagged ones first, each group in ascending order of section number."""
+    """Return one card per section: flagged ones first, each group in ascending order of section number.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    atlas : CoarseAtlas or None
+        Gives the outlines of the reference.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    list of Card
+        The cards.
+    """
     budget = int(min(PAGE_BYTES / max(len(contents.sections), 1), SECTION_BYTES))
     windows = choose_windows(contents)
     sources = choose_sources(contents, windows)
@@ -105,6 +120,7 @@ def _card(
     *,
     with_source: bool,
 ) -> Card:
+    """Return the card of one section."""
     picture: Panel[Picture] = Panel(None, "; ".join(section.flags) or "no image was read")
     close: Panel[Crop] = Panel(None, window.reason)
     place = window.content
@@ -119,6 +135,7 @@ def _card(
 def _picture(
     contents: RunContents, section: Section, atlas: CoarseAtlas | None, frame: Window | None, budget: int
 ) -> Picture:
+    """Return the section image with its outlines, overlay, box, polygons, artifacts and frame."""
     thumbnail = read_thumbnail(contents, section)
     h, w = thumbnail.pixels.shape[:2]
     drawn: Panel[Overlay] = Panel(None, "the step “detect” left no mask of this section")
@@ -144,6 +161,7 @@ def _picture(
 def _outlines(
     contents: RunContents, section: Section, thumbnail: Thumbnail, atlas: CoarseAtlas | None
 ) -> tuple[Outline, ...]:
+    """Return the outlines of the reference; of the tissue where the section has no alignment."""
     alignment = contents.alignment.content
     if alignment is None or section.alignment is None:
         return tissue_outline(thumbnail)
@@ -155,7 +173,23 @@ def _outlines(
 
 
 def tissue_outline(thumbnail: Thumbnail) -> tuple[Outline, ...]:
-    """Return the outline of what an aligner takes for tissue: it may tell why a section found no place."""
+    """Return the outline of the tissue as an aligner sees it; it may explain why a section was not placed.
+
+    Parameters
+    ----------
+    thumbnail : Thumbnail
+        The reduced image of the section.
+
+    Returns
+    -------
+    tuple of Outline
+        One outline.
+
+    Raises
+    ------
+    MissingResultError
+        Where no tissue is seen.
+    """
     to_section = np.eye(2, 3) * thumbnail.factor * thumbnail.reduce
     seen = SectionThumbnail(0, 0.0, thumbnail.pixels, thumbnail.resolution_um, to_section, thumbnail.valid)
     mask = tissue_image(seen).mask
@@ -165,12 +199,25 @@ def tissue_outline(thumbnail: Thumbnail) -> tuple[Outline, ...]:
 
 
 def rounding_px(annotation_um: float, pixel_um: float) -> float:
-    """Return the Gaussian sigma, px, that hides the voxels of an annotation."""
+    """Return the standard deviation of the Gaussian that hides the voxels of an annotation.
+
+    Parameters
+    ----------
+    annotation_um : float, um
+        Voxel size of the annotation.
+    pixel_um : float, um
+        Pixel size of the picture; 0 where it is not known.
+
+    Returns
+    -------
+    float, px
+        From 0.5 to 3 pixels.
+    """
     return float(np.clip(SHARPNESS * annotation_um / (pixel_um or annotation_um), 0.5, 3.0))
 
 
 def _overlay(contents: RunContents, section: Section, thumbnail: Thumbnail, budget: int) -> Overlay:
-    """Colour the pyramid level that is nearest above the thumbnail's resolution and fits the budget."""
+    """Colour the first pyramid level, from that nearest above the thumbnail on, that fits the budget."""
     levels = level_count(contents.run.path / "expression.zarr" / str(section.number))
     for level in range(min(int(np.log2(thumbnail.reduce)), levels - 1), levels):
         expression = contents.run.read_expression(section.number, level)
@@ -183,23 +230,38 @@ def _overlay(contents: RunContents, section: Section, thumbnail: Thumbnail, budg
 
 
 def _box(box: Sequence[float] | None, thumbnail: Thumbnail) -> tuple[float, ...]:
+    """Return the tissue box in picture coordinates, empty where there is none."""
     scale = thumbnail.factor * thumbnail.reduce
     return tuple(float(v) / scale for v in box) if box else ()
 
 
 def _frame(window: Window, thumbnail: Thumbnail) -> tuple[float, ...]:
+    """Return the rectangle of the cell-scale view in picture coordinates."""
     return tuple(v / thumbnail.reduce for v in (window.x, window.y, window.width, window.height))
 
 
 def _artifacts(section: Section, thumbnail: Thumbnail) -> tuple[str, ...]:
+    """Return the outlines of the artifacts as SVG polygons."""
     found = (section.quality.get("context") or {}).get("artifacts") or ()
     rings = [np.array(a["outline_um"], float) for a in found if a.get("outline_um")]
     return tuple(polygon(thumbnail.from_um(ring)) for ring in rings if thumbnail.pixel_um)
 
 
 def polygon(points: Float64) -> str:
-    """Return points (n, 2) in the form of an SVG polygon.
+    """Return points in the form of an SVG polygon.
 
+    Parameters
+    ----------
+    points : (n, 2) float64
+        Picture coordinates, (x, y).
+
+    Returns
+    -------
+    str
+        Pairs "x,y" with one decimal.
+
+    Examples
+    --------
     >>> polygon(np.array([[0.0, 1.0], [2.5, 3.0]]))
     '0.0,1.0 2.5,3.0'
     """
@@ -207,7 +269,18 @@ def polygon(points: Float64) -> str:
 
 
 def figures(section: Section) -> tuple[tuple[str, str], ...]:
-    """Return the figures of a section as (name, text)."""
+    """Return the figures of a section.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Name and text: share of expressing pixels, their mean intensity, measures of the alignment.
+    """
     quality = section.quality
     found: list[tuple[str, str]] = []
     pixels, expressing = quality.get("sum_pixels"), quality.get("sum_expressing_pixels")
@@ -222,5 +295,16 @@ def figures(section: Section) -> tuple[tuple[str, str], ...]:
 
 
 def is_used(section: Section) -> bool:
-    """Whether the section counts in the grid: detected, aligned and not failed."""
+    """Return whether the section counts in the grid: detected, aligned and not failed.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+
+    Returns
+    -------
+    bool
+        Whether it counts.
+    """
     return section.detected and section.alignment is not None and section.alignment.status != Status.FAIL

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them."""
+"""Numbers as text for readers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import math
 def percent(share: float | None) -> str:
     """Return a share as text.
 
+    Parameters
+    ----------
+    share : float or None
+        A share, 0-1.
+
+    Returns
+    -------
+    str
+        Whole percent; a dash for None.
+
+    Examples
+    --------
     >>> percent(0.9731), percent(None)
     ('97 %', '–')
     """
@@ -17,6 +29,18 @@ def percent(share: float | None) -> str:
 def seconds(value: float) -> str:
     """Return a duration as text.
 
+    Parameters
+    ----------
+    value : float, s
+        The duration.
+
+    Returns
+    -------
+    str
+        Seconds, minutes or hours, by length.
+
+    Examples
+    --------
     >>> seconds(0.0412), seconds(12.34), seconds(75.0), seconds(4000.0)
     ('0.04 s', '12.3 s', '1 min 15 s', '1 h 06 min')
     """
@@ -27,8 +51,20 @@ def seconds(value: float) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Return a number with three digits.
+    """Return a number as text with three digits.
 
+    Parameters
+    ----------
+    value : float or None
+        The number.
+
+    Returns
+    -------
+    str
+        Three significant digits, all integer digits from 100 on; a dash for None and NaN.
+
+    Examples
+    --------
     >>> figure(0.12345), figure(1234.5), figure(None)
     ('0.123', '1234', '–')
     """

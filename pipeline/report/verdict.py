@@ -1,4 +1,4 @@
-"""The verdict on a run in one line, what each step did, and what a reader must know."""
+"""The verdict on a run in one line, the outcome of each step, and the warnings for a reader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.report.contents import RunContents
 from pipeline.store.tasks import PURPOSES, SECTION_STAGES, Receipt
 
 STATUSES = ("pass", "check", "fail", "missing")
-HEADLINES = {
+HEADLINES = {  # by state of a verdict
     "done": "Done.",
     "flagged": "Done, with {flagged} section{s} to look at.",
     "failed": "Failed: not every output is there.",
@@ -23,7 +23,7 @@ BEFORE_DETECT = {"pool"}  # whether it ended shows in the sections; runs of vers
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the run: its state, its tasks by state, its cost, and what it said."""
+    """One stage of the run: its state, the counts of its tasks by state, its cost and its messages."""
 
     name: str
     what: str
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Verdict:
-    """State of the series with the counts behind it; shares of the brain's voxels with data, or None."""
+    """State of a series with the counts behind it; `left` and `right` are coverages of the brain, or None."""
 
     state: str  # done, flagged (done, but with sections to look at), failed, unfinished
     headline: str
@@ -52,15 +52,28 @@ class Verdict:
 
 
 def steps(receipts: Mapping[str, Receipt]) -> list[Step]:
-    """Return one entry a stage, in their order."""
+    """Return the outcome of every stage.
+
+    Parameters
+    ----------
+    receipts : mapping of str to Receipt
+        Receipts of the run by task.
+
+    Returns
+    -------
+    list of Step
+        One entry per stage, in the order of the stages.
+    """
     return [_step(name, what, _receipts_of(receipts, name)) for name, what in PURPOSES.items()]
 
 
 def _receipts_of(receipts: Mapping[str, Receipt], stage: str) -> list[Receipt]:
+    """Return the receipts of a stage."""
     return [r for r in receipts.values() if r.id.stage == stage]
 
 
 def _step(name: str, what: str, receipts: Sequence[Receipt]) -> Step:
+    """Sum up the receipts of a stage; equal messages are counted."""
     states = [r.state for r in receipts]
     messages: dict[str, int] = {}
     for receipt in receipts:
@@ -82,6 +95,7 @@ def _step(name: str, what: str, receipts: Sequence[Receipt]) -> Step:
 
 
 def _state(states: Sequence[str]) -> str:
+    """Return the state of a stage from those of its tasks."""
     if not states:
         return "not run"
     kinds = set(states)
@@ -93,7 +107,20 @@ def _state(states: Sequence[str]) -> str:
 
 
 def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict:
-    """Judge a run from its receipts, its sections and its table."""
+    """Judge a run from its receipts, its sections and its table.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+    rows : sequence of mapping
+        Rows of its StructureUnionize table; empty where there is none.
+
+    Returns
+    -------
+    Verdict
+        State, headline and counts; wall time is the sum over all tasks.
+    """
     receipts = contents.receipts
     ends = [name for name in PURPOSES if name not in (*SECTION_STAGES, *BEFORE_DETECT)]
     series = [receipts.get(name) for name in ends]
@@ -113,6 +140,7 @@ def verdict(contents: RunContents, rows: Sequence[Mapping[str, Any]]) -> Verdict
 
 
 def _state_of_series(found: Sequence[Receipt], expected: int, flagged: int) -> str:
+    """Return the state of a series from the receipts of its stages."""
     if any(not r.ok for r in found):
         return "failed"
     if len(found) < expected:
@@ -121,7 +149,7 @@ def _state_of_series(found: Sequence[Receipt], expected: int, flagged: int) -> s
 
 
 def _coverage(rows: Sequence[Mapping[str, Any]], hemisphere_id: int) -> float | None:
-    """Return the coverage of the row that holds all others: the root has the most pixels."""
+    """Return the coverage of the whole brain in a hemisphere: that of the row with most pixels."""
     own = [row for row in rows if row["hemisphere_id"] == hemisphere_id]
     root = max(own, key=lambda row: float(row["sum_pixels"] or 0.0), default=None)
     if root is None:
@@ -130,16 +158,39 @@ def _coverage(rows: Sequence[Mapping[str, Any]], hemisphere_id: int) -> float | 
 
 
 def errors(contents: RunContents) -> list[str]:
-    """Return what stopped steps of the series."""
+    """Return the failures that stopped stages of the series.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    list of str
+        Task and message; failures of single sections are not included.
+    """
     return [f"{r.task}: {r.message}" for r in contents.receipts.values() if _is_series_failure(r)]
 
 
 def _is_series_failure(receipt: Receipt) -> bool:
+    """Return whether a task of the series, not of one section, failed."""
     return receipt.state == "failed" and receipt.id.section_number is None
 
 
 def warnings(contents: RunContents) -> list[str]:
-    """Return what a reader must know, each once."""
+    """Return the warnings for a reader, each once.
+
+    Parameters
+    ----------
+    contents : RunContents
+        The run.
+
+    Returns
+    -------
+    list of str
+        Warnings of the data set, notes of the alignment, flags shared by most sections and complaints.
+    """
     notes = contents.alignment.content.notes if contents.alignment.content else ()
     shared = [f"{count} sections: {flag}" for flag, count in contents.shared_flags.items()]
     found = [*(contents.data_set.get("warnings") or ()), *notes, *shared, *contents.complaints]
