@@ -79,8 +79,9 @@ def test_libraries_have_owners(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_module_stays_small(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= 450
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    assert len(source.splitlines()) - _docstring_lines(tree) <= 450
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             # the options of a command stand in its signature, a line or more each: they are no code
             first = node.body[0].lineno if folder_of(path) == "cli" else node.lineno
@@ -90,3 +91,10 @@ def test_module_stays_small(path: Path) -> None:
             assert not any(isinstance(inner, ast.Import | ast.ImportFrom) for inner in ast.walk(node)), (
                 f"{node.name} hides an import"
             )
+
+
+def _docstring_lines(tree: ast.Module) -> int:
+    """Return how many lines of a module are docstrings: prose is welcome, code must stay small."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, kinds)]
+    return sum(text.count("\n") + 1 for text in texts if text)

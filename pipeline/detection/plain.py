@@ -1,9 +1,9 @@
 """The default detector as its definition reads, composed of scikit-image and scipy.
 
-The same parameters give nearly the same mask as `Adaptive` (Dice at least 0.995 in the tests), many times
 The same parameters give nearly the same mask as `Adaptive` (Dice of at least 0.995 in the tests), far slower:
 no step is compiled here, and all of it can be read on one page. It is meant to be read and cited, to be held
 against, and to be copied by whoever writes a detector.
+"""
 
 from __future__ import annotations
 
