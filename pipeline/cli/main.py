@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 from pipeline.cli.borders import unbroken
 from pipeline.cli.console import PLAIN, say
 from pipeline.core.did_you_mean import hint
-from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.errors import ConfigError, OlderRunWarning, PipelineError
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,16 @@ def main() -> None:
 
     Errors of this package are printed as one line; the exit status is 2 for usage and configuration, else 1.
     """
+    warnings.showwarning = _one_line
     with unbroken():
         try:
             app()
         except PipelineError as error:
             say(f"ish: {error}")
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of this package as one line; those of libraries are for developers."""
+    if isinstance(message, OlderRunWarning):
+        say(f"warning: {message}")

@@ -31,3 +31,7 @@ class Stopped(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+
+class OlderRunWarning(UserWarning):
+    """A run was made by an earlier version: it is read, but cannot be held against checksums."""

@@ -21,7 +21,7 @@ from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY,
 from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.store.run import read_json
-from pipeline.store.tasks import Receipt
+from pipeline.store.tasks import NOT_STORED, Receipt
 from pipeline.system.code import code_digest
 from pipeline.system.files import real_path
 from pipeline.system.package import CHECKOUT, PACKAGE
@@ -253,7 +253,7 @@ def _sha256_once(path: Path, size: int, modified_ns: int) -> str:
 
 
 def _cost(receipt: Receipt) -> dict[str, Any]:
-    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts", "outputs", "stands"}}
+    return {k: v for k, v in asdict(receipt).items() if k not in {"task", "facts", "outputs", *NOT_STORED}}
 
 
 def _digest(content: Any) -> str:

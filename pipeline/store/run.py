@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.errors import DataError, MissingResultError, PipelineError
+from pipeline.core.errors import DataError, MissingResultError, OlderRunWarning, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.quantification.cells import SectionCells
 from pipeline.store.arrays import is_zarr_part
@@ -27,7 +28,7 @@ from pipeline.store.bundle import (
     write_fields,
 )
 from pipeline.store.masks import Part, read_level, write_image
-from pipeline.store.tasks import SECTION_STAGES, Receipt
+from pipeline.store.tasks import NOT_STORED, SECTION_STAGES, Receipt
 from pipeline.system.files import read_json_value
 from pipeline.system.seals import DIGITS, first_damaged
 from pipeline.system.whole_files import remove_ours, replacing, sync
@@ -38,6 +39,7 @@ DEFORMATION = "deformation.zarr"
 PLAN = "plan.json"
 RECEIPTS = "receipts"
 SEAL = "seal"  # key of the digest of a receipt
+OLDER = "made by version 0.1, without checksums: read as it is; `ish run` again recomputes what changed"
 _PARTS = {"alignment.json", "refused.json", "digest.json"}  # files of alignments that a specimen shares
 _TASK = re.compile(r"[a-z]+(?:-\d+)?\.json")
 WRITERS = {  # the stage that writes an output, by the first part of its path
@@ -115,6 +117,8 @@ class RunFolder:
             raise MissingResultError(
                 f"{found}: the last run did not make it: {receipt.task} {receipt.state}, {receipt.message}"
             )
+        if receipt is not None and receipt.unsealed:
+            warnings.warn(f"{self.path}: {OLDER}", OlderRunWarning, stacklevel=2)
         damaged = first_damaged(self.path, receipt.outputs, name) if receipt else ""
         if damaged:
             stage = WRITERS[name.split("/")[0]]
@@ -471,7 +475,7 @@ class RunFolder:
         receipt : Receipt
             Receipt.
         """
-        document = {name: value for name, value in asdict(receipt).items() if name != "stands"}
+        document = {name: value for name, value in asdict(receipt).items() if name not in NOT_STORED}
         with replacing(self.path / RECEIPTS / f"{receipt.task}.json") as fresh:
             fresh.write_text(json.dumps({**document, SEAL: _seal_of(document)}), encoding="utf-8")
             sync(fresh)
@@ -494,7 +498,7 @@ class RunFolder:
             sealed = document.pop(SEAL, None)
             if sealed != _seal_of(document) and (sealed or "outputs" in document):
                 return None  # receipts of versions before 0.2 have neither seal nor outputs
-            return Receipt(**document)
+            return Receipt(**document, unsealed=sealed is None)
         except (PipelineError, KeyError, TypeError):
             return None
 

@@ -52,6 +52,9 @@ class TaskId:
         return cls(stage, int(number) if number.isdecimal() else None)
 
 
+NOT_STORED = {"stands", "unsealed"}  # fields of a receipt that its file does not hold
+
+
 @dataclass(frozen=True)
 class Receipt:
     """Record of a finished task; its digest decides whether the task must run again.
@@ -82,6 +85,8 @@ class Receipt:
         Digests of code, configuration and each input, which `digest` combines.
     stands : bool
         Whether the receipt is from an earlier run and nothing was done now; never stored.
+    unsealed : bool
+        Whether it was read without a seal, as version 0.1 wrote it; never stored.
     """
 
     task: str
@@ -97,6 +102,7 @@ class Receipt:
     outputs: Seals = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     stands: bool = False  # from an earlier run
+    unsealed: bool = False
 
     @property
     def ok(self) -> bool:

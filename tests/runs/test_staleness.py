@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, CONFIG, GIVEN, ID, Ish
 
+from pipeline.store.run import OLDER
 from pipeline.system.package import PACKAGE
 
 ALL = ["measure", "pool", "detect", "align", "grid", "unionize", "summarise", "report"]
@@ -53,6 +54,7 @@ def test_which_input_has_changed_is_said(
     assert again(run, ish, capsys) == {}  # what it read is gone: nothing is known but its code
 
 
+@pytest.mark.filterwarnings("default::pipeline.core.errors.OlderRunWarning")
 def test_another_configuration_and_older_receipts(
     run: Path, tmp_path: Path, ish: Ish, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +66,11 @@ def test_another_configuration_and_older_receipts(
     found = again(run, ish, capsys)
     assert list(found) == ALL
     assert found["measure"] == "made by version 0.1, which kept no grounds"
+    sync = ("sync", "image-to-reference", run, "--section", "26", "--x", "9", "--y", "9")
+    for words in (sync, ("export", run, "--format", "itk"), ("index", tmp_path / "index", run)):
+        done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=True)
+        (line,) = [line for line in done.stderr.splitlines() if "0.1" in line]
+        assert line == f"warning: {run}: {OLDER}"
 
 
 def call(package: Path, *words: object) -> str:
