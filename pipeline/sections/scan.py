@@ -114,9 +114,8 @@ def check_background(pixels: UInt8) -> None:
     ----------
     pixels : (h, w[, 3]) uint8      the whole section, reduced
     """
-    dark = darkness(pixels)
-    rim = np.concatenate([dark[0], dark[-1], dark[:, 0], dark[:, -1]])
-    if np.median(rim) > DARK_RIM:
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    if np.median(darkness(rim[None])) > DARK_RIM:
         raise DataError(
             "expected stained tissue on a bright background, got a dark background: fluorescence, an inverted"
             " stain, or black padding around the scan? such images are not read yet"

@@ -118,7 +118,7 @@ class RunFolder:
                 f"{found}: the last run did not make it: {receipt.task} {receipt.state}, {receipt.message}"
             )
         if receipt is not None and receipt.unsealed:
-            warnings.warn(f"{self.path}: {OLDER}", OlderRunWarning, stacklevel=2)
+            warnings.warn(f"{self.path}: {OLDER}", OlderRunWarning, stacklevel=1)  # one place: told once
         damaged = first_damaged(self.path, receipt.outputs, name) if receipt else ""
         if damaged:
             stage = WRITERS[name.split("/")[0]]

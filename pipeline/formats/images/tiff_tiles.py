@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.formats.images.headers import (
 JPEGS = (6, 7, 33007, 34892)
 JPEGS_2000 = (33003, 33004, 33005, 34712)
 PNG, WEBP = 34933, 50001
+START_OF_SCAN = b"\xff\xda"  # ends the header of a JPEG
 BOUNDED = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 34926, 50000, 50013)  # decoded into a tile's buffer
 LARGEST_TILE = 2**26  # pixels; four times the image where that is more
 
@@ -130,7 +132,22 @@ def _tile_sides(page: Any) -> tuple[int, int]:
     return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
 
 
-def _jpeg_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+def _jpeg_sizes(data: bytes) -> Iterable[tuple[int, int]]:
+    """Return the sizes that the header of a JPEG states; tiles of one file share most of their headers."""
+    scan = data.find(START_OF_SCAN)
+    if scan > 0:
+        length = int.from_bytes(data[scan + 2 : scan + 4], "big")
+        with suppress(DataError):  # the marker may lie inside a table, too
+            return _sizes_of_header(data[: scan + 2 + length])
+    return tuple(_frame_sizes(data))
+
+
+@lru_cache(maxsize=64)
+def _sizes_of_header(header: bytes) -> tuple[tuple[int, int], ...]:
+    return tuple(_frame_sizes(header))
+
+
+def _frame_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     for marker, start, _ in jpeg_segments(data):
         if marker in JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 1)
@@ -157,7 +174,7 @@ def _webp_sizes(data: bytes) -> Iterator[tuple[int, int]]:
         yield width & 0x3FFF, height & 0x3FFF
 
 
-Sizes = Callable[[bytes], Iterator[tuple[int, int]]]
+Sizes = Callable[[bytes], Iterable[tuple[int, int]]]
 SIZES: Mapping[int, Sizes] = {
     **dict.fromkeys(JPEGS, _jpeg_sizes),
     **dict.fromkeys(JPEGS_2000, partial(_header_size, jpeg2000_header)),
