@@ -58,7 +58,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an experiment's row lies and how its codes become energies (see `search.codes.Row`).
+    """Where an experiment's row lies and how its codes become energies (see `search.kernels.codes.Row`).
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Entry:
     slot : int
         Position of its row.
     exponent, outside_scale, outside_error : int, float, float
-        As `search.codes.Row`.
+        As `search.kernels.codes.Row`.
     checksum : int
         CRC-32 of the bytes of the row.
     """
