@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 EXPERIMENTS ?= 25000
 CASES ?= 10000
+TESTS ?=
 
-.PHONY: help setup demo demo-given test test-slow faults fuzz bench-batch bench bench-align bench-detection bench-search lint types lock clean
+.PHONY: help setup hooks demo demo-given test test-slow coverage faults fuzz bench-batch bench bench-align bench-detection bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -23,6 +24,9 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY)  ## create .venv with the pinned versions
 
+hooks: $(READY)  ## have git run ruff, mypy, codespell and numpydoc validation before each commit
+	$(BIN)/python -m pre_commit install
+
 demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline, aligned from nothing
 	$(BIN)/python workflows/examples/demo.py
 
@@ -34,6 +38,9 @@ test: $(READY) lint types  ## every test of the daily suite
 
 test-slow: $(READY)  ## the slow families
 	$(BIN)/python -m pytest -m slow
+
+coverage: $(READY)  ## share of lines and branches that the daily suite runs (TESTS=folders for a part of it)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(TESTS)
 
 bench: $(READY)  ## ratios against what most people write, and against merely reading the files
 	$(BIN)/python workflows/benchmarks/benchmark.py
@@ -56,9 +63,11 @@ bench-detection: $(READY)  ## the detector on newly rendered sections, light, st
 bench-search: $(READY)  ## search at the size of the atlas: 25,000 experiments, 9 GB, some minutes (EXPERIMENTS=n)
 	$(BIN)/python workflows/benchmarks/bench/searching.py --experiments $(EXPERIMENTS)
 
-lint: $(READY)  ## ruff
+lint: $(READY)  ## ruff, codespell, numpydoc validation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell .ci configs docs pipeline tests workflows Makefile pyproject.toml *.md
+	$(BIN)/numpydoc lint $$(find pipeline -name '*.py')
 
 types: $(READY)  ## mypy, strict
 	$(BIN)/mypy
@@ -68,4 +77,4 @@ lock:  ## resolve the pinned versions anew (needs uv)
 	  --no-emit-index-url --no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove what make made
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*

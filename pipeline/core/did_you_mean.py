@@ -29,6 +29,8 @@ def nearest(word: object, known: Iterable[str], most: int = 1, likeness: float =
     list of str
         Best first; empty where none is alike.
 
+    Examples
+    --------
     >>> nearest("smothing_um", ["smoothing_um", "voxel_um"])
     ['smoothing_um']
     """
@@ -50,6 +52,8 @@ def hint(word: object, known: Iterable[str]) -> str:
     str
         Without a leading separator.
 
+    Examples
+    --------
     >>> hint("coronel", ["coronal", "sagittal"]), hint("x", ["coronal", "sagittal"])
     ('did you mean coronal?', 'known: coronal, sagittal')
     """

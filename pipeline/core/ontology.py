@@ -14,7 +14,7 @@ from pipeline.core.model import Structure
 
 MOST_ID = 2**32 - 1  # labels are uint32
 MOST_NAME = 300  # characters of a name or acronym; Allen's longest name has 97
-COLOR = re.compile(r"[0-9a-fA-F]{6}")  # hex triplet without '#'
+COLOUR = re.compile(r"[0-9a-fA-F]{6}")  # hex triplet without '#'
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> St
     missing = {"id", "acronym", "name"} - node.keys()
     if missing:
         raise DataError(f"structure graph: a node lacks {sorted(missing)}: {str(node)[:80]}")
-    color = str(node.get("color_hex_triplet") or "AAAAAA")
+    colour = str(node.get("color_hex_triplet") or "AAAAAA")
     return Structure(
         id=_whole(node, "id"),
         acronym=str(node["acronym"])[:MOST_NAME],
         name=str(node["name"])[:MOST_NAME],
         parent_id=parent_id,
         graph_order=_whole(node, "graph_order") if node.get("graph_order") is not None else order,
-        color=color if COLOR.fullmatch(color) else "AAAAAA",
+        color=colour if COLOUR.fullmatch(colour) else "AAAAAA",
     )
 
 

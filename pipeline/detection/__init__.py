@@ -1,13 +1,13 @@
-"""Which pixels of a section express.
+"""Detection: which pixels of a section express.
 
 A detector is one frozen dataclass with `name`, `halo_um` and ``detector(pixels, context) -> mask``, the
-same ``of_darkness``, and one word in `DETECTORS`. The way of a section:
+same for ``of_darkness``, and one word in `DETECTORS`. A section passes through three steps:
 
-1. ``measure_section(reduced, valid, um)`` on the image reduced to about `STATISTICS_UM` gives its
+1. ``measure_section(reduced, valid, um)`` on the image reduced to about `STATISTICS_UM` returns its
    `SectionContext`: numbers and outlines only;
-2. ``pool_contexts(contexts)`` settles them over the series;
+2. ``pool_contexts(contexts)`` pools them over the series;
 3. ``detector(pixels, replace(context, resolution_um=...))`` marks the section at full resolution. A tile
-   takes ``context.at(x_px, y_px)`` and `halo_um` of surroundings, and gives what the whole image gives.
+   takes ``context.at(x_px, y_px)`` and `halo_um` of surroundings, and gives the same mask as the whole image.
 """
 
 from __future__ import annotations
@@ -47,42 +47,84 @@ __all__ = [
 
 
 class Detector(Protocol):
-    """What every detector is."""
+    """The protocol of detectors."""
 
     @property
     def name(self) -> str:
-        """The word in `DETECTORS`."""
+        """Its word in `DETECTORS`."""
 
     @property
     def halo_um(self) -> float:
-        """How much of its surroundings a tile needs on every side."""
+        """Width of the surroundings that a tile needs on every side, um."""
 
     @property
     def reads_colour(self) -> bool:
-        """Whether it sees more in RGB than in its darkness; else `of_darkness` gives the same mask."""
+        """Whether RGB says more to it than darkness does; if not, `of_darkness` gives the same mask."""
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
-        """Return the expressing pixels, (H, W) bool, of pixels (H, W[, 3]) uint8."""
+        """Return the expressing pixels of an image or tile.
+
+        Parameters
+        ----------
+        pixels : (H, W[, 3]) uint8
+            Grey or RGB; a tile begins at `context.origin_px` of its section.
+        context : SectionContext
+            Statistics of the section, pooled over its series, with the pixel size of `pixels`.
+
+        Returns
+        -------
+        (H, W) bool
+            True where a pixel expresses.
+        """
 
     def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
-        """Return the expressing pixels of a grey image given as 255 - luma, (H, W) uint8."""
+        """Return the expressing pixels of a grey image that is given as darkness.
+
+        Parameters
+        ----------
+        dark : (H, W) uint8
+            Darkness, 255 - luma; a tile begins at `context.origin_px` of its section.
+        context : SectionContext
+            Statistics of the section, pooled over its series, with the pixel size of `dark`.
+
+        Returns
+        -------
+        (H, W) bool
+            True where a pixel expresses.
+        """
 
 
+# Detectors by the word that `detection.name` gives. The conformance tests run over every entry.
 DETECTORS: dict[str, Any] = {kind.name: kind for kind in (Adaptive, Plain, Chromogen, Global, Otsu)}
 
 
 def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:
     """Build a detector from its line of YAML.
 
+    Parameters
+    ----------
+    name : str
+        Word in `DETECTORS`.
+    configuration : mapping of str to number
+        Parameters that differ from their defaults.
+
+    Returns
+    -------
+    Detector
+        The detector, its parameters checked.
+
     Raises
     ------
     ConfigError
-        for a name or a parameter that is not known, with the nearest that is; for a value out of range.
+        For an unknown name or parameter, with the nearest known one, and for a value out of range.
 
+    Examples
+    --------
     >>> make_detector("adaptive", {"window_um": 80}).name
     'adaptive'
     """
     kind = DETECTORS[_known("detection.name", name, list(DETECTORS))]
+    # Names first: the dataclass itself would raise a TypeError that names no key of the configuration.
     parameters = [field.name for field in fields(kind)]
     for key in configuration:
         _known("detection.configuration", key, parameters)
@@ -91,6 +133,7 @@ def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:
 
 
 def _known(where: str, word: str, words: list[str]) -> str:
+    """Return the word, or raise ConfigError where it is not one of those known."""
     if word in words:
         return word
     raise unknown_word(where, word, words)

@@ -1,18 +1,22 @@
-"""The default detector: darker than its surroundings by so many times the texture of the tissue.
+"""The default detector: pixels darker than their surroundings by a multiple of the texture of the tissue.
 
 In optical density over the section's own glass a pixel expresses where it exceeds
 
     min(background + contrast x noise, solid_level + YIELD x max(solid_level - background, 0))
 
 and lies in the upper part of its cell: above `height` of the way from the background to the darkest pixel
-next to it. `background` is a low rank of the surroundings, so that it lies between the cells also where
-cells are dense. Where it reaches the solid level itself, all around expresses: bands wider than any
-surroundings stay solid, while faint cells in a dark structure do not add up to expression. The solid level
-lies above tissue and texture of section and series, and above the darkest structures that do not express.
-Surroundings, and the rim of the tissue that does not count, are seen in pixels of about 8 um. Both surfaces
-are computed at every fourth of these, on a lattice anchored at the section's corner, and bilinear between:
-that evens out by how much a rank of some sixty pixels scatters. They are compared pixel by pixel; then
-objects smaller than a cell's core go and pinholes are filled.
+next to it.
+
+- `background` is a low rank of the surroundings: it lies between the cells also where cells are dense.
+- Where the background itself reaches the solid level, everything around expresses. Bands wider than any
+  surroundings stay solid, while faint cells in a dark structure do not add up to expression.
+- The solid level lies above tissue and texture of section and series, and above the darkest structures that
+  do not express.
+
+Surroundings, and the rim of the tissue that does not count, are computed on blocks of about 8 um. Threshold
+and background are computed at every fourth block, on a lattice anchored at the section's corner, and
+interpolated bilinearly in between: that smooths the scatter of a rank of some sixty pixels. They are compared
+pixel by pixel; then objects smaller than the core of a cell are dropped and pinholes are filled.
 """
 
 from __future__ import annotations
@@ -31,20 +35,22 @@ from pipeline.detection.lattice import Lattice, grown, keep_objects
 from pipeline.sections.kernels import NODE_SCALE, clear_outside, keep_above, window_rank
 from pipeline.sections.statistics import SectionContext
 
-RANK_PERCENT = 40
-GLASS_SHARE = 0.3  # of the tissue level: what is paler is a ventricle or a tear, no surroundings of a cell
-LEAST_SIGMA_PX = 0.4
-STRIP_PX = 128  # rows that are filtered together, so that what lies between two filters stays in a cache
+RANK_PERCENT = 40  # rank of the surroundings that is the background
+# Pixels below 30 % of the tissue level are glass (ventricle, tear) and excluded from the background.
+GLASS_SHARE = 0.3
+LEAST_SIGMA_PX = 0.4  # px: a narrower Gaussian changes next to nothing
+STRIP_PX = 128  # px: rows that are filtered together, so that intermediate results stay in a cache
 # The fullest pixel of a cell of 8-15 um is covered to 1 / (1 + (um / 10.5)^4): to a half at 10.5 um.
 HALF_FULL_UM = 10.5
-HIGHEST = 0.9
+HIGHEST = 0.9  # the largest share of a cell's height
 
-# Solid expression is at least so many times as dense as typical tissue; the darkest structures are hardly.
+# Solid expression is at least this many times as dense as typical tissue; the darkest structures hardly are.
 SOLID_LEVEL = 3.2
-# And by so much OD denser, about 60 grey levels: in a pale stain smooth structures are many times as dense as
-# most tissue, and no darker than tissue of a usual stain.
+# It is also denser by this much OD, about 60 grey levels: in a pale stain smooth structures are many times as
+# dense as most tissue, and no darker than tissue of a usual stain.
 SOLID_OD = 0.12
-# Below the solid level the threshold rises so steeply, until the local one is lower.
+# Slope by which the threshold rises as the background falls below the solid level, until the local threshold
+# is the lower one.
 YIELD = 2.5
 
 
@@ -52,17 +58,32 @@ YIELD = 2.5
 class Adaptive:
     """Local threshold in optical density.
 
-    Parameters
+    Attributes
     ----------
-    contrast : float        over the background, in units of the tissue's texture
-    solid : float           over the tissue level, likewise: surroundings so dense are solid expression
-    height : float          share of a cell's own height at which it ends, 0-1
-    window_um : float       side of the surroundings
-    reach_um : float        how far the darkest pixel of a cell is looked for
-    smoothing_um : float    Gaussian sigma before the comparison, skipped where it is under 0.4 px
-    min_area_um2 : float    smaller objects go; at least 3 px, where 3 px are less than a cell
-    max_hole_um2 : float    smaller holes are filled
-    edge_um : float         rim of the tissue, darkened by its edge, that does not count
+    contrast : float
+        Threshold over the background, in units of the tissue's texture.
+    solid : float
+        Solid level over the tissue level, in the same units: surroundings as dense as that are solid
+        expression.
+    height : float, 0-1
+        Share of a cell's own height above the background at which the cell ends.
+    window_um : float, um
+        Side of the surroundings.
+    reach_um : float, um
+        Distance within which the darkest pixel of a cell is looked for.
+    smoothing_um : float, um
+        Gaussian sigma before the comparison; skipped where it is under 0.4 px.
+    min_area_um2 : float, um2
+        Smaller objects are dropped; at least 3 px where 3 px are less than a cell.
+    max_hole_um2 : float, um2
+        Smaller holes are filled.
+    edge_um : float, um
+        Rim of the tissue, darkened by its edge, that does not count.
+
+    Raises
+    ------
+    ConfigError
+        Where a parameter is out of its range.
     """
 
     name: ClassVar[str] = "adaptive"
@@ -94,11 +115,24 @@ class Adaptive:
         check_ranges(self)
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
-        """Return the expressing pixels of an image or tile, (H, W) bool."""
+        """Return the expressing pixels, (H, W) bool, of an image or tile (H, W[, 3]) uint8."""
         return self.of_darkness(darkness(pixels), context)
 
     def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
-        """Return the same of an image (H, W) that is darkness already."""
+        """Return the expressing pixels of an image that is darkness already.
+
+        Parameters
+        ----------
+        dark : (H, W) uint8
+            Darkness, 255 - luma; a tile begins at `context.origin_px` of its section.
+        context : SectionContext
+            Statistics of the section, pooled over its series, with the pixel size of `dark`.
+
+        Returns
+        -------
+        (H, W) bool
+            True where a pixel expresses.
+        """
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
@@ -106,6 +140,7 @@ class Adaptive:
         inside = lattice.inside_tissue(dark.shape, context, self.edge_um)
         mask = np.zeros(dark.shape, np.uint8)
         for top in range(0, len(dark), STRIP_PX):
+            # Only the columns of the strip that hold tissue.
             rows = slice(top, min(top + STRIP_PX, len(dark)))
             columns = lattice.columns(inside, rows, dark.shape[1])
             if columns is not None:
@@ -122,7 +157,8 @@ class Adaptive:
         lattice: Lattice,
         surfaces: tuple[Int32, Int32],
     ) -> UInt8:
-        """Return what exceeds both surfaces on some rows and columns."""
+        """Return which pixels of some rows and columns exceed both surfaces, 0 or 1."""
+        # The Gaussian reaches 4 sigma beyond the part, the peak its own distance; the rest is margin.
         halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
         (rows, inner), (columns, middle) = (grown(s, halo, n) for s, n in zip(part, dark.shape, strict=True))
         smooth = self._smoothed(dark[rows, columns], context.resolution_um)
@@ -138,40 +174,62 @@ class Adaptive:
         pale = _darkness_of(glass, GLASS_SHARE * context.tissue_level).clip(0, 255).astype(np.uint8)
         window = max(3, round(self.window_um / lattice.reduced_um))
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
+        # Where the surroundings are mostly glass, typical tissue stands in for them.
         local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
         above = self.contrast * context.noise
         solid = self.solid_level(context)
+        # The comparison adds `above` to the background: it is taken off here where the solid level decides.
         background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
         return _nodes(_darkness_of(glass, background + above)), _nodes(_darkness_of(glass, background))
 
     def solid_level(self, context: SectionContext) -> float:
-        """Return the OD from which on surroundings are solid expression and no structure of the tissue."""
+        """Return the density from which on surroundings are solid expression.
+
+        Parameters
+        ----------
+        context : SectionContext
+            Statistics of the section, pooled over its series.
+
+        Returns
+        -------
+        float, OD
+            The solid level; no structure of the tissue that does not express is as dense.
+        """
         level = max(context.tissue_level, context.series_level)
         return max(level + max(self.solid * context.noise, SOLID_OD), SOLID_LEVEL * level)
 
     def _smoothed(self, dark: UInt8, resolution_um: float) -> UInt8:
+        """Return the image after the Gaussian, or the image itself where it is negligible."""
         sigma = self.smoothing_um / resolution_um
         if sigma < LEAST_SIGMA_PX:
             return dark
         return np.asarray(cv2.GaussianBlur(dark, (0, 0), sigma), np.uint8)
 
     def _reach_px(self, context: SectionContext) -> int:
+        """Return the distance to a cell's darkest pixel in pixels of the image."""
         return round(self.reach_um / context.resolution_um)
 
     def _upper_part(self, dark: UInt8, context: SectionContext) -> UInt8:
-        """Return what exceeds the background exactly where darkness exceeds `height` of the local peak."""
+        """Return an image that exceeds the background exactly in the upper part of a cell.
+
+        That is where dark > b + height x (peak - b). Solved for the background b:
+        (dark - height x peak) / (1 - height) > b.
+        """
         side = 2 * self._reach_px(context) + 1
         if side == 1 or self.height == 0:
             return dark
         peak = np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
+        # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it.
         height = min(self.height * (1.0 + (context.resolution_um / HALF_FULL_UM) ** 4), HIGHEST)
         rest = 1.0 - height
         return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -height / rest, 0.0, peak), np.uint8)
 
 
 def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:
+    """Return the darkness, 255 - luma, of a density over glass of some luma."""
     return np.asarray(255.0 - glass_luma * 10.0**-density)
 
 
 def _nodes(surface: Float64) -> Int32:
+    """Return a surface of darkness in fixed point, NODE_SCALE x 0-255."""
     return np.asarray(np.rint(surface.clip(0, 255) * NODE_SCALE), np.int32)

@@ -1,8 +1,8 @@
 """A detector by colour: how much of the stain's own dye lies over a pixel, whatever else darkens it.
 
-Optical densities of red, green and blue are sums over dyes (Beer and Lambert). They are split into the
-chromogen's part and a grey remainder, as colour deconvolution does (Ruifrok and Johnston 2001), with the
-colour of NBT/BCIP beside neutral grey. On grey images there is nothing to split: all of the density counts.
+Optical densities of red, green and blue are sums over dyes (Beer-Lambert). They are split into the
+chromogen's part and a grey remainder by colour deconvolution (Ruifrok and Johnston 2001), with the colour of
+NBT/BCIP beside neutral grey. A grey image cannot be split: all of its density counts.
 """
 
 from __future__ import annotations
@@ -20,20 +20,28 @@ from pipeline.detection.lattice import Lattice, keep_objects
 from pipeline.sections.kernels import NODE_SCALE, above_surface
 from pipeline.sections.statistics import SectionContext
 
-# Optical density of NBT/BCIP in red, green and blue: purple-blue, green is taken out most.
+# Optical density of NBT/BCIP in red, green and blue: purple-blue, absorbs green most.
 NBT_BCIP = np.array([0.55, 0.66, 0.51])
-STRIP_ROWS = 64  # at a time, so that densities take no memory to speak of
+STRIP_ROWS = 64  # px: rows at a time, so that densities take little memory
 
 
 @dataclass(frozen=True)
 class Chromogen:
     """More dye than a multiple of the tissue's own, by colour deconvolution.
 
-    Parameters
+    Attributes
     ----------
-    contrast : float        over the tissue level, in units of the tissue's texture
-    grey : float            share of a pure dye's colour that a pixel may lack and still count in full, 0-1
-    min_area_um2, max_hole_um2, edge_um : as for `adaptive`
+    contrast : float
+        Threshold over the tissue level, in units of the tissue's texture.
+    grey : float, 0-1
+        Share of a pure dye's colour that a pixel may lack and still count in full.
+    min_area_um2, max_hole_um2, edge_um : float
+        As for `Adaptive`.
+
+    References
+    ----------
+    Ruifrok AC, Johnston DA (2001). Quantification of histochemical staining by color deconvolution.
+    Analytical and Quantitative Cytology and Histology 23, 291-299.
     """
 
     name: ClassVar[str] = "chromogen"
@@ -57,15 +65,29 @@ class Chromogen:
         check_ranges(self)
 
     def __call__(self, pixels: npt.NDArray[np.uint8], context: SectionContext) -> Bool:
-        """Return the expressing pixels of an image or tile, (H, W) bool."""
+        """Return the expressing pixels, (H, W) bool, of an image or tile (H, W[, 3]) uint8."""
         dark = darkness(pixels)
         return self._marked(dark, dark if pixels.ndim == 2 else self._dye(pixels, dark), context)
 
     def of_darkness(self, dark: UInt8, context: SectionContext) -> Bool:
-        """Return the same of a grey image (H, W) that is darkness already: all of it counts as dye."""
+        """Return the expressing pixels of a grey image that is darkness already: all of it counts as dye.
+
+        Parameters
+        ----------
+        dark : (H, W) uint8
+            Darkness, 255 - luma; a tile begins at `context.origin_px` of its section.
+        context : SectionContext
+            Statistics of the section, pooled over its series, with the pixel size of `dark`.
+
+        Returns
+        -------
+        (H, W) bool
+            True where a pixel expresses.
+        """
         return self._marked(dark, dark, context)
 
     def _marked(self, dark: UInt8, dye: UInt8, context: SectionContext) -> Bool:
+        """Return which pixels have more dye than the tissue, in the tissue and in objects large enough."""
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
@@ -77,18 +99,21 @@ class Chromogen:
         return np.asarray(mask.view(np.bool_))
 
     def _dye(self, pixels: npt.NDArray[np.uint8], dark: UInt8) -> UInt8:
-        """Return the darkness that the dye alone would give, the rest of it left out, (H, W) uint8."""
+        """Return the darkness that the dye alone would give, (H, W) uint8; the grey remainder is left out."""
         dye = np.empty_like(dark)
         full = max(_CHROMA * (1 - self.grey), 1e-3)
         for top in range(0, len(dark), STRIP_ROWS):
             rows = slice(top, top + STRIP_ROWS)
             red, green, blue = (_DENSITY[pixels[rows, :, k]] for k in range(3))
+            # Excess of green over red and blue, relative to all three: 0 is grey, whatever the density.
             chroma = (2 * green - red - blue) / np.maximum(red + green + blue, np.float32(1e-3))
             share = np.clip(chroma / np.float32(full), 0.0, 1.0)
             share[(red == green) & (green == blue)] = 1.0  # a grey image stored as colour
+            # Rounded half up, as darkness is.
             dye[rows] = np.floor(dark[rows] * share + 0.5)
         return dye
 
 
+# Optical density of every grey level, and how much more green than red and blue the pure dye absorbs.
 _DENSITY: Float32 = -np.log10(np.maximum(np.arange(256), 1) / 255.0).astype(np.float32)
 _CHROMA = float((2 * NBT_BCIP[1] - NBT_BCIP[0] - NBT_BCIP[2]) / NBT_BCIP.sum())

@@ -1,8 +1,8 @@
 """The default detector as its definition reads, composed of scikit-image and scipy.
 
 The same parameters give nearly the same mask as `Adaptive` (Dice of at least 0.995 in the tests), far slower:
-no step is compiled here, and all of it can be read on one page. It is meant to be read and cited, to be held
-against, and to be copied by whoever writes a detector.
+no step is compiled here, and all of it can be read on one page. It is meant to be read and cited, to check
+the default against, and to be copied by authors of new detectors.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.detection.adaptive import (
 from pipeline.detection.lattice import NODE_STEPS, REDUCED_UM, least_pixels
 from pipeline.sections.statistics import SectionContext
 
-STRIP_PX = 512  # rows whose surfaces are interpolated together: two numbers a pixel of the whole are too many
+STRIP_PX = 512  # px: rows whose surfaces are interpolated together, to bound the memory of two floats a pixel
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plain(Adaptive):
         """
         if context.tissue_fraction <= 0:
             return np.zeros(dark.shape, np.bool_)
-        # Blocks are counted from the corner of the section, so that tiles agree: begin a tile at a block.
+        # Blocks are counted from the corner of the section, so that tiles agree: a tile begins at a block.
         um = context.resolution_um
         pitch = max(1, round(REDUCED_UM / um)) * self.steps
         left, top = (n % pitch for n in context.origin_px)
@@ -69,14 +69,14 @@ class Plain(Adaptive):
         return np.asarray(remove_small_holes(mask, max_size=holes_px, connectivity=1))
 
     def _marked(self, dark: UInt8, context: SectionContext) -> Bool:
-        """Return what is darker than its surroundings and lies in the upper part of its cell, (H, W) bool."""
+        """Return which pixels exceed the threshold and lie in the upper part of their cell, (H, W) bool."""
         um = context.resolution_um
         smooth: Float32 = dark.astype(np.float32)
         if self.smoothing_um / um >= LEAST_SIGMA_PX:
             smooth = filters.gaussian(smooth, self.smoothing_um / um, preserve_range=True)
         reach = 2 * round(self.reach_um / um) + 1
         peak = dilation(smooth, np.ones((reach, reach)))
-        # A coarse pixel covers its cell in part only: its height above the background is that much lower.
+        # A coarse pixel covers its cell only in part: its height above the background is that much lower.
         height = min(self.height * (1 + (um / HALF_FULL_UM) ** 4), HIGHEST)
         background, threshold = self._at_nodes(dark, context)
         mask = np.zeros(dark.shape, np.bool_)
@@ -95,17 +95,19 @@ class Plain(Adaptive):
         factor = max(1, round(REDUCED_UM / um))
         pitch = factor * self.steps
         whole = np.pad(dark, [(0, -n % pitch) for n in dark.shape], mode="edge")
+        # Rounded half up, as `whole_block_mean` rounds.
         seen = np.floor(transform.downscale_local_mean(whole, (factor, factor)) + 0.5).astype(np.uint8)
         pale = 255.0 - self._glass(seen.shape, factor, context) * 10.0 ** (
             -GLASS_SHARE * context.tissue_level
         )
         side = round(self.window_um / (factor * um))
         rank = filters.rank.percentile(seen, np.ones((side, side)), mask=seen > pale, p0=RANK_PERCENT / 100)
+        # The rank of every block is known; only those at the nodes are used, as in `Adaptive`.
         rank = rank[self.steps // 2 :: self.steps, self.steps // 2 :: self.steps]
         glass = self._glass(rank.shape, pitch, context)
         local = optical_density(glass, rank)
         above, solid = self.contrast * context.noise, self.solid_level(context)
-        # Above the solid level all around expresses: the threshold stays at that level.
+        # Above the solid level everything around expresses: the threshold stays at that level.
         background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
         low, high = (255.0 - glass * 10.0**-density for density in (background, background + above))
         return low, high
@@ -139,11 +141,13 @@ class Plain(Adaptive):
         for canvas, ring in rings:
             corners = (np.asarray(ring) / (factor * um) - 0.5 - (x0, y0))[:, ::-1]
             canvas |= draw.polygon2mask(blocks, corners)
+            # The mask leaves out blocks that the outline crosses: they are drawn as lines.
             ends = np.rint(corners).astype(int)
             for here, there in zip(ends, np.roll(ends, -1, axis=0), strict=True):
                 line = np.stack(draw.line(*here, *there))
                 on = ((line >= 0) & (line < np.array(blocks)[:, None])).all(axis=0)
                 canvas[tuple(line[:, on])] = True
         depth = ndimage.distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1]
+        # Beyond the image is glass, hence the margin of one block above.
         wide = (depth > self.edge_um / (factor * um)) & ~artifacts
         return np.kron(wide, np.ones((factor, factor), np.bool_))[: shape[0], : shape[1]]

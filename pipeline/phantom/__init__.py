@@ -12,7 +12,7 @@
 - `scene = build_scene(reference, geometry, expression, options)`, then `render_section(scene, index)` for
   every index of `scene.images`, except images whose number is in `scene.missing`. A `RenderedSection` has
   `pixels`, (h, w, 3) uint8, and `truth`: `pixel_map.to_reference(points)`, `expressing`, `tissue`,
-  `artefacts`, `structures`, `voxels` (sums of this section, in drawn pixels).
+  `artifacts`, `structures`, `voxels` (sums of this section, in drawn pixels).
 - `geometry.alignment` is the alignment that the series may provide. `true_alignment(scene)` also contains
   the extra poses. `pixel_map(scene, image)` gives the true place of every pixel without drawing it.
 """

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipeline.core.model import Bool, Float32, Float64, UInt8
 from pipeline.phantom.options import RenderOptions
 
-CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4  # codes in `SectionTruth.artefacts`
+CLEAN, GONE, BUBBLE, DUST, FOLD = 0, 1, 2, 3, 4  # codes in `SectionTruth.artifacts`
 TEAR_UM, FOLD_UM = (40.0, 130.0), (40.0, 160.0)  # widths, um; a tear tapers to a point, a fold does not
 BAND_UM, BAND_DARKNESS = 150.0, (60.0, 120.0)  # width of a band, um; range of its added darkness, grey levels
 

@@ -108,7 +108,7 @@ class SectionTruth:
         Pixels that expressing cells cover at least by half.
     tissue : (h, w) bool
         Inside the brain, ventricles included, and not lost.
-    artefacts : (h, w) uint8
+    artifacts : (h, w) uint8
         0 clean, 1 lost or torn (also where this uncovers no tissue), 2 bubble, 3 dust, 4 fold.
     structures : ExpressionSums of (2, n)
         Sums by hemisphere (left, right) and compact label (`Scene.ids`).
@@ -119,7 +119,7 @@ class SectionTruth:
     pixel_map: PixelMap
     expressing: Bool
     tissue: Bool
-    artefacts: UInt8
+    artifacts: UInt8
     structures: ExpressionSums
     voxels: ExpressionSums
 

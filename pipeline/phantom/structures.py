@@ -392,5 +392,5 @@ def phantom_ontology() -> Ontology:
 
 def _structure(line: str) -> Structure:
     """Return the structure that a line of the table describes."""
-    number, acronym, parent, order, color, name = line.split("|")
-    return Structure(int(number), acronym, name, int(parent) if parent else None, int(order), color)
+    number, acronym, parent, order, colour, name = line.split("|")
+    return Structure(int(number), acronym, name, int(parent) if parent else None, int(order), colour)

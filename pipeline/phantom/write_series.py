@@ -204,7 +204,7 @@ def _write_section_truth(truth: Path, section: RenderedSection, *, masks: bool) 
     if masks:
         write_image(truth / f"{stem}_expressing.png", _mask(known.expressing))
         write_image(truth / f"{stem}_tissue.png", _mask(known.tissue))
-        write_image(truth / f"{stem}_artefacts.png", np.asarray(known.artefacts))
+        write_image(truth / f"{stem}_artifacts.png", np.asarray(known.artifacts))
 
 
 def _mask(mask: Bool) -> UInt8:

@@ -76,7 +76,20 @@ class LabelIndex:
 
     @classmethod
     def of(cls, labels: UInt32, ontology: Ontology) -> LabelIndex:
-        """Index a (P, I, R) label grid; labels that the ontology lacks count for its root, 0 for nothing."""
+        """Index a label grid.
+
+        Parameters
+        ----------
+        labels : (P, I, R) uint32
+            Structure ids; those that the ontology lacks count for its root, 0 counts for nothing.
+        ontology : Ontology
+            The structures and their hierarchy.
+
+        Returns
+        -------
+        LabelIndex
+            Runs of labels and their structures.
+        """
         axes = tuple(int(axis) for axis in np.argsort([-abs(s) for s in labels.strides], kind="stable"))
         flat = labels.transpose(axes).reshape(-1)
         label_ids, runs = _runs(flat, labels.shape[axes[-1]])
@@ -92,7 +105,23 @@ class LabelIndex:
         return cls(labels.shape, axes, label_ids, runs, tuple(position), np.array(own, np.int64), pairs)
 
     def flat(self, grid: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a (P, I, R) grid in the labels' memory order, (voxels,); DataError for other shapes."""
+        """Return a grid in the memory order of the labels.
+
+        Parameters
+        ----------
+        grid : (P, I, R) ndarray
+            A grid of the same shape.
+
+        Returns
+        -------
+        (voxels,) ndarray
+            Its values; a view where its own memory order allows.
+
+        Raises
+        ------
+        DataError
+            For a grid of another shape.
+        """
         if grid.shape != self.shape:
             raise DataError(
                 f"unionize: the grid has {grid.size} voxels {grid.shape}, the labels"
@@ -101,7 +130,25 @@ class LabelIndex:
         return grid.transpose(self.axes).reshape(-1)
 
     def sides(self, hemisphere: UInt8) -> tuple[Int64, int]:
-        """Return the side (0 left, 1 right) along R, and how far apart in memory neighbours along R lie."""
+        """Return the side of every plane of R, and the distance in memory between neighbours along R.
+
+        Parameters
+        ----------
+        hemisphere : (R,) uint8
+            1 left, 2 right.
+
+        Returns
+        -------
+        side : (R,) int64
+            0 left, 1 right.
+        step : int, voxels
+            Distance in memory.
+
+        Raises
+        ------
+        DataError
+            For another number of planes or another hemisphere.
+        """
         side = np.asarray(hemisphere, np.int64) - LEFT
         if side.shape != self.shape[-1:] or side.min() < 0 or side.max() > 1:
             raise DataError(
@@ -162,7 +209,31 @@ def unionize(
 def unionize_columns(
     section_data_set_id: int, sums: ExpressionSums, covered: Bool, index: LabelIndex, hemisphere: UInt8
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return what `unionize` returns as columns, one array for each field: for tables and many grids."""
+    """Return the rows of `unionize` as columns, for tables and many grids.
+
+    Parameters
+    ----------
+    section_data_set_id : int
+        Number of the series, for the rows.
+    sums : ExpressionSums of (P, I, R)
+        Sums of every voxel.
+    covered : (P, I, R) bool
+        Where voxels have data.
+    index : LabelIndex
+        Labels of the same grid.
+    hemisphere : (R,) uint8
+        1 left, 2 right, along R.
+
+    Returns
+    -------
+    dict of str to (rows,) ndarray
+        One array for each field of StructureUnionize, in its order.
+
+    Raises
+    ------
+    DataError
+        Where shapes differ, or `hemisphere` holds another number.
+    """
     inside = index.flat(covered)
     arrays = [index.flat(np.asarray(array)) for array in sums.arrays().values()]
     side, step = index.sides(hemisphere)

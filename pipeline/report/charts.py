@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Structure
 from pipeline.geometry import affine
-from pipeline.report.coarse_atlas import safe_color
+from pipeline.report.coarse_atlas import safe_colour
 from pipeline.report.contents import RunContents
 
 SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))  # in the order of the bars
@@ -43,7 +43,7 @@ class BarGroup:
 
     acronym: str
     name: str
-    color: str
+    colour: str
     bars: tuple[Bar, ...]
 
 
@@ -79,7 +79,7 @@ def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]
         BarGroup(
             s.acronym,
             s.name,
-            safe_color(s.color),
+            safe_colour(s.color),
             tuple(_bar(found.get((s.id, h)), n, top) for h, n in SIDES),
         )
         for s in structures

@@ -136,12 +136,12 @@ def coarse_structures(ontology: Ontology) -> tuple[Structure, ...]:
         level = deeper
 
 
-def safe_color(color: str) -> str:
+def safe_colour(colour: str) -> str:
     """Return a colour of the ontology, or grey where it is not six hex digits.
 
     Parameters
     ----------
-    color : str
+    colour : str
         Colour as the ontology gives it.
 
     Returns
@@ -151,18 +151,18 @@ def safe_color(color: str) -> str:
 
     Examples
     --------
-    >>> safe_color("70ff71"), safe_color("red;}</style>")
+    >>> safe_colour("70ff71"), safe_colour("red;}</style>")
     ('70ff71', 'AAAAAA')
     """
-    return color if re.fullmatch(r"[0-9A-Fa-f]{6}", color) else GREY
+    return colour if re.fullmatch(r"[0-9A-Fa-f]{6}", colour) else GREY
 
 
-def line_color(color: str) -> str:
+def line_colour(colour: str) -> str:
     """Return the colour for a thin line on a bright image: the same hue, dark enough to be seen.
 
     Parameters
     ----------
-    color : str
+    colour : str
         Colour as the ontology gives it.
 
     Returns
@@ -172,10 +172,10 @@ def line_color(color: str) -> str:
 
     Examples
     --------
-    >>> line_color("70FF71")
+    >>> line_colour("70FF71")
     '00cc01'
     """
-    red, green, blue = (int(safe_color(color)[n : n + 2], 16) / 255 for n in (0, 2, 4))
+    red, green, blue = (int(safe_colour(colour)[n : n + 2], 16) / 255 for n in (0, 2, 4))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     dark = colorsys.hls_to_rgb(hue, min(lightness, DARKEST_LINE), saturation)
     return "".join(f"{round(255 * v):02x}" for v in dark)

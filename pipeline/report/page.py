@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.report import charts, pictures, planes, projections
-from pipeline.report.coarse_atlas import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_color
+from pipeline.report.coarse_atlas import FIRST, OUTSIDE, CoarseAtlas, coarse_atlas, line_colour
 from pipeline.report.contents import Panel, RunContents, attempt, read_contents, read_grid, read_rows
 from pipeline.report.methods import methods
 from pipeline.report.sections import Picture, cards, is_used
@@ -99,7 +99,7 @@ def page_content(contents: RunContents, reference: ReferenceSpace | None, thread
         "series_measures": _series_measures(contents),
         "methods": attempt(lambda: methods(contents, reference)),
         **_cards(contents, atlas, threads),
-        **_colors(atlas),
+        **_colours(atlas),
     }
 
 
@@ -116,13 +116,13 @@ def _cards(contents: RunContents, atlas: CoarseAtlas | None, threads: int) -> di
     }
 
 
-def _colors(atlas: CoarseAtlas | None) -> dict[str, Any]:
+def _colours(atlas: CoarseAtlas | None) -> dict[str, Any]:
     """Return the colours of outlines and legends, and the layout of the charts."""
     low, high = pictures.LOW_INTENSITY, pictures.HIGH_INTENSITY
     structures = () if atlas is None else atlas.structures
-    lines = [(FIRST + n, line_color(s.color)) for n, s in enumerate(structures)]
+    lines = [(FIRST + n, line_colour(s.color)) for n, s in enumerate(structures)]
     return {
-        "line_colors": [(OUTSIDE, BRAIN_LINE), *lines],
+        "line_colours": [(OUTSIDE, BRAIN_LINE), *lines],
         "legend": structures,
         "intensity_stops": pictures.stops(pictures.intensity_table(), low, high),
         "intensity_range": (low, high),

@@ -104,10 +104,10 @@ def intensity_png(expression: UInt8, *, transparent: bool = True) -> bytes:
     bytes
         A PNG file with a palette.
     """
-    steps, colors = intensity_steps()
+    steps, colours = intensity_steps()
     picture = Image.fromarray(np.asarray(cv2.LUT(expression, steps), np.uint8))
-    picture.putpalette(colors.tobytes())
-    alpha = {"transparency": bytes([0]) + bytes([255]) * (len(colors) - 1)} if transparent else {}
+    picture.putpalette(colours.tobytes())
+    alpha = {"transparency": bytes([0]) + bytes([255]) * (len(colours) - 1)} if transparent else {}
     target = BytesIO()
     # Masks consist of runs of equal bytes: run-length matching alone is faster, and the files are smaller.
     picture.save(target, "PNG", compress_type=zlib.Z_RLE, **alpha)
@@ -141,7 +141,7 @@ def intensity_steps() -> tuple[UInt8, UInt8]:
     -------
     steps : (256,) uint8
         Step of each intensity; 0 is where nothing expresses.
-    colors : (n, 3) uint8
+    colours : (n, 3) uint8
         RGB of each step.
     """
     level = (np.arange(256.0) - LOW_INTENSITY) / (HIGH_INTENSITY - LOW_INTENSITY)
@@ -150,8 +150,8 @@ def intensity_steps() -> tuple[UInt8, UInt8]:
     anchors = [0.0, 0.25, 0.5, 0.75, 1.0]
     ramp = np.array([(30, 60, 255), (0, 175, 235), (20, 200, 60), (250, 190, 0), (235, 20, 20)], float)
     at = np.arange(INTENSITY_STEPS + 1) / INTENSITY_STEPS
-    colors = np.stack([np.interp(at, anchors, ramp[:, c]) for c in range(3)], axis=-1)
-    return steps, np.vstack([np.zeros(3), np.rint(colors)]).astype(np.uint8)
+    colours = np.stack([np.interp(at, anchors, ramp[:, c]) for c in range(3)], axis=-1)
+    return steps, np.vstack([np.zeros(3), np.rint(colours)]).astype(np.uint8)
 
 
 @cache
@@ -163,8 +163,8 @@ def intensity_table() -> UInt8:
     (256, 3) uint8
         RGB of each intensity.
     """
-    steps, colors = intensity_steps()
-    return np.asarray(colors[steps])
+    steps, colours = intensity_steps()
+    return np.asarray(colours[steps])
 
 
 @cache

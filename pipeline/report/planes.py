@@ -82,7 +82,7 @@ class Stack:
 
         Returns
         -------
-        colors : (n, 3) uint8
+        colours : (n, 3) uint8
             RGB, EMPTY where no section reaches.
         there : (n,) bool
             Where a valid pixel was found.
@@ -90,14 +90,14 @@ class Stack:
         volume = affine.apply(self.alignment.alignment3d.reference_to_volume, points_um)
         near = np.flatnonzero(np.abs(volume[:, 2:3] - self.z_um).min(axis=1) <= self.reach_um)
         nearest, pixels = nearest_section(self.sections, self.z_um, volume[near])
-        colors = np.full((len(volume), 3), EMPTY, np.uint8)
+        colours = np.full((len(volume), 3), EMPTY, np.uint8)
         there = np.zeros(len(volume), bool)
         for number in np.unique(nearest):
             own = nearest == number
             thumbnail = self.thumbnails[number]
             at = affine.apply(affine.invert(thumbnail.to_section), pixels[own])
-            colors[near[own]], there[near[own]] = _look_up(thumbnail, at)
-        return colors, there
+            colours[near[own]], there[near[own]] = _look_up(thumbnail, at)
+        return colours, there
 
 
 def _look_up(thumbnail: Thumbnail, at: Float64) -> tuple[UInt8, Bool]:
@@ -108,8 +108,8 @@ def _look_up(thumbnail: Thumbnail, at: Float64) -> tuple[UInt8, Bool]:
     x, y = np.clip(x, 0, w - 1), np.clip(y, 0, h - 1)
     inside &= thumbnail.valid[y, x]
     grey = thumbnail.pixels if thumbnail.pixels.ndim == 3 else thumbnail.pixels[..., None]
-    colors = np.broadcast_to(grey[y, x], (len(x), 3))
-    return np.where(inside[:, None], colors, EMPTY).astype(np.uint8), inside
+    colours = np.broadcast_to(grey[y, x], (len(x), 3))
+    return np.where(inside[:, None], colours, EMPTY).astype(np.uint8), inside
 
 
 def read_stack(contents: RunContents) -> Stack:
@@ -207,7 +207,7 @@ def _view(
     points[..., across] = middle[across]
     points[..., down] = PLANE_UM * np.arange(height)[:, None]
     points[..., right] = PLANE_UM * np.arange(width)
-    colors, _ = stack.sample(points.reshape(-1, 3))
+    colours, _ = stack.sample(points.reshape(-1, 3))
     drawn: tuple[Outline, ...] = ()
     if atlas is not None:
         drawn = outlines(atlas.at(points), rounding_px(atlas.reference.annotation_um, PLANE_UM))
@@ -218,7 +218,7 @@ def _view(
         right=AXES[right],
         width=width,
         height=height,
-        uri=jpeg_uri(colors.reshape(height, width, 3), PLANE_BYTES),
+        uri=jpeg_uri(colours.reshape(height, width, 3), PLANE_BYTES),
         mm=1000.0 / PLANE_UM,
         outlines=drawn,
     )

@@ -1,8 +1,8 @@
-"""What lies on a section and is no stain: dust and pen by their colour, rims of bubbles by their shape.
+"""Artifacts on a section: dust and pen by their colour, rims of bubbles by their shape.
 
-Both work at the level of the outlines (about 8 um). A stain has one colour, whatever its strength: the
-ratio of the optical densities of red, green and blue. Dust is grey; ink has a colour of its own. Folds have
-a room of their own, `folds`.
+Both searches work at the pixel size of the outlines (about 8 um). A stain has one colour at any strength: the
+ratio of its optical densities in red, green and blue. Dust is grey; ink has a colour of its own. Folds have
+a module of their own, `folds`.
 """
 
 from __future__ import annotations
@@ -22,42 +22,49 @@ from pipeline.sections.objects_labelled import AREA, HEIGHT, WIDTH, box_part, co
 from pipeline.sections.scan import object_outline
 from pipeline.sections.statistics import Artifact
 
-DARK_SHARE = 2.0  # times the OD of most tissue: paler things have no colour to speak of
-LEAST_OBJECT_UM2 = 250.0  # larger than a cell
-LEAST_CHROMA = 0.1  # a stain that is greyer than this cannot be told from dust
+DARK_SHARE = 2.0  # times the OD of most tissue: the colour of paler objects is lost in noise
+LEAST_OBJECT_UM2 = 250.0  # um2: larger than a cell
+LEAST_CHROMA = 0.1  # a stain that is greyer than this cannot be distinguished from dust
 GREY_SHARE, GREY_CHROMA = 0.4, 0.12  # of the tissue's chroma, and at most: the darkest stain has 0.2
-RARE_SHARE = 1e-3  # of the stained area: more grey than this is no dust
-SATURATED_OD = 0.8  # of a channel: 40 of 255
-WIDE_UM = 60.0  # from the edge: no speck of dust, no cells side by side
-LEAST_INK_UM2 = 2000.0
-INK_ANGLE_DEG = 15.0
+RARE_SHARE = 1e-3  # of the stained area: more grey than this is not dust
+SATURATED_OD = 0.8  # OD of a channel: grey level 40 of 255
+WIDE_UM = 60.0  # um from the edge: neither a speck of dust nor cells side by side are as wide
+LEAST_INK_UM2 = 2000.0  # um2
+INK_ANGLE_DEG = 15.0  # degrees between the colours of ink and stain
 
-STAIN, GREY, INK = 0, 1, 2
+STAIN, GREY, INK = 0, 1, 2  # positions in NAMES
 NAMES = ("stain", "dust", "ink")
 
 BUBBLE_CONTRAST = 12  # grey levels of a rim over its surroundings
-BUBBLE_SURROUNDINGS_UM = 75.0
-BUBBLES_UM2 = (2e4, 2e6)  # what is larger is a brain
-ROUND_UM, ROUGH_UM = 9.0, 32.0  # median and 90th percentile of the distance from an ellipse
-RIM_UM = 20.0
+BUBBLE_SURROUNDINGS_UM = 75.0  # um: side of the window of the surroundings
+BUBBLES_UM2 = (2e4, 2e6)  # um2: anything larger is the outline of the brain
+ROUND_UM, ROUGH_UM = 9.0, 32.0  # um: median and 90th percentile of the distance from an ellipse
+RIM_UM = 20.0  # um: width of the band that is left out is twice as much
 
 
 def foreign_objects(density: Float32, typical: float, um: float) -> tuple[Bool, list[Artifact]]:
-    """Find dark objects that have not the colour of the stain.
+    """Find dark objects whose colour is not that of the stain.
 
     Parameters
     ----------
-    density : (3, h, w) float32, OD         of red, green and blue
-    typical : float, OD                     of most tissue
-    um : float, um                          pixel size
+    density : (3, h, w) float32, OD
+        Optical density in red, green and blue.
+    typical : float, OD
+        Optical density of most tissue.
+    um : float, um
+        Pixel size.
 
     Returns
     -------
-    (h, w) bool                             where they are
-    list of Artifact                        "dust" where grey, "ink" where coloured or grey and wide, "fold"
+    foreign : (h, w) bool
+        Where dust and ink lie.
+    artifacts : list of Artifact
+        "dust" where grey, "ink" where coloured or grey and wide, then "fold".
 
-    Dust is rare: where much is dark and grey, the stain itself is grey. What is black is told by its
-    edges, where it is not.
+    Notes
+    -----
+    Dust is rare: where much is dark and grey, the stain itself is grey and nothing counts as dust. The centre
+    of a black object is saturated and has no colour; its colour is measured along its edges.
     """
     mean = plane_means(density)
     dark = (mean > DARK_SHARE * typical).view(np.uint8)
@@ -72,7 +79,7 @@ def foreign_objects(density: Float32, typical: float, um: float) -> tuple[Bool, 
     stained_um2 = float(np.count_nonzero(mean > 0.5 * typical)) * um * um
     if areas[kinds == GREY].sum() > RARE_SHARE * stained_um2:
         kinds[kinds == GREY] = STAIN
-    kinds[0] = STAIN
+    kinds[0] = STAIN  # the background
     found = []
     for index in np.flatnonzero(kinds):
         outline = object_outline(labels, boxes[index], int(index), um)
@@ -88,7 +95,7 @@ def _depth(labels: Int32, box: Int32, index: int) -> float:
 
 
 def _stain_colour(density: Float32, typical: float) -> Float64:
-    """Return the colour of the stained tissue, a unit vector: the median resists what is foreign."""
+    """Return the colour of the stained tissue, a unit vector (3,); the median resists foreign objects."""
     sample = density[:, ::4, ::4]
     stained = sample[:, plane_means(sample) > 0.5 * typical].T.copy()
     if stained.size == 0:
@@ -99,7 +106,11 @@ def _stain_colour(density: Float32, typical: float) -> Float64:
 
 
 def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
-    """Return STAIN, GREY or INK for every object, from its summed optical densities (n, 3)."""
+    """Return STAIN, GREY or INK for every object, (n,).
+
+    `colours` are the summed optical densities (n, 3), `areas` in um2 (n,), `stain` the unit vector of the
+    stain.
+    """
     lengths = np.maximum(np.linalg.norm(colours, axis=1), 1e-9)
     angle = np.degrees(np.arccos(np.clip(np.nan_to_num(colours @ stain / lengths), -1, 1)))
     chroma, own = _chroma(colours), float(_chroma(stain[None])[0])
@@ -111,31 +122,41 @@ def _kinds(colours: Float64, areas: Float64, stain: Float64) -> Int64:
 
 
 def _chroma(colours: Float64) -> Float64:
-    """Return how much more green a colour takes out than red and blue: 0 for grey, 0.3 for NBT/BCIP."""
+    """Return by what share green exceeds the mean of red and blue, (n,): 0 for grey, 0.3 for NBT/BCIP."""
     return np.asarray(2 * colours[:, 1] / np.maximum(colours[:, 0] + colours[:, 2], 1e-9) - 1)
 
 
 def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
     """Find the rims of bubbles: dark closed curves that follow an ellipse.
 
-    Layers of cells close to rings too, but run unevenly: their distance from an ellipse tells.
-
     Parameters
     ----------
     dark : (h, w) uint8
-    um : float, um                          pixel size
+        Darkness.
+    um : float, um
+        Pixel size.
 
     Returns
     -------
-    list of Artifact                        "bubble"; the outline is that of the rim alone, not of what
-                                            is seen through the bubble
+    list of Artifact
+        "bubble"; the outline is that of the rim alone, not of what is seen through the bubble.
+
+    Notes
+    -----
+    Layers of cells close to rings too, but unevenly: the distance of the ring from its fitted ellipse
+    separates them. The fit is OpenCV's least-squares ellipse.
+
+    References
+    ----------
+    Fitzgibbon A, Fisher R (1995). A buyer's guide to conic fitting. British Machine Vision Conference,
+    513-522.
     """
     side = 2 * round(BUBBLE_SURROUNDINGS_UM / um / 2) + 1
     if side < 5:
         return []
     rim = above_median(dark, side, BUBBLE_CONTRAST)
     rim = cv2.morphologyEx(rim, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    # What goes around a hole has two pixels in every column of it, and in every row.
+    # A rim around a hole has at least two pixels in each of its columns and rows.
     drop_small(rim, int(2 * BUBBLES_UM2[0] ** 0.5 / um), 0)
     if not rim.any():
         return []
@@ -145,19 +166,20 @@ def bubble_rims(dark: UInt8, um: float) -> list[Artifact]:
 def _elliptic_holes(
     rim: UInt8, um: float
 ) -> Iterator[tuple[tuple[float, float], tuple[float, float], float]]:
-    """Yield centre, axes (px) and angle (deg) of the holes that are ellipses."""
+    """Yield centre (px), axes (px) and angle (degree) of those holes that are ellipses."""
     contours, hierarchy = cv2.findContours(np.pad(rim, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for contour, links in zip(contours, hierarchy[0] if contours else (), strict=True):
+        # An entry without a parent is an outer contour, not a hole.
         if links[3] < 0 or not BUBBLES_UM2[0] <= cv2.contourArea(contour) * um * um <= BUBBLES_UM2[1]:
             continue
         (x, y), axes, angle = cv2.fitEllipse(contour.astype(np.float32))
         away = _distance_from_ellipse(contour[:, 0] - (x, y), axes, angle) * um
         if np.median(away) <= ROUND_UM and np.percentile(away, 90) <= ROUGH_UM:
-            yield (x - 1, y - 1), axes, angle
+            yield (x - 1, y - 1), axes, angle  # without the margin of one pixel
 
 
 def _distance_from_ellipse(points: Float64, axes: tuple[float, float], angle_deg: float) -> Float64:
-    """Return about how far points (n, 2) lie from an ellipse about the origin."""
+    """Return the approximate distance (px) of points (n, 2) from an ellipse about the origin, (n,)."""
     turn = np.deg2rad(angle_deg)
     u = points @ (np.cos(turn), np.sin(turn))
     v = points @ (-np.sin(turn), np.cos(turn))
@@ -166,7 +188,7 @@ def _distance_from_ellipse(points: Float64, axes: tuple[float, float], angle_deg
 
 
 def _rim(centre: tuple[float, float], axes: tuple[float, float], angle_deg: float, um: float) -> Artifact:
-    """Return the band along an ellipse as one polygon: around outside, back around inside."""
+    """Return the band along an ellipse as one polygon: once around outside, then back inside."""
     turn = np.linspace(0, 2 * np.pi, 73)
     a = np.deg2rad(angle_deg)
     rings = []

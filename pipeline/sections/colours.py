@@ -15,13 +15,18 @@ def optical_planes(colours: UInt8, light: Float64, tables: Float64, valid: Bool)
     Parameters
     ----------
     colours : (h, w, 3) uint8
-    light : (h, w) float64                  log10, how it varies
-    tables : (3, 256) float64               log10 of a grey level over how much there is of each colour
+        Red, green and blue.
+    light : (h, w) float64
+        log10 of the luma of empty glass.
+    tables : (3, 256) float64
+        For each colour, log10 of every grey level, less log10 of the ratio of that colour's light to luma.
     valid : (h, w) bool
+        Pixels that count.
 
     Returns
     -------
-    (3, h, w) float32, OD                   0 where not valid
+    (3, h, w) float32, OD
+        Optical density; 0 where not valid.
     """
     height, width = light.shape
     out = np.zeros((3, height, width), np.float32)
@@ -36,7 +41,18 @@ def optical_planes(colours: UInt8, light: Float64, tables: Float64, valid: Bool)
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def plane_means(planes: Float32) -> Float32:
-    """Return the mean (h, w) of three planes (3, h, w)."""
+    """Return the mean of three planes.
+
+    Parameters
+    ----------
+    planes : (3, h, w) float32
+        The planes.
+
+    Returns
+    -------
+    (h, w) float32
+        Their mean, pixel by pixel.
+    """
     height, width = planes.shape[1:]
     out = np.empty((height, width), np.float32)
     for y in range(height):
@@ -47,10 +63,23 @@ def plane_means(planes: Float32) -> Float32:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def red_and_all(planes: Float32, scale: np.float32) -> Float32:
-    """Return red, and the sum of three planes (3, h, w), times a factor, (2, h, w); below 0 counts as 0."""
+    """Return the first of three planes and the sum of all, scaled.
+
+    Parameters
+    ----------
+    planes : (3, h, w) float32
+        Red, green and blue; values below 0 count as 0.
+    scale : float32
+        Factor of both results.
+
+    Returns
+    -------
+    (2, h, w) float32
+        Red, then the sum.
+    """
     height, width = planes.shape[1:]
     out = np.empty((2, height, width), np.float32)
-    none = np.float32(0)
+    none = np.float32(0)  # a float32: a plain 0 would make the maximum float64
     for y in range(height):
         for x in range(width):
             red = max(planes[0, y, x], none) * scale
@@ -61,18 +90,23 @@ def red_and_all(planes: Float32, scale: np.float32) -> Float32:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def object_sums(planes: Float32, labels: Int32, count: int, most: float) -> Float64:
-    """Add up the densities of every object where all three stay below a limit.
+    """Add up the densities of every object over the pixels where all three stay below a limit.
 
     Parameters
     ----------
     planes : (3, h, w) float32, OD
-    labels : (h, w) int32                   0 is no object
-    count : int                             labels are below it
+        Optical densities.
+    labels : (h, w) int32
+        Number of the object; 0 is none.
+    count : int
+        All labels are below it.
     most : float, OD
+        The limit: at and above it a channel is saturated.
 
     Returns
     -------
-    (count, 3) float64
+    (count, 3) float64, OD
+        Sums by object and colour.
     """
     out = np.zeros((count, 3))
     for y in range(labels.shape[0]):
@@ -94,18 +128,23 @@ def above_blocks(values: Float32, limits: Float32, factor: int) -> Bool:
 
     Parameters
     ----------
-    values : (h, w) float32                 whole blocks
+    values : (h, w) float32
+        Pixels of whole blocks.
     limits : (h // factor, w // factor) float32
-    factor : int, px                        side of a block
+        One limit for each block.
+    factor : int, px
+        Side of a block.
 
     Returns
     -------
     (h, w) bool
+        True where a value exceeds its limit.
     """
     height, width = values.shape
     out, limit = np.empty((height, width), np.bool_), np.empty(width, np.float32)
     for i in range(limits.shape[0]):
         for j in range(limits.shape[1]):
+            # One limit a pixel of the row: the comparison below then vectorises.
             limit[j * factor : (j + 1) * factor] = limits[i, j]
         for y in range(i * factor, (i + 1) * factor):
             for x in range(width):
@@ -115,17 +154,21 @@ def above_blocks(values: Float32, limits: Float32, factor: int) -> Bool:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def block_shares(where: Bool, planes: tuple[Float32, ...], factor: int) -> Float32:
-    """Return what part of every block counts, and the means of planes that are 0 elsewhere.
+    """Return which share of every block counts, and block means of planes.
 
     Parameters
     ----------
-    where : (h, w) bool                     whole blocks
-    planes : n x (h, w) float32
-    factor : int, px                        side of a block
+    where : (h, w) bool
+        Pixels that count, of whole blocks.
+    planes : tuple of (h, w) float32
+        Planes; elsewhere they count as 0.
+    factor : int, px
+        Side of a block.
 
     Returns
     -------
-    (1 + n, h // factor, w // factor) float32
+    (1 + planes, h // factor, w // factor) float32
+        The share, 0 to 1, then the mean of each plane over all pixels of the block.
     """
     rows, columns, width = where.shape[0] // factor, where.shape[1] // factor, where.shape[1]
     out = np.empty((1 + len(planes), rows, columns), np.float32)
@@ -133,6 +176,7 @@ def block_shares(where: Bool, planes: tuple[Float32, ...], factor: int) -> Float
     for i in range(rows):
         lines[:] = 0
         for y in range(i * factor, (i + 1) * factor):
+            # Columns are summed first, along the row in memory; blocks are cut from the sums afterwards.
             for x in range(width):
                 lines[0, x] += np.float32(where[y, x])
             for k in range(len(planes)):

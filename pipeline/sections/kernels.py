@@ -1,4 +1,4 @@
-"""Compiled passes over pixels. All of them work on integers: any tiling gives the same answer."""
+"""Compiled passes over pixels. All of them work on integers, so that any tiling gives the same result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
-NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
+NODE_SCALE = 256  # fixed-point scale: values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
@@ -17,22 +17,45 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     Parameters
     ----------
     values : (h, w) uint8
-    floor : (rows, columns) uint8           values at or below it do not count in that window
-    step : int, px                          node (i, j) is the centre of a step x step block
-    window : int, px                        side of the square window
-    percent : int, 0-100                    which rank
+        The image.
+    floor : (rows, columns) uint8
+        Values at or below it do not count in the window of that node.
+    step : int, px
+        Node (i, j) is the centre of a step x step block.
+    window : int, px
+        Side of the square window.
+    percent : int, 0-100
+        Rank to return.
 
     Returns
     -------
-    (rows, columns) int32                   NODE_SCALE x the rank's value, spread evenly over its grey level;
-                                            -1 where under a quarter of the window counts
+    (rows, columns) int32
+        NODE_SCALE x the value at that rank, interpolated within its grey level; -1 where under a quarter of
+        the window counts.
     """
     return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: tuple[int, ...]) -> Int32:
-    """Return `window_rank` at several percents, (percents, rows, columns): pixels are counted once."""
+    """Return `window_rank` at several percents; pixels are counted once.
+
+    Parameters
+    ----------
+    values : (h, w) uint8
+        The image.
+    floor : (rows, columns) uint8
+        Values at or below it do not count in the window of that node; 255 leaves the node out.
+    step, window : int, px
+        As `window_rank`.
+    percents : tuple of int, 0-100
+        Ranks to return.
+
+    Returns
+    -------
+    (percents, rows, columns) int32
+        As `window_rank`, for each rank.
+    """
     height, width = values.shape
     out = np.full((len(percents), *floor.shape), -1, np.int32)
     before = (window - step) // 2
@@ -47,6 +70,7 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
             _count(values[rows, max(0, left) : min(width, left + window)], counts)
             counts[: floor[i, j] + 1] = 0
             total = counts.sum()
+            # A rank of fewer pixels than a quarter of the window says little of its surroundings.
             if total and total * 4 >= window * window:
                 for k, percent in enumerate(percents):
                     out[k, i, j] = _rank(counts, total * percent)
@@ -55,6 +79,7 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _count(part: UInt8, counts: Int32) -> None:
+    """Count the pixels of each grey level, (256,), in place."""
     counts[:] = 0
     for y in range(part.shape[0]):
         for x in range(part.shape[1]):
@@ -63,11 +88,12 @@ def _count(part: UInt8, counts: Int32) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _rank(counts: Int32, behind: int) -> int:
-    """Return NODE_SCALE x the value behind which lie so many hundredths of a pixel."""
+    """Return NODE_SCALE x the value that has `behind` hundredths of a pixel below it."""
     value = 0
     while behind >= counts[value] * 100 and value < 255:
         behind -= counts[value] * 100
         value += 1
+    # The pixels of a grey level are taken as spread evenly over half a level on either side of it.
     inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
     return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
 
@@ -75,18 +101,24 @@ def _rank(counts: Int32, behind: int) -> int:
 def above_median(values: UInt8, side: int, least: int) -> UInt8:
     """Compare pixels with the median of their surroundings.
 
-    A pixel exceeds the median by `least` where most of its window lies that far below it: to count is
-    quicker than to sort.
-
     Parameters
     ----------
     values : (h, w) uint8
-    side : int, px                          of the square window: odd, at most 255; border pixels go on
+        The image.
+    side : int, px
+        Side of the square window: odd, at most 255. Border pixels are repeated outwards.
     least : int, 1-255, grey levels
+        Least difference from the median.
 
     Returns
     -------
-    (h, w) uint8                            1 where value - median >= least, else 0
+    (h, w) uint8
+        1 where value - median >= least, else 0.
+
+    Notes
+    -----
+    A pixel exceeds the median by `least` where more than half of its window lies at least that far below it.
+    Counting such pixels is quicker than sorting the window.
     """
     padded = cv2.copyMakeBorder(values, *(side // 2,) * 4, cv2.BORDER_REPLICATE)
     return np.asarray(_above_median(values, padded, side, least))
@@ -94,10 +126,10 @@ def above_median(values: UInt8, side: int, least: int) -> UInt8:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _above_median(values: UInt8, padded: UInt8, side: int, least: int) -> UInt8:
-    """Go through the window row by row of the image: many pixels a register, each at its own limit."""
+    """Compare all pixels of a row at once, each with its own limit: the loops over x vectorise."""
     height, width = values.shape
     out, limit, row_count = np.empty((height, width), np.uint8), values[0].copy(), values[0].copy()
-    count = np.empty(width, np.uint16)
+    count = np.empty(width, np.uint16)  # 255 x 255 pixels fit 16 bits; those of one row of the window fit 8
     for y in range(height):
         limit[:] = np.maximum(values[y], np.uint8(least)) - np.uint8(least)
         count[:] = 0
@@ -121,13 +153,18 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
     Parameters
     ----------
     values : (h, w) uint8
-    valid : (h, w) uint8                    1 where a pixel counts, else 0
-    side : int, px                          of a block; the last of a row or column may be narrower
-    table : (256,) float64                  rising or falling
+        The image.
+    valid : (h, w) uint8
+        1 where a pixel counts, else 0.
+    side : int, px
+        Side of a block; the last of a row or column may be narrower.
+    table : (256,) float64
+        What each grey level stands for, rising or falling.
 
     Returns
     -------
-    (ceil(h / side), ceil(w / side)) float64    NaN where no more than half of a block counts
+    (ceil(h / side), ceil(w / side)) float64
+        Mean of each block; NaN where no more than half of it counts.
     """
     height, width = values.shape
     out = np.full(((height + side - 1) // side, (width + side - 1) // side), np.nan)
@@ -143,7 +180,7 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
             total = counts.sum()
             if 2 * total <= (bottom - i * side) * (right - j * side):
                 continue
-            first, last = total // 4, total - total // 4
+            first, last = total // 4, total - total // 4  # ranks of the middle half
             before, mean = 0, 0.0
             for value in range(256):
                 inside = min(before + counts[value], last) - max(before, first)
@@ -159,20 +196,33 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
 
     Parameters
     ----------
-    region : (h, w) uint8                   1 inside, else 0; around the image lies nothing
-    y : (rows,) int64, px                   rising
+    region : (h, w) uint8
+        1 inside, else 0; beyond the image is outside.
+    y : (rows,) int64, px
+        Rows, rising.
     x : (columns,) int64, px
-    reach : int, px                         what lies at least so deep is not told apart
+        Columns.
+    reach : int, px
+        Depths are cut off at this value.
 
     Returns
     -------
-    (rows, columns) int32, px2              the square of the distance to the nearest pixel outside; no more
-                                            than reach x reach
+    (rows, columns) int32, px2
+        Square of the distance to the nearest pixel outside; at most reach x reach.
+
+    Notes
+    -----
+    The exact Euclidean distance, first along columns, then along rows.
+
+    References
+    ----------
+    Saito T, Toriwaki J (1994). New algorithms for Euclidean distance transformation of an n-dimensional
+    digitized picture with applications. Pattern Recognition 27, 1551-1565.
     """
     height, width = region.shape
     out = np.empty((y.size, x.size), np.int32)
-    vertical = np.empty((y.size, width + 2 * reach), np.int32)  # to the nearest outside in the same column
-    for way in (1, -1):
+    vertical = np.empty((y.size, width + 2 * reach), np.int32)  # px to the nearest outside in the same column
+    for way in (1, -1):  # down the image, then up
         run, i = np.zeros(width + 2 * reach, np.int32), 0 if way == 1 else y.size - 1
         for row in range(height) if way == 1 else range(height - 1, -1, -1):
             for k in range(width):
@@ -195,14 +245,18 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     Parameters
     ----------
     values : (h, w) uint8
-    nodes : (rows, columns) int32           NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch
-                                            blocks
-    pitch : int, px                         at most 64
-    first : tuple = (y, x)                  where on the lattice of nodes `values` begins, in pixels
+        The image.
+    nodes : (rows, columns) int32
+        NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch blocks.
+    pitch : int, px
+        Spacing of the nodes, at most 64.
+    first : (int, int), px
+        (y, x): where on the lattice of nodes `values` begins.
 
     Returns
     -------
-    (h, w) uint8                            1 where the value exceeds the bilinear surface, else 0
+    (h, w) uint8
+        1 where the value exceeds the bilinear surface, else 0.
     """
     mask = np.ones(values.shape, np.uint8)
     keep_above(mask, values, nodes, pitch, first)
@@ -211,18 +265,29 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
-    """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`.
+    """Clear a mask in place where values do not exceed a surface.
 
-    Between nodes the surface is known to 1/32 of a grey level, in 16 bits, of which many fill a register; how
-    it is rounded depends on the place alone, so tiles agree.
+    Parameters
+    ----------
+    mask : (h, w) uint8
+        0 and 1; changed in place.
+    values : (h, w) uint8
+        The image.
+    nodes, pitch, first : (rows, columns) int32, int, (int, int)
+        The surface, as `above_surface` takes it.
+
+    Notes
+    -----
+    Between nodes the surface is known to 1/32 of a grey level, in 16 bits: a vector register holds many of
+    them. Its rounding depends on the place alone, so tiles agree.
     """
     width, scale = values.shape[1], 2 * pitch
     upper, change = np.empty(width, np.int16), np.empty(width, np.int16)
     stretch = -2
     for y in range(values.shape[0]):
-        halves = 2 * (y + first[0]) + 1 - pitch
+        halves = 2 * (y + first[0]) + 1 - pitch  # distance from the first node in half pixels: a whole number
         row = min(max(halves // scale, -1), nodes.shape[0] - 1)
-        if row != stretch:  # beyond the outer nodes they hold
+        if row != stretch:  # another pair of rows of nodes; beyond the outer ones their value holds
             stretch = row
             _along_row(nodes[max(row, 0)], pitch, first[1], upper)
             _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], change)
@@ -234,10 +299,13 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
-    """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255; the outer nodes go on."""
+    """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255.
+
+    Beyond the outer nodes their value holds.
+    """
     scale, x = 2 * pitch, 0
     unit = np.float32(64 / (NODE_SCALE * scale))
-    while x < out.size:  # from node to node: between two, steps are even
+    while x < out.size:  # from node to node: in between, the level changes by equal steps
         halves = 2 * (first + x) + 1 - pitch
         node = min(max(halves // scale, -1), nodes.size - 1)
         here, there = nodes[max(node, 0)], nodes[min(node + 1, nodes.size - 1)]
@@ -251,23 +319,29 @@ def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _above_line(values: UInt8, upper: Int16, change: Int16, part: int, out: UInt8) -> None:
-    """Compare a row that lies part / 2^15 of the way down, where the level has changed by half of `change`.
+    """Compare a row with a surface that lies part / 2^15 of the way from one row of nodes to the next.
 
-    A value exceeds a level where it exceeds its whole part.
+    The level has changed by half of `change` there. A value exceeds a level where it exceeds its whole part.
     """
-    for x in range(values.size):  # the upper half of a product is one instruction
+    for x in range(values.size):  # the upper half of a product of 16 bits is one instruction
         level = np.int16(upper[x] + np.int16((np.int32(change[x]) * np.int32(part)) >> np.int32(16)))
         out[x] &= values[x] > np.uint8(level >> np.int16(6))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int]) -> None:
-    """Clear a mask (h, w) in place where a coarse map is 0.
+    """Clear a mask in place where a coarse map is 0.
 
     Parameters
     ----------
-    inside : (rows, columns) uint8          0 or 1 for blocks of factor x factor pixels
-    first : tuple = (y, x), px              where on the blocks the mask begins
+    mask : (h, w) uint8
+        0 and 1; changed in place.
+    inside : (rows, columns) uint8
+        0 or 1 for blocks of factor x factor pixels.
+    factor : int, px
+        Side of a block.
+    first : (int, int), px
+        (y, x): where on the blocks the mask begins.
     """
     height, width = mask.shape
     last = (width - 1 + first[1]) // factor
@@ -276,7 +350,7 @@ def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int
         top, bottom = max(0, block * factor - first[0]), min(height, (block + 1) * factor - first[0])
         while column <= last:
             start = column
-            while column <= last and row[column] == 0:
+            while column <= last and row[column] == 0:  # blocks side by side are cleared together
                 column += 1
             if column > start:
                 left, right = max(0, start * factor - first[1]), min(width, column * factor - first[1])

@@ -1,8 +1,8 @@
 """The statistics of one section, from its image reduced to about STATISTICS_UM.
 
-Glass first: its light is fitted and everything becomes optical density (OD) over it. Then tissue: what is
-stained, large and at least 0.4 times as dense as most of it. Then, in small windows well inside the
-tissue, what lies between the cells: its level and its texture.
+Glass comes first: its light is fitted, and everything becomes optical density (OD) over it. Tissue is next:
+stained, large, and at least 0.4 times as dense as most of it. Last, in small windows well inside the tissue,
+the background between the cells is measured: its level and its texture.
 """
 
 from __future__ import annotations
@@ -33,35 +33,47 @@ from pipeline.sections.medians import median, median_of_rising
 from pipeline.sections.objects_labelled import AREA, box_part, connected_objects
 from pipeline.sections.statistics import Artifact, SectionContext
 
-STATISTICS_UM = 4.0  # reduce a finer image to about this before measuring; a coarser one goes as it is
-COARSEST_STATISTICS_UM = 5.0  # and to no more than this
+STATISTICS_UM = 4.0  # um: a finer image is reduced to about this before measuring; a coarser one stays
+COARSEST_STATISTICS_UM = 5.0  # um: and to no more than this
 
-OUTLINE_UM = 8.0  # tissue is outlined at about this pixel size
-TISSUE_SMOOTHING_UM = 10.0
-TISSUE_CLOSING_UM = 60.0
-PALE_SHARE = 0.4  # of the threshold: what a closed gap must still show
-LEAST_OD = 0.012  # three grey levels: less is dirt or unevenness of the glass
-LEAST_TISSUE_UM2 = 2.5e5
-LEAST_SHARE = 0.02  # of the largest piece; what is smaller are shreds
-WINDOW_UM = 60.0
-DEPTHS_UM = (100.0, 30.0, 0.0)  # how far inside the tissue windows lie; the next where there are too few
+OUTLINE_UM = 8.0  # um: tissue is outlined at about this pixel size
+TISSUE_SMOOTHING_UM = 10.0  # um: Gaussian sigma
+TISSUE_CLOSING_UM = 60.0  # um: radius
+PALE_SHARE = 0.4  # of the threshold: a closed gap must still show this much
+LEAST_OD = 0.012  # OD, three grey levels: less is dirt or unevenness of the glass
+LEAST_TISSUE_UM2 = 2.5e5  # um2
+LEAST_SHARE = 0.02  # of the largest piece: smaller ones are shreds
+WINDOW_UM = 60.0  # um: side of the windows
+DEPTHS_UM = (100.0, 30.0, 0.0)  # um that windows lie inside the tissue; the next where there are too few
 FEWEST_WINDOWS = 20
-TEXTURE_SMOOTHING_UM = 4.2  # makes texture comparable between sharp and soft images
-LOW_PERCENT, MIDDLE_PERCENT = 10, 50
+TEXTURE_SMOOTHING_UM = 4.2  # um: Gaussian sigma, so that texture compares between sharp and soft images
+LOW_PERCENT, MIDDLE_PERCENT = 10, 50  # ranks: the level, and the middle whose distance from it is texture
 CLEARLY_STAINED = 3.0  # times the tissue level
-QUIET_STEPS = 254
-BAND_PX = 128  # rows that are looked at together
+QUIET_STEPS = 254  # of OD in 8 bits; 0 and 255 are taken
+BAND_PX = 128  # px: rows that are processed together
 GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
-BLACK_FACTOR = 4.0
-LEAST_LEVEL = 0.005
+BLACK_FACTOR = 4.0  # times as dense as the largest piece: ink
+LEAST_LEVEL = 0.005  # OD: a lower tissue level is glass
 NO_TISSUE = "no tissue"
-GLASS_BORDER = 0.1  # of the image's border
-COARSEST_UM = 6.0
+GLASS_BORDER = 0.1  # of the image's border: less glass makes the fit doubtful
+COARSEST_UM = 6.0  # um: in larger pixels cells are not resolved
 
 
 def statistics_step(resolution_um: float) -> int:
     """Return by how much to reduce an image before measuring: a power of two, as images offer them.
 
+    Parameters
+    ----------
+    resolution_um : float, um
+        Pixel size of the image.
+
+    Returns
+    -------
+    int, px
+        Side of the blocks to average.
+
+    Examples
+    --------
     >>> [statistics_step(um) for um in (0.5, 1.049, 1.07, 1.63, 2.0, 4.2, 17.0)]
     [8, 4, 4, 2, 2, 1, 1]
     """
@@ -90,17 +102,26 @@ class _Level:
 
 
 def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: float) -> SectionContext:
-    """Take the statistics of a section.
+    """Measure the statistics of a section.
 
     Parameters
     ----------
-    pixels : (h, w[, 3]) uint8              the whole section, reduced to about STATISTICS_UM
-    valid : (h, w) bool                     pixels that count, as `valid_region`
-    resolution_um : float, um               of `pixels`
+    pixels : (h, w[, 3]) uint8
+        The whole section, reduced to about STATISTICS_UM.
+    valid : (h, w) bool
+        Pixels that count, as `valid_region` returns them.
+    resolution_um : float, um
+        Pixel size of `pixels`.
 
     Returns
     -------
-    SectionContext                          before pooling; its `resolution_um` is the one given here
+    SectionContext
+        Statistics before pooling; its `resolution_um` is the one given here.
+
+    Raises
+    ------
+    DataError
+        Where `valid` is not of the shape of `pixels`.
     """
     if valid.shape != pixels.shape[:2]:
         raise DataError(f"section statistics: expected valid of {pixels.shape[:2]}, got {valid.shape}")
@@ -130,7 +151,22 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
 
 
 def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
-    """Return log10 of the luma of glass over (h, w) pixels that begin at the section's corner."""
+    """Return log10 of the luma of glass over pixels that begin at the section's corner.
+
+    Parameters
+    ----------
+    context : SectionContext
+        Statistics with the fitted glass.
+    shape : (int, int)
+        Rows and columns.
+    um : float, um
+        Pixel size.
+
+    Returns
+    -------
+    (h, w) float64
+        log10 of luma at the centres of the pixels.
+    """
     y, x = ((np.arange(n) + 0.5) * um for n in shape)
     return context.log_glass_grid(x, y)
 
@@ -138,9 +174,10 @@ def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) ->
 def _foreign(
     context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float32]
 ) -> tuple[Bool, list[Artifact]]:
-    """Return what has not the colour of the stain; nothing where the image has none or shows no tissue.
+    """Return where the colour is not that of the stain, (h, w), and those artifacts.
 
-    `optical`: log10 of the luma of glass, and OD over it, both (h, w).
+    Nothing is returned where the image has no colour or shows no tissue. `optical` holds log10 of the luma of
+    glass and OD over it, both (h, w).
     """
     log_glass, density = optical
     stained = density[level.valid & (density > LEAST_OD)]
@@ -161,16 +198,20 @@ def find_tissue(density: Float32, valid: Bool, um: float) -> Bool:
     Parameters
     ----------
     density : (h, w) float32, OD
+        Optical density over the glass.
     valid : (h, w) bool
-    um : float, um                          pixel size
+        Pixels that count.
+    um : float, um
+        Pixel size.
 
     Returns
     -------
-    (h, w) bool                             all False where nothing is stained
+    (h, w) bool
+        True in tissue; all False where nothing is stained.
     """
     counted = density if valid.all() else np.where(valid, density, np.float32(0))
     smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
-    stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # once, for three medians
+    stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # sorted once for the three medians below
     if stained.size == 0:
         return np.zeros(valid.shape, np.bool_)
     threshold = LEAST_OD
@@ -188,26 +229,26 @@ def find_tissue(density: Float32, valid: Bool, um: float) -> Bool:
 
 
 def _filled(region: Bool) -> Bool:
-    """Fill the holes of a region: what is joined to the border along rows and columns is none."""
+    """Fill the holes of a region; background joined to the border along rows and columns is not a hole."""
     around = np.pad(region.view(np.uint8), 1)
     cv2.floodFill(around, None, (0, 0), 2, flags=4)
     return np.asarray(around[1:-1, 1:-1] != 2)
 
 
 def _alike(density: Float32, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
-    """Return which pieces are about as dense as the largest: a stroke of a pen on the glass is not."""
+    """Return which pieces are about as dense as the largest; the stroke of a pen on the glass is denser."""
     parts = {index: box_part(boxes[index]) for index in indices}
     medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
     return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
 
 
 def _closed(region: Bool, radius_px: float) -> Bool:
-    """Close gaps of a region up to twice a radius: the dark line of the pia holds what is pale behind it."""
+    """Close gaps of a region up to twice a radius: the dark line of the pia then encloses pale tissue."""
     if radius_px < 1 or not region.any():
         return region
     box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
     reach = math.ceil(radius_px) + 1
-    part = box_part(box, reach)  # outside of it nothing closes
+    part = box_part(box, reach)  # beyond it nothing closes
     middle = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     middle[reach, reach] = 0
     away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_5)
@@ -218,7 +259,24 @@ def _closed(region: Bool, radius_px: float) -> Bool:
 
 
 def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
-    """Return the outer outlines of a region (h, w), in um from the section's corner."""
+    """Return the outer outlines of a region.
+
+    Parameters
+    ----------
+    region : (h, w) bool
+        The region.
+    um : float, um
+        Pixel size.
+
+    Returns
+    -------
+    tuple of polygons
+        Corners (x, y) in um from the section's corner.
+
+    Notes
+    -----
+    Outlines are simplified within 0.75 px (Douglas and Peucker 1973).
+    """
     contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     plain = (cv2.approxPolyDP(contour, 0.75, closed=True)[:, 0, :] for contour in contours)
     return tuple(tuple(map(tuple, np.round((c + 0.5) * um, 1).tolist())) for c in plain)
@@ -234,7 +292,7 @@ def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
 
 
 def _otsu(density: Float32) -> float:
-    """Return Otsu's threshold between values, found among 256 steps."""
+    """Return Otsu's threshold (1979) between values, OD, found among 256 steps."""
     top = max(float(density.max()), 1e-6)
     steps = (density * (255.0 / top)).clip(0, 255).astype(np.uint8)
     return float(cv2.threshold(steps, 0, 1, cv2.THRESH_OTSU)[0]) * top / 255.0
@@ -243,11 +301,11 @@ def _otsu(density: Float32) -> float:
 def _between_cells(
     context: SectionContext, fine: _Level, tissue: Bool, tissue_um: float
 ) -> tuple[float, float]:
-    """Return level and texture of what lies between the cells, OD.
+    """Return level and texture of the background between the cells, OD.
 
-    Low ranks in small windows pass by scattered cells, and what is clearly stained is left out before
-    texture is measured, with what surrounds it: also where 40 % of the tissue expresses. Both are 0 where
-    what was taken for tissue is hardly darker than glass.
+    Low ranks in small windows ignore scattered cells. Before texture is measured, clearly stained pixels are
+    left out with their neighbours, so that it holds where 40 % of the tissue expresses. Both are 0 where the
+    supposed tissue is hardly darker than glass.
     """
     side = min(max(3, round(WINDOW_UM / fine.um)), *fine.dark.shape)
     shape = fine.dark.shape[0] // side, fine.dark.shape[1] // side
@@ -286,7 +344,7 @@ def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[s
     reach = round(4 * sigma + 2)
     halo = -(-round(reach + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
     y0, x0 = (max(s.start - halo, 0) for s in part)
-    top = max(part[0].start - reach, 0)  # a band is flat: no more rows than the filter reaches
+    top = max(part[0].start - reach, 0)  # a band is flat: only the rows that the filter reaches
     dark = fine.dark[top : part[0].stop + reach, x0 : part[1].stop + halo]
     ends = (min(s.stop + halo, n) for s, n in zip(part, fine.dark.shape, strict=True))
     y, x = (
@@ -301,13 +359,16 @@ def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[s
     density = _soft_log_luma(dark, clear, sigma)
     np.subtract(log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]], density, out=density)
     scale = float(np.float32(QUIET_STEPS / least_od))
-    steps = cv2.convertScaleAbs(np.maximum(density, 0, out=density), alpha=scale)  # rounds, and clips
+    steps = cv2.convertScaleAbs(np.maximum(density, 0, out=density), alpha=scale)  # rounds, clips
     quiet: UInt8 = np.maximum(steps, 1) & clear
     return quiet[part[0].start - top : part[0].stop - top, part[1].start - x0 : part[1].stop - x0]
 
 
 def _soft_log_luma(dark: UInt8, clear: UInt8, sigma: float) -> Float32:
-    """Return log10 of luma after a Gauss filter (px) over what is clear, 255 and not 0, in few arrays."""
+    """Return log10 of luma after a Gaussian (px) over the pixels where `clear` is 255, not 0.
+
+    Normalised convolution (Knutsson and Westin 1993): blur(luma x clear) / blur(clear).
+    """
     luma = cv2.GaussianBlur((~dark & clear).astype(np.float32), (0, 0), sigma)
     share = cv2.GaussianBlur((clear & 1).astype(np.float32), (0, 0), sigma)
     luma /= np.maximum(share, 1e-3, out=share)
@@ -315,7 +376,7 @@ def _soft_log_luma(dark: UInt8, clear: UInt8, sigma: float) -> Float32:
 
 
 def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], window_um: float) -> Bool:
-    """Return which windows have their centre well inside the tissue, as far as tissue is that wide."""
+    """Return which windows have their centre well inside the tissue, as far as the tissue is that wide."""
     centres = ((np.arange(n) + 0.5) * window_um / tissue_um for n in shape)
     y, x = (np.minimum(c.astype(np.int64), n - 1) for c, n in zip(centres, tissue.shape, strict=True))
     reach = math.ceil(DEPTHS_UM[0] / tissue_um) + 1
@@ -329,6 +390,6 @@ def _windows_inside(tissue: Bool, tissue_um: float, shape: tuple[int, int], wind
 
 
 def _middle_mean(values: Float64) -> float:
-    """Return the mean of the middle half: a median that grey levels do not quantise."""
+    """Return the mean of the middle half: unlike a median, it is not quantised by grey levels."""
     low, high = np.percentile(values, [25, 75])
     return max(0.0, float(values[(values >= low) & (values <= high)].mean()))

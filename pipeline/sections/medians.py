@@ -8,17 +8,40 @@ from pipeline.core.model import Float32, Float64
 
 
 def median(values: Float32 | Float64) -> float:
-    """Return the median of values (n,), n > 0: as `np.median`, which asks for three ranks where one will do.
+    """Return the median as `np.median` does, which asks for three ranks where one is enough.
 
+    Parameters
+    ----------
+    values : (n,) float32 or float64
+        At least one value.
+
+    Returns
+    -------
+    float
+        The median.
+
+    Examples
+    --------
     >>> median(np.array([4.0, 1.0, 3.0, 9.0])), median(np.array([2.0, 0.0, 7.0]))
     (3.5, 2.0)
     """
     half = values.size // 2
-    parted = np.partition(values, half)
+    parted = np.partition(values, half)  # of an even count, the lower middle is the largest before `half`
     below = parted[half] if values.size % 2 else parted[:half].max()
     return float((below + parted[half]) / 2)
 
 
 def median_of_rising(values: Float32 | Float64) -> float:
-    """Return the median of sorted values (n,), n > 0."""
+    """Return the median of sorted values.
+
+    Parameters
+    ----------
+    values : (n,) float32 or float64
+        At least one value, rising.
+
+    Returns
+    -------
+    float
+        The median.
+    """
     return float((values[(values.size - 1) // 2] + values[values.size // 2]) / 2)

@@ -1,6 +1,6 @@
-"""Connected objects of a mask: the small ones go, small holes are filled. Memory goes with the runs of rows.
+"""Connected objects of a mask: drop the small ones, then fill small holes. Memory grows with the runs of 1.
 
-The mask is read once: after the objects, its holes are what lies between the runs that are left.
+The mask is read once: after the objects, its holes are the gaps between the runs that are left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.model import Bool, Int32, Int64, UInt8
 
-RUN_STRIDE = 256  # px of a row that are passed over at a time where nothing changes
+RUN_STRIDE = 256  # px of a row that are skipped together where nothing changes
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -19,14 +19,18 @@ def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
 
     Parameters
     ----------
-    mask : (H, W) uint8                     0 and 1
-    least_object, least_hole : int, px      corners join pixels of an object (8 neighbours), not of a hole (4)
+    mask : (H, W) uint8
+        0 and 1; changed in place.
+    least_object : int, px
+        Smaller objects go. Corners join pixels of an object (8 neighbours).
+    least_hole : int, px
+        Smaller holes are filled. Corners do not join pixels of a hole (4 neighbours).
     """
     row, start, stop = _runs(mask)
     large = _large(row, start, stop, 1, least_object)
     for n in np.flatnonzero(~large):
         mask[row[n], start[n] : stop[n]] = 0
-    if least_hole <= 1:  # no hole is smaller
+    if least_hole <= 1:  # no hole is smaller than one pixel
         return
     row, start, stop = _gaps(row[large], start[large], stop[large], mask.shape)
     for n in np.flatnonzero(~_large(row, start, stop, 0, least_hole)):
@@ -39,7 +43,7 @@ def _runs(mask: UInt8) -> tuple[Int32, Int32, Int32]:
     row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
     n = 0
     for y in range(mask.shape[0]):
-        while n + mask.shape[1] // 2 + 1 > row.size:
+        while n + mask.shape[1] // 2 + 1 > row.size:  # a row has at most a run for every second pixel
             row, start, stop = _longer(row), _longer(start), _longer(stop)
         end = _add_runs(mask[y], start, stop, n)
         row[n:end] = y
@@ -73,6 +77,7 @@ def _add_runs(line: UInt8, start: Int32, stop: Int32, n: int) -> int:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _longer(values: Int32) -> Int32:
+    """Return the array with room for four times as many values."""
     longer = np.empty(values.size * 4, np.int32)
     longer[: values.size] = values
     return longer
@@ -80,7 +85,7 @@ def _longer(values: Int32) -> Int32:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _varies(line: UInt8) -> bool:
-    """Whether a line changes from one pixel to the next; eight bits a pixel all the way."""
+    """Whether a row changes from one pixel to the next; the loop stays in eight bits and vectorises."""
     found = np.uint8(0)
     for x in range(1, line.size):
         found = np.uint8(found | np.uint8(line[x] ^ line[x - 1]))
@@ -91,7 +96,7 @@ def _varies(line: UInt8) -> bool:
 def _gaps(row: Int32, start: Int32, stop: Int32, shape: tuple[int, int]) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of zeros, from those of ones."""
     height, width = shape
-    most = row.size + height
+    most = row.size + height  # one gap before each run, and one at the end of each row
     rows, starts, stops = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
     count, n = 0, 0
     for y in range(height):
@@ -119,7 +124,10 @@ def _large(row: Int32, start: Int32, stop: Int32, reach: int, least: int) -> Boo
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, Int64]:
-    """Return the union-find forest of the runs, and each root's area in pixels."""
+    """Return the union-find forest of the runs, and each root's area in pixels.
+
+    Two pointers, `above` and `n`, pass over the runs of two neighbouring rows together.
+    """
     parent, area = np.arange(row.size), np.zeros(row.size, np.int64)
     above = 0
     for n in range(row.size):
@@ -130,7 +138,7 @@ def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, I
         while row[other] == row[n] - 1 and start[other] < stop[n] + reach:
             a, b = _root(parent, n), _root(parent, other)
             if a != b:
-                parent[max(a, b)] = min(a, b)
+                parent[max(a, b)] = min(a, b)  # the first run in reading order stays the root
                 area[min(a, b)] += area[max(a, b)]
             other += 1
     return parent, area
@@ -138,6 +146,7 @@ def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, I
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _root(parent: Int64, run: int) -> int:
+    """Return the root of a run, with path halving (Tarjan and van Leeuwen 1984)."""
     while parent[run] != run:
         parent[run] = parent[parent[run]]
         run = parent[run]

@@ -1,4 +1,4 @@
-"""Connected objects of a mask, and what is known of them."""
+"""Connected objects of a mask: their numbers, boxes and areas."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ import numpy as np
 
 from pipeline.core.model import Int32, UInt8
 
-LEFT, TOP, WIDTH, HEIGHT, AREA = range(5)  # the columns of boxes
+LEFT, TOP, WIDTH, HEIGHT, AREA = range(5)  # columns of the boxes, px
 
 
 def connected_objects(mask: UInt8, connectivity: int) -> tuple[Int32, Int32]:
     """Number the connected objects of a mask.
 
-    OpenCV's statistics include centroids, of the background too, which takes it five times as long.
-
     Parameters
     ----------
-    mask : (h, w) uint8                     0 is background
-    connectivity : int, 4 or 8
+    mask : (h, w) uint8
+        0 is background.
+    connectivity : int
+        4 or 8 neighbours.
 
     Returns
     -------
-    (h, w) int32                            0 or the number of the object
-    (n, 5) int32, px                        left, top, width, height and area by number; row 0 is empty
+    labels : (h, w) int32
+        0, or the number of the object.
+    boxes : (n, 5) int32, px
+        Left, top, width, height and area by number; row 0 is empty.
+
+    Notes
+    -----
+    OpenCV's own statistics include centroids, of the background too, which takes five times as long.
     """
     count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
     return np.asarray(labels, np.int32), _boxes(labels, count)
@@ -32,7 +38,7 @@ def connected_objects(mask: UInt8, connectivity: int) -> tuple[Int32, Int32]:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _boxes(labels: Int32, count: int) -> Int32:
-    """Go from run to run: most pixels have the number of the one before."""
+    """Go from run to run of equal labels: most pixels have the number of the one before."""
     height, width = labels.shape
     ends = np.zeros((count, 5), np.int32)  # right and bottom, before they become width and height
     ends[:, LEFT], ends[:, TOP] = width, height
@@ -54,7 +60,20 @@ def _boxes(labels: Int32, count: int) -> Int32:
 
 
 def box_part(box: Int32, margin: int = 0) -> tuple[slice, slice]:
-    """Return the part of an image in a box (left, top, width, height), and a margin (px) around it."""
+    """Return the part of an image in a box and a margin around it.
+
+    Parameters
+    ----------
+    box : (5,) int32, px
+        Left, top, width, height, area.
+    margin : int, px
+        Width of the margin.
+
+    Returns
+    -------
+    tuple of 2 slice
+        Rows and columns; they may end beyond the image.
+    """
     left, top, width, height = (int(n) for n in box[:AREA])
     return (
         slice(max(0, top - margin), top + height + margin),

@@ -12,10 +12,11 @@ from pipeline.core.errors import DataError
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Int32, Polygon, UInt8
 
-# Glass that is scanned white has white pixels everywhere; padding ends and the glass begins.
+# Share of white pixels inside the scan: where glass is scanned as white, white lines at the border are glass
+# and no padding.
 WHITE_INSIDE = 0.01
-DARK_RIM = 170  # median darkness along the border of a picture: no glass is as dark
-_SUBPIXEL_BITS = 4
+DARK_RIM = 170  # median darkness along the border of an image: no glass is as dark
+_SUBPIXEL_BITS = 4  # corners of polygons are rounded to 1/16 px
 
 Rectangle = tuple[int, int, int, int]
 
@@ -23,17 +24,23 @@ Rectangle = tuple[int, int, int, int]
 def scan_rectangle(pixels: npt.NDArray[np.uint8]) -> Rectangle:
     """Find the rectangle of the scan inside white padding.
 
-    Padding is whole rows and columns at the border that are exactly white, around a scan whose own
-    glass is not: where the inside is white here and there as well, nothing is taken for padding.
-
     Parameters
     ----------
     pixels : (H, W, 3) or (H, W) uint8
+        The image.
 
     Returns
     -------
-    tuple = (x0, y0, x1, y1), px            x0 <= x < x1 and y0 <= y < y1 is scan
+    tuple of 4 int, px
+        (x0, y0, x1, y1): the scan has x0 <= x < x1 and y0 <= y < y1.
 
+    Notes
+    -----
+    Padding is whole rows and columns at the border that are exactly white, around a scan whose own glass is
+    not. Where the inside has white pixels here and there as well, nothing counts as padding.
+
+    Examples
+    --------
     >>> scan = np.full((4, 6), 230, np.uint8); scan[:, :2] = 255
     >>> scan_rectangle(scan)
     (2, 0, 6, 4)
@@ -52,6 +59,7 @@ def scan_rectangle(pixels: npt.NDArray[np.uint8]) -> Rectangle:
 
 
 def _white_border(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether one of the four border lines is white all along."""
     sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     return any(bool((side == 255).all()) for side in sides)
 
@@ -66,14 +74,20 @@ def valid_region(
 
     Parameters
     ----------
-    shape : tuple = (H, W), px
-    tissue_box : tuple = (x, y, width, height), px, or None for the whole image
-    polygons : sequence of polygons (x, y), px          pixel centres at integers; their edge is dark too
-    padding : tuple = (x0, y0, x1, y1), px, or None     the scan's rectangle as `scan_rectangle` gives it
+    shape : (int, int), px
+        Height and width of the image.
+    tissue_box : tuple of 4 float, px, or None
+        (x, y, width, height); None is the whole image.
+    polygons : sequence of polygons, px
+        Corners (x, y), pixel centres at integers; the edge of a polygon is dark too.
+    padding : tuple of 4 int, px, or None
+        (x0, y0, x1, y1): the scan's rectangle, as `scan_rectangle` returns it.
 
     Returns
     -------
-    (H, W) bool         read-only where all rows are alike: one that is repeated, which takes no memory
+    (H, W) bool
+        True where a pixel counts. Read-only where all rows are alike: one row that is repeated takes no
+        memory.
     """
     x0, y0, x1, y1 = padding or (0, 0, shape[1], shape[0])
     if tissue_box is not None:
@@ -91,7 +105,17 @@ def valid_region(
 
 
 def fill_polygons(canvas: UInt8, polygons: Sequence[Polygon], value: int) -> None:
-    """Paint polygons (x, y) px on an image in place, one over the other; centres lie at integers."""
+    """Paint polygons on an image in place, one over the other.
+
+    Parameters
+    ----------
+    canvas : (h, w) uint8
+        The image; changed in place.
+    polygons : sequence of polygons, px
+        Corners (x, y), pixel centres at integers.
+    value : int
+        What to paint.
+    """
     for polygon in polygons:
         if len(polygon) > 2:
             points = np.rint(np.asarray(polygon) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
@@ -99,8 +123,26 @@ def fill_polygons(canvas: UInt8, polygons: Sequence[Polygon], value: int) -> Non
 
 
 def object_outline(labels: Int32, box: Int32, index: int, um: float) -> Polygon:
-    """Return the outline of an object, one pixel wider than the object."""
+    """Return the outline of an object, one pixel wider than the object.
+
+    Parameters
+    ----------
+    labels : (h, w) int32
+        Number of the object at every pixel.
+    box : (5,) int32, px
+        Its left, top, width, height, area.
+    index : int
+        Number of the object.
+    um : float, um
+        Pixel size.
+
+    Returns
+    -------
+    polygon
+        Corners (x, y) in um from the section's corner.
+    """
     x, y, width, height = (int(v) for v in box[:4])
+    # A margin of two pixels: one for the dilation, one so that no object touches the border.
     part = np.pad((labels[y : y + height, x : x + width] == index).astype(np.uint8), 2)
     part = cv2.dilate(part, np.ones((3, 3), np.uint8))
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -108,11 +150,17 @@ def object_outline(labels: Int32, box: Int32, index: int, um: float) -> Polygon:
 
 
 def check_background(pixels: UInt8) -> None:
-    """Raise DataError for a section on a dark background: what is dark there is no stain.
+    """Refuse a section on a dark background, where dark pixels are not stain.
 
     Parameters
     ----------
-    pixels : (h, w[, 3]) uint8      the whole section, reduced
+    pixels : (h, w[, 3]) uint8
+        The whole section, reduced.
+
+    Raises
+    ------
+    DataError
+        Where the border is mostly dark.
     """
     rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if np.median(darkness(rim[None])) > DARK_RIM:

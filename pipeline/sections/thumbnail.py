@@ -1,4 +1,4 @@
-"""A section reduced to what registration and drafts of manifests go by."""
+"""A section reduced to a thumbnail, for registration and for drafts of manifests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,33 @@ from pipeline.geometry import affine
 class SectionThumbnail:
     """One section, reduced by block means to some 25-60 um a pixel.
 
-    Parameters
+    Attributes
     ----------
-    z_um : float, um                    section_number x section thickness
-    pixels : (h, w[, 3]) uint8          as the file shows them: hints are given beside, not applied
-    resolution_um : float, um           size of a manifest pixel
-    thumbnail_to_section : (2, 3) float64, px -> px     thumbnail to manifest pixels
-    valid : (h, w) bool                 False where a pixel says nothing (padding, dark polygon), or None
-    rotate_deg : float, degree          clockwise as displayed, about the centre, after `flip`
-    series : int                        its series among those of a specimen: each has a stain of its own
+    section_number : int
+        Number of the section in its series.
+    z_um : float, um
+        section_number x section thickness.
+    pixels : (h, w[, 3]) uint8
+        As the file shows them: `rotate_deg` and `flip` are not applied.
+    resolution_um : float, um
+        Size of a manifest pixel.
+    thumbnail_to_section : (2, 3) float64, px -> px
+        Thumbnail to manifest pixels.
+    valid : (h, w) bool or None
+        False in padding and dark polygons; None where all pixels count.
+    rotate_deg : float, degree
+        Clockwise as displayed, about the centre, after `flip`.
+    flip : {"horizontal", "vertical"} or None
+        Reflection that the manifest states.
+    failed : bool
+        Whether the manifest marks the section as failed.
+    series : int
+        Its series among those of a specimen: each has a stain of its own.
+
+    Raises
+    ------
+    DataError
+        Where shapes, dtype or scale are not as stated here.
     """
 
     section_number: int
@@ -62,7 +80,20 @@ class SectionThumbnail:
         return float(self.resolution_um * np.sqrt(np.linalg.det(self.thumbnail_to_section[:, :2])))
 
     def hinted(self, turn_deg: float = 0.0, mirrored: bool = False) -> Float64:
-        """Return thumbnail px -> um about the image centre, (2, 3): flip, mirror, `rotate_deg`, turn."""
+        """Return the map from thumbnail px to um about the image centre, hints of the manifest applied.
+
+        Parameters
+        ----------
+        turn_deg : float, degree
+            Further rotation, clockwise as displayed.
+        mirrored : bool
+            Whether to mirror left and right.
+
+        Returns
+        -------
+        (2, 3) float64, px -> um
+            In this order: `flip`, mirror, `rotate_deg`, turn.
+        """
         h, w = self.pixels.shape[:2]
         centre = (0.5 * (w - 1), 0.5 * (h - 1))
         mirror = {"horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0), None: (1.0, 1.0)}[self.flip]
@@ -74,11 +105,24 @@ class SectionThumbnail:
 
 
 def reduced(thumbnail: SectionThumbnail, pixel_um: float) -> SectionThumbnail:
-    """Return the thumbnail with whole blocks averaged, as coarse as it gets within `pixel_um`."""
+    """Return the thumbnail with whole blocks averaged.
+
+    Parameters
+    ----------
+    thumbnail : SectionThumbnail
+        The thumbnail.
+    pixel_um : float, um
+        Largest pixel size of the result.
+
+    Returns
+    -------
+    SectionThumbnail
+        As coarse as whole blocks get within that size; the same where it is as coarse already.
+    """
     factor = int(pixel_um // thumbnail.pixel_um)
     if factor < 2 or min(thumbnail.pixels.shape[:2]) < factor:
         return thumbnail
-    shift = 0.5 * (factor - 1)
+    shift = 0.5 * (factor - 1)  # centre of the first block, px: pixel centres lie at integers
     block = np.array([[factor, 0.0, shift], [0.0, factor, shift]])
     valid = thumbnail.valid
     if valid is not None:
@@ -93,4 +137,5 @@ def reduced(thumbnail: SectionThumbnail, pixel_um: float) -> SectionThumbnail:
 
 
 def _shift(centre: tuple[float, float]) -> Float64:
+    """Return the translation that takes a centre (x, y) to the origin, (2, 3)."""
     return np.array([[1.0, 0.0, -centre[0]], [0.0, 1.0, -centre[1]]])

@@ -1,4 +1,4 @@
-"""Tissue against glass: what of a thumbnail is section, and how strongly it is stained."""
+"""Tissue against glass on a thumbnail: which pixels are section, and how strongly they are stained."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ from scipy import ndimage
 from pipeline.core.model import Bool, Float32, Float64
 from pipeline.sections.thumbnail import SectionThumbnail
 
-_SMOOTH_UM = 50.0
-_MIN_AREA_UM2 = 1.0e5
-_MIN_SHARE = 0.015
-_MIN_SIGNAL = 0.010
-_RIM_UM = 120.0
-_RIM_SUPPORT = 0.02
-_DARK = 80.0  # of a background that is no glass
-_TIMES, _BRIGHTER = 1.5, 4.0  # by how much tissue on it is brighter
+_SMOOTH_UM = 50.0  # um: Gaussian sigma before the threshold
+_MIN_AREA_UM2 = 1.0e5  # um2
+_MIN_SHARE = 0.015  # of the largest piece
+_MIN_SIGNAL = 0.010  # OD: less is the unevenness of glass
+_RIM_UM = 120.0  # um: width of the rim in which the outline is drawn back
+_RIM_SUPPORT = 0.02  # least share of tissue around a pixel of the rim
+_DARK = 80.0  # grey level: a darker background is not glass
+_TIMES, _BRIGHTER = 1.5, 4.0  # tissue on it is brighter by this factor and this many grey levels
 
 
 @dataclass(frozen=True, eq=False)
 class TissueImage:
-    """A thumbnail turned to numbers.
+    """Stain and tissue of a thumbnail.
 
-    Parameters
+    Attributes
     ----------
-    stain : (h, w) float32      optical density along the section's stain colour, 0 on glass
-    mask : (h, w) bool          tissue, holes filled
-    valid : (h, w) bool         False in padding and where the caller said so
-    series : int                whose stain it shows, see `SectionThumbnail`
+    stain : (h, w) float32, OD
+        Optical density along the section's stain colour, 0 on glass.
+    mask : (h, w) bool
+        Tissue, holes filled.
+    valid : (h, w) bool
+        False in padding and where the thumbnail is not valid.
+    pixel_um : float, um
+        Pixel size.
+    series : int
+        Series whose stain it shows, see `SectionThumbnail`.
     """
 
     stain: Float32
@@ -51,7 +57,18 @@ class TissueImage:
 
 
 def tissue_image(thumbnail: SectionThumbnail) -> TissueImage:
-    """Find the tissue of a thumbnail: glass from its border, colour and threshold of its own."""
+    """Find the tissue of a thumbnail: glass from its border, then colour and threshold of its own.
+
+    Parameters
+    ----------
+    thumbnail : SectionThumbnail
+        The section.
+
+    Returns
+    -------
+    TissueImage
+        Stain and tissue; the mask is empty where no tissue was found.
+    """
     pixels = thumbnail.pixels if thumbnail.pixels.ndim == 3 else thumbnail.pixels[..., None]
     valid = ~_padding(pixels)
     if thumbnail.valid is not None:
@@ -64,7 +81,18 @@ def tissue_image(thumbnail: SectionThumbnail) -> TissueImage:
 
 
 def background_luma(thumbnail: SectionThumbnail) -> float | None:
-    """Return the grey level around a section where it is dark and the section brighter, else None."""
+    """Return the grey level around a section where it is dark and the section is brighter.
+
+    Parameters
+    ----------
+    thumbnail : SectionThumbnail
+        The section.
+
+    Returns
+    -------
+    float or None
+        Mean of the channels, 0-255; None on a bright background.
+    """
     pixels = thumbnail.pixels if thumbnail.pixels.ndim == 3 else thumbnail.pixels[..., None]
     valid = np.ones(pixels.shape[:2], bool) if thumbnail.valid is None else thumbnail.valid
     luma, ring = pixels.mean(axis=-1), _ring(valid)
@@ -75,11 +103,11 @@ def background_luma(thumbnail: SectionThumbnail) -> float | None:
 
 
 def _padding(pixels: np.ndarray) -> Bool:
-    """Pure white or black margins that a scanner or a script put around the image."""
+    """Return the margins of pure white or black that a scanner or a script put around the image."""
     margin = np.zeros(pixels.shape[:2], bool)
     for value in (255, 0):
         pure = (pixels == value).all(axis=-1)
-        if pure.mean() > 0.9:
+        if pure.mean() > 0.9:  # nearly all is of this value: it is the image itself, not padding
             continue
         for axis in (0, 1):
             full = pure.all(axis=1 - axis)
@@ -91,7 +119,20 @@ def _padding(pixels: np.ndarray) -> Bool:
 
 
 def optical_density(pixels: np.ndarray, valid: Bool) -> Float32:
-    """Return log10(glass / pixel) of every channel, (h, w, c) float32, the glass from the border."""
+    """Return the optical density of every channel over the glass at the border (Beer-Lambert).
+
+    Parameters
+    ----------
+    pixels : (h, w, c) uint8
+        The image.
+    valid : (h, w) bool
+        Pixels that count.
+
+    Returns
+    -------
+    (h, w, c) float32, OD
+        log10(glass / pixel), where glass is the median of the brighter half of the border.
+    """
     ring = _ring(valid)
     luma = pixels.mean(axis=-1)
     if not ring.any():
@@ -102,13 +143,14 @@ def optical_density(pixels: np.ndarray, valid: Bool) -> Float32:
 
 
 def _ring(valid: Bool) -> Bool:
+    """Return the valid pixels near the border of the valid region: some 4 % of the shorter side."""
     width = max(2, min(valid.shape) // 25)
     inner = ndimage.binary_erosion(valid, iterations=width, border_value=0)
     return np.asarray(valid & ~inner)
 
 
 def _stain(density: Float32, valid: Bool) -> Float32:
-    """Project the densities on the mean colour of what is clearly not glass."""
+    """Project the densities on the mean colour of clearly stained pixels, (h, w)."""
     if density.shape[-1] == 1:
         return np.array(density[..., 0])
     total = density.sum(axis=-1)
@@ -123,7 +165,7 @@ def _stain(density: Float32, valid: Bool) -> Float32:
 
 
 def _flat(stain: Float32, valid: Bool) -> Float32:
-    """Subtract the uneven light of the glass: a plane through what is nearly as bright as glass."""
+    """Subtract the uneven light of the glass: a plane through pixels nearly as bright as glass."""
     h, w = stain.shape
     y, x = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y], axis=-1)
@@ -139,6 +181,7 @@ def _flat(stain: Float32, valid: Bool) -> Float32:
 
 
 def _mask(stain: Float32, valid: Bool, pixel_um: float) -> Bool:
+    """Return the tissue: above the weak threshold, in large pieces that somewhere exceed the strong one."""
     smooth = cv2.GaussianBlur(stain, (0, 0), max(_SMOOTH_UM / pixel_um, 0.7), borderType=cv2.BORDER_REPLICATE)
     weak, strong = _thresholds(smooth, valid)
     mask = (smooth > weak) & valid
@@ -168,20 +211,22 @@ def _trimmed(mask: Bool, smooth: Float32, pixel_um: float) -> Bool:
 
 
 def _thresholds(smooth: Float32, valid: Bool) -> tuple[float, float]:
-    """Where tissue begins (above the noise of the glass) and what it must reach somewhere."""
+    """Return where tissue begins, above the noise of the glass, and what it must reach somewhere, OD."""
     values = smooth[valid]
     if values.size == 0:
         return np.inf, np.inf
     strong = values[values > max(_otsu(values), _MIN_SIGNAL)]
     typical = float(np.median(strong)) if strong.size else 0.0
     glass = values[np.abs(values) < _MIN_SIGNAL]
+    # 1.4826 x the median absolute deviation is the standard deviation of a normal distribution.
     noise = 1.4826 * float(np.median(np.abs(glass))) if glass.size > 20 else 0.0
     weak = max(4.0 * noise, 0.05 * typical, _MIN_SIGNAL)
     return weak, max(weak, 0.3 * typical)
 
 
 def _otsu(values: Float32) -> float:
-    top = float(np.percentile(values, 99.5))
+    """Return Otsu's threshold (1979), OD, from a histogram of 128 bins; 0 where nothing is stained."""
+    top = float(np.percentile(values, 99.5))  # a few black pixels would stretch the bins
     if top <= 0:
         return 0.0
     counts, edges = np.histogram(np.clip(values, 0.0, top), bins=128, range=(0.0, top))

@@ -1,7 +1,7 @@
 """Zarr groups and arrays as the few files that they are: documents, and arrays of one chunk.
 
-zarr's own calls go through an event loop and many layers, 2 to 4 ms of CPU each, of which a section would ask
-for fifty. The documents are those that zarr writes; what was not written here is read by zarr itself.
+The calls of zarr go through an event loop and many layers: 2 to 4 ms of CPU each, and a section needs fifty
+of them. The documents are those that zarr writes; arrays that were not written here are read by zarr itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     zarr = Later("zarr")
 
-LEVEL = 1
+LEVEL = 1  # of zstd: the quickest that still compresses
 ZSTD = Zstd(level=LEVEL, checksum=True)  # a chunk that is not what was written fails to decode
 DOCUMENT = "zarr.json"
 AGAIN = "the same `ish run` makes it anew"
@@ -32,12 +32,32 @@ Document = dict[str, Any]
 
 
 def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
-    """Write the document of a group."""
+    """Write the document of a group.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the group; made where it does not exist.
+    attributes : mapping of str to JSON value
+        Attributes of the group.
+    """
     write_document(folder, {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"})
 
 
 def write_array(folder: Path, array: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
-    """Write an array as one chunk, also where it holds nothing but zeros: a chunk that lacks is a loss."""
+    """Write an array as one chunk.
+
+    A chunk of zeros is written too: a missing chunk is then always a loss.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array; made where it does not exist.
+    array : ndarray
+        Values of any shape.
+    attributes : mapping of str to JSON value
+        Attributes of the array.
+    """
     write_document(
         folder, array_document(array.shape, array.dtype, array.shape, codecs(array.dtype), attributes)
     )
@@ -47,13 +67,53 @@ def write_array(folder: Path, array: npt.NDArray[Any], attributes: Mapping[str, 
 
 
 def read_group(folder: Path) -> tuple[list[str], Document]:
-    """Return the names of what lies in a group, in order, and its attributes; FileNotFoundError."""
+    """Read the names of the members of a group, and its attributes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the group.
+
+    Returns
+    -------
+    names : list of str
+        Members of the group, sorted.
+    attributes : dict
+        Attributes of the group.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no group.
+    DataError
+        Where its document is torn.
+    """
     attributes = read_document(folder).get("attributes", {})
     return sorted(path.parent.name for path in folder.glob(f"*/{DOCUMENT}")), attributes
 
 
 def read_array(folder: Path) -> tuple[npt.NDArray[Any], Document]:
-    """Read an array and its attributes; DataError where a part of it is torn or missing."""
+    """Read an array and its attributes.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array.
+
+    Returns
+    -------
+    array : ndarray
+        The values.
+    attributes : dict
+        Attributes of the array.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no array.
+    DataError
+        Where a part of it is torn or missing.
+    """
     document = read_document(folder)
     try:
         attributes = document.get("attributes", {})
@@ -61,6 +121,7 @@ def read_array(folder: Path) -> tuple[npt.NDArray[Any], Document]:
         own = document == array_document(shape, dtype, shape, codecs(dtype), attributes)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(f"{folder / DOCUMENT}: expected the document of an array, got another") from None
+    # An array of one chunk in our own codecs needs no zarr, and no import of it.
     if own:
         return _read_chunk(_chunk(folder, len(shape)), shape, dtype), attributes
     array = zarr.open_array(folder, mode="r")
@@ -68,6 +129,7 @@ def read_array(folder: Path) -> tuple[npt.NDArray[Any], Document]:
 
 
 def _read_chunk(chunk: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Decode the only chunk of an array; DataError where it is missing or torn."""
     try:
         content = bytearray(ZSTD.decode(chunk.read_bytes()))
         return np.frombuffer(content, dtype).reshape(shape)
@@ -78,7 +140,25 @@ def _read_chunk(chunk: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np
 
 
 def read_document(folder: Path) -> Document:
-    """Read what a group or an array says of itself; FileNotFoundError, DataError where it is torn."""
+    """Read the document of a group or an array.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the group or array.
+
+    Returns
+    -------
+    dict
+        The document as JSON.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is none.
+    DataError
+        Where it is torn, or is not a JSON object.
+    """
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -91,8 +171,20 @@ def read_document(folder: Path) -> Document:
 
 
 def is_zarr_part(path: Path) -> bool:
-    """Tell whether a path within a zarr group names one of the files that zarr keeps there.
+    """Return whether a path within a zarr group names one of the files that zarr keeps there.
 
+    Parameters
+    ----------
+    path : Path
+        Path relative to the group.
+
+    Returns
+    -------
+    bool
+        True for documents and chunks.
+
+    Examples
+    --------
     >>> [is_zarr_part(Path(name)) for name in ("0/zarr.json", "labels/a/0/c/0/1", "c/notes.txt", "a.txt")]
     [True, True, False, False]
     """
@@ -101,7 +193,18 @@ def is_zarr_part(path: Path) -> bool:
 
 
 def codecs(dtype: npt.DTypeLike) -> list[Document]:
-    """Return how a chunk becomes bytes."""
+    """Return how a chunk becomes bytes.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of the values.
+
+    Returns
+    -------
+    list of dict
+        Codecs of zarr: little-endian bytes, then zstd with a checksum.
+    """
     order = {"configuration": {"endian": "little"}} if np.dtype(dtype).itemsize > 1 else {}
     zstd = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": True}}
     return [{"name": "bytes", **order}, zstd]
@@ -114,7 +217,26 @@ def array_document(
     coded: list[Document],
     attributes: Mapping[str, Any],
 ) -> Document:
-    """Return the document of an array that is 0 where nothing was written."""
+    """Return the document of an array that is 0 where nothing was written.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    dtype : dtype
+        Type of the values.
+    chunk : sequence of int
+        Shape of a chunk, or of a shard.
+    coded : list of dict
+        Codecs of zarr, as `codecs` returns them.
+    attributes : mapping of str to JSON value
+        Attributes of the array.
+
+    Returns
+    -------
+    dict
+        The document, as zarr 3 writes it.
+    """
     return {
         "shape": list(shape),
         "data_type": np.dtype(dtype).name,
@@ -130,7 +252,15 @@ def array_document(
 
 
 def write_document(folder: Path, document: Document) -> None:
-    """Write what a group or an array says of itself, and the folder where there is none."""
+    """Write the document of a group or an array.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder; made where it does not exist.
+    document : dict
+        The document, JSON values only.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
 

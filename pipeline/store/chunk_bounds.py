@@ -1,9 +1,9 @@
-"""Chunks of zarr arrays that anyone may have written: none is decoded that would inflate beyond its size.
+"""Bounds on chunks of foreign zarr arrays: none is decoded that would inflate beyond its size.
 
-Codecs allocate what a chunk says of itself, and some run what it holds. So codecs are those named here, and
-the size that a chunk declares is looked at before it is decoded: in the header of zstd (RFC 8878), Blosc and
-LZ4; gzip and zlib, which have none, are inflated no further than the size. Shards have an index of theirs
-(https://zarr-specs.readthedocs.io, sharding codec 1.0).
+A codec allocates as much as a chunk declares, and some codecs run code that a chunk holds. So only the codecs
+named here are accepted, and the size that a chunk declares is checked before it is decoded: in the header of
+zstd (RFC 8878), Blosc and LZ4. gzip and zlib declare none and are inflated no further than the expected size.
+Shards carry an index of their chunks (https://zarr-specs.readthedocs.io, sharding codec 1.0).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pipeline.core.errors import DataError
 from pipeline.system.files import read_json_value, shown
 
 COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
-KEEPING = ("bytes", "crc32c", "shuffle", "transpose")  # the size, or all of it but a checksum
+KEEPING = ("bytes", "crc32c", "shuffle", "transpose")  # codecs that keep the size, but for a checksum
 SHARDS = "sharding_indexed"
-MOST_CHUNKS = 1_000_000  # each takes some 50 us to look for
-SLACK = 4096  # checksums and padding
+MOST_CHUNKS = 1_000_000  # each takes some 50 us to look up
+SLACK = 4096  # bytes for checksums and padding
 EMPTY = 2**64 - 1  # offset of a chunk that a shard does not hold
-DEFLATE = 1032  # deflate makes no more than that of a byte
-HEADER = 32  # bytes of a chunk that say how large it is
+DEFLATE = 1032  # largest number of bytes that deflate makes of one
+HEADER = 32  # bytes at the start of a chunk that declare its size
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 Buffer = bytes | mmap.mmap
@@ -38,7 +38,21 @@ Buffer = bytes | mmap.mmap
 
 @dataclass(frozen=True)
 class Chunks:
-    """How the files of an array become chunks of at most `size` bytes; `inner` is the number in a shard."""
+    """How the files of an array become chunks.
+
+    Attributes
+    ----------
+    compressor : str or None
+        Name of the codec that compresses, None where chunks are stored as they are.
+    size : int, bytes
+        Largest size of a decoded chunk.
+    inner : int or None
+        Number of chunks in a shard; None where a file is one chunk.
+    index_first : bool
+        Whether the index of a shard comes first in its file.
+    index_checked : bool
+        Whether a checksum follows the index.
+    """
 
     compressor: str | None
     size: int
@@ -48,12 +62,29 @@ class Chunks:
 
 
 def chunks_of(folder: Path, shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Chunks:
-    """Return how an array is stored; DataError for codecs that are not read here, and chunks without end.
+    """Return how an array is stored.
 
     Parameters
     ----------
-    shape, chunk : px       of the array and of the chunks that are decoded: in a shard the inner ones
-    itemsize : bytes        of a sample
+    folder : Path
+        Folder of the array.
+    shape : sequence of int
+        Shape of the array.
+    chunk : sequence of int
+        Shape of the chunks that are decoded: in a shard, the inner ones.
+    itemsize : int, bytes
+        Size of a sample.
+
+    Returns
+    -------
+    Chunks
+        Compressor, size and layout of the chunks.
+
+    Raises
+    ------
+    DataError
+        For codecs that are not read here, chunks much larger than the array, and more than MOST_CHUNKS of
+        them.
     """
     if min(chunk, default=1) < 1 or math.prod(chunk) > max(4 * math.prod(shape), 2**26):
         raise DataError(f"{folder}: expected chunks of a part of the image, got {shown(tuple(chunk))}")
@@ -84,7 +115,20 @@ def chunks_of(folder: Path, shape: Sequence[int], chunk: Sequence[int], itemsize
 
 
 def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:
-    """Refuse files of an array that would inflate to more than its chunks: bombs."""
+    """Refuse files of an array that would inflate to more than its chunks.
+
+    Parameters
+    ----------
+    files : iterator of Path
+        Files of chunks or shards.
+    chunks : Chunks
+        How they are stored.
+
+    Raises
+    ------
+    DataError
+        For an empty file, a shard without its whole index, and a chunk that declares or inflates to too much.
+    """
     for path in files:
         with path.open("rb") as file:
             if not file.read(1):  # zarr takes an empty shard for one without a chunk: for zeros
@@ -95,12 +139,13 @@ def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:
 
 
 def _document(folder: Path) -> Any:
-    """Return what an array says of itself, whichever version of zarr wrote it."""
+    """Return the document of an array, whichever version of zarr wrote it."""
     name = "zarr.json" if (folder / "zarr.json").exists() else ".zarray"
     return read_json_value(folder / name, "a zarr document", finite=False)
 
 
 def _codecs(folder: Path, document: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the codecs of a document: of zarr 3 in order, of zarr 2 filters and compressor."""
     if (folder / "zarr.json").exists():
         return list(document["codecs"])
     found = [*(document.get("filters") or ()), document.get("compressor")]
@@ -108,10 +153,12 @@ def _codecs(folder: Path, document: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _name(node: Mapping[str, Any]) -> str:
+    """Return the name of a codec: `name` in zarr 3, `id` in zarr 2."""
     return str(node["name"] if "name" in node else node["id"]).removeprefix("numcodecs.")
 
 
 def _compressor(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the one codec that compresses; DataError for codecs not named here and for several."""
     names = [_name(node) for node in nodes]
     strange = [name for name in names if name not in (*COMPRESSORS, *KEEPING)]
     if strange:
@@ -126,6 +173,7 @@ def _compressor(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _is_checked(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the index of shards has a checksum; DataError for other codecs."""
     names = [_name(node) for node in nodes]
     if names not in (["bytes"], ["bytes", "crc32c"]):
         raise DataError(f"{folder}: expected the index of shards in bytes and crc32c, got {shown(names)}")
@@ -152,6 +200,7 @@ def _parts(path: Path, content: Buffer, chunks: Chunks) -> Iterator[tuple[int, i
 
 
 def _check(path: Path, content: Buffer, start: int, stop: int, chunks: Chunks) -> None:
+    """Raise DataError where a chunk inflates to more than its size; damage is left to its decoder."""
     size, name = chunks.size, chunks.compressor
     most = size + SLACK
     try:
@@ -166,13 +215,13 @@ def _check(path: Path, content: Buffer, start: int, stop: int, chunks: Chunks) -
                 "<I", content[start : min(stop, start + HEADER)], 4 if name == "blosc" else 0
             )
     except (struct.error, zlib.error, imagecodecs.ZstdError):
-        return  # damaged: its decoder says so
+        return  # damaged: its decoder reports it
     if got > most:
         raise DataError(f"{path}: expected a chunk of {size} bytes, got one that inflates to more")
 
 
 def _inflated(data: bytes, most: int) -> int:
-    """Return the size of what gzip or zlib packed, or anything above `most`, members behind one another."""
+    """Return the size of what gzip or zlib packed, member after member, or anything above `most`."""
     if len(data) * DEFLATE <= most:
         return 0
     got, rest = 0, data
@@ -184,7 +233,10 @@ def _inflated(data: bytes, most: int) -> int:
 
 
 def _zstd_size(content: Buffer, start: int, stop: int, most: int) -> int:
-    """Return the size that a zstd frame states; of one that states none, what it holds, or above `most`."""
+    """Return the size that a zstd frame declares.
+
+    Where it declares none: the size of what it holds, or anything above `most`.
+    """
     head = content[start : min(stop, start + HEADER)]
     if head[:4] != ZSTD_MAGIC:
         return 0

@@ -34,8 +34,8 @@ def test_the_tree() -> None:
     assert ONTOLOGY.descendants(8) == {8, 549}
     assert ONTOLOGY.find("th").id == ONTOLOGY.find("549").id == ONTOLOGY.find(549).id == 549
     assert ONTOLOGY.unknown([0, 8, 12345]) == (12345,)
-    with pytest.raises(DataError, match="'THA': not an id or acronym of this ontology; nearest: TH"):
-        ONTOLOGY.find("THA")
+    with pytest.raises(DataError, match="'THX': not an id or acronym of this ontology; nearest: TH"):
+        ONTOLOGY.find("THX")
     with pytest.raises(DataError, match=r"nearest: TH \(Thalamus\)"):
         ONTOLOGY.find("thalamus")
 

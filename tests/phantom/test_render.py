@@ -282,25 +282,25 @@ def test_missing_sections_are_named_and_counted() -> None:
 @pytest.mark.parametrize(
     ("option", "code"), [("losses", 1), ("tears", 1), ("bubbles", 2), ("dust", 3), ("folds", 4)]
 )
-def test_artefacts_are_seen_and_marked(option: str, code: int) -> None:
+def test_artifacts_are_seen_and_marked(option: str, code: int) -> None:
     plain = section(sense=True)
     spoilt = next(
-        s for s in (section(i, sense=True, **{option: 4.0}) for i in (4, 5, 6)) if s.truth.artefacts.any()
+        s for s in (section(i, sense=True, **{option: 4.0}) for i in (4, 5, 6)) if s.truth.artifacts.any()
     )
     index = {image.section_number: k for k, image in enumerate(scene().images)}[spoilt.section_number]
     plain = section(index, sense=True)
-    marked = spoilt.truth.artefacts == code
+    marked = spoilt.truth.artifacts == code
     assert marked.any()
-    assert set(np.unique(spoilt.truth.artefacts)) == {0, code}
+    assert set(np.unique(spoilt.truth.artifacts)) == {0, code}
     difference = np.abs(darkness(spoilt) - darkness(plain))
-    assert difference[spoilt.truth.artefacts == 0].max() < 1.0, "nothing changes where nothing is marked"
+    assert difference[spoilt.truth.artifacts == 0].max() < 1.0, "nothing changes where nothing is marked"
     assert np.median(difference[marked & plain.truth.tissue]) > 5
-    assert np.array_equal(plain.truth.tissue & (spoilt.truth.artefacts != 1), spoilt.truth.tissue)
+    assert np.array_equal(plain.truth.tissue & (spoilt.truth.artifacts != 1), spoilt.truth.tissue)
 
 
 def test_in_folds_the_densities_of_two_or_three_layers_add_up() -> None:
     plain, folded = section(sense=True), section(sense=True, folds=6.0)
-    where = folded.truth.artefacts == 4
+    where = folded.truth.artifacts == 4
     glass = np.median((255 - darkness(plain))[~plain.truth.tissue])
     once, through = (np.log10(glass / (255 - darkness(s)[where])) for s in (plain, folded))
     assert where.sum() > 100
@@ -322,7 +322,7 @@ def test_bands_express_solidly_and_are_part_of_the_truth() -> None:
 
 def test_lost_tissue_holds_no_cells() -> None:
     spoilt = section(losses=6.0, tears=3.0)
-    gone = (spoilt.truth.artefacts == 1) & section().truth.tissue
+    gone = (spoilt.truth.artifacts == 1) & section().truth.tissue
     assert gone.sum() > 100
     assert (spoilt.truth.expressing & gone).sum() < 0.02 * gone.sum()
     assert spoilt.truth.structures.sum_pixels.sum() == spoilt.truth.tissue.size

@@ -86,7 +86,7 @@ def test_true_alignment_masks_and_places(written: Path, scene: Scene) -> None:
         read_image(truth / f"section_{number:04d}_expressing.png") > 0, shown.truth.expressing
     )
     assert np.array_equal(read_image(truth / f"section_{number:04d}_tissue.png") > 0, shown.truth.tissue)
-    assert np.array_equal(read_image(truth / f"section_{number:04d}_artefacts.png"), shown.truth.artefacts)
+    assert np.array_equal(read_image(truth / f"section_{number:04d}_artifacts.png"), shown.truth.artifacts)
 
 
 def test_true_grid_and_table_add_up(written: Path, scene: Scene) -> None:

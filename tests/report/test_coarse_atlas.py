@@ -16,7 +16,7 @@ from pipeline.report.coarse_atlas import (
     CoarseAtlas,
     coarse_atlas,
     coarse_structures,
-    line_color,
+    line_colour,
 )
 
 
@@ -70,9 +70,9 @@ def test_points_are_looked_up_at_the_nearest_voxel() -> None:
     assert atlas.at(points.reshape(2, 2, 3)).shape == (2, 2)
 
 
-@pytest.mark.parametrize("color", ["70FF71", "FFFFFF", "000000", "red;}</style>", "12345"])
-def test_lines_are_dark_enough_and_never_anything_but_a_colour(color: str) -> None:
-    line = line_color(color)
+@pytest.mark.parametrize("colour", ["70FF71", "FFFFFF", "000000", "red;}</style>", "12345"])
+def test_lines_are_dark_enough_and_never_anything_but_a_colour(colour: str) -> None:
+    line = line_colour(colour)
     assert len(line) == 6
     red, green, blue = (int(line[n : n + 2], 16) for n in (0, 2, 4))
     assert min(red, green, blue) + max(red, green, blue) <= 2 * 0.41 * 255

@@ -27,9 +27,9 @@ def picture(uri: str, mode: str) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_intensity_runs_from_blue_over_green_to_red() -> None:
-    colors = pictures.intensity_table()[[0, 1, 50, 120, 190, 255]].astype(int)
-    assert colors[0].tolist() == [0, 0, 0]
-    assert [int(c.argmax()) for c in colors[1:]] == [2, 2, 1, 0, 0]
+    colours = pictures.intensity_table()[[0, 1, 50, 120, 190, 255]].astype(int)
+    assert colours[0].tolist() == [0, 0, 0]
+    assert [int(c.argmax()) for c in colours[1:]] == [2, 2, 1, 0, 0]
     hue = pictures.intensity_table()[50:191].astype(int)
     assert (np.diff(hue[:, 0] - hue[:, 2]) >= -60).all(), "no step back from red towards blue"
 
@@ -45,22 +45,22 @@ def test_jpeg_keeps_to_its_budget(shape: tuple[int, ...]) -> None:
 
 def test_masks_are_exact_where_bytes_allow() -> None:
     mask = np.eye(50, dtype=np.uint8) * 99
-    colors = pictures.intensity_table()[mask]
-    np.testing.assert_array_equal(picture(pictures.intensity_uri(mask, 10_000), "RGB"), colors)
+    colours = pictures.intensity_table()[mask]
+    np.testing.assert_array_equal(picture(pictures.intensity_uri(mask, 10_000), "RGB"), colours)
     shown = picture(pictures.data_uri(pictures.intensity_png(mask), "png"), "RGBA")
     np.testing.assert_array_equal(shown[..., 3], np.where(mask > 0, 255, 0))
-    np.testing.assert_array_equal(shown[mask > 0, :3], colors[mask > 0])
+    np.testing.assert_array_equal(shown[mask > 0, :3], colours[mask > 0])
     noise = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
     assert pictures.intensity_uri(noise, 10_000).startswith("data:image/jpeg")
 
 
 def test_values_without_data_are_transparent() -> None:
     values = np.array([[-1.0, 0.0, 2.0, 9.0]], np.float32)
-    colors = pictures.magma_rgba(values, values >= 0, 4.0)
-    assert colors[0, :, 3].tolist() == [0, 255, 255, 255]
-    lightness = colors[0, 1:, :3].astype(int).sum(axis=-1)
+    colours = pictures.magma_rgba(values, values >= 0, 4.0)
+    assert colours[0, :, 3].tolist() == [0, 255, 255, 255]
+    lightness = colours[0, 1:, :3].astype(int).sum(axis=-1)
     assert lightness[0] < lightness[1] < lightness[2]
-    assert (pictures.magma_rgba(values, values >= 0, 0.0)[..., 3] == colors[..., 3]).all()
+    assert (pictures.magma_rgba(values, values >= 0, 0.0)[..., 3] == colours[..., 3]).all()
 
 
 def test_stops_span_the_table() -> None:

@@ -29,11 +29,11 @@ def test_points_show_the_nearest_section_that_counts(contents: RunContents) -> N
     glass = [CENTRE_UM[0], CENTRE_UM[1], CENTRE_UM[2] + 3200]
     points = [inside, glass, [5000, 4000, 200.0], [NUMBERS[0] * 100 - 190.0, 4000, 5700]]
     points += [[NUMBERS[0] * 100 - 210.0, 4000, 5700], [NUMBERS[-1] * 100.0, 4000, 5700]]
-    colors, there = stack.sample(np.array(points))
+    colours, there = stack.sample(np.array(points))
     assert there.tolist() == [True, True, False, True, False, False]
-    np.testing.assert_allclose(colors[0].astype(int), TISSUE, atol=1)
-    np.testing.assert_allclose(colors[1].astype(int), GLASS, atol=1)
-    assert (colors[~there] == EMPTY).all()
+    np.testing.assert_allclose(colours[0].astype(int), TISSUE, atol=1)
+    np.testing.assert_allclose(colours[1].astype(int), GLASS, atol=1)
+    assert (colours[~there] == EMPTY).all()
 
 
 def test_three_planes_with_outlines_through_the_placed_tissue(contents: RunContents) -> None:

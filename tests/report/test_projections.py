@@ -75,7 +75,7 @@ def test_bars_stand_for_their_rows() -> None:
     ]  # fmt: skip
     assert [b.thin for b in chart.groups[0].bars] == [False, True, False]
     assert all(b.energy is None for b in chart.groups[1].bars)
-    assert chart.groups[1].color == "AAAAAA"
+    assert chart.groups[1].colour == "AAAAAA"
     assert bar_chart([], structures).top == 1.0
 
 

@@ -137,7 +137,7 @@ def test_a_huge_sweep_asks_first(
         ("sweep: {gridding.smoothing_um: [1, 1]}", "listed twice"),
         ("sweep: {gridding.smothing_um: [1]}", "did you mean smoothing_um"),
         ("sweep: {gridding.smoothing_um: [-1]}", "greater than or equal"),
-        ("cluster: {qeue: x}", "did you mean queue"),
+        ("cluster: {qeueu: x}", "did you mean queue"),
     ],
 )
 def test_what_a_sweep_cannot_be(tmp_path: Path, text: str, message: str) -> None:

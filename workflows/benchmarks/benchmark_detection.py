@@ -4,7 +4,7 @@
 
 Of every gene and seed a few sections are rendered and seen again under other light, stain and pixel size. A
 line a case, worst first:
-dice, recall, precision     of expressing pixels, artefacts left out
+dice, recall, precision     of expressing pixels, artifacts left out
 r, ratio                    of energy in 200 um cells, smoothed by 2 cells as a grid is, against the true mask
 moved, moved90              change of density per 1 mm area against the plain section: median, 90th percentile
 filled                      share of the inside of solid bands that is marked
@@ -83,7 +83,7 @@ class Section:
 
     pixels: UInt8
     expressing: Bool
-    artefact: Bool
+    artifact: Bool
     um: float
 
 
@@ -118,7 +118,7 @@ def rendered(scene: Scene, chosen: list[int]) -> list[Section]:
     for index in chosen:
         drawn = render_section(scene, index)
         um = scene.geometry.resolution_um(scene.images[index])
-        found.append(Section(drawn.pixels, drawn.truth.expressing, drawn.truth.artefacts > 0, um))
+        found.append(Section(drawn.pixels, drawn.truth.expressing, drawn.truth.artifacts > 0, um))
     return found
 
 
@@ -144,11 +144,11 @@ def cells(values: Float64, side_um: float, um: float) -> Float64:
 
 
 def agreement(sections: list[Section], masks: list[Bool]) -> dict[str, float]:
-    """Return how masks agree with the truth, pixel by pixel and as energy of cells; artefacts left out."""
+    """Return how masks agree with the truth, pixel by pixel and as energy of cells; artifacts left out."""
     counts = np.zeros(5, np.int64)
     ours, theirs = [], []
     for section, mask in zip(sections, masks, strict=True):
-        clean = ~section.artefact
+        clean = ~section.artifact
         found, true = mask & clean, section.expressing & clean
         counts += (found & true).sum(), found.sum(), true.sum(), (mask & ~clean).sum(), (~clean).sum()
         dark = darkness(section.pixels)
@@ -173,7 +173,7 @@ def filled(sections: list[Section], masks: list[Bool]) -> dict[str, float]:
     for section, mask in zip(sections, masks, strict=True):
         side = round(SOLID_UM / section.um)
         wide = cv2.morphologyEx(section.expressing.astype(np.uint8), cv2.MORPH_OPEN, np.ones((side, side)))
-        inside = (wide > 0) & ~section.artefact
+        inside = (wide > 0) & ~section.artifact
         marked, solid = marked + int((mask & inside).sum()), solid + int(inside.sum())
     return {"filled": marked / solid if solid else np.nan}
 
@@ -226,11 +226,11 @@ def _reduced(section: Section, step: int) -> Section:
     pixels = block_mean(section.pixels, step)
     y, x = np.indices(pixels.shape[:2])
     least = 127 + (x + y) % 2
-    expressing, artefact = (
+    expressing, artifact = (
         block_mean(mask.astype(np.uint8) * np.uint8(255), step) > least
-        for mask in (section.expressing, section.artefact)
+        for mask in (section.expressing, section.artifact)
     )
-    return Section(pixels, expressing, artefact, section.um * step)
+    return Section(pixels, expressing, artifact, section.um * step)
 
 
 def _uint8(values: Float64) -> UInt8:

@@ -1,6 +1,6 @@
-"""What an image file says about itself before a pixel is decoded: JPEG, PNG and JPEG 2000.
+"""Headers of image files, read before a pixel is decoded: JPEG, PNG and JPEG 2000.
 
-The format is told by the first bytes, never by the name. TIFF has a module of its own.
+The format follows from the first bytes, never from the name. TIFF has a module of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ MAGIC = {
     b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
+# Formats that are not read here, by their first bytes: named in the error.
 STRANGERS = {
     b"GIF8": "GIF",
     b"BM": "BMP",
@@ -35,18 +36,44 @@ STRANGERS = {
     b"\x1f\x8b": "gzip",
     b"<": "HTML or XML: a download that failed?",
 }
-PLAUSIBLE_UM = (0.1, 100.0)
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers before the size of a picture
-PRINT_DPI = (72.0, 75.0, 96.0, 100.0, 150.0, 300.0)
-INCH_UM = 25400.0
+PLAUSIBLE_UM = (0.1, 100.0)  # um: a pixel of a microscope or a slide scanner
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers before the size of an image
+PRINT_DPI = (72.0, 75.0, 96.0, 100.0, 150.0, 300.0)  # defaults of software, not measured
+INCH_UM = 25400.0  # um to an inch
 
 
 @dataclass(frozen=True)
 class Header:
     """Size and meaning of the stored samples, before the orientation is applied.
 
-    `value_range` maps to black and white in 8 bits; None leaves the decoded samples as they are. Where the
-    file does not state it, it is that of the type. `notes` say what a person should know of how it is read.
+    Attributes
+    ----------
+    format : str
+        Name of the format.
+    width, height : int, px
+        Size of the stored image.
+    channels : int
+        1 or 3: palettes resolved, alpha left out.
+    bits : int
+        Bits of a sample.
+    resolution_um : float or None, um
+        Pixel size; None where it is not stated or not plausible.
+    orientation : int
+        As EXIF and TIFF number it: 1 upright ... 8.
+    value_range : (int, int) or None
+        Samples that become black and white in 8 bits; None leaves the decoded samples as they are. Where the
+        file does not state it, it is that of the type.
+    premultiplied : bool
+        Whether colours are multiplied by alpha.
+    range_stated : bool
+        Whether the file states the range of values.
+    notes : tuple of str
+        What a person should know of how the file is read.
+
+    Raises
+    ------
+    DataError
+        Where the image is larger than the limit.
     """
 
     format: str
@@ -66,19 +93,58 @@ class Header:
 
 
 def sniff(start: bytes) -> str | None:
-    """Return the format that the first 16 bytes of a file tell, None for what is not an image here."""
+    r"""Return the format of a file.
+
+    Parameters
+    ----------
+    start : bytes
+        The first 16 bytes of the file.
+
+    Returns
+    -------
+    str or None
+        JPEG, PNG, TIFF or JPEG 2000; None for anything else.
+
+    Examples
+    --------
+    >>> sniff(b"II*\x00"), sniff(b"GIF89a")
+    ('TIFF', None)
+    """
     return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
 
 
 def describe(start: bytes) -> str:
-    """Return what the first bytes of a file look like, for an error message."""
+    """Return what a file looks like, for an error message.
+
+    Parameters
+    ----------
+    start : bytes
+        The first bytes of the file.
+
+    Returns
+    -------
+    str
+        The name of a format that is not read here, or the bytes themselves.
+    """
     known = next((name for magic, name in STRANGERS.items() if start.startswith(magic)), None)
     return known or f"bytes {start[:8].hex(' ')}"
 
 
 def plausible_um(pixel_um: float) -> float | None:
-    """Return a pixel size worth believing: 0.1 to 100 um and not the default density of a printer.
+    """Return a pixel size that is plausible: 0.1 to 100 um and not the default density of a printer.
 
+    Parameters
+    ----------
+    pixel_um : float, um
+        Stated pixel size.
+
+    Returns
+    -------
+    float or None, um
+        The pixel size to 9 digits; None where it is not plausible.
+
+    Examples
+    --------
     >>> plausible_um(25400 / 300) is None, plausible_um(1.049)
     (True, 1.049)
     """
@@ -89,14 +155,38 @@ def plausible_um(pixel_um: float) -> float | None:
 
 
 def square_um(per_unit_x: float, per_unit_y: float, unit_um: float) -> float | None:
-    """Return the pixel size of a density in pixels a unit; None where unknown, absurd or not square."""
+    """Return the pixel size that follows from a density.
+
+    Parameters
+    ----------
+    per_unit_x, per_unit_y : float
+        Pixels to a unit of length.
+    unit_um : float, um
+        The unit; 0 where it is unknown.
+
+    Returns
+    -------
+    float or None, um
+        The pixel size; None where it is unknown, not plausible or not square within 1 %.
+    """
     if per_unit_x <= 0 or per_unit_y <= 0 or abs(per_unit_x / per_unit_y - 1.0) > 0.01:
         return None
     return plausible_um(unit_um / per_unit_x)
 
 
 def exif_orientation(block: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block (a small TIFF) states; 1 where it states none."""
+    """Return the orientation that an EXIF block states.
+
+    Parameters
+    ----------
+    block : bytes
+        The block: a small TIFF.
+
+    Returns
+    -------
+    int
+        1 to 8; 1 where none is stated.
+    """
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or len(block) < 10:
         return 1
@@ -112,7 +202,23 @@ def exif_orientation(block: bytes) -> int:
 
 
 def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of the payload of each JPEG segment up to the first scan."""
+    """Yield the segments of a JPEG up to the first scan.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+
+    Yields
+    ------
+    tuple of 3 int
+        Marker, start and end of the payload.
+
+    Raises
+    ------
+    DataError
+        Where a marker is missing, or the file ends inside its header.
+    """
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -132,7 +238,23 @@ def jpeg_segments(data: Buffer) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg_header(data: Buffer) -> Header:
-    """Read size, density and orientation of a JPEG."""
+    """Read size, density and orientation of a JPEG.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+
+    Returns
+    -------
+    Header
+        Of 8-bit grey or RGB.
+
+    Raises
+    ------
+    DataError
+        For a damaged header, and for other samples such as CMYK.
+    """
     resolution, orientation, frame = None, 1, None
     for marker, start, end in jpeg_segments(data):
         if marker == 0xE0 and data[start : start + 5] == b"JFIF\x00":
@@ -155,7 +277,7 @@ def jpeg_header(data: Buffer) -> Header:
 
 
 def _check_packed(needed: float, size: int, most: int) -> None:
-    """Refuse a header that declares more than the bytes of its file can hold, `most` from each of them."""
+    """Refuse a header that declares more values than its file can hold, `most` from each byte."""
     if needed > most * size:
         raise DataError(
             f"expected {needed:.0f} values as its header says, got {size} bytes, too few for them;"
@@ -164,7 +286,18 @@ def _check_packed(needed: float, size: int, most: int) -> None:
 
 
 def png_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of each PNG chunk."""
+    """Yield the chunks of a PNG.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+
+    Yields
+    ------
+    tuple of bytes, int, int
+        Name, start and end of the payload.
+    """
     at = 8
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -175,7 +308,23 @@ def png_chunks(data: Buffer) -> Iterator[tuple[bytes, int, int]]:
 
 
 def png_header(data: Buffer) -> Header:
-    """Read size, density, significant bits and orientation of a PNG."""
+    """Read size, density, significant bits and orientation of a PNG.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+
+    Returns
+    -------
+    Header
+        Of grey or RGB, up to 16 bits; a palette counts as RGB.
+
+    Raises
+    ------
+    DataError
+        Where the size is missing, or is more than the file can hold.
+    """
     found = {name: data[start:end] for name, start, end in png_chunks(data) if name not in (b"IDAT", b"IEND")}
     if len(found.get(b"IHDR", b"")) != 13:
         raise DataError("expected a size in the PNG header, got none; copy it again")
@@ -204,7 +353,20 @@ def png_header(data: Buffer) -> Header:
 
 
 def jp2_boxes(data: Buffer, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of the payload of each JPEG 2000 box, boxes inside `jp2h` and `res ` too."""
+    """Yield the boxes of a JPEG 2000 file, those inside `jp2h` and `res ` too.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+    start, end : int, bytes
+        Part of the file to read.
+
+    Yields
+    ------
+    tuple of bytes, int, int
+        Name, start and end of the payload.
+    """
     at = start
     while at + 8 <= end:
         length, name = struct.unpack_from(">I4s", data, at)
@@ -220,7 +382,23 @@ def jp2_boxes(data: Buffer, start: int, end: int) -> Iterator[tuple[bytes, int, 
 
 
 def jpeg2000_header(data: Buffer) -> Header:
-    """Read size, bit depth and density of a JPEG 2000 file or bare code stream."""
+    """Read size, bit depth and density of a JPEG 2000 file or bare code stream.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        The file.
+
+    Returns
+    -------
+    Header
+        Of grey or RGB, up to 16 bits.
+
+    Raises
+    ------
+    DataError
+        Where there is no code stream, for other samples, and where the size is more than the file can hold.
+    """
     stream, resolution = 0, None
     boxes: dict[bytes, int] = {}
     if data[4:6] == b"jP":
@@ -255,6 +433,7 @@ def jpeg2000_header(data: Buffer) -> Header:
 
 
 def _check_jp2_colour(data: Buffer, boxes: dict[bytes, int]) -> None:
+    """Refuse a colour space other than grey and sRGB."""
     start = boxes.get(b"colr")
     if start is None or data[start] != 1:
         return
@@ -264,6 +443,7 @@ def _check_jp2_colour(data: Buffer, boxes: dict[bytes, int]) -> None:
 
 
 def _jp2_density_um(data: Buffer, start: int) -> float | None:
+    """Return the pixel size of a resolution box, um; None where it is absent or not plausible."""
     vn, vd, hn, hd, ve, he = struct.unpack_from(">HHHHbb", data, start)
     if not vd or not hd:
         return None

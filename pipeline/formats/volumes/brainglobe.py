@@ -24,7 +24,7 @@ STRUCTURES, METADATA = "structures.json", "metadata.json"
 # lies: P starts at anterior, I at superior, R at left.
 ORIGINS = ("ap", "si", "lr")
 MOST_VOXELS = 4_000_000_000  # a mouse brain at 10 um has a third of that
-FILL_COLOR = "AAAAAA"  # grey hex triplet of structures without a colour
+FILL_COLOUR = "AAAAAA"  # grey hex triplet of structures without a colour
 
 
 def is_brainglobe(folder: Path) -> bool:
@@ -162,19 +162,19 @@ def parse_structures(document: Any, where: str) -> Ontology:
 
 def _structure(row: Any, order: int) -> Structure:
     path = [int(i) for i in row["structure_id_path"]]
-    color = row.get("rgb_triplet")
+    colour = row.get("rgb_triplet")
     return Structure(
         id=int(row["id"]),
         acronym=str(row["acronym"]),
         name=str(row["name"]),
         parent_id=path[-2] if len(path) > 1 else None,
         graph_order=order,
-        color=FILL_COLOR if color is None else _hex(color),
+        color=FILL_COLOUR if colour is None else _hex(colour),
     )
 
 
-def _hex(color: Sequence[int]) -> str:
-    return "".join(f"{int(c):02X}" for c in color)
+def _hex(colour: Sequence[int]) -> str:
+    return "".join(f"{int(c):02X}" for c in colour)
 
 
 def _is_orientation(text: str) -> bool:

@@ -255,14 +255,14 @@ def _draw(tile: UInt8, seen: Look, image: SectionImage) -> None:
         scale = width / image.width_px
         for box in seen.pieces_px if len(seen.pieces_px) > 1 else ():
             x, y, w, h = (round(v * scale) for v in box)
-            color = BOXED if box == image.tissue_box_px else OTHER
-            cv2.rectangle(canvas, (left + x, top + y), (left + x + w - 1, top + y + h - 1), color, 1)
+            colour = BOXED if box == image.tissue_box_px else OTHER
+            cv2.rectangle(canvas, (left + x, top + y), (left + x + w - 1, top + y + h - 1), colour, 1)
     short = seen.name if len(seen.name) < 34 else f"{seen.name[:15]}...{seen.name[-16:]}"
     _write(canvas, f"{seen.number}  {notes(seen)}", TILE_PX + 18, 0.42, INK)
     _write(canvas, short, TILE_PX + 34, 0.33, GREY)
     tile[:] = canvas
 
 
-def _write(canvas: UInt8, text: str, y: int, size: float, color: tuple[int, int, int]) -> None:
+def _write(canvas: UInt8, text: str, y: int, size: float, colour: tuple[int, int, int]) -> None:
     plain = text.encode("ascii", "replace").decode()  # the font has no other letters
-    cv2.putText(canvas, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
+    cv2.putText(canvas, plain, (6, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)

@@ -1,9 +1,10 @@
-"""The table of an index's experiments: Parquet, and a journal of what was committed since.
+"""The table of an index's experiments: Parquet, and a journal of commits since it was written.
 
-An experiment is committed by one line at the end of the journal, written after its row. Now and then the
-table takes the journal in. Whoever reads takes the journal first and the table second: the table then
-holds at least what the journal may have lost to it, and lines that the table knows are passed over. Table
-and lines carry a checksum of what they say, and of every row: a flipped bit is a line, never an answer.
+An experiment is committed by one line at the end of the journal, written after its row. From time to time the
+table takes the journal in. A reader takes the journal first and the table second: the table then holds at
+least what the journal may have lost to it, and lines that the table already holds are skipped. Table and
+lines carry a checksum of their content and of every row: a flipped bit becomes an error of one line, never an
+answer.
 """
 
 from __future__ import annotations
@@ -29,13 +30,25 @@ from pipeline.system.whole_files import replacing, sync, write_at
 TABLE = "experiments.parquet"
 JOURNAL = "journal.jsonl"
 MOST_BYTES = 1 << 30  # of table or journal: those of 25,000 experiments have 3 MB
-Damage = list[tuple[int | None, str]]  # of which experiment, where that is known, and a line
+Damage = list[tuple[int | None, str]]  # number of the experiment, where it is known, and a line for the user
 PLANES = ("coronal", "sagittal", None)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment as an index knows it; `source` is where its own grid lies, empty where nowhere."""
+    """One experiment as an index knows it.
+
+    Attributes
+    ----------
+    section_data_set_id : int
+        Number of the experiment, below 2^63.
+    gene : str or None
+        Name of the gene.
+    plane_of_section : {"coronal", "sagittal"} or None
+        Plane of its sections.
+    source : str
+        Path of its own grid; empty where there is none.
+    """
 
     section_data_set_id: int
     gene: str | None = None
@@ -45,9 +58,18 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an experiment's row lies and what turns its codes into energies (see `search.codes.Row`).
+    """Where an experiment's row lies and how its codes become energies (see `search.kernels.codes.Row`).
 
-    `checksum` is that of the row's bytes.
+    Attributes
+    ----------
+    section_data_set_id, gene, plane_of_section, source : int, str or None, str or None, str
+        As `Experiment`.
+    slot : int
+        Position of its row.
+    exponent, outside_scale, outside_error : int, float, float
+        As `search.kernels.codes.Row`.
+    checksum : int
+        CRC-32 of the bytes of the row.
     """
 
     section_data_set_id: int
@@ -62,7 +84,7 @@ class Entry:
 
     @property
     def experiment(self) -> Experiment:
-        """What was said of the experiment when it was put in."""
+        """The experiment as it was added."""
         return Experiment(self.section_data_set_id, self.gene, self.plane_of_section, self.source)
 
 
@@ -85,11 +107,14 @@ SCHEMA = pyarrow.schema(
 class ExperimentTable:
     """The experiments of an index at one moment, by ascending slot.
 
-    Parameters
+    Attributes
     ----------
-    sequence : int         how many commits led here
-    epoch : int            which set of rows the slots speak of
-    columns : arrays       one for each field of `Entry`
+    sequence : int
+        Number of commits up to this moment.
+    epoch : int
+        Which set of rows the slots refer to.
+    columns : mapping of str to (n,) ndarray
+        One array for each field of `Entry`.
     """
 
     sequence: int
@@ -100,11 +125,33 @@ class ExperimentTable:
         return len(self.columns["slot"])
 
     def entry(self, at: int) -> Entry:
-        """Return the experiment at one place."""
+        """Return one experiment.
+
+        Parameters
+        ----------
+        at : int
+            Its position in the table.
+
+        Returns
+        -------
+        Entry
+            Its fields.
+        """
         return Entry(*(_plain(self.columns[field.name][at]) for field in fields(Entry)))
 
     def without(self, places: Sequence[int]) -> ExperimentTable:
-        """Return the table without the experiments at some places."""
+        """Return the table without some experiments.
+
+        Parameters
+        ----------
+        places : sequence of int
+            Their positions in the table.
+
+        Returns
+        -------
+        ExperimentTable
+            The others, in the same order.
+        """
         kept = np.delete(np.arange(len(self)), places)
         return ExperimentTable(self.sequence, self.epoch, {n: v[kept] for n, v in self.columns.items()})
 
@@ -115,17 +162,31 @@ class ExperimentTable:
 
 @dataclass(frozen=True, eq=False)
 class Committed:
-    """The table and the journal as they were read, not yet one."""
+    """The table and the journal as they were read, not yet merged.
+
+    Attributes
+    ----------
+    table : ExperimentTable
+        The table.
+    journal : tuple of (int, Entry)
+        Sequence number and entry of each line.
+    """
 
     table: ExperimentTable
     journal: tuple[tuple[int, Entry], ...]  # sequence, entry
 
     def merged(self, intact: Callable[[Entry], bool]) -> ExperimentTable:
-        """Return both as one table.
+        """Return table and journal as one table.
 
         Parameters
         ----------
-        intact : (entry) -> bool     whether the row of a journal entry is what was written
+        intact : callable, (Entry) -> bool
+            Whether the row of a journal entry is what was written.
+
+        Returns
+        -------
+        ExperimentTable
+            The table with the intact entries of later lines, which replace older ones of the same number.
         """
         later = [line for line in self.journal if line[0] > self.table.sequence]
         fresh = {entry.section_data_set_id: entry for _, entry in later if intact(entry)}
@@ -141,7 +202,18 @@ class Committed:
 
 
 def check_experiment(experiment: Experiment) -> None:
-    """DataError for what the table cannot hold: ids beyond 64 bits, a name that is no text, another plane."""
+    """Refuse an experiment that the table cannot hold.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+
+    Raises
+    ------
+    DataError
+        For a number beyond 63 bits, a gene or path that is not text in UTF-8, or another plane.
+    """
     number, gene = experiment.section_data_set_id, experiment.gene
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not whole or not 0 <= number < 2**63:
@@ -159,6 +231,7 @@ def check_experiment(experiment: Experiment) -> None:
 
 
 def _is_text(value: Any) -> bool:
+    """Return whether a value is text that UTF-8 can hold."""
     try:
         return isinstance(value, str) and bool(value.encode("utf-8") or True)
     except UnicodeEncodeError:
@@ -166,18 +239,43 @@ def _is_text(value: Any) -> bool:
 
 
 def read_committed(folder: Path, damage: Damage | None = None) -> Committed:
-    """Read what is committed; the journal first (see above).
+    """Read what is committed, the journal first (see above).
 
     Parameters
     ----------
-    damage : list      gets what is damaged in the journal and is passed over; None: DataError
+    folder : Path
+        Folder of the index.
+    damage : list or None
+        Receives damaged lines of the journal, which are skipped; None raises instead.
+
+    Returns
+    -------
+    Committed
+        Table and journal.
+
+    Raises
+    ------
+    DataError
+        Where the table is damaged, or, without `damage`, a line of the journal.
     """
     journal = _journal(folder / JOURNAL, damage)
     return Committed(_table(folder / TABLE), journal)
 
 
 def write_experiments(folder: Path, entries: Iterable[Entry], sequence: int, epoch: int) -> None:
-    """Write the table and empty the journal; killed between the two, both say the same."""
+    """Write the table and empty the journal; a kill between the two leaves both with the same content.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the index.
+    entries : iterable of Entry
+        All experiments, in any order.
+    sequence : int
+        Number of commits up to now.
+    epoch : int
+        Which set of rows the slots refer to.
+    """
     table = _arrow(sorted(entries, key=lambda e: e.slot))
     digest = _digest(sequence, epoch, _columns(table))
     meta = {"ish_sequence": str(sequence), "ish_epoch": str(epoch), "ish_digest": digest}
@@ -199,7 +297,14 @@ class Journal:
     def commit(self, sequence: int, entry: Entry) -> None:
         """Add one experiment: from here on it is in the index.
 
-        What a full disk cut off is written over by the next line; until then it counts for nothing.
+        A line cut off by a full disk counts for nothing, and the next line overwrites it.
+
+        Parameters
+        ----------
+        sequence : int
+            Number of this commit.
+        entry : Entry
+            The experiment, its row already written.
         """
         said = {"sequence": sequence, "entry": asdict(entry)}
         line = (json.dumps(said | {"crc32": _line_checksum(said)}) + "\n").encode()
@@ -214,7 +319,7 @@ class Journal:
 
 
 def _journal(path: Path, damage: Damage | None) -> tuple[tuple[int, Entry], ...]:
-    """Return what whole lines say; the last may have been cut off by a kill and then counts for nothing."""
+    """Return the entries of whole lines; a last line cut off by a kill counts for nothing."""
     if not path.exists():
         return ()
     lines: list[tuple[int, Entry]] = []
@@ -235,7 +340,7 @@ def _journal(path: Path, damage: Damage | None) -> tuple[tuple[int, Entry], ...]
 
 
 def _line(line: bytes) -> tuple[int, Entry] | None:
-    """Return sequence and entry that a line of the journal commits; None where it is not what was written."""
+    """Return sequence and entry that a line of the journal commits; None where it is damaged."""
     try:
         said = json.loads(line)
         whole = said.pop("crc32") == _line_checksum(said)
@@ -251,8 +356,9 @@ def _line_checksum(said: dict[str, Any]) -> int:
 
 
 def _table(path: Path) -> ExperimentTable:
+    """Read the table; DataError where it is damaged."""
     try:
-        # read at once: a writer may put a new table in this one's place between two looks
+        # Read at once: a writer may replace the table between two reads.
         content = read_content(path, "the table of an index's experiments", MOST_BYTES)
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content), page_checksum_verification=True)
         meta = table.schema.metadata or {}
@@ -274,7 +380,7 @@ def _table(path: Path) -> ExperimentTable:
 
 
 def _digest(sequence: int, epoch: int, columns: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Return a digest of all that a table says."""
+    """Return a digest of the whole content of a table."""
     found = hashlib.sha256(f"{sequence} {epoch}".encode())
     for name in SCHEMA.names:
         values = columns[name]
@@ -290,7 +396,7 @@ def _arrow(entries: Iterable[Entry]) -> pyarrow.Table:
 
 
 def _columns(table: pyarrow.Table) -> dict[str, npt.NDArray[Any]]:
-    """Return columns as arrays; texts that are the same are one object, so that picking rows stays cheap."""
+    """Return columns as arrays; equal texts are one object, which keeps picking rows cheap."""
     texts = {field.name for field in SCHEMA if field.type == pyarrow.string()}
     return {n: _texts(table[n]) if n in texts else table[n].to_numpy() for n in SCHEMA.names}
 

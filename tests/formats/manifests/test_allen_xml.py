@@ -222,8 +222,8 @@ def test_bad_data_sets(what: str, tmp_path: Path) -> None:
 
 
 def test_a_hemisphere_of_another_name_is_told(tmp_path: Path) -> None:
-    source = read_data_set_xml(written(tmp_path, XML.replace("(none)", "rigth")))
-    assert "expected hemisphere left, right or both, got 'rigth'; taken as" in source.warnings[0]
+    source = read_data_set_xml(written(tmp_path, XML.replace("(none)", "richt")))
+    assert "expected hemisphere left, right or both, got 'richt'; taken as" in source.warnings[0]
     unstated = read_data_set_xml(written(tmp_path, XML))
     assert not any("hemisphere" in warning for warning in unstated.warnings)
 

@@ -149,14 +149,14 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "reference by name": ("reference: {name: ccf}", "reference.name: .*got 'ccf'"),
     "detector": (PHANTOM + "detection: {name: adaptiv}", "did you mean adaptive?"),
     "detector key": (
-        PHANTOM + "detection: {name: adaptive, configuration: {contrst: 3}}",
+        PHANTOM + "detection: {name: adaptive, configuration: {contrazt: 3}}",
         "did you mean contrast?",
     ),
     "detector value": (
         PHANTOM + "detection: {name: adaptive, configuration: {contrast: much}}",
         "a number from 1 to",
     ),
-    "aligner": (PHANTOM + "alignment: {name: jont}", "expected one of given, joint, template; got 'jont'"),
+    "aligner": (PHANTOM + "alignment: {name: joynt}", "expected one of given, joint, template; got 'joynt'"),
     "aligner key": (PHANTOM + "alignment: {name: joint, configuration: {strian: 1}}", "did you mean strain?"),
     "aligner value": (
         PHANTOM + "alignment: {name: joint, configuration: {stain_sigma_um: wide}}",

@@ -357,7 +357,7 @@ def test_allen_files_by_section_number(tmp_path: Path) -> None:
     folder = allen(tmp_path / "s")
     write_image(folder / "prox1_s0070.jpg", np.full((40, 60, 3), 9, np.uint8))
     write_image(folder / "Prox1_78_0207052977_D.jpg", np.full((40, 60, 3), 9, np.uint8))
-    (folder / "notes_70.txt").write_text("an artefact in the corner")
+    (folder / "notes_70.txt").write_text("an artifact in the corner")
     (folder / "energy_6.mhd").write_text("ObjectType = Image")
     (folder / "crop_s0006").mkdir()
     source = read_series(folder)

@@ -7,17 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, CONFIG, GIVEN, ID, TESTS, Ish, digests
+from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
+from one_node_slurm import missing_command, one_node_slurm, running_jobs
 
 from pipeline.runs.schedule import cluster
 from pipeline.system.package import PACKAGE
-
-START_SLURM = TESTS / "start_slurm.sh"
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
@@ -157,7 +158,7 @@ def test_workers_of_another_version_are_refused(
     for process in scheduler[1]:
         process.kill()
     other = Path(shutil.copytree(PACKAGE, tmp_path / "other" / "pipeline"))
-    with (other / "errors.py").open("a") as file:
+    with (other / "core" / "errors.py").open("a") as file:
         file.write("# another version\n")
     scheduler[1].append(worker(tmp_path / "scheduler.json", PYTHONPATH=str(other.parent)))
     run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
@@ -165,35 +166,26 @@ def test_workers_of_another_version_are_refused(
     assert "install one version on all" in capfd.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+@pytest.fixture
+def slurm() -> Iterator[dict[str, str]]:
     """The environment in which SLURM's commands reach a SLURM of this one machine."""
-    for name in ("slurmctld", "slurmd", "munged", "sbatch"):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed here: apt-get install slurm-wlm munge")
+    if (name := missing_command()) is not None:
+        pytest.skip(f"{name} is not installed here: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
-        pytest.skip("a SLURM of one's own is started as root")
-    folder = Path("/tmp") / f"ish-slurm-{os.getpid()}"  # short: a socket's path has 108 characters
-    started = subprocess.run([START_SLURM, folder], capture_output=True, text=True, check=False, timeout=120)
-    if started.returncode:
-        pytest.skip(f"SLURM cannot be started here: {started.stderr.strip().splitlines()[-1:]}")
-    yield {"SLURM_CONF": str(folder / "slurm.conf")}
-    subprocess.run([START_SLURM, folder, "stop"], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def jobs_of(environment: dict[str, str]) -> list[str]:
-    """Return the ids of the jobs that run."""
-    words = ["squeue", "-h", "-t", "RUNNING", "-o", "%i"]
-    return subprocess.run(
-        words, env=os.environ | environment, capture_output=True, text=True, check=True
-    ).stdout.split()
+        pytest.skip("needs root: slurmd of its own is started")
+    with tempfile.TemporaryDirectory(prefix="ish-slurm-", dir="/tmp") as folder, ExitStack() as stack:
+        try:
+            environment = stack.enter_context(one_node_slurm(Path(folder)))
+        except RuntimeError as error:
+            pytest.skip(f"SLURM cannot be started here: {error}")
+        yield environment
 
 
 def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     slurm: dict[str, str], rendered: Path, finished: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "site.yaml").write_text(
+        "reference: {name: phantom}\n"
         "cluster: {cores: 1, memory: 700MB, walltime: '00:10:00', host: 127.0.0.1,"
         f" log_directory: {tmp_path}, local_directory: {tmp_path}}}\n"
     )
@@ -208,10 +200,10 @@ def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     )
     process = start(*words, "--scheduler", "slurm", "--workers", 2, environment=slurm)
     wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
-    running = jobs_of(slurm)
+    running = running_jobs(slurm)
     assert running, process.communicate()[1]
     subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 0, said
     assert digests(tmp_path / "out" / ID) == digests(finished)
-    wait_for(lambda: not jobs_of(slurm))  # nothing is left behind
+    wait_for(lambda: not running_jobs(slurm))  # nothing is left behind
