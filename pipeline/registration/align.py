@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry.hand_placement import Correction
 from pipeline.registration.deformable import refine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
 from pipeline.registration.fit.joint import Solution, Task, fit_outlines, fit_stains
@@ -18,7 +19,7 @@ from pipeline.registration.fit.template import fit_template
 from pipeline.registration.initial.orientation import Attempt, Seen, assumed, turned_otherwise
 from pipeline.registration.initial.placement import placed, relocated, reseated
 from pipeline.registration.initial.plane_and_half import check_plane, choose_way
-from pipeline.registration.model.hand_placed import Correction, planes_of, with_corrections
+from pipeline.registration.model.hand_placed import planes_of, with_corrections
 from pipeline.registration.model.painted_atlas import atlas_of
 from pipeline.registration.model.state import State, known_with_margin
 from pipeline.registration.options import AlignmentOptions

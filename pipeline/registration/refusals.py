@@ -8,8 +8,7 @@ import numpy as np
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Float64
-from pipeline.registration.initial.pose_search import area_profile
-from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.registration.model.painted_atlas import Atlas, area_profile
 from pipeline.registration.options import AlignmentOptions
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage, background_luma

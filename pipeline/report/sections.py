@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import Float64, Status
-from pipeline.registration import SectionThumbnail
 from pipeline.report.coarse_atlas import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
@@ -18,6 +17,7 @@ from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
 from pipeline.report.outlines import Outline, mask_path, outlines
 from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 from pipeline.store.masks import level_count
 from pipeline.system.threads import each

@@ -24,10 +24,10 @@ from pipeline.formats.alignments.quicknii import (
 )
 from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
+from pipeline.geometry.hand_placement import Correction, marker_shift, placed
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.hand_corrections import read_corrections, read_given
 from pipeline.inputs.pixels import probe_any
-from pipeline.registration.model.hand_placed import Correction, marker_shift, placed
 from pipeline.store.run import RunFolder
 
 

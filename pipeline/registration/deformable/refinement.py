@@ -12,11 +12,10 @@ from pipeline.geometry import affine
 from pipeline.geometry.deformation import least_jacobian
 from pipeline.registration.deformable.displacement import Bend, Stiffness, nodes_of, straight
 from pipeline.registration.deformable.fit import Fit, Level, View, bends, labels, step
-from pipeline.registration.fit.joint import Task
+from pipeline.registration.fit.joint import Task, level_images
 from pipeline.registration.model.stain_table import StainModel, fit_stain_on
-from pipeline.registration.model.state import LevelImage, State, level_image
+from pipeline.registration.model.state import State
 from pipeline.sections.thumbnail import SectionThumbnail
-from pipeline.system.threads import each
 
 DEFORMABLE = ("none", "in_plane", "volume")  # values of the option `deformable`
 NODE_UM = 100.0  # spacing of the nodes of a written Deformation, um
@@ -104,10 +103,11 @@ def fitted(task: Task, state: State) -> Fit:
     bend = straight(state.z_um, _box(task, state), in_plane, whole)
     fit = Fit(task, state, bend, in_plane, whole, options.deformable == "volume")
     model: StainModel | None = None
+    stains = [tissue.stain for tissue in task.tissues]
     for sigma, flatten, correlation in LEVELS:
         pixel = float(np.clip(0.5 * sigma, PIXEL, 200.0))  # half the blur, 50-200 um
         # unblurred for the stain table: a blur would mix structures
-        sharp, images = _images(task, pixel, 0.0), _images(task, pixel, sigma)
+        sharp, images = level_images(task, stains, pixel, 0.0), level_images(task, stains, pixel, sigma)
         noise = 0.0  # 0: the first step of a level takes the noise of the stain model
         for _ in range(_STEPS):
             bent = bends(fit, sharp)
@@ -128,16 +128,6 @@ def _box(task: Task, state: State) -> tuple[Float64, Float64]:
         points.append(affine.apply(matrix, 4 * np.stack([columns, rows], axis=1)))
     places = np.concatenate(points)
     return places.min(axis=0) - _MARGIN_UM, places.max(axis=0) + _MARGIN_UM
-
-
-def _images(task: Task, pixel_um: float, sigma_um: float) -> list[LevelImage]:
-    """Return the stain of every section at one pixel size and blur."""
-
-    def one(k: int) -> LevelImage:
-        tissue = task.tissues[k]
-        return level_image(tissue, task.known[k], tissue.stain, pixel_um, sigma_um)
-
-    return each(one, range(len(task.tissues)), task.options.threads)
 
 
 def _deformed(

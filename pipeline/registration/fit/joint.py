@@ -19,7 +19,6 @@ from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.stain_table import StainModel, explained, fit_stain
 from pipeline.registration.model.state import LevelImage, State, level_image
 from pipeline.registration.options import AlignmentOptions
-from pipeline.registration.quality.residual_shift import Evidence, evidence, plane_steps
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
@@ -30,8 +29,8 @@ _SETTLED_UM = 2.0  # steps below this end a stage
 # Coarser outlines are fitted by least squares: a far start must not look like outliers.
 _ROBUST_BELOW_UM = 200.0
 _LIMITS_BELOW_UM = 300.0  # finer stages ignore pixels beyond a cut end of the reference
-_OUTLINE_SCALE = 0.5  # Geman-McClure scale of the masks, which run from 0 to 1
-_STAIN_SCALE = 2.5  # Geman-McClure scale of the stain, in standard deviations of its noise
+OUTLINE_SCALE = 0.5  # Geman-McClure scale of the masks, which run from 0 to 1
+STAIN_SCALE = 2.5  # Geman-McClure scale of the stain, in standard deviations of its noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +102,12 @@ def fit_outlines(task: Task, state: State, sigmas_um: Sequence[float]) -> Soluti
     """
     options = task.options
     solution = Solution(state, None, np.inf)
-    painting = _outlined(task)
+    painting = outline_painting(task)
     for sigma in sigmas_um:
         masks = [tissue.mask.astype(np.float32) for tissue in task.tissues]
-        images = _images(task, masks, _pixel_um(sigma, options), sigma)
+        images = level_images(task, masks, level_pixel_um(sigma, options), sigma)
         # 1e6 is as good as infinite for masks: plain least squares.
-        scale = _OUTLINE_SCALE if sigma < _ROBUST_BELOW_UM else 1e6
+        scale = OUTLINE_SCALE if sigma < _ROBUST_BELOW_UM else 1e6
         stage = Stage(
             sigma_um=sigma,
             normal_um=max(0.5 * sigma, 50.0),  # at least two voxels of a 25 um atlas
@@ -137,7 +136,7 @@ def stain_explained(task: Task, state: State) -> float:
         Share, at most 1; images have twice `stain_pixel_um` (100 um by default) as pixel and blur.
     """
     pixel = 2.0 * task.options.stain_pixel_um
-    images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
+    images = level_images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
     return explained(task.atlas, state, images, task.options.threads)
 
 
@@ -157,73 +156,8 @@ def stain_now(task: Task, state: State) -> StainModel:
         The model; images have twice `stain_pixel_um` (100 um by default) as pixel and blur.
     """
     pixel = 2.0 * task.options.stain_pixel_um
-    images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
+    images = level_images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
     return fit_stain(task.atlas, state, images, None, task.options.threads)
-
-
-def left_over(task: Task, state: State, model: StainModel | None) -> list[Evidence]:
-    """Return the residual displacement of every section, by stain, or by outline without a stain model.
-
-    Parameters
-    ----------
-    task : Task
-        The sections.
-    state : State
-        Fitted transforms.
-    model : StainModel or None
-        Stain model of the fit.
-
-    Returns
-    -------
-    list of Evidence
-        Residual displacement and its uncertainty, one for each section.
-    """
-    sigma = 2.0 * task.options.stain_pixel_um
-    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in task.tissues]
-    images = _images(task, pictures, _pixel_um(sigma, task.options), sigma)
-    if model is None:
-        painting = _outlined(task)
-        stage = Stage(sigma, 0.5 * sigma, _OUTLINE_SCALE, RIGID, move_volume=True)
-    else:
-        painting = _stained(task, model)
-        scale = _STAIN_SCALE * model.noise
-        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
-    return evidence(painting, state, images, stage, task.options.threads)
-
-
-def planes_left(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Float64, Float64]:
-    """Return by how much single sections would still be stretched and tilted to fit their stain.
-
-    Parameters
-    ----------
-    task : Task
-        The sections.
-    solution : Solution
-        The fit.
-    own : sequence of int
-        Indices of the sections that are asked for.
-
-    Returns
-    -------
-    steps : (n, 5) float64, um at 3 mm
-        Stretch x, stretch y, shear, tilt along x, tilt along y, see `residual_shift.plane_steps`.
-    spread : (n, 5) float64, um at 3 mm
-        Standard deviations; infinite where there is no stain model.
-    """
-    model = solution.model
-    if model is None:
-        return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
-    sigma = 2.0 * task.options.stain_pixel_um
-    painting = _stained(task, model)
-    scale = _STAIN_SCALE * model.noise
-    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
-    images = _images(task, [t.stain for t in task.tissues], _pixel_um(sigma, task.options), sigma)
-
-    def one(k: int) -> tuple[Float64, Float64]:
-        return plane_steps(painting, solution.state, k, images[k], stage)
-
-    steps, spread = zip(*each(one, own, task.options.threads), strict=True)
-    return np.array(steps), np.array(spread)
 
 
 def fit_stains(task: Task, state: State) -> Solution:
@@ -249,10 +183,10 @@ def fit_stains(task: Task, state: State) -> Solution:
     stains = [tissue.stain for tissue in task.tissues]
     model: StainModel | None = None
     for sigma in options.stain_sigma_um:
-        pixel = _pixel_um(sigma, options)
+        pixel = level_pixel_um(sigma, options)
         # The table needs sharp label borders; the fit needs blurred ones.
-        sharp = _images(task, stains, pixel, 0.0)
-        images = _images(task, stains, pixel, sigma)
+        sharp = level_images(task, stains, pixel, 0.0)
+        images = level_images(task, stains, pixel, sigma)
         for _ in range(_STAIN_ROUNDS):
             model = fit_stain(task.atlas, state, sharp, model, options.threads)
             solution = _stain_stage(task, images, state, model, sigma, RIGID)
@@ -270,21 +204,46 @@ def _stain_stage(
     stage = Stage(
         sigma_um=sigma,
         normal_um=max(0.5 * sigma, 40.0),  # um
-        scale=_STAIN_SCALE * model.noise,
+        scale=STAIN_SCALE * model.noise,
         freedom=freedom,
         move_volume=freedom == RIGID,  # sections with strains of their own would trade them with the volume's
         noise=model.noise,
     )
-    painting = _stained(task, model)
+    painting = stain_painting(task, model)
     return replace(_settle(task, painting, images, state, stage, _STAIN_STEPS), model=model)
 
 
-def _outlined(task: Task) -> Painting:
+def outline_painting(task: Task) -> Painting:
+    """Return what renders the outlines: tissue 1, outside 0.
+
+    Parameters
+    ----------
+    task : Task
+        The sections and the atlas.
+
+    Returns
+    -------
+    Painting
+        Gains of 1.
+    """
     return Painting(task.atlas, task.atlas.outline_table()[None], np.ones(len(task.tissues)))
 
 
-def _stained(task: Task, model: StainModel) -> Painting:
-    """Render with the stain; each series is in units in which all series have the same noise."""
+def stain_painting(task: Task, model: StainModel) -> Painting:
+    """Return what renders the stain, each series in units in which all series have the same noise.
+
+    Parameters
+    ----------
+    task : Task
+        The sections and the atlas.
+    model : StainModel
+        Tables, gains and noises.
+
+    Returns
+    -------
+    Painting
+        Tables and units of the series, gains of the sections.
+    """
     tables = np.asarray(model.tables / model.units[:, None], dtype=np.float32)
     return Painting(task.atlas, tables, model.gains, model.series, model.units)
 
@@ -316,8 +275,25 @@ def _settle(
     return Solution(state, None, float(last.sum()) / max(weights, 1e-12))
 
 
-def _images(task: Task, images: Sequence[Float32], pixel_um: float, sigma_um: float) -> list[LevelImage]:
-    """Return the images of all sections at one level."""
+def level_images(task: Task, images: Sequence[Float32], pixel_um: float, sigma_um: float) -> list[LevelImage]:
+    """Return the images of all sections at one level.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    images : sequence of (h, w) float32
+        Stain or mask of each section.
+    pixel_um : float, um
+        Wanted pixel, see `level_image`.
+    sigma_um : float, um
+        Blur; 0 for none.
+
+    Returns
+    -------
+    list of LevelImage
+        One for each section.
+    """
 
     def one(k: int) -> LevelImage:
         return level_image(task.tissues[k], task.known[k], images[k], pixel_um, sigma_um)
@@ -325,6 +301,19 @@ def _images(task: Task, images: Sequence[Float32], pixel_um: float, sigma_um: fl
     return each(one, range(len(images)), task.options.threads)
 
 
-def _pixel_um(sigma_um: float, options: AlignmentOptions) -> float:
-    """Return the pixel of a level: half the blur, within 1 to 4 times `stain_pixel_um`."""
+def level_pixel_um(sigma_um: float, options: AlignmentOptions) -> float:
+    """Return the pixel of a level: half the blur, within 1 to 4 times `stain_pixel_um`.
+
+    Parameters
+    ----------
+    sigma_um : float, um
+        Blur of the level.
+    options : AlignmentOptions
+        Gives `stain_pixel_um`.
+
+    Returns
+    -------
+    float, um
+        Wanted pixel.
+    """
     return float(np.clip(0.5 * sigma_um, options.stain_pixel_um, 4.0 * options.stain_pixel_um))

@@ -21,7 +21,7 @@ from scipy import fft
 
 from pipeline.core.model import Float32, Float64
 from pipeline.geometry import affine
-from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
+from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, area_profile, paint
 from pipeline.registration.model.state import State
 from pipeline.system.threads import each
 
@@ -78,28 +78,6 @@ class ProfileFit:
     offset_um: float
     scale: float
     misfit: float
-
-
-def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
-    """Return the tissue area of every plane of the reference.
-
-    Parameters
-    ----------
-    atlas : Atlas
-        Labels of the reference.
-
-    Returns
-    -------
-    positions : (p,) float64, um
-        Positions along the cutting axis.
-    areas : (p,) float64, um2
-        Annotated area of each plane.
-    """
-    axis = NORMAL_AXIS[atlas.plane]
-    others = tuple(a for a in range(3) if a != axis)
-    thin = atlas.index[tuple(slice(None) if a == axis else slice(None, None, 2) for a in range(3))]
-    areas = (thin > 0).sum(axis=others) * (2.0 * atlas.voxel_um) ** 2
-    return np.arange(areas.size) * atlas.voxel_um, areas.astype(np.float64)
 
 
 def fit_profile(

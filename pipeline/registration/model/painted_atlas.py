@@ -95,6 +95,28 @@ def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
     return Atlas(index, voxel_um, ids.astype(np.int64), parents, plane, _limits(index, plane, voxel_um))
 
 
+def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
+    """Return the tissue area of every plane of the reference.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+
+    Returns
+    -------
+    positions : (p,) float64, um
+        Positions along the cutting axis.
+    areas : (p,) float64, um2
+        Annotated area of each plane.
+    """
+    axis = NORMAL_AXIS[atlas.plane]
+    others = tuple(a for a in range(3) if a != axis)
+    thin = atlas.index[tuple(slice(None) if a == axis else slice(None, None, 2) for a in range(3))]
+    areas = (thin > 0).sum(axis=others) * (2.0 * atlas.voxel_um) ** 2
+    return np.arange(areas.size) * atlas.voxel_um, areas.astype(np.float64)
+
+
 def _limits(index: UInt16, plane: Plane, voxel_um: float) -> tuple[float, float]:
     """Return the ends of a cut-off brain along the cutting axis, infinite where it is complete."""
     axis = NORMAL_AXIS[plane]

@@ -25,8 +25,9 @@ import numpy as np
 
 from pipeline.core.model import Bool, Float64
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
-from pipeline.registration.fit.joint import Solution, Task, planes_left
+from pipeline.registration.fit.joint import Solution, Task
 from pipeline.registration.fit.neighbour_prior import strain_of
+from pipeline.registration.quality.residual_shift import planes_left
 
 _FEWEST, _LEAST_PART = 14, 4  # sections needed for a test; sections on either side of a cut
 _WINDOW = 16  # sections on either side of a cut that enter the test

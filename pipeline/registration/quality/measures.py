@@ -10,12 +10,13 @@ from scipy import ndimage
 
 from pipeline.core.model import Bool, Float64, Status
 from pipeline.geometry import affine
-from pipeline.registration.fit.joint import Task, left_over
+from pipeline.registration.fit.joint import Task
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
 from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, label_plane
 from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import State
 from pipeline.registration.quality.error_model import estimated_error_um, status_of
+from pipeline.registration.quality.residual_shift import left_over
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 

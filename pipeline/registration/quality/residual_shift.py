@@ -27,6 +27,17 @@ from pipeline.registration.fit.gauss_newton import (
     painted_plane,
     section_system,
 )
+from pipeline.registration.fit.joint import (
+    OUTLINE_SCALE,
+    STAIN_SCALE,
+    Solution,
+    Task,
+    level_images,
+    level_pixel_um,
+    outline_painting,
+    stain_painting,
+)
+from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import LevelImage, State
 from pipeline.system.threads import each
 
@@ -96,6 +107,71 @@ def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untype
             if painted[y, x] > 0.0 or values[y, x] > scale:  # glass on glass is no tissue
                 cell[5] += weight
     return sums
+
+
+def left_over(task: Task, state: State, model: StainModel | None) -> list[Evidence]:
+    """Return the residual displacement of every section, by stain, or by outline without a stain model.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    state : State
+        Fitted transforms.
+    model : StainModel or None
+        Stain model of the fit.
+
+    Returns
+    -------
+    list of Evidence
+        Residual displacement and its uncertainty, one for each section.
+    """
+    sigma = 2.0 * task.options.stain_pixel_um
+    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in task.tissues]
+    images = level_images(task, pictures, level_pixel_um(sigma, task.options), sigma)
+    if model is None:
+        painting = outline_painting(task)
+        stage = Stage(sigma, 0.5 * sigma, OUTLINE_SCALE, RIGID, move_volume=True)
+    else:
+        painting = stain_painting(task, model)
+        scale = STAIN_SCALE * model.noise
+        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
+    return evidence(painting, state, images, stage, task.options.threads)
+
+
+def planes_left(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Float64, Float64]:
+    """Return by how much single sections would still be stretched and tilted to fit their stain.
+
+    Parameters
+    ----------
+    task : Task
+        The sections.
+    solution : Solution
+        The fit.
+    own : sequence of int
+        Indices of the sections that are asked for.
+
+    Returns
+    -------
+    steps : (n, 5) float64, um at 3 mm
+        Stretch x, stretch y, shear, tilt along x, tilt along y, see `residual_shift.plane_steps`.
+    spread : (n, 5) float64, um at 3 mm
+        Standard deviations; infinite where there is no stain model.
+    """
+    model = solution.model
+    if model is None:
+        return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
+    sigma = 2.0 * task.options.stain_pixel_um
+    painting = stain_painting(task, model)
+    scale = STAIN_SCALE * model.noise
+    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
+    images = level_images(task, [t.stain for t in task.tissues], level_pixel_um(sigma, task.options), sigma)
+
+    def one(k: int) -> tuple[Float64, Float64]:
+        return plane_steps(painting, solution.state, k, images[k], stage)
+
+    steps, spread = zip(*each(one, own, task.options.threads), strict=True)
+    return np.array(steps), np.array(spread)
 
 
 def evidence(
