@@ -15,12 +15,12 @@ from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Alignment2d, Alignment3d, Deformation, Float64, SectionAlignment, Status
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import displacement_at
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     from scipy import interpolate
 else:
-    interpolate = Later("scipy.interpolate")
+    interpolate = LazyModule("scipy.interpolate")
 
 BY_HAND = "by_hand"  # name of the deformation and of its measure
 _NODE_UM = 100.0  # spacing of the nodes of a displacement field, um
@@ -107,8 +107,8 @@ def placed(number: int, correction: Correction, space: Alignment3d, z_um: float)
     flat = np.column_stack([affine.apply(alignment.section_to_volume, points), np.full(len(points), z_um)])
     nodes = (there - flat).T.reshape(3, *x.shape)
     measures = {BY_HAND: 1.0, "beyond_plane_um": round(float(np.abs(nodes[2]).max()), 3)}
-    bent = np.abs(nodes).max() > _LEAST_DISPLACEMENT_UM
-    deformation = Deformation(nodes.astype(np.float32), spacing) if bent else None
+    deformed = np.abs(nodes).max() > _LEAST_DISPLACEMENT_UM
+    deformation = Deformation(nodes.astype(np.float32), spacing) if deformed else None
     return SectionAlignment(alignment, Status.PASS, measures, deformation)
 
 

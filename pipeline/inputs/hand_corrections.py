@@ -161,8 +161,8 @@ def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
     z_um = {number: data_set.z_um(number) for number in planes}
     space = volume_of(planes, z_um, data_set.reference_space_id)
     sections = tuple(placed(n, corrections[n], space, z_um[n]) for n in sorted(corrections))
-    bent = any(section.deformation is not None for section in sections)
-    return SeriesAlignment(space, sections, deformable=BY_HAND if bent else "none")
+    deformed = any(section.deformation is not None for section in sections)
+    return SeriesAlignment(space, sections, deformable=BY_HAND if deformed else "none")
 
 
 def quicknii_slice(

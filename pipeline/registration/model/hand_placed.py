@@ -10,24 +10,24 @@ import numpy as np
 from pipeline.core.model import Float64, SeriesAlignment
 from pipeline.geometry import affine
 from pipeline.geometry.hand_placement import BY_HAND, Correction, in_volume, placed
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.sections.thumbnail import SectionThumbnail
 
 
-def held(state: State, planes: Mapping[int, Float64]) -> State:
-    """Return the state with the held sections on their planes, as far as that is in-plane.
+def with_fixed_planes(state: TransformState, planes: Mapping[int, Float64]) -> TransformState:
+    """Return the state with the sections placed by hand on their planes, as far as that is in-plane.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Current transforms.
     planes : mapping of int to (3, 3) float64
         (x, y, 1) thumbnail px to (P, I, R) um, by index of the section.
 
     Returns
     -------
-    State
-        The same volume; each held section has the in-plane part of its plane.
+    TransformState
+        The same volume; each of these sections has the in-plane part of its plane.
     """
     if not planes:
         return state
@@ -40,7 +40,7 @@ def held(state: State, planes: Mapping[int, Float64]) -> State:
     return state.replaced(sections)
 
 
-def planes_of(
+def fixed_planes_of(
     corrections: Mapping[int, Correction], thumbnails: Sequence[SectionThumbnail]
 ) -> dict[int, Float64]:
     """Return the planes of the corrected sections among thumbnails.
@@ -91,6 +91,6 @@ def with_corrections(
         if number in corrections:
             section = placed(number, corrections[number], alignment.alignment3d, z_um[number])
         sections.append(section)
-    bent = any(s.deformation is not None for s in sections)
-    deformable = BY_HAND if bent and alignment.deformable == "none" else alignment.deformable
+    deformed = any(s.deformation is not None for s in sections)
+    deformable = BY_HAND if deformed and alignment.deformable == "none" else alignment.deformable
     return replace(alignment, sections=tuple(sections), deformable=deformable)
