@@ -28,7 +28,7 @@ from pipeline.core.intensity import darkness, optical_density
 from pipeline.core.model import Bool, Float64, Int32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.lattice import Lattice, grown, keep_objects
-from pipeline.sections.kernels import NODE_SCALE, clear_outside, keep_above, window_rank
+from pipeline.sections.kernels import FIXED_POINT_SCALE, clear_outside, keep_above, window_rank
 from pipeline.sections.statistics import SectionContext
 
 RANK_PERCENT = 40
@@ -129,16 +129,16 @@ class Adaptive:
         mask = np.ones((part[0].stop - part[0].start, smooth.shape[1]), np.uint8)
         first = lattice.first[0] + part[0].start, lattice.first[1] + columns.start
         for values, surface in zip((smooth, self._upper_part(smooth, context)), surfaces, strict=True):
-            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.pitch, first)
+            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.spacing, first)
         return mask[:, middle]
 
     def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32]:
-        """Return threshold and background at every node, darkness x NODE_SCALE."""
+        """Return threshold and background at every node, darkness x FIXED_POINT_SCALE."""
         glass = lattice.glass_luma(context)
         pale = _darkness_of(glass, GLASS_SHARE * context.tissue_level).clip(0, 255).astype(np.uint8)
         window = max(3, round(self.window_um / lattice.reduced_um))
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
-        local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
+        local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / FIXED_POINT_SCALE))
         above = self.contrast * context.noise
         solid = self.solid_level(context)
         background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
@@ -174,4 +174,4 @@ def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:
 
 
 def _nodes(surface: Float64) -> Int32:
-    return np.asarray(np.rint(surface.clip(0, 255) * NODE_SCALE), np.int32)
+    return np.asarray(np.rint(surface.clip(0, 255) * FIXED_POINT_SCALE), np.int32)

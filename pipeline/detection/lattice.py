@@ -17,7 +17,7 @@ from pipeline.sections.statistics import SectionContext
 # As near as whole pixels come: in blocks of 10 um what lies between dense cells is mixed with them.
 REDUCED_UM = 8.0
 NODE_STEPS = 4  # nodes of a surface lie 4 reduced pixels apart
-LARGEST_PITCH_PX = 64
+LARGEST_SPACING_PX = 64
 CELL_AREA_UM2 = 80.0
 FEWEST_PIXELS = 3
 
@@ -45,14 +45,14 @@ class Lattice:
     @classmethod
     def of(cls, context: SectionContext, dark: UInt8) -> Lattice:
         """Reduce an image (H, W) of darkness that begins at `context.origin_px`."""
-        factor = max(1, min(round(REDUCED_UM / context.resolution_um), LARGEST_PITCH_PX))
+        factor = max(1, min(round(REDUCED_UM / context.resolution_um), LARGEST_SPACING_PX))
         reduced_um = factor * context.resolution_um
         steps = round(NODE_STEPS * REDUCED_UM / reduced_um)
-        steps = max(1, min(steps, LARGEST_PITCH_PX // factor))
-        pitch = factor * steps
+        steps = max(1, min(steps, LARGEST_SPACING_PX // factor))
+        spacing = factor * steps
         x0, y0 = context.origin_px
-        top, left = y0 % pitch, x0 % pitch
-        bottom, right = max(0, pitch - top - dark.shape[0]), max(0, pitch - left - dark.shape[1])
+        top, left = y0 % spacing, x0 % spacing
+        bottom, right = max(0, spacing - top - dark.shape[0]), max(0, spacing - left - dark.shape[1])
         if top or left or bottom or right:
             padded = cv2.copyMakeBorder(dark, top, bottom, left, right, cv2.BORDER_REPLICATE)
             dark = np.asarray(padded, np.uint8)
@@ -60,7 +60,7 @@ class Lattice:
         return cls(whole_block_mean(dark, factor), factor, steps, reduced_um, corner, (top, left))
 
     @property
-    def pitch(self) -> int:
+    def spacing(self) -> int:
         """Pixels between nodes."""
         return self.factor * self.steps
 

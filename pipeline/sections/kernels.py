@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
-NODE_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
+FIXED_POINT_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
@@ -24,7 +24,7 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
 
     Returns
     -------
-    (rows, columns) int32                   NODE_SCALE x the rank's value, spread evenly over its grey level;
+    (rows, columns) int32                   FIXED_POINT_SCALE x the rank's value, spread over its grey level;
                                             -1 where under a quarter of the window counts
     """
     return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
@@ -63,13 +63,13 @@ def _count(part: UInt8, counts: Int32) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _rank(counts: Int32, behind: int) -> int:
-    """Return NODE_SCALE x the value behind which lie so many hundredths of a pixel."""
+    """Return FIXED_POINT_SCALE x the value behind which lie so many hundredths of a pixel."""
     value = 0
     while behind >= counts[value] * 100 and value < 255:
         behind -= counts[value] * 100
         value += 1
-    inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
-    return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
+    inside = FIXED_POINT_SCALE * behind // max(counts[value] * 100, 1)
+    return int(max(0, FIXED_POINT_SCALE * value - FIXED_POINT_SCALE // 2 + inside))
 
 
 def above_median(values: UInt8, side: int, least: int) -> UInt8:
@@ -189,15 +189,15 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
     return out
 
 
-def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> UInt8:
+def above_surface(values: UInt8, nodes: Int32, spacing: int, first: tuple[int, int]) -> UInt8:
     """Compare pixels with a surface that is interpolated between nodes.
 
     Parameters
     ----------
     values : (h, w) uint8
-    nodes : (rows, columns) int32           NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch
-                                            blocks
-    pitch : int, px                         at most 64
+    nodes : (rows, columns) int32           FIXED_POINT_SCALE x the threshold, 0-255, at the centres of
+                                            spacing x spacing blocks
+    spacing : int, px                       at most 64
     first : tuple = (y, x)                  where on the lattice of nodes `values` begins, in pixels
 
     Returns
@@ -205,27 +205,27 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     (h, w) uint8                            1 where the value exceeds the bilinear surface, else 0
     """
     mask = np.ones(values.shape, np.uint8)
-    keep_above(mask, values, nodes, pitch, first)
+    keep_above(mask, values, nodes, spacing, first)
     return mask
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
+def keep_above(mask: UInt8, values: UInt8, nodes: Int32, spacing: int, first: tuple[int, int]) -> None:
     """Clear a mask (h, w) of 0 and 1 in place where values do not exceed a surface; see `above_surface`.
 
     Between nodes the surface is known to 1/32 of a grey level, in 16 bits, of which many fill a register; how
     it is rounded depends on the place alone, so tiles agree.
     """
-    width, scale = values.shape[1], 2 * pitch
+    width, scale = values.shape[1], 2 * spacing
     upper, change = np.empty(width, np.int16), np.empty(width, np.int16)
     stretch = -2
     for y in range(values.shape[0]):
-        halves = 2 * (y + first[0]) + 1 - pitch
+        halves = 2 * (y + first[0]) + 1 - spacing
         row = min(max(halves // scale, -1), nodes.shape[0] - 1)
         if row != stretch:  # beyond the outer nodes they hold
             stretch = row
-            _along_row(nodes[max(row, 0)], pitch, first[1], upper)
-            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], change)
+            _along_row(nodes[max(row, 0)], spacing, first[1], upper)
+            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], spacing, first[1], change)
             for x in range(width):
                 change[x] = np.int16(2 * (change[x] - upper[x]))
         part = (halves - row * scale) * 32768 // scale if 0 <= row < nodes.shape[0] - 1 else 0
@@ -233,12 +233,12 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
+def _along_row(nodes: Int32, spacing: int, first: int, out: Int16) -> None:
     """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255; the outer nodes go on."""
-    scale, x = 2 * pitch, 0
-    unit = np.float32(64 / (NODE_SCALE * scale))
+    scale, x = 2 * spacing, 0
+    unit = np.float32(64 / (FIXED_POINT_SCALE * scale))
     while x < out.size:  # from node to node: between two, steps are even
-        halves = 2 * (first + x) + 1 - pitch
+        halves = 2 * (first + x) + 1 - spacing
         node = min(max(halves // scale, -1), nodes.size - 1)
         here, there = nodes[max(node, 0)], nodes[min(node + 1, nodes.size - 1)]
         level = np.int32(here * scale + (there - here) * (halves - node * scale))
