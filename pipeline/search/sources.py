@@ -382,16 +382,16 @@ def finished_grid(run: RunFolder) -> Path:
 def _read_served(path: Path, declared: Declared, spacing_um: float, note: Note) -> tuple[Experiment, Float32]:
     """Read a served grid; data_set.xml states its id, else the table, else its name."""
     file = path / GRID if (path / GRID).is_file() else path
-    said, wanted = _described(path), declared.of_file(path)
-    if said is None:
+    described, wanted = _described(path), declared.of_file(path)
+    if described is None:
         found = wanted or Experiment(named(path, DATA_SET_XML))
-    elif wanted is not None and wanted.section_data_set_id != said.section_data_set_id:
+    elif wanted is not None and wanted.section_data_set_id != described.section_data_set_id:
         raise DataError(
-            f"{path}: expected one id, got {said.section_data_set_id} in {DATA_SET_XML} and"
+            f"{path}: expected one id, got {described.section_data_set_id} in {DATA_SET_XML} and"
             f" {wanted.section_data_set_id} in the table of experiments"
         )
     else:
-        found = said
+        found = described
     stated = wanted or declared.by_id.get(found.section_data_set_id, found)
     experiment = Experiment(
         found.section_data_set_id,

@@ -172,14 +172,14 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
     height, width = region.shape
     out = np.empty((y.size, x.size), np.int32)
     vertical = np.empty((y.size, width + 2 * reach), np.int32)  # to the nearest outside in the same column
-    for way in (1, -1):
-        run, i = np.zeros(width + 2 * reach, np.int32), 0 if way == 1 else y.size - 1
-        for row in range(height) if way == 1 else range(height - 1, -1, -1):
+    for direction in (1, -1):
+        run, i = np.zeros(width + 2 * reach, np.int32), 0 if direction == 1 else y.size - 1
+        for row in range(height) if direction == 1 else range(height - 1, -1, -1):
             for k in range(width):
                 run[reach + k] = (run[reach + k] + np.int32(1)) * np.int32(region[row, k])
             while 0 <= i < y.size and y[i] == row:
-                vertical[i] = run if way == 1 else np.minimum(vertical[i], run)
-                i += way
+                vertical[i] = run if direction == 1 else np.minimum(vertical[i], run)
+                i += direction
     for i in range(y.size):
         for j in range(x.size):
             least = reach * reach

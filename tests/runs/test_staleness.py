@@ -35,7 +35,7 @@ def test_a_finished_run_stands(finished: Path, ish: Ish, capsys: pytest.CaptureF
     assert again(finished, ish, capsys) == {}
 
 
-def test_which_input_has_changed_is_said(
+def test_which_input_has_changed_is_reported(
     run: Path, rendered: Path, tmp_path: Path, ish: Ish, capsys: pytest.CaptureFixture[str]
 ) -> None:
     series = tmp_path / "series"
@@ -63,7 +63,7 @@ def test_another_configuration_and_older_receipts(
         path.write_text(json.dumps(document))
     found = again(run, ish, capsys)
     assert list(found) == ALL
-    assert found["measure"] == "made by version 0.1, which kept no grounds"
+    assert found["measure"] == "made by version 0.1, which recorded no digests"
 
 
 def call(package: Path, *words: object) -> str:
@@ -76,9 +76,9 @@ def call(package: Path, *words: object) -> str:
     return done.stdout + done.stderr
 
 
-def ran(said: str) -> list[str]:
+def ran(printed: str) -> list[str]:
     """Return the tasks that a log says were done."""
-    return [line.split()[0] for line in said.splitlines() if " done in " in line]
+    return [line.split()[0] for line in printed.splitlines() if " done in " in line]
 
 
 def test_only_what_a_change_can_reach_runs_again(rendered: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ MAGIC = {
     b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
-STRANGERS = {
+UNSUPPORTED = {
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"RIFF": "WebP",
@@ -72,7 +72,7 @@ def sniff(start: bytes) -> str | None:
 
 def describe(start: bytes) -> str:
     """Return what the first bytes of a file look like, for an error message."""
-    known = next((name for magic, name in STRANGERS.items() if start.startswith(magic)), None)
+    known = next((name for magic, name in UNSUPPORTED.items() if start.startswith(magic)), None)
     return known or f"bytes {start[:8].hex(' ')}"
 
 
