@@ -12,7 +12,8 @@ from pipeline.system.package import PACKAGE
 
 FLOORS = (
     {"core"},
-    {"geometry", "system"},
+    {"system"},
+    {"geometry"},
     {"sections", "quantification", "formats"},
     {"store", "detection", "registration", "phantom"},
     {"inputs"},

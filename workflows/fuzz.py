@@ -126,9 +126,9 @@ def digest_of(folder: Path) -> str:
 
 def call(words: Sequence[object]) -> tuple[int, str]:
     """Call the command; return its status and all that it says, a traceback of ours too."""
-    said = io.StringIO()
+    printed = io.StringIO()
     sys.argv = ["ish", *map(str, words)]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
             ish()
             status = 0
@@ -137,14 +137,14 @@ def call(words: Sequence[object]) -> tuple[int, str]:
         except BaseException:
             traceback.print_exc()
             status = 99
-    return status, said.getvalue()
+    return status, printed.getvalue()
 
 
-def trouble(case: Case, place: Path, before: str, status: int, said: str) -> str:
+def trouble(case: Case, place: Path, before: str, status: int, printed: str) -> str:
     """Return what went wrong with a case; empty where all is as it should be."""
-    found = NEVER.search(said)
+    found = NEVER.search(printed)
     if found:
-        lines = [line for line in said.splitlines() if line.strip()]
+        lines = [line for line in printed.splitlines() if line.strip()]
         return next((line for line in reversed(lines) if "rror" in line), found[0])
     if digest_of(place) != before:
         return "an input is not as it was"
@@ -152,7 +152,7 @@ def trouble(case: Case, place: Path, before: str, status: int, said: str) -> str
         name for name in case.good if not (place / "out" / name / "structure_unionize.csv").exists()
     ]
     if unfinished:
-        return f"series {unfinished[0]} is not finished: {said.strip().splitlines()[-1:]}"
+        return f"series {unfinished[0]} is not finished: {printed.strip().splitlines()[-1:]}"
     if status not in (0, 1, 2):
         return f"status {status}"
     return ""
@@ -166,12 +166,12 @@ def run_one(seed: int, templates: Path, keep: Path | None) -> str:
         case = make_case(templates, place, drawn)
         before = digest_of(place)
         signal.alarm(HANG_S)
-        status, said = call(case.words)
+        status, printed = call(case.words)
         signal.alarm(0)
-        what = trouble(case, place, before, status, said)
+        what = trouble(case, place, before, status, printed)
         if what and keep:
             shutil.copytree(place, keep / str(seed), symlinks=True, ignore=_pipes, dirs_exist_ok=True)
-            (keep / f"{seed}.txt").write_text(said, errors="replace")
+            (keep / f"{seed}.txt").write_text(printed, errors="replace")
         return f"{seed}: {case.how} {case.harmed.relative_to(place)}: {what}" if what else ""
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -40,7 +40,7 @@ class Tally:
         self.fresh_sections = 0  # of these, sections that were detected
         self.fresh_values = 0  # and the values that their images store
 
-    def hear(self, event: Event, now: float) -> None:
+    def on_task(self, event: Event, now: float) -> None:
         """Count a task that starts or ends.
 
         Parameters

@@ -19,10 +19,10 @@ MOST_UNASKED = 50  # variants that run without confirmation
 def compare(
     run_a: Annotated[Path, typer.Argument(help="a run: OUTPUT/<id>")],
     run_b: Annotated[Path, typer.Argument(help="another run")],
-    output: Annotated[Path | None, typer.Option(help="write tables and a page into this folder too")] = None,
+    output: Annotated[Path | None, typer.Option(help="also write tables and a page into this folder")] = None,
     json: Json = False,
 ) -> None:
-    """Hold two runs against each other: configuration, quality, grids, structures."""
+    """Compare two runs: configuration, quality, grids, structures."""
     found = side_by_side.compare(run_a, run_b)
     if json:
         sys.stdout.write(json_text.dumps(found, default=str) + "\n")
@@ -54,6 +54,6 @@ def agree(count: int, yes: bool) -> None:
         return
     what = f"the sweep has {count} variants, more than {MOST_UNASKED}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise ConfigError(f"{what}; add --yes if you mean it, or list fewer values")
+        raise ConfigError(f"{what}; add --yes to run them, or list fewer values")
     if not typer.confirm(f"{what}. Run them all?", err=True):
         raise ConfigError(f"{what}: not run")

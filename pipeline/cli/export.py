@@ -1,4 +1,4 @@
-"""`ish export`: finished runs in other forms."""
+"""`ish export`: finished runs in other formats."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MOST_NAMED = 10  # files that are listed by name
 def export_run(
     folder: Annotated[Path, typer.Argument(metavar="RUN|DIR", help="a run, or a folder of runs")],
     format_: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))],
-    output: Annotated[Path | None, typer.Option(help="default: export, beside what is exported")] = None,
+    output: Annotated[Path | None, typer.Option(help="default: a folder export inside DIR")] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="where the names of structures are; default: the run's own")
+        Path | None, typer.Option(help="reference that names the structures; default: that of the run")
     ] = None,
 ) -> None:
-    """Write a finished run, or all of a folder, in another form."""
+    """Export a finished run, or all runs of a folder, to another format."""
     exported = export(folder, format_, output, reference)
     for line in exported.left_out:
         say(f"warning: {line}")

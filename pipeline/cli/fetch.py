@@ -15,19 +15,19 @@ from pipeline.inputs.fetch.experiments import BASE_URL, Wanted, experiment_sourc
 def fetch(
     identifiers: Annotated[list[int], typer.Argument(metavar="ID…", help="section data sets")],
     directory: Annotated[Path, typer.Option(help="each goes to DIRECTORY/<id>")] = Path("ish-data"),
-    downsample: Annotated[int, typer.Option(help="halve the images so many times")] = 0,
+    downsample: Annotated[int, typer.Option(help="number of times to halve the images")] = 0,
     grids: Annotated[
         str, typer.Option(help="served grids: energy,density,intensity; none for none")
     ] = "energy",
     images: Annotated[bool, typer.Option(help="fetch the section images")] = True,
-    section: Annotated[list[int] | None, typer.Option(help="only this section, once or more")] = None,
+    section: Annotated[list[int] | None, typer.Option(help="only this section; may be repeated")] = None,
     connections: Annotated[int, typer.Option(min=1, max=8, help="files at a time")] = 2,
     base_url: Annotated[
-        str, typer.Option(envvar="ISH_API_BASE_URL", help="another server with the same forms")
+        str, typer.Option(envvar="ISH_API_BASE_URL", help="another server with the same API")
     ] = BASE_URL,
     json: Json = False,
 ) -> None:
-    """Fetch Allen experiments: data_set.xml, section images, served grids. What is there stays."""
+    """Fetch Allen experiments: data_set.xml, section images, served grids. Existing files are kept."""
     wanted = Wanted(
         downsample=downsample,
         grids=() if grids == "none" else tuple(name.strip() for name in grids.split(",")),

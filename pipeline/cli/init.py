@@ -43,16 +43,20 @@ def init(
         float | None, typer.Option(help="size of a pixel; default what the images state")
     ] = None,
     spacing: Annotated[
-        int | None, typer.Option(help="sections from one image to the next, where names count images")
+        int | None, typer.Option(help="sections from one image to the next, where names number the images")
     ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="regular expression with the section number as its group")
     ] = None,
-    id_: Annotated[int | None, typer.Option("--id", help="default: made from where the folder lies")] = None,
+    id_: Annotated[
+        int | None, typer.Option("--id", help="default: derived from the location of the folder")
+    ] = None,
     gene: Annotated[str | None, typer.Option(help="what was stained for")] = None,
     specimen: Annotated[str | None, typer.Option(help="series cut from one brain share it")] = None,
     hemisphere: Annotated[str | None, typer.Option(help="left, right or both")] = None,
-    section_order: Annotated[str | None, typer.Option(help="of rising numbers, as rostral_to_caudal")] = None,
+    section_order: Annotated[
+        str | None, typer.Option(help="direction of rising numbers, such as rostral_to_caudal")
+    ] = None,
     image_up: Annotated[str | None, typer.Option(help="superior or inferior")] = None,
     boxes: Annotated[str, typer.Option(help="largest: box the largest of several pieces")] = "none",
     output: Annotated[
@@ -61,17 +65,15 @@ def init(
             help="a folder for the manifest and links to the images, where FOLDER cannot be written"
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option(help="write a new manifest; the one that is there is kept as .old-N")
-    ] = False,
+    force: Annotated[bool, typer.Option(help="replace the manifest; the old one is kept as .old-N")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="write without asking")] = False,
     json: Json = False,
 ) -> None:
-    """Describe a folder of section images: show what was understood, ask for the rest, write a manifest."""
+    """Describe a folder of section images: show what was found, ask for the rest, write a manifest."""
     asking = not (yes or json) and sys.stdin.isatty()
     names, others = sections_among(image_names(folder, force=force))
     for name in others:
-        say(f"{name}: left out, an overview by its name; --pattern takes what it matches")
+        say(f"{name}: left out, an overview by its name; use --pattern to include it")
     if output is not None:
         folder = linked(folder, output, names)
         image_names(folder, force=force)
@@ -88,7 +90,7 @@ def init(
         made = with_boxes(made, largest_boxes(looks))
     write_image(folder / CONTACT_SHEET, contact_sheet(made, looks))
     show([_row(made, seen) for seen in looks], json)
-    _tell(found, made, looks)
+    _show_summary(found, made, looks)
     if asking and not typer.confirm("write sections.csv and section_data_set.yaml?", default=True, err=True):
         raise typer.Exit(1)
     for name in keep_old(folder) if force else ():
@@ -153,11 +155,11 @@ def _row(made: Draft, seen: Look) -> dict[str, Any]:
     }
 
 
-def _tell(found: Survey, made: Draft, looks: list[Look]) -> None:
+def _show_summary(found: Survey, made: Draft, looks: list[Look]) -> None:
     data_set = made.data_set
     say(f"section numbers: {found.reading.how} in the names; {summary(made)}")
     say(f"id {data_set.id}, {data_set.plane_of_section}, {data_set.section_thickness_um:g} um thick")
-    say(f"look at {found.folder / CONTACT_SHEET}: every image in its order")
+    say(f"check {found.folder / CONTACT_SHEET}: all images in order")
     boxed = any(image.tissue_box_px for image in data_set.section_images)
     for line in dict.fromkeys((*made.warnings, *doubts(looks, boxed=boxed))):
         say(f"warning: {line}")

@@ -64,18 +64,22 @@ class Verb:
 
 VERBS = {
     "run": Verb("run", "run", "Take series of sections through every stage.", {"allow_extra_args": True}),
-    "status": Verb("status", "status", "Tell how far every series and stage is, and what would run again."),
-    "report": Verb("status", "report", "Write the page of a run anew, or those of a folder of runs."),
-    "phantom": Verb("phantom", "phantom", "Render an ISH series of a brain with its truth beside it."),
-    "export": Verb("export", "export_run", "Write a finished run, or all of a folder, in another form."),
+    "status": Verb(
+        "status", "status", "Show the progress of every series and stage, and what would run again."
+    ),
+    "report": Verb("status", "report", "Rewrite the report page of a run, or of all runs of a folder."),
+    "phantom": Verb("phantom", "phantom", "Render an ISH series of a brain with known truth."),
+    "export": Verb(
+        "export", "export_run", "Export a finished run, or all runs of a folder, to another format."
+    ),
     "init": Verb("init", "init", "Write a manifest for a folder of section images."),
-    "compare": Verb("compare", "compare", "Hold two runs against each other."),
+    "compare": Verb("compare", "compare", "Compare two runs."),
     "fetch": Verb("fetch", "fetch", "Download experiments of the atlas: images, manifest, grids."),
     "unionize": Verb("unionize", "unionize", "Sum a served grid over the structures of a reference."),
     "index": Verb("search", "build", "Build a search index from runs and served grids."),
     "search": Verb("search", "app", "Search over the experiments of an index."),
     "sync": Verb("sync", "app", "Map pixels to the reference space and back."),
-    "reference": Verb("reference", "app", "Look at a reference space, or fetch an official one."),
+    "reference": Verb("reference", "app", "Show a reference space, or fetch an official one."),
 }
 
 

@@ -34,7 +34,7 @@ def ending(results: Sequence[SeriesResult], output: Path) -> list[str]:
     receipts = [receipt for result in ran for receipt in result.receipts.values()]
     if receipts and all(receipt.stands or receipt.state == "left out" for receipt in receipts):
         done = sum(receipt.stands for receipt in receipts)
-        lines.append(f"nothing to do: all {done} tasks of {len(ran)} series were done before")
+        lines.append(f"nothing to do: all {done} tasks of {len(ran)} series were already done")
     return lines
 
 

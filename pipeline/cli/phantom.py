@@ -20,11 +20,15 @@ def phantom(
     sections: Annotated[int, typer.Option(min=1, help="of each series")] = 20,
     series: Annotated[int, typer.Option(min=1, help="of one brain, to FOLDER/ID/series each")] = 1,
     resolution_um: Annotated[float, typer.Option(min=0.5, help="um a pixel")] = 8.0,
-    geometry: Annotated[Path | None, typer.Option(help="draw through this series' data_set.xml")] = None,
-    reference: Annotated[Path | None, typer.Option(help="with --geometry: the brain that is cut")] = None,
-    energy: Annotated[Path | None, typer.Option(help="with --geometry: what is expressed, .mhd")] = None,
+    geometry: Annotated[
+        Path | None, typer.Option(help="render with the geometry of this data_set.xml")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="with --geometry: reference of the brain that is cut")
+    ] = None,
+    energy: Annotated[Path | None, typer.Option(help="with --geometry: energy grid to express, .mhd")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="option=value of the renderer")] = None,
-    give_alignment: Annotated[bool, typer.Option(help="put the alignment into the series")] = False,
+    give_alignment: Annotated[bool, typer.Option(help="include the true alignment in the series")] = False,
 ) -> None:
     """Render an ISH series of the phantom brain, or of a real one, with its truth beside it."""
     options = render_options(parse_overrides(set_ or ()))
@@ -35,16 +39,16 @@ def phantom(
         for scene in specimen_scenes(plane, series, sections, resolution_um, options):
             own = folder / str(scene.geometry.data_set.id)
             write_phantom_series(own, scene, SeriesForm(give_alignment=give_alignment))
-        say(f"wrote {series} series of one brain to {folder}; each with its truth beside it")
+        say(f"wrote {series} series of one brain to {folder}; each with its truth")
         return
     if geometry is None:
         scene = phantom_scene(plane, sections, resolution_um, options)
     elif reference is None:
-        raise ConfigError("--geometry: expected --reference too, the brain that is cut")
+        raise ConfigError("--geometry: expected --reference too, of the brain that is cut")
     else:
         scene = data_set_scene(geometry, reference, energy, resolution_um, options)
     form = SeriesForm(give_alignment=give_alignment, manifest="csv" if geometry is None else "xml")
     write_phantom_series(folder, scene, form)
     say(f"wrote {folder / 'series'}; its truth is in {folder / 'truth'}")
     if geometry is not None and not give_alignment:
-        say("its data_set.xml holds no alignment; --give-alignment puts in the one that was drawn through")
+        say("its data_set.xml holds no alignment; --give-alignment includes the true one")

@@ -45,7 +45,7 @@ class Progress(Listener):
         self.tasks: dict[str, rich_progress.TaskID] = {}
         self.view = Live(get_renderable=self._view, console=ERR, refresh_per_second=4, transient=True)
         self.last_beat = time.monotonic()
-        self.said: set[str] = set()
+        self.noted_causes: set[str] = set()
 
     def __enter__(self) -> Progress:
         if self.live:
@@ -68,7 +68,7 @@ class Progress(Listener):
         """
         say(line)
 
-    def begin(self, jobs: Sequence[SeriesJob]) -> None:
+    def on_begin(self, jobs: Sequence[SeriesJob]) -> None:
         """Set up the progress bars.
 
         Parameters
@@ -80,7 +80,7 @@ class Progress(Listener):
         for step in STEPS:
             self.tasks[step.name] = self.bars.add_task(step.name, total=self.tally.totals[step.name])
 
-    def hear(self, event: Event) -> None:
+    def on_task(self, event: Event) -> None:
         """Count a task that starts or ends, and show it.
 
         Parameters
@@ -88,7 +88,7 @@ class Progress(Listener):
         event : Event
             The task.
         """
-        self.tally.hear(event, time.monotonic())
+        self.tally.on_task(event, time.monotonic())
         if event.receipt is None:
             return
         self.bars.update(self.tasks[event.step], completed=self.tally.done[event.step])
@@ -103,7 +103,7 @@ class Progress(Listener):
         """
         receipt = event.receipt
         assert receipt is not None
-        if receipt.stands or self._was_said(receipt):
+        if receipt.stands or self._was_noted(receipt):
             return
         if self.tally.series == 1:
             detail = f": {receipt.message}" if receipt.message else f" in {receipt.wall_s:.1f} s"
@@ -118,13 +118,13 @@ class Progress(Listener):
             say(self.tally.line(time.monotonic()))
             self.last_beat = time.monotonic()
 
-    def _was_said(self, receipt: Receipt) -> bool:
-        """Tell whether a failure of the same cause was printed before; the summary names all sections."""
+    def _was_noted(self, receipt: Receipt) -> bool:
+        """Return whether a failure of the same cause was printed before; the summary names all sections."""
         if receipt.ok:
             return False
         cause = cause_of(receipt.message)
-        known = cause in self.said
-        self.said.add(cause)
+        known = cause in self.noted_causes
+        self.noted_causes.add(cause)
         return known
 
     def _view(self) -> RenderableType:

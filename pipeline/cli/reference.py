@@ -15,17 +15,17 @@ from pipeline.inputs.fetch.references import default_directory, fetch, find_refe
 from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
 
-app = typer.Typer(help="Look at a reference space, or fetch an official one.", no_args_is_help=True, **PLAIN)
+app = typer.Typer(help="Show a reference space, or fetch an official one.", no_args_is_help=True, **PLAIN)
 Folder = Annotated[
     Path | None, typer.Option("--reference", envvar="ISH_REFERENCE", help="default: the phantom")
 ]
 Resolution = Annotated[float | None, typer.Option("--resolution-um", help="default: the finest")]
-Directory = Annotated[Path | None, typer.Option("--directory", help="default: a cache folder of the user's")]
+Directory = Annotated[Path | None, typer.Option("--directory", help="default: the cache folder of the user")]
 
 
 @app.command()
 def info(reference: Folder = None, resolution_um: Resolution = None, json: Json = False) -> None:
-    """Tell the box, labels and ontology of a reference."""
+    """Show the extent, labels and ontology of a reference."""
     space = open_reference(reference, resolution_um)
     present = present_labels(space.annotation)
     rows = {
@@ -48,7 +48,7 @@ def grid_annotation(
     output: Annotated[Path, typer.Argument(help="a .mhd; its .raw goes beside it")],
     reference: Folder = None,
     served: Annotated[
-        bool, typer.Option(help="the labels as served, not derived from the annotation")
+        bool, typer.Option(help="labels as served, instead of derived from the annotation")
     ] = False,
 ) -> None:
     """Write the structure labels of the 200 um grid as MetaImage."""
@@ -61,7 +61,7 @@ def grid_annotation(
 
 @app.command("list")
 def list_references(directory: Directory = None, json: Json = False) -> None:
-    """List the official references that `fetch` knows, and which are there."""
+    """List the official references, and which of their files are present."""
     rows = []
     for reference in registry().values():
         folder = directory or default_directory(reference)
@@ -89,7 +89,7 @@ def fetch_reference(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Download an official reference, hold it against its checksums, and keep its terms beside it."""
+    """Download an official reference, verify its checksums, and keep its terms beside it."""
     reference = find_reference(name)
     folder = directory or default_directory(reference)
     collection = reference.collection
@@ -108,7 +108,7 @@ def fetch_reference(
         json,
     )
     if any(item.checked == "first download" for item in found):
-        say("first download: no official checksum is known; that of the first download stands in SOURCE.json")
+        say("first download: there is no official checksum; the one of this download is kept in SOURCE.json")
     say(f"use it with --reference {folder}")
 
 

@@ -29,7 +29,7 @@ SHORT = {
 
 app = typer.Typer(help="Search over the experiments of an index.", no_args_is_help=True, **PLAIN)
 
-Index = Annotated[Path, typer.Argument(metavar="INDEX", help="what `ish index` wrote")]
+Index = Annotated[Path, typer.Argument(metavar="INDEX", help="an index written by `ish index`")]
 Voxels = Annotated[str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in VOXEL_SETS.items()))]
 Top = Annotated[int, typer.Option(min=1, help="how many experiments")]
 Csv = Annotated[bool, typer.Option("--csv", help="comma-separated output")]
@@ -39,10 +39,10 @@ Csv = Annotated[bool, typer.Option("--csv", help="comma-separated output")]
 def differential(
     index: Index,
     target: Annotated[
-        list[str], typer.Option(help="acronyms or ids, what is inside them included: DG,CA1 or given twice")
+        list[str], typer.Option(help="acronyms or ids, with their substructures: DG,CA1; may be repeated")
     ],
     contrast: Annotated[
-        list[str], typer.Option(help="likewise; where it contains the target, the target counts in it too")
+        list[str], typer.Option(help="likewise; a contrast that contains the target includes it")
     ],
     target_threshold: Annotated[str | None, typer.Option(help='"min,max" of the mean energy there')] = None,
     contrast_threshold: Annotated[str | None, typer.Option(help="likewise")] = None,
@@ -139,10 +139,10 @@ def _answer(found: SearchResult, as_csv: bool, as_json: bool) -> None:
     elif as_json:
         show([{name: _jsonable(value) for name, value in row.items()} for row in rows], True)
     elif not rows:
-        say("no experiment: none lies within the thresholds and has data there")
+        say("no experiment has data there and lies within the thresholds")
     else:
-        told = [name for name in found.columns if name != "contrast_zero" or found.columns[name].any()]
-        show([{SHORT.get(name, name): _cell(row[name]) for name in told} for row in rows], False)
+        columns = [name for name in found.columns if name != "contrast_zero" or found.columns[name].any()]
+        show([{SHORT.get(name, name): _cell(row[name]) for name in columns} for row in rows], False)
 
 
 def _cell(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How a run ends that is told to: at once, with what is finished kept, and a word on going on."""
+"""Stop on SIGTERM, SIGINT or SIGHUP: exit at once, keep finished outputs, say how to resume."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BY_SIGNAL = 128  # plus its number: 143 for SIGTERM, 130 for Ctrl-C
 
 
 @contextmanager
-def ending_well(output: Path) -> Iterator[None]:
+def stopping_on_signals(output: Path) -> Iterator[None]:
     """End the process with status 128 + signal where one of the signals comes while the block runs."""
-    here = threading.current_thread() is threading.main_thread()  # nowhere else can signals be heard
+    here = threading.current_thread() is threading.main_thread()  # only the main thread receives signals
     before = {number: signal.signal(number, _stop) for number in SIGNALS if here}
     try:
         yield
@@ -30,7 +30,8 @@ def ending_well(output: Path) -> Iterator[None]:
         if stopped is None:
             raise
         name = signal.Signals(stopped.signal_number).name
-        say(f"ish: stopped by {name}; what is finished in {output} is kept: the same command again goes on")
+        resume = "run the same command again to resume"
+        say(f"ish: stopped by {name}; finished outputs in {output} are kept; {resume}")
         sys.stdout.flush()
         sys.stderr.flush()
         # Threads of unfinished tasks would hold an ordinary exit up. Their outputs are whole or absent.

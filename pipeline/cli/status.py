@@ -14,11 +14,11 @@ from pipeline.runs import api
 def status(
     folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")], json: Json = False
 ) -> None:
-    """Tell how far every series and stage is."""
+    """Show the progress of every series and stage."""
     show(api.status(folder), json)
 
 
 def report(folder: Annotated[Path, typer.Argument(help="a run, or a folder of runs")]) -> None:
-    """Write the page of a run anew, or the pages and the index of a folder of runs."""
+    """Rewrite the page of a run, or the pages and the index of a folder of runs."""
     for path in api.report(folder):
         say(f"wrote {path}")

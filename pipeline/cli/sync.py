@@ -114,7 +114,7 @@ def _columns(points: Path | None, **single: float | None) -> dict[str, Any]:
 
 
 def _holds(out: Path, columns: dict[str, Any]) -> bool:
-    """Tell whether a file is a table with these columns, as this command writes it."""
+    """Return whether a file is a table with these columns, as this command writes it."""
     try:
         return read_cells(out)[0] == list(columns)
     except DataError:

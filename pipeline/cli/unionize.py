@@ -36,11 +36,11 @@ def unionize(
         Path | None, typer.Option(envvar="ISH_REFERENCE", help="a reference folder; default that of the run")
     ] = None,
     grid_annotation: Annotated[
-        Labels | None, typer.Option(help=f"{LABELS}; default as of the run, else derived")
+        Labels | None, typer.Option(help=f"{LABELS}; default: that of the run, else derived")
     ] = None,
     id_: Annotated[
         int | None,
-        typer.Option("--id", min=1, max=MOST_ID, help="section_data_set_id, where no data_set.xml says it"),
+        typer.Option("--id", min=1, max=MOST_ID, help="section_data_set_id, where no data_set.xml states it"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="write structure_unionize.csv and .parquet into this folder")

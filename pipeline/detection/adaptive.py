@@ -32,7 +32,7 @@ from pipeline.core.intensity import darkness, optical_density
 from pipeline.core.model import Bool, Float64, Int32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.lattice import Lattice, grown, keep_objects
-from pipeline.sections.kernels import NODE_SCALE, clear_outside, keep_above, window_rank
+from pipeline.sections.kernels import FIXED_POINT_SCALE, clear_outside, keep_above, window_rank
 from pipeline.sections.statistics import SectionContext
 
 RANK_PERCENT = 40  # rank of the surroundings that is the background
@@ -165,17 +165,17 @@ class Adaptive:
         mask = np.ones((part[0].stop - part[0].start, smooth.shape[1]), np.uint8)
         first = lattice.first[0] + part[0].start, lattice.first[1] + columns.start
         for values, surface in zip((smooth, self._upper_part(smooth, context)), surfaces, strict=True):
-            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.pitch, first)
+            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.spacing, first)
         return mask[:, middle]
 
     def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32]:
-        """Return threshold and background at every node, darkness x NODE_SCALE."""
+        """Return threshold and background at every node, darkness x FIXED_POINT_SCALE."""
         glass = lattice.glass_luma(context)
         pale = _darkness_of(glass, GLASS_SHARE * context.tissue_level).clip(0, 255).astype(np.uint8)
         window = max(3, round(self.window_um / lattice.reduced_um))
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
         # Where the surroundings are mostly glass, typical tissue stands in for them.
-        local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / NODE_SCALE))
+        local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / FIXED_POINT_SCALE))
         above = self.contrast * context.noise
         solid = self.solid_level(context)
         # The comparison adds `above` to the background: it is taken off here where the solid level decides.
@@ -231,5 +231,5 @@ def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:
 
 
 def _nodes(surface: Float64) -> Int32:
-    """Return a surface of darkness in fixed point, NODE_SCALE x 0-255."""
-    return np.asarray(np.rint(surface.clip(0, 255) * NODE_SCALE), np.int32)
+    """Return a surface of darkness in fixed point, FIXED_POINT_SCALE x 0-255."""
+    return np.asarray(np.rint(surface.clip(0, 255) * FIXED_POINT_SCALE), np.int32)

@@ -13,7 +13,7 @@ from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Float64, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.lattice import Lattice, keep_objects
-from pipeline.sections.kernels import NODE_SCALE, above_surface
+from pipeline.sections.kernels import FIXED_POINT_SCALE, above_surface
 from pipeline.sections.statistics import SectionContext
 
 # Ranges of the parameters that all detectors share: um2 and um.
@@ -128,8 +128,8 @@ def _above(
     lattice = Lattice.of(context, dark)
     # The threshold follows the light of the glass, so it is a surface too.
     surface = threshold(lattice.glass_luma(context)).clip(0, 255)
-    nodes = np.rint(surface * NODE_SCALE).astype(np.int32)
-    mask = above_surface(dark, nodes, lattice.pitch, lattice.first)
+    nodes = np.rint(surface * FIXED_POINT_SCALE).astype(np.int32)
+    mask = above_surface(dark, nodes, lattice.spacing, lattice.first)
     lattice.clear_outside_tissue(mask, context, areas.edge_um)
     keep_objects(mask, context.resolution_um, areas.min_area_um2, areas.max_hole_um2)
     return np.asarray(mask.view(np.bool_))

@@ -17,7 +17,7 @@ from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, Float32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.lattice import Lattice, keep_objects
-from pipeline.sections.kernels import NODE_SCALE, above_surface
+from pipeline.sections.kernels import FIXED_POINT_SCALE, above_surface
 from pipeline.sections.statistics import SectionContext
 
 # Optical density of NBT/BCIP in red, green and blue: purple-blue, absorbs green most.
@@ -92,8 +92,8 @@ class Chromogen:
             return np.zeros(dark.shape, np.bool_)
         lattice = Lattice.of(context, dark)
         least = context.tissue_level + self.contrast * context.noise
-        nodes = np.rint((255.0 - lattice.glass_luma(context) * 10.0**-least).clip(0, 255) * NODE_SCALE)
-        mask = above_surface(dye, nodes.astype(np.int32), lattice.pitch, lattice.first)
+        nodes = np.rint((255.0 - lattice.glass_luma(context) * 10.0**-least).clip(0, 255) * FIXED_POINT_SCALE)
+        mask = above_surface(dye, nodes.astype(np.int32), lattice.spacing, lattice.first)
         lattice.clear_outside_tissue(mask, context, self.edge_um)
         keep_objects(mask, context.resolution_um, self.min_area_um2, self.max_hole_um2)
         return np.asarray(mask.view(np.bool_))

@@ -18,7 +18,7 @@ from pipeline.sections.statistics import SectionContext
 # mixed with the cells.
 REDUCED_UM = 8.0
 NODE_STEPS = 4  # nodes of a surface lie 4 blocks apart
-LARGEST_PITCH_PX = 64  # px between nodes: the fixed-point interpolation of `keep_above` takes no more
+LARGEST_SPACING_PX = 64  # px between nodes: the fixed-point interpolation of `keep_above` takes no more
 CELL_AREA_UM2 = 80.0  # um2: a cell of 10 um
 FEWEST_PIXELS = 3  # a smaller object may be noise
 
@@ -67,14 +67,14 @@ class Lattice:
             The lattice over the image. Border pixels are repeated outwards to the corner of its first cell,
             and where the image is smaller than a cell.
         """
-        factor = max(1, min(round(REDUCED_UM / context.resolution_um), LARGEST_PITCH_PX))
+        factor = max(1, min(round(REDUCED_UM / context.resolution_um), LARGEST_SPACING_PX))
         reduced_um = factor * context.resolution_um
         steps = round(NODE_STEPS * REDUCED_UM / reduced_um)
-        steps = max(1, min(steps, LARGEST_PITCH_PX // factor))
-        pitch = factor * steps
+        steps = max(1, min(steps, LARGEST_SPACING_PX // factor))
+        spacing = factor * steps
         x0, y0 = context.origin_px
-        top, left = y0 % pitch, x0 % pitch
-        bottom, right = max(0, pitch - top - dark.shape[0]), max(0, pitch - left - dark.shape[1])
+        top, left = y0 % spacing, x0 % spacing
+        bottom, right = max(0, spacing - top - dark.shape[0]), max(0, spacing - left - dark.shape[1])
         if top or left or bottom or right:
             padded = cv2.copyMakeBorder(dark, top, bottom, left, right, cv2.BORDER_REPLICATE)
             dark = np.asarray(padded, np.uint8)
@@ -83,7 +83,7 @@ class Lattice:
         return cls(whole_block_mean(dark, factor), factor, steps, reduced_um, corner, (top, left))
 
     @property
-    def pitch(self) -> int:
+    def spacing(self) -> int:
         """Pixels between nodes."""
         return self.factor * self.steps
 

@@ -58,8 +58,8 @@ class Plain(Adaptive):
             return np.zeros(dark.shape, np.bool_)
         # Blocks are counted from the corner of the section, so that tiles agree: a tile begins at a block.
         um = context.resolution_um
-        pitch = max(1, round(REDUCED_UM / um)) * self.steps
-        left, top = (n % pitch for n in context.origin_px)
+        spacing = max(1, round(REDUCED_UM / um)) * self.steps
+        left, top = (n % spacing for n in context.origin_px)
         origin = context.origin_px[0] - left, context.origin_px[1] - top
         whole = np.pad(dark, ((top, 0), (left, 0)), mode="edge")
         mask = self._marked(whole, context.at(*origin))
@@ -93,8 +93,8 @@ class Plain(Adaptive):
         """Return background and threshold, darkness, at every `steps`-th block of about 8 um."""
         um = context.resolution_um
         factor = max(1, round(REDUCED_UM / um))
-        pitch = factor * self.steps
-        whole = np.pad(dark, [(0, -n % pitch) for n in dark.shape], mode="edge")
+        spacing = factor * self.steps
+        whole = np.pad(dark, [(0, -n % spacing) for n in dark.shape], mode="edge")
         # Rounded half up, as `whole_block_mean` rounds.
         seen = np.floor(transform.downscale_local_mean(whole, (factor, factor)) + 0.5).astype(np.uint8)
         pale = 255.0 - self._glass(seen.shape, factor, context) * 10.0 ** (
@@ -104,7 +104,7 @@ class Plain(Adaptive):
         rank = filters.rank.percentile(seen, np.ones((side, side)), mask=seen > pale, p0=RANK_PERCENT / 100)
         # The rank of every block is known; only those at the nodes are used, as in `Adaptive`.
         rank = rank[self.steps // 2 :: self.steps, self.steps // 2 :: self.steps]
-        glass = self._glass(rank.shape, pitch, context)
+        glass = self._glass(rank.shape, spacing, context)
         local = optical_density(glass, rank)
         above, solid = self.contrast * context.noise, self.solid_level(context)
         # Above the solid level everything around expresses: the threshold stays at that level.
@@ -121,9 +121,9 @@ class Plain(Adaptive):
 
     def _between_nodes(self, nodes: Float64, rows: slice, width: int, um: float) -> Float64:
         """Interpolate a surface linearly from its nodes to pixels of some rows."""
-        pitch = max(1, round(REDUCED_UM / um)) * self.steps
+        spacing = max(1, round(REDUCED_UM / um)) * self.steps
         y, x = np.arange(rows.start, rows.stop), np.arange(width)
-        places = np.meshgrid((y + 0.5) / pitch - 0.5, (x + 0.5) / pitch - 0.5, indexing="ij")
+        places = np.meshgrid((y + 0.5) / spacing - 0.5, (x + 0.5) / spacing - 0.5, indexing="ij")
         return np.asarray(ndimage.map_coordinates(nodes, places, order=1, mode="nearest"))
 
     def _inside(self, shape: tuple[int, ...], context: SectionContext) -> Bool:

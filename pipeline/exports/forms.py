@@ -81,25 +81,25 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
     files = tuple(target / path.relative_to(fresh) for path in files)
     if form in TABLES:
         return Exported(files, left_out)
-    bent = [run.path.name for run in runs if form in DROPS and run.file(DEFORMATION).exists()]
+    deformed = [run.path.name for run in runs if form in DROPS and run.file(DEFORMATION).exists()]
     masked = _masked(runs) if form == "data-set-xml" else []
-    return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in bent), *masked))
+    return Exported(files, (*left_out, *(f"{name} is deformed: {DROPS[form]}" for name in deformed), *masked))
 
 
 def _masked(runs: Sequence[RunFolder]) -> list[str]:
     """Note the runs whose tissue boxes and dark polygons are lost, since data_set.xml cannot hold them."""
-    said = []
+    notes = []
     for run in runs:
         if not run.file("section_data_set.json").exists():
             continue
         images = read_data_set(run).section_images
         numbers = [i.section_number for i in images if i.tissue_box_px or i.dark_polygons_px]
         if numbers:
-            said.append(
+            notes.append(
                 f"{run.path.name}: data_set.xml has no place for tissue boxes and dark polygons, those of"
                 f" sections {', '.join(map(str, numbers))} are dropped"
             )
-    return said
+    return notes
 
 
 def find_runs(folder: Path) -> list[RunFolder]:
@@ -227,7 +227,7 @@ EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {
 DROPS = {  # the parts of a deformed alignment that a format cannot hold
     "data-set-xml": "the affine part only: data_set.xml has no place for deformations",
     "tfm": "the affine part only: the deformations stay in deformation.zarr",
-    "quicknii": "planes, and bends within them as markers 1 mm apart; what leaves the planes is dropped",
+    "quicknii": "planes, and in-plane deformations as markers, one a mm; out-of-plane displacements are lost",
 }
 
 

@@ -113,7 +113,7 @@ class ClusterConfig(_Section):
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ConfigFile:
     """Content of a configuration file.
 
     Attributes
@@ -152,10 +152,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         Where the file is missing or not YAML, a key is unknown (the message suggests the nearest), or a value
         is out of range.
     """
-    return load_experiment(path, overrides).config
+    return load_config_file(path, overrides).config
 
 
-def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experiment:
+def load_config_file(path: Path | None, overrides: Sequence[str] = ()) -> ConfigFile:
     """Read a YAML file with its sections `sweep` and `cluster`, and apply overrides.
 
     Parameters
@@ -167,7 +167,7 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
 
     Returns
     -------
-    Experiment
+    ConfigFile
         Configuration, sweep and cluster settings.
 
     Raises
@@ -181,7 +181,7 @@ def load_experiment(path: Path | None, overrides: Sequence[str] = ()) -> Experim
     where = " with ".join([*([str(path)] if path else []), *(["--set"] if overrides else [])])
     cluster = _validated(ClusterConfig, document.pop("cluster", None) or {}, where, "cluster")
     sweep = _sweep(document.pop("sweep", None), where)
-    return Experiment(parse_config(document, where), sweep, cluster)
+    return ConfigFile(parse_config(document, where), sweep, cluster)
 
 
 def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:

@@ -20,8 +20,8 @@ from pipeline.core.model import (
 from pipeline.formats.alignments.alignment_json import parse_alignment_at
 from pipeline.formats.alignments.quicknii import Slice, is_quicknii, parse_quicknii, read_quicknii_xml
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
+from pipeline.geometry.hand_placement import BY_HAND, Correction, markers_of, placed, volume_of
 from pipeline.inputs.alignments import placement
-from pipeline.registration.model.hand_placed import BY_HAND, Correction, markers_of, placed, volume_of
 from pipeline.system.files import read_json_value
 
 WHAT = "an alignment of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp, or an alignment.json"
@@ -161,8 +161,8 @@ def read_given(path: Path, data_set: SectionDataSet) -> SeriesAlignment | None:
     z_um = {number: data_set.z_um(number) for number in planes}
     space = volume_of(planes, z_um, data_set.reference_space_id)
     sections = tuple(placed(n, corrections[n], space, z_um[n]) for n in sorted(corrections))
-    bent = any(section.deformation is not None for section in sections)
-    return SeriesAlignment(space, sections, deformable=BY_HAND if bent else "none")
+    deformed = any(section.deformation is not None for section in sections)
+    return SeriesAlignment(space, sections, deformable=BY_HAND if deformed else "none")
 
 
 def quicknii_slice(

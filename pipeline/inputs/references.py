@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.reference_folder import available, read_reference
-from pipeline.phantom import phantom_reference
+from pipeline.phantom import PHANTOM_UM, phantom_reference
 
-PHANTOM_UM = 50.0  # default spacing; a finer phantom takes seconds to make and adds little to an alignment
 GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
 
 

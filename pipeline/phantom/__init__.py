@@ -17,7 +17,7 @@
   the extra poses. `pixel_map(scene, image)` gives the true place of every pixel without drawing it.
 """
 
-from pipeline.phantom.brain import phantom_reference
+from pipeline.phantom.brain import PHANTOM_UM, phantom_reference
 from pipeline.phantom.cut import Cut, coronal_geometry, sagittal_geometry
 from pipeline.phantom.expression import PHANTOM_GENE, GridExpression, StructureExpression
 from pipeline.phantom.geometry import (
@@ -42,6 +42,7 @@ from pipeline.phantom.render import (
 
 __all__ = [
     "PHANTOM_GENE",
+    "PHANTOM_UM",
     "Cut",
     "GridExpression",
     "PixelMap",

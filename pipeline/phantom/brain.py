@@ -15,6 +15,7 @@ from pipeline.phantom.kernels import compact
 from pipeline.phantom.shapes import Slab
 from pipeline.phantom.structures import phantom_ontology
 
+PHANTOM_UM = 50.0  # um; default voxel size: a finer phantom takes seconds and adds little to an alignment
 SLAB_UM = 400.0  # extent along P that is painted at a time; bounds the memory of the depth arrays
 SOFT_UM = 30.0  # standard deviation of the template's blur, um
 TEMPLATE_SEED = 9
@@ -22,7 +23,9 @@ TEMPLATE_SEED = 9
 FAMILIES = {73: 25.0, 1009: 70.0, 512: 135.0, 315: 120.0, 1089: 128.0, 549: 105.0}
 
 
-def phantom_reference(spacing_um: float = 50.0, reference_space_id: int = CORONAL_SPACE) -> ReferenceSpace:
+def phantom_reference(
+    spacing_um: float = PHANTOM_UM, reference_space_id: int = CORONAL_SPACE
+) -> ReferenceSpace:
     """Make the phantom brain.
 
     The two hemispheres mirror each other exactly about R = 5700 um. Voxel k lies at k x `spacing_um`, so

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Float32, Float64
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     from scipy import interpolate
 else:
-    interpolate = Later("scipy.interpolate")
+    interpolate = LazyModule("scipy.interpolate")
 
 RADIUS_UM = (4.0, 7.5)  # radii are uniform in this range
 # Mean of pi r^2 over the uniform radii.

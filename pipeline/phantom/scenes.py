@@ -16,6 +16,7 @@ from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.phantom import (
     PHANTOM_GENE,
+    PHANTOM_UM,
     Cut,
     GridExpression,
     RenderOptions,
@@ -27,8 +28,6 @@ from pipeline.phantom import (
     phantom_reference,
     sagittal_geometry,
 )
-
-PHANTOM_UM = 50.0  # voxel size of the phantom that is cut
 
 
 def render_options(given: Mapping[str, Any]) -> RenderOptions:

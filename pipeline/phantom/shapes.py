@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core.model import Bool, Float32, Float64, UInt32
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     from scipy import interpolate
 else:
-    interpolate = Later("scipy.interpolate")
+    interpolate = LazyModule("scipy.interpolate")
 
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]

@@ -22,9 +22,9 @@ a small affine strain for each section; optionally a displacement field (`deform
 template.
 """
 
+from pipeline.geometry.hand_placement import Correction
 from pipeline.registration.align import ALIGNERS, Series, align_series
 from pipeline.registration.deformable import DEFORMABLE
-from pipeline.registration.model.hand_placed import Correction
 from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.reconstruction import SpecimenVolume, reconstruct
 from pipeline.registration.refusals import check_background

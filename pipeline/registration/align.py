@@ -10,20 +10,26 @@ import numpy as np
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import SeriesAlignment, Status
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry.hand_placement import Correction
 from pipeline.registration.deformable import refine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
-from pipeline.registration.fit.joint import Solution, Task, fit_outlines, fit_stains
+from pipeline.registration.fit.joint import FitProblem, Solution, fit_outlines, fit_stains
 from pipeline.registration.fit.neighbour_prior import rigid_parts
 from pipeline.registration.fit.template import fit_template
-from pipeline.registration.initial.orientation import Attempt, Seen, assumed, turned_otherwise
-from pipeline.registration.initial.placement import placed, relocated, reseated
-from pipeline.registration.initial.plane_and_half import check_plane, choose_way
-from pipeline.registration.model.hand_placed import Correction, planes_of, with_corrections
+from pipeline.registration.initial.orientation import (
+    CoarseFit,
+    UsableSections,
+    convention_notes,
+    rotation_notes,
+)
+from pipeline.registration.initial.placement import initial_placement, placed_by_neighbours, placed_by_stain
+from pipeline.registration.initial.plane_and_half import check_plane, choose_orientation
+from pipeline.registration.model.hand_placed import fixed_planes_of, with_corrections
 from pipeline.registration.model.painted_atlas import atlas_of
-from pipeline.registration.model.state import State, known_with_margin
+from pipeline.registration.model.state import TransformState, known_with_margin
 from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
-from pipeline.registration.quality.outliers import strangers
+from pipeline.registration.quality.outliers import outlier_sections
 from pipeline.registration.refusals import (
     check_background,
     check_extent,
@@ -32,19 +38,19 @@ from pipeline.registration.refusals import (
     check_one_brain,
     check_usable,
 )
-from pipeline.registration.result import aligned_sections, part_of
+from pipeline.registration.result import aligned_sections, series_part
 from pipeline.sections.thumbnail import SectionThumbnail, reduced
 from pipeline.sections.thumbnail_tissue import TissueImage, tissue_image
 from pipeline.system.threads import each
 
-_WORKING_UM = 36.0  # largest pixel after block reduction, um; coarser thumbnails stay as they are
+_WORKING_UM = 36.0  # um; largest pixel after block reduction; coarser thumbnails stay as they are
 
 # refines a placement by outline; gets the reference for its template
-Aligner = Callable[[Task, State, ReferenceSpace], Solution]
+Aligner = Callable[[FitProblem, TransformState, ReferenceSpace], Solution]
 
 
-def _joint(task: Task, state: State, reference: ReferenceSpace) -> Solution:
-    return fit_stains(task, state)
+def _joint(problem: FitProblem, state: TransformState, reference: ReferenceSpace) -> Solution:
+    return fit_stains(problem, state)
 
 
 # the values of the option `aligner`
@@ -110,35 +116,35 @@ class Series:
         return Series(tuple(ordered), tuple(tissues), options, corrections or {})
 
     @property
-    def usable(self) -> list[int]:
+    def usable_indices(self) -> list[int]:
         """Indices of the sections that show tissue and are not flagged as failed."""
         return [k for k, t in enumerate(self.tissues) if not (t.blank or self.thumbnails[k].failed)]
 
     @property
-    def seen(self) -> Seen:
+    def usable(self) -> UsableSections:
         """The usable sections, with what the fit needs of each."""
-        usable = self.usable
-        return Seen(
-            thumbnails=tuple(self.thumbnails[k] for k in usable),
-            tissues=tuple(self.tissues[k] for k in usable),
-            known=tuple(known_with_margin(self.tissues[k]) for k in usable),
-            held=planes_of(self.corrections, [self.thumbnails[k] for k in usable]),
+        usable_indices = self.usable_indices
+        return UsableSections(
+            thumbnails=tuple(self.thumbnails[k] for k in usable_indices),
+            tissues=tuple(self.tissues[k] for k in usable_indices),
+            known=tuple(known_with_margin(self.tissues[k]) for k in usable_indices),
+            fixed_planes=fixed_planes_of(self.corrections, [self.thumbnails[k] for k in usable_indices]),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class ChosenOrientation:
     """The orientation of a series, and the notes on how it was chosen.
 
     Attributes
     ----------
-    attempt : Attempt
+    coarse_fit : CoarseFit
         Best coarse fit: orientation, volume and scores.
     notes : tuple of str
         What the images decided or contradicted, for the reader.
     """
 
-    attempt: Attempt
+    coarse_fit: CoarseFit
     notes: tuple[str, ...]
 
 
@@ -174,7 +180,7 @@ def align_series(
         Where too few sections show tissue, the reference cannot hold it, or nothing fits.
     """
     if options.aligner not in ALIGNERS:
-        raise ConfigError(f"alignment: no aligner {options.aligner!r}; there are {', '.join(ALIGNERS)}")
+        raise ConfigError(f"alignment: unknown aligner {options.aligner!r}; known: {', '.join(ALIGNERS)}")
     return align_alone(Series.of(thumbnails, options, corrections), reference)
 
 
@@ -193,28 +199,28 @@ def align_alone(series: Series, reference: ReferenceSpace) -> SeriesAlignment:
     SeriesAlignment
         One Alignment2d for every section of the series.
     """
-    seen = series.seen
-    chosen = way_of(series, seen, reference)
+    usable = series.usable
+    chosen = orientation_of(series, usable, reference)
     number = series.thumbnails[0].series
-    return fit_together({number: series}, {number: chosen}, seen, reference)[number]
+    return fit_together({number: series}, {number: chosen}, usable, reference)[number]
 
 
-def way_of(series: Series, seen: Seen, reference: ReferenceSpace) -> Chosen:
-    """Find the orientation of a series: direction of its numbers, common turn, mirror, half.
+def orientation_of(series: Series, usable: UsableSections, reference: ReferenceSpace) -> ChosenOrientation:
+    """Find the orientation of a series: direction of its numbers, common rotation, mirroring, half.
 
     Parameters
     ----------
     series : Series
         The whole series, for the checks and options.
-    seen : Seen
+    usable : UsableSections
         Its usable sections.
     reference : ReferenceSpace
         Annotation to try the orientations on.
 
     Returns
     -------
-    Chosen
-        Best attempt and the notes on it.
+    ChosenOrientation
+        Best coarse fit and the notes on it.
 
     Raises
     ------
@@ -225,19 +231,19 @@ def way_of(series: Series, seen: Seen, reference: ReferenceSpace) -> Chosen:
     options = series.options
     # refuse what cannot work before any fit is tried
     check_background(series.thumbnails)
-    check_usable(series.thumbnails, series.tissues, series.usable, options)
+    check_usable(series.thumbnails, series.tissues, series.usable_indices, options)
     atlas = atlas_of(reference, options.plane_of_section, options.hemisphere)
-    check_extent(atlas, seen.thumbnails, seen.tissues, options.hemisphere)
-    attempt, notes = choose_way(reference, atlas, seen, options)
+    check_extent(atlas, usable.thumbnails, usable.tissues, options.hemisphere)
+    coarse_fit, notes = choose_orientation(reference, atlas, usable, options)
     # the declared plane fits poorly: try the other one before trusting it
-    check_plane(reference, seen, attempt)
-    return Chosen(attempt, notes)
+    check_plane(reference, usable, coarse_fit)
+    return ChosenOrientation(coarse_fit, notes)
 
 
 def fit_together(
     series: Mapping[int, Series],
-    chosen: Mapping[int, Chosen],
-    seen: Seen,
+    chosen: Mapping[int, ChosenOrientation],
+    usable: UsableSections,
     reference: ReferenceSpace,
 ) -> dict[int, SeriesAlignment]:
     """Fit all sections of one or more series and one 3-D affine.
@@ -248,9 +254,9 @@ def fit_together(
     ----------
     series : mapping of int to Series
         The series by their number in the specimen.
-    chosen : mapping of int to Chosen
+    chosen : mapping of int to ChosenOrientation
         Orientation of each series, the most reliable first.
-    seen : Seen
+    usable : UsableSections
         Usable sections of all series, in ascending z.
     reference : ReferenceSpace
         Annotation and template to align to.
@@ -265,62 +271,64 @@ def fit_together(
     AlignmentError
         Where the outlines do not fit, or too many sections belong to another brain.
     """
-    seen, (task, solution), foreign = _without_strangers(chosen, seen, reference)
+    usable, (problem, solution), outliers = _without_outliers(chosen, usable, reference)
     # the failed and blank sections come back in: they get a pose from their neighbours
     ordered = sorted((t for one in series.values() for t in one.thumbnails), key=lambda t: t.z_um)
-    places = {t.section_number: k for k, t in enumerate(ordered)}
+    index_of = {t.section_number: k for k, t in enumerate(ordered)}
     # indices into `ordered` of the sections that were fitted
-    usable = [places[t.section_number] for t in seen.thumbnails]
-    whole = aligned_sections(ordered, usable, task, solution)
+    fitted = [index_of[t.section_number] for t in usable.thumbnails]
+    whole = aligned_sections(ordered, fitted, problem, solution)
     whole = replace(
         whole,
         sections=tuple(
-            replace(s, reason=foreign.get(s.alignment2d.section_number, "")) for s in whole.sections
+            replace(s, reason=outliers.get(s.alignment2d.section_number, "")) for s in whole.sections
         ),
     )
     # a turn far from `rotate_deg` contradicts the manifest and is noted
-    turned = _turns(seen, task, solution, whole)
+    turned = _rotations_beyond_hints(usable, problem, solution, whole)
     parts = {}
     for number, one in chosen.items():
-        against = turned_otherwise([(t, turn) for t, turn in turned if t.series == number])
-        notes = (*one.notes, *assumed(one.attempt.way, one.attempt.options), *against)
+        against = rotation_notes([(t, turn) for t, turn in turned if t.series == number])
+        notes = (*one.notes, *convention_notes(one.coarse_fit.orientation, one.coarse_fit.options), *against)
         own = {t.section_number for t in series[number].thumbnails}
-        parts[number] = part_of(whole, own, solution, number, notes)
+        parts[number] = series_part(whole, own, solution, number, notes)
     # matrices stay; a displacement field comes on top
-    bent = whole if task.options.deformable == "none" else refine(task, ordered, usable, whole)
-    mended = {n: c for one in series.values() for n, c in one.corrections.items()}
+    deformed = whole if problem.options.deformable == "none" else refine(problem, ordered, fitted, whole)
+    corrections = {n: c for one in series.values() for n, c in one.corrections.items()}
     # sections placed by hand end exactly where they were put, whatever the fit did
-    final = with_corrections(bent, mended, {t.section_number: t.z_um for t in ordered})
+    final = with_corrections(deformed, corrections, {t.section_number: t.z_um for t in ordered})
     return {number: _finished(part, final) for number, part in parts.items()}
 
 
-def _without_strangers(
-    chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace
-) -> tuple[Seen, tuple[Task, Solution], dict[int, str]]:
+def _without_outliers(
+    chosen: Mapping[int, ChosenOrientation], usable: UsableSections, reference: ReferenceSpace
+) -> tuple[UsableSections, tuple[FitProblem, Solution], dict[int, str]]:
     """Fit, drop the outlier sections and fit the rest anew, until no outlier is found.
 
     Returns
     -------
-    seen : Seen
+    usable : UsableSections
         The sections that stayed in the fit.
-    fit : (Task, Solution)
+    fit : (FitProblem, Solution)
         What was fitted, and the result.
-    foreign : dict of int to str
+    outliers : dict of int to str
         Why each other section was left out, by section number.
     """
-    count, foreign = len(seen.thumbnails), dict[int, str]()
+    count, outliers = len(usable.thumbnails), dict[int, str]()
     while True:
-        fit = _fitted(chosen, seen, reference)
-        found = strangers(*fit)
-        foreign |= {seen.thumbnails[k].section_number: why for k, why in found.items()}
+        fit = _fit(chosen, usable, reference)
+        found = outlier_sections(*fit)
+        outliers |= {usable.thumbnails[k].section_number: why for k, why in found.items()}
         # many outliers mean that the series is a mixture, not that sections are odd
-        check_one_brain(foreign, count)
+        check_one_brain(outliers, count)
         if not found:
-            return seen, fit, foreign
-        seen = seen.at([k for k in range(len(seen.thumbnails)) if k not in found])
+            return usable, fit, outliers
+        usable = usable.select([k for k in range(len(usable.thumbnails)) if k not in found])
 
 
-def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace) -> tuple[Task, Solution]:
+def _fit(
+    chosen: Mapping[int, ChosenOrientation], usable: UsableSections, reference: ReferenceSpace
+) -> tuple[FitProblem, Solution]:
     """Place every section by outline, then refine by the chosen aligner.
 
     Raises
@@ -328,26 +336,26 @@ def _fitted(chosen: Mapping[int, Chosen], seen: Seen, reference: ReferenceSpace)
     AlignmentError
         Where the outlines do not fit before or after the refinement.
     """
-    task, state = placed({number: one.attempt for number, one in chosen.items()}, seen)
-    # stain first, since an outline alone cannot tell a section from one upside down
-    state = relocated(task, reseated(task, state))
-    state = fit_outlines(task, state, task.options.outline_sigma_um).state
-    state = relocated(task, state)  # a finer fit exposes sections that sit badly
+    problem, state = initial_placement({number: one.coarse_fit for number, one in chosen.items()}, usable)
+    # stain first, since an outline alone cannot distinguish a section from one upside down
+    state = placed_by_neighbours(problem, placed_by_stain(problem, state))
+    state = fit_outlines(problem, state, problem.options.outline_sigma_um).state
+    state = placed_by_neighbours(problem, state)  # a finer fit exposes misplaced sections
     # before the stain stages, which cannot mend a wrong outline
-    check_fit(task.atlas, _dice(task, state), state.volume, reference.name)
-    solution = ALIGNERS[task.options.aligner](task, state, reference)
-    check_fit(task.atlas, _dice(task, solution.state), solution.state.volume, reference.name)
-    return task, solution
+    check_fit(problem.atlas, _dice(problem, state), state.volume, reference.name)
+    solution = ALIGNERS[problem.options.aligner](problem, state, reference)
+    check_fit(problem.atlas, _dice(problem, solution.state), solution.state.volume, reference.name)
+    return problem, solution
 
 
-def _turns(
-    seen: Seen, task: Task, solution: Solution, whole: SeriesAlignment
+def _rotations_beyond_hints(
+    usable: UsableSections, problem: FitProblem, solution: Solution, whole: SeriesAlignment
 ) -> list[tuple[SectionThumbnail, float]]:
     """Return the sections that were placed, each with its turn beyond its hint, in degrees."""
     failed = {s.alignment2d.section_number for s in whole.sections if s.status is Status.FAIL}
     # rigid parts hold the turn as an arc at 3 mm
-    turns = np.rad2deg(rigid_parts(solution.state, task.nominal)[:, 2] / LENGTH_UM)
-    pairs = zip(seen.thumbnails, turns.tolist(), strict=True)
+    turns = np.rad2deg(rigid_parts(solution.state, problem.nominal)[:, 2] / LENGTH_UM)
+    pairs = zip(usable.thumbnails, turns.tolist(), strict=True)
     return [(one, turn) for one, turn in pairs if one.section_number not in failed]
 
 
@@ -355,15 +363,15 @@ def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:
     """Return one series with its sections as refinement and corrections left them."""
     numbers = {s.alignment2d.section_number for s in part.sections}
     sections = tuple(s for s in final.sections if s.alignment2d.section_number in numbers)
-    bent = any(s.deformation is not None for s in sections)
+    deformed = any(s.deformation is not None for s in sections)
     return replace(
         part,
         sections=sections,
         notes=(*part.notes, *final.notes),
-        deformable=final.deformable if bent else "none",
+        deformable=final.deformable if deformed else "none",
     )
 
 
-def _dice(task: Task, state: State) -> list[float]:
+def _dice(problem: FitProblem, state: TransformState) -> list[float]:
     """Dice coefficient of tissue and annotation for every fitted section."""
-    return [o.dice for o in overlaps(task.atlas, state, task.tissues, task.options.threads)]
+    return [o.dice for o in overlaps(problem.atlas, state, problem.tissues, problem.options.threads)]

@@ -122,7 +122,9 @@ class AlignmentOptions:
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:
-            raise ConfigError(f"alignment: expected plane coronal or sagittal, got {self.plane_of_section!r}")
+            raise ConfigError(
+                f"alignment: plane_of_section: expected coronal or sagittal, got {self.plane_of_section!r}"
+            )
         known = ORDERS[self.plane_of_section]
         if self.section_order is not None and self.section_order not in known:
             raise ConfigError(
@@ -131,7 +133,8 @@ class AlignmentOptions:
             )
         if self.deformable not in ("none", "in_plane", "volume"):
             raise ConfigError(
-                f"alignment: expected deformable none, in_plane or volume, got {self.deformable!r}"
+                "alignment.configuration.deformable: expected none, in_plane or volume, got"
+                f" {self.deformable!r}"
             )
         for name, allowed in _RANGES.items():
             _check_range(name, getattr(self, name), allowed)

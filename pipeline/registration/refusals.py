@@ -8,17 +8,17 @@ import numpy as np
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Float64
-from pipeline.registration.initial.pose_search import area_profile
-from pipeline.registration.model.painted_atlas import Atlas
+from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of, scales_text
+from pipeline.registration.model.painted_atlas import Atlas, area_profile
 from pipeline.registration.options import AlignmentOptions
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage, background_luma
 
 POOR_DICE = 0.80  # median Dice below which a series is taken as not fitted
-_HALF_BRAIN = 0.6  # a series of one hemisphere may run a little over the midline
-# of the volume against the reference; no brain is smaller or larger
-_SMALLEST_SCALE, _LARGEST_SCALE = 0.6, 1.6
-_MOST_STRANGERS = 0.4  # share of outlier sections above which the series is a mixture of brains
+_HALF_BRAIN = 0.6  # share of the width that a series of one half may span: a little over the midline
+_LARGE_PERCENTILE = 90  # of the tissue areas: a single smear on the glass does not count
+_MOST_LISTED = 8  # section numbers in a message
+_MOST_OUTLIERS = 0.4  # share of outlier sections above which the series is a mixture of brains
 
 
 def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
@@ -37,7 +37,7 @@ def check_numbers(thumbnails: Sequence[SectionThumbnail]) -> None:
     numbers = [t.section_number for t in thumbnails]
     twice = sorted({n for n in numbers if numbers.count(n) > 1})
     if twice:
-        raise AlignmentError(f"alignment: section numbers must differ, got {twice[:5]} twice")
+        raise AlignmentError(f"alignment: section numbers must be unique, got {_listed(twice)} twice")
 
 
 def check_background(thumbnails: Sequence[SectionThumbnail]) -> None:
@@ -57,8 +57,8 @@ def check_background(thumbnails: Sequence[SectionThumbnail]) -> None:
     if 2 * len(levels) > len(thumbnails):  # single dark scans do not make a dark series
         raise AlignmentError(
             f"alignment: the background is dark (grey level {np.median(levels):.0f} of 255) in {len(levels)}"
-            f" of {len(thumbnails)} sections: fluorescence, an inverted stain, or black around the scan; only"
-            " stained sections on a bright background are read: export them so, or invert them"
+            f" of {len(thumbnails)} sections (fluorescence, an inverted image, or black padding); expected"
+            " stained sections on a bright background: invert the images, or export them with white padding"
         )
 
 
@@ -92,8 +92,8 @@ def check_usable(
     blank = [t.section_number for t, i in zip(thumbnails, tissues, strict=True) if i.blank and not t.failed]
     if thumbnails and len(blank) == len(thumbnails):
         raise AlignmentError(
-            f"alignment: no tissue was seen in any of the {len(thumbnails)} sections; are these images of"
-            " stained sections on a bright background?"
+            f"alignment: no tissue found in any of the {len(thumbnails)} sections; expected images of stained"
+            " sections on a bright background"
         )
     raise AlignmentError(
         f"alignment: {len(usable)} usable sections, needs at least {options.minimum_sections};"
@@ -102,9 +102,9 @@ def check_usable(
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    """Return section numbers for a message, eight at most."""
-    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
-    return (", ".join(str(n) for n in numbers[:8]) + more) or "none"
+    """Return section numbers for a message, `_MOST_LISTED` at most."""
+    more = f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
+    return (", ".join(str(n) for n in numbers[:_MOST_LISTED]) + more) or "none"
 
 
 def check_extent(
@@ -136,11 +136,11 @@ def check_extent(
     occupied = positions[profile > 0]
     if occupied.size == 0:
         raise AlignmentError("alignment: the annotation of the reference is empty")
-    # 90th percentile, um2: a single smear on the glass does not count
-    largest = float(np.percentile([t.area_um2 for t in tissues], 90))
-    if largest > profile.max() * _LARGEST_SCALE**2:  # areas grow with the square of the scale
+    largest_scale = POSSIBLE_SCALES[1]
+    largest = float(np.percentile([t.area_um2 for t in tissues], _LARGE_PERCENTILE))  # um2
+    if largest > profile.max() * largest_scale**2:  # areas grow with the square of the scale
         raise AlignmentError(
-            f"alignment: sections of {largest * 1e-6:.1f} mm2 of tissue cannot lie in the reference, whose"
+            f"alignment: {largest * 1e-6:.1f} mm2 of tissue in a section do not fit the reference, whose"
             f" largest {atlas.plane} plane has {profile.max() * 1e-6:.1f} mm2; check resolution_um and the"
             " reference"
         )
@@ -148,9 +148,9 @@ def check_extent(
     room = float(np.ptp(occupied))  # um of annotation along the cutting axis
     if atlas.plane == "sagittal" and hemisphere != "both":
         room *= _HALF_BRAIN
-    if length > room * _LARGEST_SCALE:
+    if length > room * largest_scale:
         raise AlignmentError(
-            f"alignment: the series is {length:.0f} um long, the reference {room:.0f} um across the"
+            f"alignment: the series is {length:.0f} um long, but the reference only {room:.0f} um across the"
             f" {atlas.plane} plane; check section_thickness_um, plane_of_section and the reference"
         )
 
@@ -172,25 +172,24 @@ def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -
     Raises
     ------
     AlignmentError
-        Where the median Dice is below 0.80, or a scale lies outside 0.6-1.6.
+        Where the median Dice is below `POOR_DICE`, or a scale lies outside `POSSIBLE_SCALES`.
     """
     typical = float(np.median(dice))
-    scales = np.linalg.norm(volume[:, :3], axis=0)  # length of each column: scale along x, y, z of the volume
-    text = " x ".join(f"{s:.2f}" for s in scales)
-    if typical < POOR_DICE or (scales < _SMALLEST_SCALE).any() or (scales > _LARGEST_SCALE).any():
+    scales = scales_of(volume)
+    if typical < POOR_DICE or outside(scales, POSSIBLE_SCALES):
         raise AlignmentError(
             f"alignment: the outlines of {len(dice)} sections do not fit the {atlas.plane} planes of {name}:"
-            f" median Dice {typical:.2f} (expected above {POOR_DICE:.2f}), scales {text}; check"
-            " plane_of_section, section_order, image_up, resolution_um and section_thickness_um"
+            f" median Dice {typical:.2f} (expected at least {POOR_DICE:.2f}), scales {scales_text(scales)};"
+            " check plane_of_section, section_order, image_up, resolution_um and section_thickness_um"
         )
 
 
-def check_one_brain(foreign: Mapping[int, str], count: int) -> None:
+def check_one_brain(outliers: Mapping[int, str], count: int) -> None:
     """Refuse a series of which too many sections are outliers: it is cut from more than one brain.
 
     Parameters
     ----------
-    foreign : mapping of int to str
+    outliers : mapping of int to str
         Why each outlier section was left out, by section number.
     count : int
         Number of usable sections, outliers included.
@@ -198,13 +197,13 @@ def check_one_brain(foreign: Mapping[int, str], count: int) -> None:
     Raises
     ------
     AlignmentError
-        Where more than 40 % of the sections are outliers.
+        Where more than `_MOST_OUTLIERS` of the sections are outliers.
     """
-    if len(foreign) <= _MOST_STRANGERS * count:
+    if len(outliers) <= _MOST_OUTLIERS * count:
         return
-    numbers = sorted(foreign)
+    numbers = sorted(outliers)
     raise AlignmentError(
-        f"alignment: {len(numbers)} of {count} sections ({_listed(numbers)}) do not belong to the others'"
-        f" brain; section {numbers[0]}: {foreign[numbers[0]]}; a series must be cut from one brain, in one"
-        " plane, with one stain: give each part as a series of its own"
+        f"alignment: {len(numbers)} of {count} sections ({_listed(numbers)}) do not match the rest of the"
+        f" series; section {numbers[0]}: {outliers[numbers[0]]}; expected one brain, one plane and one stain:"
+        " split the series"
     )

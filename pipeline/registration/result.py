@@ -17,19 +17,18 @@ from pipeline.core.model import (
 )
 from pipeline.core.reference_space import reference_space_id
 from pipeline.geometry import affine
+from pipeline.geometry.scales import scales_of, unusual_scales
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
-from pipeline.registration.fit.joint import Solution, Task
+from pipeline.registration.fit.joint import FitProblem, Solution
 from pipeline.registration.fit.neighbour_prior import predicted
 from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, Atlas
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.measures import verdicts
 from pipeline.sections.thumbnail import SectionThumbnail
 
-_USUAL_SCALE = (0.75, 1.30)  # of the volume against the reference; outside, a note is written
-
 
 def aligned_sections(
-    ordered: Sequence[SectionThumbnail], usable: Sequence[int], task: Task, solution: Solution
+    ordered: Sequence[SectionThumbnail], usable: Sequence[int], problem: FitProblem, solution: Solution
 ) -> SeriesAlignment:
     """Return all sections in one Alignment3d, the fitted ones and those without usable tissue.
 
@@ -38,8 +37,8 @@ def aligned_sections(
     ordered : sequence of SectionThumbnail
         All sections in ascending z.
     usable : sequence of int
-        Indices in `ordered` of the sections that were fitted, in the order of `task`.
-    task : Task
+        Indices in `ordered` of the sections that were fitted, in the order of `problem`.
+    problem : FitProblem
         What was fitted.
     solution : Solution
         State and stain model of the fit.
@@ -50,16 +49,16 @@ def aligned_sections(
         One SectionAlignment for each of `ordered`; a section that was not fitted has status `fail`, no
         measures, and a pose from its neighbours.
     """
-    options = task.options
-    state = canonical(solution.state, task.atlas)
-    judged = verdicts(task, state, solution.model)  # one for each fitted section
+    options = problem.options
+    state = canonical(solution.state, problem.atlas)
+    judged = verdicts(problem, state, solution.model)  # one for each fitted section
     by_index = dict(zip(usable, judged, strict=True))
     matrices = dict(zip(usable, state.sections, strict=True))
     # failed sections do not predict the pose of others
     good = np.array([verdict.status is not Status.FAIL for verdict in judged])
     sections = []
     for k, thumbnail in enumerate(ordered):
-        matrix = matrices[k] if k in matrices else _from_neighbours(thumbnail, state, task, good)
+        matrix = matrices[k] if k in matrices else _from_neighbours(thumbnail, state, problem, good)
         # manifest px to volume um
         to_volume = affine.compose(matrix, affine.invert(thumbnail.thumbnail_to_section))
         alignment = Alignment2d(thumbnail.section_number, to_volume)
@@ -75,7 +74,7 @@ def aligned_sections(
     return SeriesAlignment(space, tuple(sections))
 
 
-def part_of(
+def series_part(
     whole: SeriesAlignment, numbers: Set[int], solution: Solution, series: int, notes: tuple[str, ...]
 ) -> SeriesAlignment:
     """Return the sections of one series, with measures and notes of their own.
@@ -99,33 +98,37 @@ def part_of(
         The series under the common Alignment3d.
     """
     sections = tuple(s for s in whole.sections if s.alignment2d.section_number in numbers)
-    scales = np.linalg.norm(whole.alignment3d.volume_to_reference[:, :3], axis=0)
+    scales = scales_of(whole.alignment3d.volume_to_reference)
     measures = _series_measures(sections, scales)
     if solution.model is not None:
         measures["stain_noise"] = round(float(solution.model.noises[series]), 4)
     return SeriesAlignment(whole.alignment3d, sections, measures, (*notes, *_series_notes(sections, scales)))
 
 
-def _from_neighbours(thumbnail: SectionThumbnail, state: State, task: Task, good: Bool) -> Float64:
+def _from_neighbours(
+    thumbnail: SectionThumbnail, state: TransformState, problem: FitProblem, good: Bool
+) -> Float64:
     """Place a section without usable tissue where the line through its neighbours puts its image centre."""
-    x, y, turn = predicted(thumbnail.z_um, state, task.nominal, good)  # turn: arc at 3 mm, um
+    x, y, turn = predicted(thumbnail.z_um, state, problem.nominal, good)  # turn: arc at 3 mm, um
     pose = affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y))
-    return affine.compose(pose, thumbnail.hinted(*task.laid.get(thumbnail.series, (0.0, False))))
+    return affine.compose(
+        pose, thumbnail.hinted(*problem.turn_and_mirror.get(thumbnail.series, (0.0, False)))
+    )
 
 
-def canonical(state: State, atlas: Atlas) -> State:
+def canonical(state: TransformState, atlas: Atlas) -> TransformState:
     """Return the same placement with the freedom between sections and volume removed.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Fitted matrices.
     atlas : Atlas
         Gives the plane of section.
 
     Returns
     -------
-    State
+    TransformState
         Sections and volume that map every pixel to the same place as before.
 
     Notes
@@ -172,12 +175,12 @@ def _series_measures(sections: Sequence[SectionAlignment], scales: Float64) -> d
 
 def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tuple[str, ...]:
     """Return notes on unusual scales, outlier sections and sections that could not be placed."""
-    notes = []
-    if (scales < _USUAL_SCALE[0]).any() or (scales > _USUAL_SCALE[1]).any():
-        text = " x ".join(f"{s:.2f}" for s in scales)
-        notes.append(f"scales {text} of the volume lie outside the usual {_USUAL_SCALE[0]}-{_USUAL_SCALE[1]}")
+    unusual = unusual_scales(scales)
+    notes = [unusual] if unusual else []
     notes += [f"section {s.alignment2d.section_number} left out: {s.reason}" for s in sections if s.reason]
     failed = [s.alignment2d.section_number for s in sections if s.status is Status.FAIL]
     if failed:
-        notes.append(f"{len(failed)} of {len(sections)} sections could not be placed: {failed}")
+        notes.append(
+            f"{len(failed)} of {len(sections)} sections could not be placed: {', '.join(map(str, failed))}"
+        )
     return tuple(notes)

@@ -15,13 +15,13 @@ import numpy as np
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import SeriesAlignment
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.registration.align import Chosen, Series, align_alone, fit_together, way_of
-from pipeline.registration.initial.orientation import Attempt, Seen
+from pipeline.registration.align import ChosenOrientation, Series, align_alone, fit_together, orientation_of
+from pipeline.registration.initial.orientation import CoarseFit, UsableSections
 from pipeline.registration.refusals import check_numbers
 
 Outcome = SeriesAlignment | AlignmentError  # what becomes of one series
-_WORSE = 0.04  # loss of median Dice in the common fit that separates a series
-APART = "aligned apart from the other series of its specimen"  # opens the note
+_LARGEST_LOSS = 0.04  # of median Dice in the common fit: a larger one separates a series
+SEPARATE = "aligned separately from the other series of its specimen"  # opens the note
 
 
 def align_specimen(series: Sequence[Series], reference: ReferenceSpace) -> list[Outcome]:
@@ -39,90 +39,101 @@ def align_specimen(series: Sequence[Series], reference: ReferenceSpace) -> list[
     list of SeriesAlignment or AlignmentError
         For each series its alignment, or why it has none.
     """
-    seen = {number: one.seen for number, one in enumerate(series)}
-    chosen, apart = _ways(series, seen, reference)
+    usable = {number: one.usable for number, one in enumerate(series)}
+    chosen, separate = _orientations(series, usable, reference)
     found: dict[int, Outcome] = {}
     # fit the series in common; drop those that lose by it and fit again
     while len(chosen) > 1:
         mine = {number: series[number] for number in chosen}
         try:
             check_numbers([t for one in mine.values() for t in one.thumbnails])
-            together = fit_together(mine, chosen, _merged([seen[n] for n in sorted(chosen)]), reference)
+            together = fit_together(mine, chosen, _merged([usable[n] for n in sorted(chosen)]), reference)
         except AlignmentError as error:
             # no common fit: every series is aligned on its own
-            apart |= dict.fromkeys(chosen, str(error))
+            separate |= dict.fromkeys(chosen, str(error))
             chosen = {}
             break
         # a wrong partner pulls the others as well, so the rest is refitted
-        strays = _strays(chosen, together)
-        if not strays:
+        worse = _worse_together(chosen, together)
+        if not worse:
             found = dict(together)
             break
-        apart |= strays
-        chosen = {number: one for number, one in chosen.items() if number not in strays}
-    return [found[n] if n in found else _apart(one, reference, apart.get(n)) for n, one in enumerate(series)]
+        separate |= worse
+        chosen = {number: one for number, one in chosen.items() if number not in worse}
+    return [
+        found[n] if n in found else _alone(one, reference, separate.get(n)) for n, one in enumerate(series)
+    ]
 
 
-def _ways(
-    series: Sequence[Series], seen: Mapping[int, Seen], reference: ReferenceSpace
-) -> tuple[dict[int, Chosen], dict[int, str]]:
+def _orientations(
+    series: Sequence[Series], usable: Mapping[int, UsableSections], reference: ReferenceSpace
+) -> tuple[dict[int, ChosenOrientation], dict[int, str]]:
     """Return the orientations of the series that go together, the best fit first, and why others do not.
 
     A series with too few sections for an orientation of its own takes that of the best-fitting series.
     """
-    found: dict[int, Chosen] = {}
-    apart, few = {}, []
+    found: dict[int, ChosenOrientation] = {}
+    separate, few = {}, []
     for number, one in enumerate(series):
-        if len(one.usable) < one.options.minimum_sections:
-            few += [number] if one.usable else []  # a series without any tissue is not fitted at all
+        if len(one.usable_indices) < one.options.minimum_sections:
+            few += [number] if one.usable_indices else []  # a series without any tissue is not fitted at all
             continue
         try:
-            found[number] = way_of(one, seen[number], reference)
+            found[number] = orientation_of(one, usable[number], reference)
         except AlignmentError as error:
-            apart[number] = str(error)
+            separate[number] = str(error)
     # by score, then by number, so that the result does not vary
-    order = sorted(found, key=lambda n: (-found[n].attempt.score, n))
+    order = sorted(found, key=lambda n: (-found[n].coarse_fit.score, n))
     chosen = {}
     for number in order:
-        attempt, first = found[number].attempt, found[order[0]].attempt
-        if _agree(attempt, first):
+        coarse_fit, first = found[number].coarse_fit, found[order[0]].coarse_fit
+        if _same_half_and_direction(coarse_fit, first):
             chosen[number] = found[number]
         else:
-            apart[number] = f"by its images it lies {attempt.words()}, but the surest of them {first.words()}"
+            found_as = f"its orientation from the images is {coarse_fit.describe()}"
+            separate[number] = f"{found_as}, that of the best-fitting series {first.describe()}"
     if chosen:
-        first = chosen[order[0]].attempt
-        chosen |= {n: Chosen(replace(first, options=series[n].options), ()) for n in few}
-    return chosen, apart
+        first = chosen[order[0]].coarse_fit
+        chosen |= {n: ChosenOrientation(replace(first, options=series[n].options), ()) for n in few}
+    return chosen, separate
 
 
-def _agree(one: Attempt, other: Attempt) -> bool:
+def _same_half_and_direction(one: CoarseFit, other: CoarseFit) -> bool:
     """Whether two series can share a volume: same half, section numbers in the same direction."""
-    return one.way.sign == other.way.sign and one.options.hemisphere == other.options.hemisphere
+    return (
+        one.orientation.sign == other.orientation.sign and one.options.hemisphere == other.options.hemisphere
+    )
 
 
-def _merged(seen: Sequence[Seen]) -> Seen:
+def _merged(usable: Sequence[UsableSections]) -> UsableSections:
     """Return the sections of all series in ascending z."""
-    thumbnails = [t for one in seen for t in one.thumbnails]
+    thumbnails = [t for one in usable for t in one.thumbnails]
     order = np.argsort([t.z_um for t in thumbnails], kind="stable")
     # first index of each series in the concatenated lists
-    starts = np.cumsum([0, *(len(one.thumbnails) for one in seen)])
-    held = {int(starts[n]) + k: plane for n, one in enumerate(seen) for k, plane in one.held.items()}
-    tissues = [t for one in seen for t in one.tissues]
-    known = [k for one in seen for k in one.known]
-    return Seen(tuple(thumbnails), tuple(tissues), tuple(known), held).at([int(k) for k in order])
+    starts = np.cumsum([0, *(len(one.thumbnails) for one in usable)])
+    fixed_planes = {
+        int(starts[n]) + k: plane for n, one in enumerate(usable) for k, plane in one.fixed_planes.items()
+    }
+    tissues = [t for one in usable for t in one.tissues]
+    known = [k for one in usable for k in one.known]
+    return UsableSections(tuple(thumbnails), tuple(tissues), tuple(known), fixed_planes).select(
+        [int(k) for k in order]
+    )
 
 
-def _strays(chosen: Mapping[int, Chosen], together: Mapping[int, SeriesAlignment]) -> dict[int, str]:
+def _worse_together(
+    chosen: Mapping[int, ChosenOrientation], together: Mapping[int, SeriesAlignment]
+) -> dict[int, str]:
     """Return the series whose outlines fit clearly worse together than alone, with the reason."""
-    strays = {}
+    worse = {}
     for number, one in chosen.items():
-        dice, alone = together[number].measures["median_dice"], one.attempt.dice
-        if dice < alone - _WORSE:
-            strays[number] = f"its outlines fit worse together (Dice {dice:.2f}) than alone ({alone:.2f})"
-    return strays
+        dice, alone = together[number].measures["median_dice"], one.coarse_fit.dice
+        if dice < alone - _LARGEST_LOSS:
+            worse[number] = f"its outlines fit worse jointly (Dice {dice:.2f}) than alone ({alone:.2f})"
+    return worse
 
 
-def _apart(series: Series, reference: ReferenceSpace, why: str | None) -> Outcome:
+def _alone(series: Series, reference: ReferenceSpace, why: str | None) -> Outcome:
     """Align one series on its own; the reason goes first among its notes."""
     try:
         alignment = align_alone(series, reference)
@@ -130,4 +141,4 @@ def _apart(series: Series, reference: ReferenceSpace, why: str | None) -> Outcom
         return error
     if why is None:
         return alignment
-    return replace(alignment, notes=(f"{APART}: {why}", *alignment.notes))
+    return replace(alignment, notes=(f"{SEPARATE}: {why}", *alignment.notes))

@@ -55,7 +55,7 @@ class Section:
 
     @property
     def resolution_um(self) -> float:
-        """Size of a manifest pixel, in um; 0 where the run did not say."""
+        """Size of a manifest pixel, in um; 0 where the run does not state it."""
         return float(self.document.get("resolution_um") or 0.0)
 
 

@@ -119,7 +119,7 @@ def _window_panel(contents: RunContents, section: Section) -> Panel[Window]:
     """Return the place of a section's cell-scale view, or the reason why there is none."""
     found = attempt(lambda: _window(contents, section))
     if found.content is None:
-        return Panel(None, found.reason or "nothing expresses on this section")
+        return Panel(None, found.reason or "no pixel of this section expresses")
     return Panel(found.content)
 
 

@@ -99,7 +99,7 @@ def _series(contents: RunContents) -> str:
     about = contents.data_set
     version = contents.provenance.get("pipeline")
     if not about:
-        return "The run ended before it described itself; what is known of it stands under Steps."
+        return "The run ended before it wrote its description; see Steps for what is known."
     count, plane = len(contents.sections), about["plane_of_section"]
     sections = f"{plane} section was" if count == 1 else f"{plane} sections were"
     return (
@@ -113,7 +113,7 @@ def _series(contents: RunContents) -> str:
 def _algorithm(known: Mapping[str, str], chosen: Mapping[str, Any], kind: str) -> str:
     """Return the paragraph on a detector or aligner, with its parameters."""
     name, parameters = str(chosen["name"]), chosen.get("configuration") or {}
-    text = known.get(name, f"The {kind} was used that is registered as “{name}”")
+    text = known.get(name, f"The {kind} “{name}” was used")
     listed = ", ".join(f"{key} = {value}" for key, value in parameters.items())
     return f"{text} ({kind} “{name}”, {listed or 'default parameters'})."
 
@@ -128,7 +128,7 @@ def _gridding(parameters: Mapping[str, Any], contents: RunContents) -> str:
         f" smoothed in plane (Gaussian, σ = {parameters['smoothing_um']:g} µm) and along the cutting axis"
         f" (σ = {parameters['z_smoothing_um']:g} µm), and gathered on the 200 µm grid of the reference."
         " Ratios come last: density = expressing pixels / pixels, intensity = summed intensity / expressing"
-        " pixels, energy = density × intensity. Voxels without a section nearby hold no value; nothing is"
+        " pixels, energy = density × intensity. Voxels without a section nearby hold no value; none is"
         " filled in."
     )
 

@@ -52,7 +52,7 @@ def write_index(folder: Path) -> Path:
     """
     runs = sorted(p for p in folder.glob("*") if is_run(p))
     if not runs:
-        raise DataError(f"{folder}: expected a folder of runs (OUTPUT of `ish run`), found no receipts in it")
+        raise DataError(f"{folder}: expected a folder of runs (OUTPUT of `ish run`), found no receipts")
     entries = [_entry(RunFolder(path), pictures=len(runs) <= MOST_PICTURES) for path in runs]
     text = environment().get_template("index.html.j2").render(entries=entries, name=real_path(folder).name)
     with publishing(folder) as fresh:

@@ -141,7 +141,7 @@ def _after(panel: Panel[T], build: Callable[[T], Any]) -> Panel[Any]:
 def _named(atlas: CoarseAtlas | None) -> CoarseAtlas:
     """Return the atlas; LookupError, which the page shows as a reason, where there is none."""
     if atlas is None:
-        raise LookupError("the reference of the run was not at hand, which names the structures")
+        raise LookupError("the reference of the run, which names the structures, is not available")
     return atlas
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import Float64, Status
-from pipeline.registration import SectionThumbnail
 from pipeline.report.coarse_atlas import OUTSIDE, CoarseAtlas
 from pipeline.report.contents import Panel, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
@@ -18,6 +17,7 @@ from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
 from pipeline.report.outlines import Outline, mask_path, outlines
 from pipeline.report.pictures import data_uri, intensity_png, jpeg_uri
 from pipeline.report.text import figure
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 from pipeline.store.masks import level_count
 from pipeline.system.threads import each
@@ -30,16 +30,16 @@ MEASURES = {  # texts of the alignment's measures; others keep their name
     "dice": "Dice with annotation",
     "boundary_um": "outline distance, µm",
     "covered": "tissue on annotation",
-    "pose_deviation_um": "off the smooth series, µm",
+    "pose_deviation_um": "deviation from neighbours, µm",
     "stain_residual": "stain residual",
-    "estimated_error_um": "error to expect, µm",
-    "local_shift_um": "still to move locally, µm",
-    "plane_shift_um": "still to move along the normal, µm",
-    "uncertainty_um": "uncertainty of that, µm",
-    "deformation_um": "bent by, µm",
-    "least_jacobian": "least local area, bent ÷ affine",
+    "estimated_error_um": "expected error, µm",
+    "local_shift_um": "residual displacement in plane, µm",
+    "plane_shift_um": "residual displacement along the normal, µm",
+    "uncertainty_um": "uncertainty of the displacement in plane, µm",
+    "deformation_um": "deformation, r.m.s., µm",
+    "least_jacobian": "least local area, deformed ÷ affine",
     "by_hand": "placed by hand",
-    "beyond_plane_um": "out of its plane, µm",
+    "beyond_plane_um": "largest displacement out of plane, µm",
 }
 
 
@@ -138,7 +138,7 @@ def _picture(
     """Return the section image with its outlines, overlay, box, polygons, artifacts and frame."""
     thumbnail = read_thumbnail(contents, section)
     h, w = thumbnail.pixels.shape[:2]
-    drawn: Panel[Overlay] = Panel(None, "the step “detect” left no mask of this section")
+    drawn: Panel[Overlay] = Panel(None, "the step “detect” has no mask of this section")
     if section.detected:
         drawn = attempt(lambda: _overlay(contents, section, thumbnail, int(budget * SHARES["overlay"])))
     return Picture(
@@ -166,7 +166,7 @@ def _outlines(
     if alignment is None or section.alignment is None:
         return tissue_outline(thumbnail)
     if atlas is None:
-        raise MissingResultError("the reference of the run was not at hand")
+        raise MissingResultError("the reference of the run is not available")
     z_um = section.number * float(contents.data_set["section_thickness_um"])
     points = reference_points(thumbnail, section.alignment, alignment.alignment3d, z_um)
     return outlines(atlas.at(points), rounding_px(atlas.reference.annotation_um, thumbnail.pixel_um))
@@ -194,7 +194,7 @@ def tissue_outline(thumbnail: Thumbnail) -> tuple[Outline, ...]:
     seen = SectionThumbnail(0, 0.0, thumbnail.pixels, thumbnail.resolution_um, to_section, thumbnail.valid)
     mask = tissue_image(seen).mask
     if not mask.any():
-        raise MissingResultError("no tissue was seen")
+        raise MissingResultError("no tissue found")
     return (Outline(OUTSIDE, mask_path(mask)),)
 
 

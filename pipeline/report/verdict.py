@@ -13,8 +13,8 @@ from pipeline.store.tasks import PURPOSES, SECTION_STAGES, Receipt
 STATUSES = ("pass", "check", "fail", "missing")
 HEADLINES = {  # by state of a verdict
     "done": "Done.",
-    "flagged": "Done, with {flagged} section{s} to look at.",
-    "failed": "Failed: not every output is there.",
+    "flagged": "Done; {flagged} section{s} to review.",
+    "failed": "Failed: outputs are missing.",
     "unfinished": "Unfinished.",
 }
 

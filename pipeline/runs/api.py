@@ -24,7 +24,7 @@ from pipeline.stages.align import check_alignment
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.page import OUTLINE_UM
 from pipeline.stages.summarise import series_messages
-from pipeline.stages.table import family_of, to_align
+from pipeline.stages.table import specimen_series_of, to_align
 from pipeline.store.run import RECEIPTS, RunFolder, check_free, is_run
 from pipeline.store.tasks import Receipt
 from pipeline.system.files import real_path
@@ -103,7 +103,7 @@ class SeriesResult:
 class Listener:
     """Progress callbacks of a run; every method does nothing by default."""
 
-    def begin(self, jobs: Sequence[SeriesJob]) -> None:
+    def on_begin(self, jobs: Sequence[SeriesJob]) -> None:
         """Receive all series before the first task starts.
 
         Parameters
@@ -112,7 +112,7 @@ class Listener:
             Series of the batch, in order.
         """
 
-    def hear(self, event: Event) -> None:
+    def on_task(self, event: Event) -> None:
         """Receive one task that starts or ends.
 
         Parameters
@@ -182,7 +182,7 @@ def run(
     jobs, broken = plan_jobs(found.sources, plan, options.shard)
     if not jobs and not broken:
         listener.say(
-            f"shard {options.shard[0]}/{options.shard[1]}: nothing to do, {len(found.sources)} series"
+            f"shard {options.shard[0]}/{options.shard[1]}: nothing to do ({len(found.sources)} series in all)"
         )
     if jobs:
         check_job(jobs[0])
@@ -265,8 +265,8 @@ def run_all(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) 
 
 def _without(job: SeriesJob, refused: Collection[Path]) -> SeriesJob:
     """Return a job with its family reduced to the series that do run."""
-    family = tuple(one for one in job.siblings if one.run.path not in refused)
-    return replace(job, siblings=family if len(family) > 1 else ())
+    specimen_series = tuple(one for one in job.specimen_series if one.run.path not in refused)
+    return replace(job, specimen_series=specimen_series if len(specimen_series) > 1 else ())
 
 
 def _run_held(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener) -> list[SeriesResult]:
@@ -278,8 +278,8 @@ def _run_held(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener
             job.run.mend_groups()
             job.run.write_plan([section.section_number for section in job.sections])
         jobs = look_at_images(jobs, options.workers)
-        listener.begin(jobs)
-        receipts = run_jobs(jobs, options.engine, listener.hear)
+        listener.on_begin(jobs)
+        receipts = run_jobs(jobs, options.engine, listener.on_task)
         for job in jobs:
             sweep(job.run.path)  # unfinished files of workers that died
     return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
@@ -428,10 +428,10 @@ def check_apart(output: Path, sources: Sequence[Path], reference: Path | None) -
     for source in sources:
         series = real_path(source)
         if place == series or place.is_relative_to(series) or series.is_relative_to(place):
-            how = "is" if place == series else "lies in" if place.is_relative_to(series) else "holds"
+            how = "is" if place == series else "lies in" if place.is_relative_to(series) else "contains"
             raise ConfigError(
-                f"--output {output}: {how} the series {source}; choose a folder apart from what is read, such"
-                f" as {_apart(series)}"
+                f"--output {output}: {how} the series {source}; choose a folder outside the inputs, such as"
+                f" {_apart(series)}"
             )
     if reference is not None and place.is_relative_to(real_path(reference)):
         raise ConfigError(f"--output {output}: lies in the reference {reference}; choose another folder")
@@ -460,7 +460,7 @@ def check_output(output: Path) -> None:
     except (OSError, DataError) as error:
         what = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(
-            f"--output {output}: expected a folder to write in, got: {what}; choose another"
+            f"--output {output}: expected a writable folder, got: {what}; choose another"
         ) from None
 
 
@@ -482,7 +482,9 @@ def check_writable(folder: Path) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise DataError(f"{folder}: cannot be written: {error.strerror}; free space? rights?") from None
+            raise DataError(
+                f"{folder}: cannot be written: {error.strerror}; check free space and permissions"
+            ) from None
 
 
 def check_job(job: SeriesJob) -> None:
@@ -512,7 +514,7 @@ def _check_algorithms(job: SeriesJob) -> None:
     names = ("given", *ALIGNERS)
     if config.alignment.name not in names:
         raise unknown_word("alignment.name", config.alignment.name, names)
-    check_alignment(to_align(job), family_of(job))
+    check_alignment(to_align(job), specimen_series_of(job))
 
 
 def _result(job: SeriesJob, receipts: dict[str, Receipt]) -> SeriesResult:

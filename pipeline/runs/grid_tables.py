@@ -34,7 +34,7 @@ _PIXELS = ("sum_pixels", "sum_pixel_intensity")  # written beside the ratios by 
 _WHOLE_ID = re.compile(r"[1-9]\d{0,18}", re.ASCII)
 _SPACING_UM = 200.0  # voxel size of Allen's expression grids
 
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 Places = dict[str, tuple[Path, str | None]]  # name of a grid -> file, and member of a zip
 
 
@@ -55,7 +55,7 @@ class GridTable:
 
 
 @dataclass(frozen=True, eq=False)
-class _Experiment:
+class _ExperimentGrids:
     """Content of one place: ratios, and sums where they are known.
 
     Attributes
@@ -81,7 +81,7 @@ def unionize_grid(
     reference: Path | None = None,
     served_labels: bool | None = None,
     number: int | None = None,
-    tell: Tell = lambda line: None,
+    note: Note = lambda line: None,
 ) -> GridTable:
     """Sum a grid over the structures of a reference.
 
@@ -96,7 +96,7 @@ def unionize_grid(
         annotation; by default as in the run, else derived.
     number : int or None
         section_data_set_id, where neither data_set.xml nor the name of the place gives one.
-    tell : callable
+    note : callable
         Called with notes on assumptions and on columns that stay empty, one line each.
 
     Returns
@@ -118,7 +118,7 @@ def unionize_grid(
     place = _place(path)
     run = RunFolder(place) if is_run(place) else None
     space, own_labels = _labelled(place, run, reference)
-    found = _of_run(run) if run else _of_served(place, number, tell)
+    found = _of_run(run) if run else _of_served(place, number, note)
     if run and number not in (None, found.number):
         raise ConfigError(f"--id {number}: {printable(place)} is the run of {found.number}; leave --id out")
     if found.grids.energy.shape != space.grid.shape:
@@ -129,13 +129,15 @@ def unionize_grid(
     served = own_labels if served_labels is None else served_labels
     index = LabelIndex.of(space.grid_labels(served=served), space.ontology)
     if unknown := space.ontology.unknown(index.label_ids):
-        tell(f"labels {', '.join(map(str, unknown[:5]))} are not in the ontology; they count under root")
+        note(
+            f"labels {', '.join(map(str, unknown[:5]))} are not in the ontology; they are counted under root"
+        )
     known = found.grids, found.pixels, found.darkness
     columns = grid_table(found.number, *known, index, hemispheres(space.grid))
     if not len(columns["structure_id"]):
         raise DataError(f"{printable(place)}: expected data within the brain, got none in any structure")
     if empty := unknown_columns(*known):
-        tell(f"{', '.join(empty)}: empty, these grids do not tell")
+        note(f"{', '.join(empty)}: empty, cannot be computed from these grids")
     return GridTable(columns, space.ontology)
 
 
@@ -167,8 +169,8 @@ def write_grid_table(output: Path, table: GridTable, inputs: Sequence[Path]) -> 
         home = real if real.is_dir() else real.parent
         if place.is_relative_to(home) or real.is_relative_to(place):
             raise ConfigError(
-                f"--output {output}: is, holds or lies in {printable(given)}, which is read; name a folder"
-                " apart"
+                f"--output {output}: is, contains or lies in the input {printable(given)}; choose a folder"
+                " outside it"
             )
     names = [f"{TABLE}.csv", f"{TABLE}.parquet"]
     with publishing(output) as fresh:
@@ -193,13 +195,13 @@ def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tup
         directory = reference or run_reference(run.path)
     elif reference is None:
         raise ConfigError(
-            f"{printable(place)}: expected --reference DIR: a grid does not say which brain it lies in;"
+            f"{printable(place)}: expected --reference DIR: a grid does not name its reference;"
             " `ish reference fetch` gets one"
         )
     return open_labels(directory), served
 
 
-def _of_run(run: RunFolder) -> _Experiment:
+def _of_run(run: RunFolder) -> _ExperimentGrids:
     """Read the grid of a finished run, with pixels and summed darkness of every voxel."""
     finished_grid(run)
     for name in ("grid.zarr", *(f"grid/{n}.{end}" for n in RATIOS for end in ("mhd", "raw"))):
@@ -211,16 +213,16 @@ def _of_run(run: RunFolder) -> _Experiment:
     covered = arrays["sum_pixels"] >= 0
     known = {n: np.where(covered, arrays[n], np.nan).astype(np.float64) for n in (*RATIOS, *_PIXELS)}
     grids = RatioGrids(known["energy"], known["density"])
-    return _Experiment(number, grids, known["sum_pixels"], known["sum_pixel_intensity"])
+    return _ExperimentGrids(number, grids, known["sum_pixels"], known["sum_pixel_intensity"])
 
 
-def _of_served(place: Path, number: int | None, tell: Tell) -> _Experiment:
+def _of_served(place: Path, number: int | None, note: Note) -> _ExperimentGrids:
     """Read grids as the grid service sends them, or as `ish export --format metaimage` writes them."""
     there = _places(place)
     source = read_described(place)
     for line in source.warnings if source else ():
         if "marked failed" in line:
-            tell(line)
+            note(line)
     data_set = source.data_set if source else None
     own = _number(place, data_set, number)
     values = {name: read_values(*at, _SPACING_UM) for name, at in there.items()}
@@ -232,10 +234,10 @@ def _of_served(place: Path, number: int | None, tell: Tell) -> _Experiment:
     except DataError as error:
         raise DataError(f"{printable(place)}: {error}") from None
     if list(there) == ["energy"] and 0 < np.nanmax(grids.energy, initial=0.0) <= 1:
-        tell(f"{printable(place)}: {LOW}")
+        note(f"{printable(place)}: {LOW}")
     if "energy" not in there:
-        tell("energy is taken as density x intensity")
-    return _Experiment(own, grids, *_pixels(place, values, grids, data_set, tell))
+        note("energy is taken as density x intensity")
+    return _ExperimentGrids(own, grids, *_pixels(place, values, grids, data_set, note))
 
 
 def _pixels(
@@ -243,7 +245,7 @@ def _pixels(
     values: dict[str, Float32],
     grids: RatioGrids,
     data_set: SectionDataSet | None,
-    tell: Tell,
+    note: Note,
 ) -> tuple[Float64 | float | None, Float64 | None]:
     """Return pixels and summed darkness of voxels.
 
@@ -254,18 +256,18 @@ def _pixels(
         own = [values[name].astype(np.float64) for name in _PIXELS if name in values]
         if any((np.isfinite(grid) & (grid >= 0) != grids.covered).any() for grid in own):
             raise DataError(
-                f"{printable(place)}: expected sums wherever the energy has data, got other voxels"
+                f"{printable(place)}: expected sums exactly where the energy has data, got other voxels"
             )
         return own[0], own[1] if len(own) > 1 else None
     widths = {cell_width_px(i.resolution_um) for i in data_set.section_images} if data_set else set()
     if len(widths) != 1:
         got = f"none in a {DATA_SET_XML} beside the grid" if not widths else "several"
-        tell(f"sums need one resolution of the images, got {got}; ratios weigh all voxels alike")
+        note(f"sums need a single image resolution, got {got}; all voxels are weighted equally")
         return None, None
     pixels = widths.pop() ** 2
-    tell(
-        f"sums count {pixels} pixels for every voxel; the service does not say how many there are, and"
-        " voxels at the rim of an image have fewer"
+    note(
+        f"sums assume {pixels} pixels in every voxel: the grid service does not state them, and voxels at"
+        " the edge of an image have fewer"
     )
     return float(pixels), None
 
@@ -277,7 +279,9 @@ def _places(place: Path) -> Places:
         try:
             listed = os.listdir(place)
         except OSError as error:
-            raise DataError(f"{printable(place)}: cannot be read: {error.strerror}; rights?") from None
+            raise DataError(
+                f"{printable(place)}: cannot be read: {error.strerror}; check its permissions"
+            ) from None
         found: Places = {n: (place / f"{n}.mhd", None) for n in wanted if f"{n}.mhd" in listed}
     elif is_zip(place) or place.suffix == ".zip":
         with open_zip(place) as archive:
@@ -310,6 +314,6 @@ def _number(place: Path, data_set: SectionDataSet | None, given: int | None) -> 
     if _WHOLE_ID.fullmatch(name) and int(name) <= MOST_ID:
         return int(name)
     raise ConfigError(
-        f"{printable(place)}: expected {DATA_SET_XML} with the grid or a name that is an id and no more, got"
+        f"{printable(place)}: expected {DATA_SET_XML} beside the grid, or an id as its whole name, got"
         " neither; give --id"
     )

@@ -21,7 +21,7 @@ from pipeline.inputs.pixels import brightest, load_info, probe_any
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.provenance import checksum
 from pipeline.stages.run_task import stamp
-from pipeline.stages.specimen import with_siblings
+from pipeline.stages.specimen import with_specimens
 from pipeline.store.run import RunFolder
 from pipeline.system.files import real_path, shown
 
@@ -38,7 +38,7 @@ class Found:
     sources : tuple of Path
         Folders of the series, in the order named.
     notes : tuple of str
-        Warnings about repeated series and folders that were passed over.
+        Warnings about repeated series and skipped folders.
     """
 
     sources: tuple[Path, ...]
@@ -57,7 +57,7 @@ def find_sources(inputs: Sequence[Path]) -> Found:
     """Find the series that the inputs name.
 
     A series that is named twice runs once, with a note. Folders that match a glob and hold no series are
-    passed over, with a note. A folder without a series that is named among others stays in the list, so that
+    skipped, with a note. A folder without a series that is named among others stays in the list, so that
     it fails alone.
 
     Parameters
@@ -111,11 +111,11 @@ def _expanded(given: Path, notes: list[str]) -> list[Path]:
         try:
             find_series([folder])
         except DataError as error:
-            notes.append(f"{error}; passed over")
+            notes.append(f"{error}; skipped")
         else:
             kept.append(folder)
     if not kept:
-        raise ConfigError(f"--input {given}: expected folders of series of this form, found none")
+        raise ConfigError(f"--input {given}: expected folders of series that match, found none")
     return kept
 
 
@@ -223,9 +223,9 @@ def plan_jobs(
             places[job.run.path] = place
         except (PipelineError, OSError) as error:
             broken += [Broken(source, str(error))] if _ours(place, shard) else []
-    told = with_siblings(jobs)
-    first = [job.siblings[0] if job.siblings else job for job in told]
-    mine = [job for job, lead in zip(told, first, strict=True) if _ours(places[lead.run.path], shard)]
+    grouped = with_specimens(jobs)
+    first = [job.specimen_series[0] if job.specimen_series else job for job in grouped]
+    mine = [job for job, lead in zip(grouped, first, strict=True) if _ours(places[lead.run.path], shard)]
     return mine, broken
 
 
@@ -238,7 +238,7 @@ def _check_not_twice(job: SeriesJob, jobs: Sequence[SeriesJob]) -> None:
         if other.run.path == job.run.path:
             raise DataError(
                 f"{job.source}: series {job.data_set.id} is already in this batch from {other.source};"
-                " give each series an id of its own"
+                " give each series a unique id"
             )
 
 
@@ -327,7 +327,7 @@ def _same_files(looks: Sequence[_Look]) -> list[str]:
             by_content.setdefault(look.checksum, []).append(look)
     return [
         f"{numbered([look.section.section_number for look in same])} show the same image,"
-        f" {same[0].section.path.name if same[0].section.path else ''}: is a row copied and not changed?"
+        f" {same[0].section.path.name if same[0].section.path else ''}: was a row copied and not edited?"
         for same in by_content.values()
         if len(same) > 1 and len({_boxed(look.section) for look in same}) < len(same)
     ]
@@ -369,10 +369,9 @@ def _range_notes(found: Mapping[int, int], bits: int | None) -> list[str]:
     """Return a warning about the range assumed for 16-bit samples whose files state none."""
     if bits is None or bits == 16:
         return []
-    read_as = f"so they are read as {bits} bits: white is {2**bits - 1}"
-    return [
-        f"{len(found)} images of 16 bits state no range; the brightest is {max(found.values())}, {read_as}"
-    ]
+    read_as = f"so they are read as {bits}-bit: white is {2**bits - 1}"
+    brightest_of_all = f"the brightest sample is {max(found.values())}"
+    return [f"{len(found)} 16-bit images state no value range; {brightest_of_all}, {read_as}"]
 
 
 def _joined(looks: Sequence[_Look]) -> tuple[str, ...]:

@@ -114,11 +114,11 @@ def _differences(then: Mapping[str, Any]) -> list[str]:
 
 def _check_same(run: Path, path: Path, expected: str, option: str) -> None:
     if not path.exists():
-        raise DataError(f"{run}: read {path}, which is gone; put it back, or name another with {option}")
+        raise DataError(f"{run}: read {path}, which is gone; restore it, or name another with {option}")
     if checksum(path) != expected:
         raise DataError(
-            f"{run}: read {path}, which has changed since; put the old one back, or give {option} to run what"
-            " is there now"
+            f"{run}: read {path}, which has changed since; restore the old one, or use {option} to run"
+            " what is there now"
         )
 
 

@@ -25,7 +25,7 @@ from pipeline.store.run import RunFolder
 from pipeline.store.tasks import Receipt, task_name
 
 NOT_COMPARED = ("input: warnings",)  # some come from decoding the images, which is not done here
-OLDER = "made by version 0.1, which kept no grounds"
+OLDER = "made by version 0.1, which recorded no digests"
 
 
 def why_again(run: RunFolder, receipts: Mapping[str, Receipt], *, look: bool = True) -> dict[str, str]:
@@ -54,11 +54,11 @@ def why_again(run: RunFolder, receipts: Mapping[str, Receipt], *, look: bool = T
     except (PipelineError, OSError, KeyError, TypeError, ValueError):
         return _by_code_alone(receipts)
     upstream = dict(receipts)
-    for sibling in job.siblings:
-        if sibling.run != run:
-            theirs = sibling.run.receipts()
-            numbers = [s.section_number for s in sibling.sections]
-            named = ((measured_name(sibling, n), theirs.get(task_name("measure", n))) for n in numbers)
+    for other in job.specimen_series:
+        if other.run != run:
+            theirs = other.run.receipts()
+            numbers = [s.section_number for s in other.sections]
+            named = ((measured_name(other, n), theirs.get(task_name("measure", n))) for n in numbers)
             upstream |= {name: receipt for name, receipt in named if receipt is not None}
     found: dict[str, str] = {}
     for stage in STEPS:
@@ -101,11 +101,11 @@ def _changed(
     if not receipt.parts:
         return [OLDER]
     names = tasks_before(stage, job, None if section is None else section.section_number)
-    siblings = [name for name in upstream if " of " in name] if stage.name == "align" else []
+    specimen_series = [name for name in upstream if " of " in name] if stage.name == "align" else []
     try:
-        parts = parts_of(stage, job, section, {n: upstream[n] for n in (*names, *siblings)})
+        parts = parts_of(stage, job, section, {n: upstream[n] for n in (*names, *specimen_series)})
     except (KeyError, PipelineError, OSError) as error:
-        return [f"what it reads cannot be looked at ({error})"]
+        return [f"its inputs cannot be read ({error})"]
     keys = [key for key in dict.fromkeys((*parts, *receipt.parts)) if key not in NOT_COMPARED]
     return [key.removeprefix("input: ") for key in keys if parts.get(key) != receipt.parts.get(key)]
 
@@ -133,8 +133,8 @@ def _job_of(run: RunFolder, *, alone: bool = False) -> SeriesJob:
     if alone:
         return job
     names = document.get("aligned_with") or []
-    family = tuple(_job_of(RunFolder(run.path.parent / name), alone=True) for name in names)
-    return replace(job, siblings=family)
+    specimen_series = tuple(_job_of(RunFolder(run.path.parent / name), alone=True) for name in names)
+    return replace(job, specimen_series=specimen_series)
 
 
 def _with_images(job: SeriesJob, document: Mapping[str, Any], bits: Mapping[int, int | None]) -> SeriesJob:

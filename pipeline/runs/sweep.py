@@ -1,4 +1,4 @@
-"""Parameter sweeps: the product of lists of values, and which variants share which stages."""
+"""Parameter sweeps: the variants, which of them share which stages, and their runs and comparison."""
 
 from __future__ import annotations
 
@@ -10,13 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.inputs.config import Config, parse_config, with_value
+from pipeline.inputs.config import Config, ConfigFile, parse_config, reference_directory, with_value
+from pipeline.report.comparison import Compared, write_comparison
+from pipeline.runs.api import (
+    SILENT,
+    Listener,
+    RunOptions,
+    SeriesResult,
+    check_job,
+    check_output,
+    open_run,
+    run_all,
+    stages_to_redo,
+)
+from pipeline.runs.plan import Plan, find_sources, plan_jobs
+from pipeline.runs.schedule import check_engine
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
-from pipeline.store.run import RunFolder
+from pipeline.store.run import RunFolder, is_run
 
 # Sections of the configuration that a stage reads itself; `_deciding` adds those of earlier stages. They only
-# tell which run to look at: a result is taken over only where its digest agrees.
+# select the run to look at: a result is taken over only where its digest agrees.
 READS = {
     "measure": {"series"},
     "pool": set(),
@@ -26,6 +40,7 @@ READS = {
     "unionize": {"unionize", "reference"},
 }
 LONGEST_NAME = 80  # characters of a folder name, before the hash
+DEFAULTS = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ def share(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
         The jobs with `shared` filled in.
     """
     leaders: dict[tuple[Path, str, str], RunFolder] = {}
-    told = []
+    assigned = []
     for job in jobs:
         shared = {}
         for stage, sections in _deciding().items():
@@ -150,8 +165,8 @@ def share(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
             leader = leaders.setdefault((job.source, stage, decided_by), job.run)
             if leader is not job.run:
                 shared[stage] = leader
-        told.append(replace(job, shared=shared))
-    return told
+        assigned.append(replace(job, shared=shared))
+    return assigned
 
 
 def _deciding() -> dict[str, set[str]]:
@@ -161,3 +176,76 @@ def _deciding() -> dict[str, set[str]]:
         if stage.name in READS:
             found[stage.name] = READS[stage.name].union(*(found[name] for name in stage.after))
     return found
+
+
+def run_sweep(
+    config_file: ConfigFile,
+    inputs: Sequence[Path],
+    output: Path,
+    reference: Path | None = None,
+    options: RunOptions = DEFAULTS,
+    listener: Listener = SILENT,
+) -> tuple[list[SeriesResult], list[Path]]:
+    """Run every variant of a sweep over every series, and write the comparison of all.
+
+    Results go to output/<variant>/<section_data_set_id>. A stage in which variants do not differ is computed
+    for the first of them and linked into the others.
+
+    Parameters
+    ----------
+    config_file : ConfigFile
+        Configuration, values to sweep over, and cluster settings.
+    inputs : sequence of Path
+        Each a series, a folder of series, a glob, or a table of series.
+    output : Path
+        Folder of the sweep.
+    reference : Path or None
+        Reference folder for all variants; None takes that of each configuration.
+    options : RunOptions
+        How the batch runs.
+    listener : Listener
+        Progress callbacks.
+
+    Returns
+    -------
+    list of SeriesResult
+        Series that cannot start first, then the series of each variant in turn.
+    list of Path
+        Files of the comparison; empty where there is no run to compare.
+
+    Raises
+    ------
+    ConfigError
+        Where engine, sweep, inputs, output or a variant's configuration are wrong.
+    """
+    check_engine(options.engine)
+    found = variants(config_file.config, config_file.sweep)
+    check_output(output)
+    sources = find_sources(inputs)
+    for note in sources.notes:
+        listener.say(f"warning: {note}")
+    redo = stages_to_redo(options)
+    jobs, broken = [], []
+    for variant in found:
+        directory = reference_directory(variant.config, reference)
+        plan = Plan(variant.config, output / variant.name, directory, redo)
+        planned, cannot = plan_jobs(sources.sources, plan, options.shard)
+        if planned:
+            check_job(planned[0])
+        jobs += [replace(job, label=f"{variant.name}/{job.run.path.name}") for job in planned]
+        broken += [SeriesResult(b.source, None, {}, (b.error,)) for b in cannot]
+    results = run_all(share(jobs), options, listener)
+    return [*broken, *results], _compare_all(output, found)
+
+
+def _compare_all(output: Path, found: Sequence[Variant]) -> list[Path]:
+    """Compare all runs that exist for the variants, those of other shards included."""
+    runs = [
+        Compared.of(
+            open_run(folder), f"{variant.name}/{folder.name}", {"series": folder.name, **variant.values}
+        )
+        for variant in found
+        for folder in sorted((output / variant.name).glob("*"))
+        if is_run(folder)
+    ]
+    return write_comparison(output, runs) if runs else []

@@ -24,7 +24,7 @@ from pipeline.search.build import (
     voxel_order,
 )
 from pipeline.search.kernels.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
-from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle
+from pipeline.search.kernels.correlation import Estimate, Probe, candidates, estimate, rerank, scan
 from pipeline.search.kernels.differential import Contrast, Threshold
 from pipeline.search.kernels.order import topmost
 from pipeline.search.kernels.sums import Block, Scales, SetSums
@@ -53,10 +53,10 @@ __all__ = [
 Structures = str | int | Sequence[str | int]
 # Notes on voxels outside the brain that had to be compared by their codes of 8 bits.
 ROUGH = (
-    "{} of {} contenders: their own grids are not at hand; outside the brain their r rests on codes of"
-    " 8 bits, within {:.2g}"
+    "{} of {} candidates: their own grids are not available; outside the brain r is computed from 8-bit"
+    " codes, within {:.2g}"
 )
-ROUGH_SEED = "the seed's own grid is not at hand; outside the brain it is compared by its codes of 8 bits"
+ROUGH_SEED = "the seed's own grid is not available; outside the brain it is compared by its 8-bit codes"
 
 
 def open_index(path: Path | str) -> SearchIndex:
@@ -260,8 +260,8 @@ class SearchIndex:
             known = None  # stored sums include voxels that the seed lacks
         drawn = self._scan(sums, probe, known)
         wanted = _count(top, len(sums.slots))
-        picks = contenders(drawn, wanted)
-        r, shared, rough = self._settle(sums, probe, picks)
+        picks = candidates(drawn, wanted)
+        r, shared, rough = self._rerank(sums, probe, picks)
         at = self._places_of(voxels)[picks]
         ids = self._snapshot.table.columns["section_data_set_id"][at]
         order = np.lexsort((ids, -r))[: min(wanted, int((~np.isnan(r)).sum()))]
@@ -337,9 +337,9 @@ class SearchIndex:
             return self._parts(check_grid(seed, self._order.shape), everywhere)
         at = self._place_of(seed)
         if at is None:
-            told: list[str] = []
-            brain, beyond, notes = self._parts(self._read(Path(str(seed)), told.append), everywhere)
-            return brain, beyond, (*notes, *(f"seed {line}" for line in told))
+            noted: list[str] = []
+            brain, beyond, notes = self._parts(self._read(Path(str(seed)), noted.append), everywhere)
+            return brain, beyond, (*notes, *(f"seed {line}" for line in noted))
         row = self._whole_row(at)
         if not everywhere:
             return decode_brain(row), np.empty(0, np.float32), ()
@@ -363,10 +363,10 @@ class SearchIndex:
             raise DataError(f"seed {seed}: not among the {len(self)} experiments of {self._snapshot.path}")
         return int(at[0])
 
-    def _read(self, path: Path, tell: Callable[[str], None] = lambda line: None) -> Float32:
+    def _read(self, path: Path, note: Callable[[str], None] = lambda line: None) -> Float32:
         try:
             return check_grid(
-                read_grid_file(path, self._snapshot.subject.spacing_um, tell), self._order.shape
+                read_grid_file(path, self._snapshot.subject.spacing_um, note), self._order.shape
             )
         except PipelineError as error:
             raise DataError(f"seed {path}: {str(error).removeprefix(f'{path}: ')}") from None
@@ -397,7 +397,7 @@ class SearchIndex:
         parallel(one, self._snapshot.blocks)
         return estimate(out)
 
-    def _settle(self, sums: SetSums, probe: Probe, picks: Int64) -> tuple[Float64, Float64, Bool]:
+    def _rerank(self, sums: SetSums, probe: Probe, picks: Int64) -> tuple[Float64, Float64, Bool]:
         """Re-rank candidates by full values.
 
         Returns r, the number of shared voxels, and where voxels outside the brain had to be read from codes
@@ -420,7 +420,7 @@ class SearchIndex:
                 for slot in slots:
                     self._row(slot)
                 beyond = np.stack([outside(slot, here.start + i) for i, slot in enumerate(slots)])
-                out[:, here] = settle(block, rows, scales.take(picks[here]), probe, beyond)
+                out[:, here] = rerank(block, rows, scales.take(picks[here]), probe, beyond)
 
         parallel(one, self._snapshot.blocks)
         return out[0], out[1], rough

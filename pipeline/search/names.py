@@ -95,7 +95,7 @@ def _is_id(number: str) -> bool:
         return True
 
 
-def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) -> Declared:
+def read_declared(path: Path, *, required: bool, note: Callable[[str], None]) -> Declared:
     """Read a table of experiments; unusable rows are counted and left out, with a warning.
 
     Parameters
@@ -104,7 +104,7 @@ def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) ->
         CSV with the columns `COLUMNS` and, optionally, file.
     required : bool
         False: a missing or different table counts as empty.
-    tell : callable
+    note : callable
         Receives each warning, one line.
 
     Returns
@@ -127,7 +127,7 @@ def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) ->
     except DataError as error:
         if required:
             raise
-        tell(f"{error}; the table is left out")
+        note(f"{error}; the table is left out")
         return Declared()
     found, bad = Declared(), uneven
     for line, cells in rows:
@@ -136,7 +136,7 @@ def read_declared(path: Path, *, required: bool, tell: Callable[[str], None]) ->
         except DataError as error:
             bad.append(f"{path}: line {line}: {error}")
     if bad:
-        tell(f"{len(bad)} {'rows' if len(bad) > 1 else 'row'} left out; the first: {bad[0]}")
+        note(f"{len(bad)} {'rows' if len(bad) > 1 else 'row'} left out; the first: {bad[0]}")
     return found
 
 

@@ -35,7 +35,7 @@ MOST_XML = 1 << 26  # largest data_set.xml, bytes
 PRODUCT = "has no energy; taken as density x intensity"
 LOW = "no voxel is above 1, as in a density grid; a search compares energies"
 
-Tell = Callable[[str], None]  # receives warnings, one line each
+Note = Callable[[str], None]  # receives warnings, one line each
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class ExperimentSource:
     path : Path
         The run, folder or zip.
     read : callable
-        read(spacing_um, tell) returns the experiment and its grid, (P, I, R) float32, and raises a
-        PipelineError where it cannot be read; `tell` receives warnings.
+        read(spacing_um, note) returns the experiment and its grid, (P, I, R) float32, and raises a
+        PipelineError where it cannot be read; `note` receives warnings.
     """
 
     path: Path
-    read: Callable[[float, Tell], tuple[Experiment, Float32]]
+    read: Callable[[float, Note], tuple[Experiment, Float32]]
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ def printable(path: Path) -> str:
 
 
 def find_experiments(
-    folders: Iterable[Path], declared: Path | None = None, tell: Tell = lambda line: None
+    folders: Iterable[Path], declared: Path | None = None, note: Note = lambda line: None
 ) -> list[ExperimentSource]:
     """Find the experiments of folders: the folder itself, else its direct subfolders and zips.
 
@@ -93,7 +93,7 @@ def find_experiments(
     declared : Path, optional
         CSV with what served grids do not state: section_data_set_id, gene, plane_of_section, file. Default:
         `experiments.csv` in the folder, where there is one.
-    tell : callable
+    note : callable
         Receives a warning for rows of that table that are left out.
 
     Returns
@@ -110,7 +110,7 @@ def find_experiments(
     for folder in folders:
         if folder.name == GRID and folder.is_file():
             folder = folder.parent
-        stated = read_declared(declared or folder / DECLARED, required=declared is not None, tell=tell)
+        stated = read_declared(declared or folder / DECLARED, required=declared is not None, note=note)
         inside = [folder] if _is_experiment(folder) else _children(folder)
         if not inside:
             raise DataError(
@@ -121,7 +121,7 @@ def find_experiments(
     return found
 
 
-def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None) -> Float32:
+def read_grid_file(path: Path, spacing_um: float, note: Note = lambda line: None) -> Float32:
     """Read an energy grid.
 
     Parameters
@@ -130,7 +130,7 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
         A .mhd, a zip of the grid service, a finished run, or a folder with energy.mhd.
     spacing_um : float
         Expected spacing of the grid, um.
-    tell : callable
+    note : callable
         Receives a warning where the energy is computed from density and intensity, or may be a density.
 
     Returns
@@ -150,12 +150,12 @@ def read_grid_file(path: Path, spacing_um: float, tell: Tell = lambda line: None
     energy, factors = _parts(path)
     if factors:
         density, intensity = (read_values(*part, spacing_um) for part in factors)
-        tell(f"{printable(path)}: {PRODUCT}")
+        note(f"{printable(path)}: {PRODUCT}")
         return _product(path, density, intensity)
     values = read_values(*energy, spacing_um)
     # A density never exceeds 1; an energy, with an intensity up to 255, hardly stays below it everywhere.
     if 0 < np.fmax.reduce(values, axis=None, initial=np.float32(0)) <= 1:
-        tell(f"{printable(path)}: {LOW}")
+        note(f"{printable(path)}: {LOW}")
     return values
 
 
@@ -322,7 +322,7 @@ def open_labels(directory: Path | None) -> ReferenceSpace:
 
 
 def _source(path: Path, declared: Declared) -> ExperimentSource:
-    def read(spacing_um: float, tell: Tell = lambda line: None) -> tuple[Experiment, Float32]:
+    def read(spacing_um: float, note: Note = lambda line: None) -> tuple[Experiment, Float32]:
         try:
             str(path).encode("utf-8")
         except UnicodeEncodeError:
@@ -330,7 +330,7 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
         try:
             if path.is_dir() and _is_run(path):
                 return _read_run(path, spacing_um)
-            return _read_served(path, declared, spacing_um, tell)
+            return _read_served(path, declared, spacing_um, note)
         except PipelineError:
             raise
         except OSError as error:
@@ -379,19 +379,19 @@ def finished_grid(run: RunFolder) -> Path:
     return run.require(f"grid/{GRID}")
 
 
-def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) -> tuple[Experiment, Float32]:
+def _read_served(path: Path, declared: Declared, spacing_um: float, note: Note) -> tuple[Experiment, Float32]:
     """Read a served grid; data_set.xml states its id, else the table, else its name."""
     file = path / GRID if (path / GRID).is_file() else path
-    said, wanted = _described(path), declared.of_file(path)
-    if said is None:
+    described, wanted = _described(path), declared.of_file(path)
+    if described is None:
         found = wanted or Experiment(named(path, DATA_SET_XML))
-    elif wanted is not None and wanted.section_data_set_id != said.section_data_set_id:
+    elif wanted is not None and wanted.section_data_set_id != described.section_data_set_id:
         raise DataError(
-            f"{path}: expected one id, got {said.section_data_set_id} in {DATA_SET_XML} and"
+            f"{path}: expected one id, got {described.section_data_set_id} in {DATA_SET_XML} and"
             f" {wanted.section_data_set_id} in the table of experiments"
         )
     else:
-        found = said
+        found = described
     stated = wanted or declared.by_id.get(found.section_data_set_id, found)
     experiment = Experiment(
         found.section_data_set_id,
@@ -399,7 +399,7 @@ def _read_served(path: Path, declared: Declared, spacing_um: float, tell: Tell) 
         found.plane_of_section or stated.plane_of_section,
         str(real_path(file)),
     )
-    return experiment, read_grid_file(path, spacing_um, tell)
+    return experiment, read_grid_file(path, spacing_um, note)
 
 
 def _described(path: Path) -> Experiment | None:

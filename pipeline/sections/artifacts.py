@@ -192,11 +192,11 @@ def _rim(centre: tuple[float, float], axes: tuple[float, float], angle_deg: floa
     turn = np.linspace(0, 2 * np.pi, 73)
     a = np.deg2rad(angle_deg)
     rings = []
-    for reach, way in ((RIM_UM * 1.5, 1), (-RIM_UM * 0.5, -1)):
+    for reach, direction in ((RIM_UM * 1.5, 1), (-RIM_UM * 0.5, -1)):
         u, v = (axes[0] / 2 * um + reach) * np.cos(turn), (axes[1] / 2 * um + reach) * np.sin(turn)
         x = (centre[0] + 0.5) * um + u * np.cos(a) - v * np.sin(a)
         y = (centre[1] + 0.5) * um + u * np.sin(a) + v * np.cos(a)
-        rings.append(np.stack([x, y], axis=1)[::way])
+        rings.append(np.stack([x, y], axis=1)[::direction])
     outline = tuple((round(float(x), 1), round(float(y), 1)) for x, y in np.concatenate(rings))
     area = float(cv2.contourArea(rings[0].astype(np.float32)) - cv2.contourArea(rings[1].astype(np.float32)))
     return Artifact("bubble", area, outline)

@@ -8,7 +8,9 @@ import numpy as np
 
 from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
-NODE_SCALE = 256  # fixed-point scale: values at the nodes of a lattice are stated in 1/256 of a grey level
+FIXED_POINT_SCALE = (
+    256  # fixed-point scale: values at the nodes of a lattice are stated in 1/256 of a grey level
+)
 
 
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
@@ -30,7 +32,7 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     Returns
     -------
     (rows, columns) int32
-        NODE_SCALE x the value at that rank, interpolated within its grey level; -1 where under a quarter of
+        FIXED_POINT_SCALE x the value at that rank, interpolated within its grey level; -1 where under a quarter of
         the window counts.
     """
     return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
@@ -88,14 +90,14 @@ def _count(part: UInt8, counts: Int32) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _rank(counts: Int32, behind: int) -> int:
-    """Return NODE_SCALE x the value that has `behind` hundredths of a pixel below it."""
+    """Return FIXED_POINT_SCALE x the value that has `behind` hundredths of a pixel below it."""
     value = 0
     while behind >= counts[value] * 100 and value < 255:
         behind -= counts[value] * 100
         value += 1
     # The pixels of a grey level are taken as spread evenly over half a level on either side of it.
-    inside = NODE_SCALE * behind // max(counts[value] * 100, 1)
-    return int(max(0, NODE_SCALE * value - NODE_SCALE // 2 + inside))
+    inside = FIXED_POINT_SCALE * behind // max(counts[value] * 100, 1)
+    return int(max(0, FIXED_POINT_SCALE * value - FIXED_POINT_SCALE // 2 + inside))
 
 
 def above_median(values: UInt8, side: int, least: int) -> UInt8:
@@ -222,14 +224,14 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
     height, width = region.shape
     out = np.empty((y.size, x.size), np.int32)
     vertical = np.empty((y.size, width + 2 * reach), np.int32)  # px to the nearest outside in the same column
-    for way in (1, -1):  # down the image, then up
-        run, i = np.zeros(width + 2 * reach, np.int32), 0 if way == 1 else y.size - 1
-        for row in range(height) if way == 1 else range(height - 1, -1, -1):
+    for direction in (1, -1):  # down the image, then up
+        run, i = np.zeros(width + 2 * reach, np.int32), 0 if direction == 1 else y.size - 1
+        for row in range(height) if direction == 1 else range(height - 1, -1, -1):
             for k in range(width):
                 run[reach + k] = (run[reach + k] + np.int32(1)) * np.int32(region[row, k])
             while 0 <= i < y.size and y[i] == row:
-                vertical[i] = run if way == 1 else np.minimum(vertical[i], run)
-                i += way
+                vertical[i] = run if direction == 1 else np.minimum(vertical[i], run)
+                i += direction
     for i in range(y.size):
         for j in range(x.size):
             least = reach * reach
@@ -239,7 +241,7 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
     return out
 
 
-def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> UInt8:
+def above_surface(values: UInt8, nodes: Int32, spacing: int, first: tuple[int, int]) -> UInt8:
     """Compare pixels with a surface that is interpolated between nodes.
 
     Parameters
@@ -247,8 +249,8 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
     values : (h, w) uint8
         The image.
     nodes : (rows, columns) int32
-        NODE_SCALE x the threshold, 0-255, at the centres of pitch x pitch blocks.
-    pitch : int, px
+        FIXED_POINT_SCALE x the threshold, 0-255, at the centres of spacing x spacing blocks.
+    spacing : int, px
         Spacing of the nodes, at most 64.
     first : (int, int), px
         (y, x): where on the lattice of nodes `values` begins.
@@ -259,12 +261,12 @@ def above_surface(values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int
         1 where the value exceeds the bilinear surface, else 0.
     """
     mask = np.ones(values.shape, np.uint8)
-    keep_above(mask, values, nodes, pitch, first)
+    keep_above(mask, values, nodes, spacing, first)
     return mask
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tuple[int, int]) -> None:
+def keep_above(mask: UInt8, values: UInt8, nodes: Int32, spacing: int, first: tuple[int, int]) -> None:
     """Clear a mask in place where values do not exceed a surface.
 
     Parameters
@@ -273,7 +275,7 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
         0 and 1; changed in place.
     values : (h, w) uint8
         The image.
-    nodes, pitch, first : (rows, columns) int32, int, (int, int)
+    nodes, spacing, first : (rows, columns) int32, int, (int, int)
         The surface, as `above_surface` takes it.
 
     Notes
@@ -281,16 +283,18 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
     Between nodes the surface is known to 1/32 of a grey level, in 16 bits: a vector register holds many of
     them. Its rounding depends on the place alone, so tiles agree.
     """
-    width, scale = values.shape[1], 2 * pitch
+    width, scale = values.shape[1], 2 * spacing
     upper, change = np.empty(width, np.int16), np.empty(width, np.int16)
     stretch = -2
     for y in range(values.shape[0]):
-        halves = 2 * (y + first[0]) + 1 - pitch  # distance from the first node in half pixels: a whole number
+        halves = (
+            2 * (y + first[0]) + 1 - spacing
+        )  # distance from the first node in half pixels: a whole number
         row = min(max(halves // scale, -1), nodes.shape[0] - 1)
         if row != stretch:  # another pair of rows of nodes; beyond the outer ones their value holds
             stretch = row
-            _along_row(nodes[max(row, 0)], pitch, first[1], upper)
-            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], pitch, first[1], change)
+            _along_row(nodes[max(row, 0)], spacing, first[1], upper)
+            _along_row(nodes[min(row + 1, nodes.shape[0] - 1)], spacing, first[1], change)
             for x in range(width):
                 change[x] = np.int16(2 * (change[x] - upper[x]))
         part = (halves - row * scale) * 32768 // scale if 0 <= row < nodes.shape[0] - 1 else 0
@@ -298,15 +302,15 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, pitch: int, first: tupl
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
+def _along_row(nodes: Int32, spacing: int, first: int, out: Int16) -> None:
     """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255.
 
     Beyond the outer nodes their value holds.
     """
-    scale, x = 2 * pitch, 0
-    unit = np.float32(64 / (NODE_SCALE * scale))
+    scale, x = 2 * spacing, 0
+    unit = np.float32(64 / (FIXED_POINT_SCALE * scale))
     while x < out.size:  # from node to node: in between, the level changes by equal steps
-        halves = 2 * (first + x) + 1 - pitch
+        halves = 2 * (first + x) + 1 - spacing
         node = min(max(halves // scale, -1), nodes.size - 1)
         here, there = nodes[max(node, 0)], nodes[min(node + 1, nodes.size - 1)]
         level = np.int32(here * scale + (there - here) * (halves - node * scale))
@@ -319,7 +323,7 @@ def _along_row(nodes: Int32, pitch: int, first: int, out: Int16) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _above_line(values: UInt8, upper: Int16, change: Int16, part: int, out: UInt8) -> None:
-    """Compare a row with a surface that lies part / 2^15 of the way from one row of nodes to the next.
+    """Compare a row with a surface that lies part / 2^15 of the direction from one row of nodes to the next.
 
     The level has changed by half of `change` there. A value exceeds a level where it exceeds its whole part.
     """

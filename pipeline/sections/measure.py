@@ -23,7 +23,7 @@ from pipeline.sections.artifacts import bubble_rims, foreign_objects
 from pipeline.sections.colours import optical_planes
 from pipeline.sections.glass import TISSUE_SHARE, fit_glass
 from pipeline.sections.kernels import (
-    NODE_SCALE,
+    FIXED_POINT_SCALE,
     above_surface,
     depths_at,
     window_rank,
@@ -51,7 +51,7 @@ LOW_PERCENT, MIDDLE_PERCENT = 10, 50  # ranks: the level, and the middle whose d
 CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254  # of OD in 8 bits; 0 and 255 are taken
 BAND_PX = 128  # px: rows that are processed together
-GLASS_PITCH = 32  # px between the places where the fit of the glass is evaluated
+GLASS_SPACING = 32  # px between the places where the fit of the glass is evaluated
 BLACK_FACTOR = 4.0  # times as dense as the largest piece: ink
 LEAST_LEVEL = 0.005  # OD: a lower tissue level is glass
 NO_TISSUE = "no tissue"
@@ -311,7 +311,7 @@ def _between_cells(
     shape = fine.dark.shape[0] // side, fine.dark.shape[1] // side
     inside = _windows_inside(tissue, tissue_um, shape, side * fine.um)
     floor = np.where(inside, 0, 255).astype(np.uint8)  # nothing counts in the other windows
-    darkness_low = window_rank(fine.dark, floor, side, side, LOW_PERCENT) / NODE_SCALE
+    darkness_low = window_rank(fine.dark, floor, side, side, LOW_PERCENT) / FIXED_POINT_SCALE
     glass = 10.0 ** log_glass_map(context, shape, side * fine.um)
     first = _middle_mean(optical_density(glass, darkness_low)[inside])
     if first < LEAST_LEVEL:
@@ -323,18 +323,18 @@ def _between_cells(
     seen = inside & (low >= 0)
     if not seen.any():
         return first, 0.0
-    unit = CLEARLY_STAINED * first / (QUIET_STEPS * NODE_SCALE)
+    unit = CLEARLY_STAINED * first / (QUIET_STEPS * FIXED_POINT_SCALE)
     return _middle_mean(low[seen] * unit), _middle_mean((middle - low)[seen] * unit)
 
 
 def _bands(inside: Bool, side: int) -> Iterator[tuple[slice, slice]]:
     """Yield the parts (px) that hold all windows to look at, each small enough for a cache."""
-    height = -(-BAND_PX // GLASS_PITCH) * GLASS_PITCH
+    height = -(-BAND_PX // GLASS_SPACING) * GLASS_SPACING
     for top in range(0, inside.shape[0] * side, height):
         rows = inside[top // side : -(-(top + height) // side)]
         columns = np.flatnonzero(rows.any(axis=0))
         if columns.size:
-            left = columns[0] * side // GLASS_PITCH * GLASS_PITCH
+            left = columns[0] * side // GLASS_SPACING * GLASS_SPACING
             yield slice(top, top + height), slice(left, (columns[-1] + 1) * side)
 
 
@@ -342,20 +342,22 @@ def _quiet(context: SectionContext, fine: _Level, least_od: float, part: tuple[s
     """Return softened OD in steps of least_od / QUIET_STEPS; 0 where it reaches that, and next to it."""
     sigma = max(TEXTURE_SMOOTHING_UM / fine.um, 0.1)
     reach = round(4 * sigma + 2)
-    halo = -(-round(reach + GLASS_PITCH / 2) // GLASS_PITCH) * GLASS_PITCH
+    halo = -(-round(reach + GLASS_SPACING / 2) // GLASS_SPACING) * GLASS_SPACING
     y0, x0 = (max(s.start - halo, 0) for s in part)
     top = max(part[0].start - reach, 0)  # a band is flat: only the rows that the filter reaches
     dark = fine.dark[top : part[0].stop + reach, x0 : part[1].stop + halo]
     ends = (min(s.stop + halo, n) for s, n in zip(part, fine.dark.shape, strict=True))
     y, x = (
-        (first // GLASS_PITCH + np.arange(-(-(end - first) // GLASS_PITCH)) + 0.5) * GLASS_PITCH * fine.um
+        (first // GLASS_SPACING + np.arange(-(-(end - first) // GLASS_SPACING)) + 0.5)
+        * GLASS_SPACING
+        * fine.um
         for first, end in zip((y0, x0), ends, strict=True)
     )
     glass = context.glass_luma(x[None, :], y[:, None])
-    nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * NODE_SCALE).astype(np.int32)
-    stained = above_surface(dark, nodes, GLASS_PITCH, (top - y0, 0))
+    nodes = np.rint((255.0 - glass * 10.0**-least_od).clip(0, 255) * FIXED_POINT_SCALE).astype(np.int32)
+    stained = above_surface(dark, nodes, GLASS_SPACING, (top - y0, 0))
     clear = cv2.compare(cv2.dilate(stained, np.ones((3, 3), np.uint8)), 0, cv2.CMP_EQ)  # 255, else 0
-    log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_PITCH, fy=GLASS_PITCH)
+    log_glass = cv2.resize(np.log10(glass).astype(np.float32), None, fx=GLASS_SPACING, fy=GLASS_SPACING)
     density = _soft_log_luma(dark, clear, sigma)
     np.subtract(log_glass[top - y0 :][: dark.shape[0], : dark.shape[1]], density, out=density)
     scale = float(np.float32(QUIET_STEPS / least_od))

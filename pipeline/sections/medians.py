@@ -6,6 +6,8 @@ import numpy as np
 
 from pipeline.core.model import Float32, Float64
 
+MAD_TO_SIGMA = 1.4826  # 1 / the 75th percentile of the normal distribution: median |residual| to its sigma
+
 
 def median(values: Float32 | Float64) -> float:
     """Return the median as `np.median` does, which asks for three ranks where one is enough.

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.core.model import Bool, Float32, Float64
+from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.sections.thumbnail import SectionThumbnail
 
 _SMOOTH_UM = 50.0  # um: Gaussian sigma before the threshold
@@ -219,7 +220,7 @@ def _thresholds(smooth: Float32, valid: Bool) -> tuple[float, float]:
     typical = float(np.median(strong)) if strong.size else 0.0
     glass = values[np.abs(values) < _MIN_SIGNAL]
     # 1.4826 x the median absolute deviation is the standard deviation of a normal distribution.
-    noise = 1.4826 * float(np.median(np.abs(glass))) if glass.size > 20 else 0.0
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(glass))) if glass.size > 20 else 0.0
     weak = max(4.0 * noise, 0.05 * typical, _MIN_SIGNAL)
     return weak, max(weak, 0.3 * typical)
 

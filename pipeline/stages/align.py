@@ -14,6 +14,7 @@ from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import write_alignment
+from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of, scales_text, unusual_scales
 from pipeline.inputs.hand_corrections import find_file, read_corrections, read_given
 from pipeline.inputs.references import RunReference
 from pipeline.registration import (
@@ -26,15 +27,13 @@ from pipeline.registration import (
     check_background,
     reconstruct,
 )
-from pipeline.stages.family_parts import Outcome, forget_parts, keep_parts, kept_part
+from pipeline.stages.specimen_parts import Outcome, forget_parts, keep_parts, kept_part
 from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
 
 REFERENCE_UM = 25.0  # voxel size of the reference that sections are aligned to
 CORRECTED = ("corrections", "corrected_sections")  # options about sections that were placed by hand
 ASSUMED = "assumed: "  # prefix of notes on conventions that were assumed
-# Plausible scales from volume to reference: a warning outside the first range, an error outside the second.
-SCALE_WARNING, SCALE_ERROR = (0.75, 1.30), (0.6, 1.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +73,7 @@ class SeriesToAlign:
 
 
 def align(
-    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
+    series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> dict[str, Any]:
     """Place every measured section in the reference space, and write `alignment.json`.
 
@@ -82,7 +81,7 @@ def align(
     ----------
     series : SeriesToAlign
         The series.
-    family : sequence of SeriesToAlign
+    specimen_series : sequence of SeriesToAlign
         All series of its specimen in the order of the batch, itself included; empty where it is alone.
     reference : RunReference
         Reference space.
@@ -102,13 +101,14 @@ def align(
         Where the configuration of the aligner is wrong.
     """
     run = series.run
-    if not family:
+    if not specimen_series:
         forget_parts(run)
     if series.aligner == "given":
         alignment = _given(series)
     else:
-        alignment = _from_nothing(series, family, reference, digest)
-    notes = (*alignment.notes, *check_scales(alignment), *_edited(run))
+        alignment = _from_nothing(series, specimen_series, reference, digest)
+    # the aligner may have noted unusual scales already
+    notes = tuple(dict.fromkeys((*alignment.notes, *check_scales(alignment), *_edited(run))))
     run.remove_deformations()
     if alignment.deformable != "none":
         deformed = {s.alignment2d.section_number: s.deformation for s in alignment.sections if s.deformation}
@@ -126,18 +126,18 @@ def align(
 def _edited(run: RunFolder) -> list[str]:
     """Set aside an `alignment.json` that was edited by hand before it is replaced, and return a note."""
     kept = run.put_aside_edited()
-    how = f"to use it: alignment.name=given, alignment.configuration.path={run.path / kept}"
-    return [f"alignment.json was changed by hand; it is kept as {kept}; {how}"] if kept else []
+    how = f"to use it, set alignment.name=given and alignment.configuration.path={run.path / kept}"
+    return [f"alignment.json was edited by hand and is kept as {kept}; {how}"] if kept else []
 
 
-def check_alignment(series: SeriesToAlign, family: Sequence[SeriesToAlign] = ()) -> None:
+def check_alignment(series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign] = ()) -> None:
     """Check the configuration of a series' alignment.
 
     Parameters
     ----------
     series : SeriesToAlign
         The series.
-    family : sequence of SeriesToAlign
+    specimen_series : sequence of SeriesToAlign
         Series that it is aligned with; empty where it is alone.
 
     Raises
@@ -147,11 +147,13 @@ def check_alignment(series: SeriesToAlign, family: Sequence[SeriesToAlign] = ())
     """
     if series.aligner != "given":
         alignment_options(series)
-        _corrections(series, family)
+        _corrections(series, specimen_series)
         return
     unknown = series.configuration.keys() - {"path"}
     if unknown:
-        raise ConfigError(f"alignment given: unknown key {sorted(unknown)[0]}; known: path")
+        raise ConfigError(
+            f"alignment.configuration: unknown key {sorted(unknown)[0]}; alignment.name=given takes only path"
+        )
 
 
 def corrections_path(series: SeriesToAlign) -> Path | None:
@@ -171,24 +173,26 @@ def corrections_path(series: SeriesToAlign) -> Path | None:
     return find_file(configured, series.source) if configured else None
 
 
-def _corrections(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> dict[int, Correction]:
+def _corrections(series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign]) -> dict[int, Correction]:
     """Return the sections of the series, or of its family, that were placed by hand, by section number."""
     path = corrections_path(series)
     if path is None:
         return {}
-    images = tuple(image for one in in_order(series, family) for image in one.data_set.section_images)
+    images = tuple(
+        image for one in in_order(series, specimen_series) for image in one.data_set.section_images
+    )
     specimen = replace(series.data_set, section_images=images)
     return read_corrections(path, specimen, _chosen(series.configuration))
 
 
-def in_order(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> list[SeriesToAlign]:
+def in_order(series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign]) -> list[SeriesToAlign]:
     """Return the series that are aligned together, sorted by id.
 
     Parameters
     ----------
     series : SeriesToAlign
         One of them.
-    family : sequence of SeriesToAlign
+    specimen_series : sequence of SeriesToAlign
         All of them, in any order; empty where the series is alone.
 
     Returns
@@ -196,7 +200,7 @@ def in_order(series: SeriesToAlign, family: Sequence[SeriesToAlign]) -> list[Ser
     list of SeriesToAlign
         The family, or the lone series.
     """
-    return sorted(family, key=lambda one: one.data_set.id) or [series]
+    return sorted(specimen_series, key=lambda one: one.data_set.id) or [series]
 
 
 def _chosen(configuration: Mapping[str, Any]) -> list[int] | None:
@@ -254,7 +258,7 @@ def _given(series: SeriesToAlign) -> SeriesAlignment:
     taken = tuple(s for s in alignment.sections if s.alignment2d.section_number in series.read)
     if not taken:
         raise AlignmentError(
-            f"series {series.data_set.id}: the given alignment has none of the {len(series.read)} sections"
+            f"series {series.data_set.id}: the given alignment covers none of the {len(series.read)} sections"
             " that were read; check its section numbers"
         )
     check_background([_thumbnail(series, section) for section in series.measured])
@@ -272,34 +276,33 @@ def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        A warning where a scale is outside `SCALE_WARNING`, else empty.
+        A warning where a scale is outside `USUAL_SCALES`, else empty.
 
     Raises
     ------
     AlignmentError
-        Where a scale is outside `SCALE_ERROR`.
+        Where a scale is outside `POSSIBLE_SCALES`.
     """
-    scales = np.linalg.norm(alignment.alignment3d.volume_to_reference[:, :3], axis=0)
-    text = " x ".join(f"{s:.2f}" for s in scales)
-    if (scales < SCALE_ERROR[0]).any() or (scales > SCALE_ERROR[1]).any():
+    scales = scales_of(alignment.alignment3d.volume_to_reference)
+    if outside(scales, POSSIBLE_SCALES):
+        low, high = POSSIBLE_SCALES
         raise AlignmentError(
-            f"Alignment3d scales {text}: expected {SCALE_ERROR[0]}-{SCALE_ERROR[1]}; check resolution_um and"
-            " section_thickness_um of the manifest"
+            f"Alignment3d scales {scales_text(scales)}: expected {low:.2f}-{high:.2f}; check resolution_um"
+            " and section_thickness_um of the manifest"
         )
-    if (scales < SCALE_WARNING[0]).any() or (scales > SCALE_WARNING[1]).any():
-        return (f"Alignment3d scales {text} lie outside the usual {SCALE_WARNING[0]}-{SCALE_WARNING[1]}",)
-    return ()
+    unusual = unusual_scales(scales)
+    return (unusual,) if unusual else ()
 
 
 def _from_nothing(
-    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
+    series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
     """Align the series by its images alone, and store the reconstructed specimen."""
     thumbnails = [_thumbnail(series, section) for section in series.measured]
-    if len(family) > 1 and thumbnails:
-        alignment = _with_family(series, family, reference, digest)
+    if len(specimen_series) > 1 and thumbnails:
+        alignment = _part_of_specimen(series, specimen_series, reference, digest)
     else:
-        options, corrections = alignment_options(series), _corrections(series, family)
+        options, corrections = alignment_options(series), _corrections(series, specimen_series)
         alignment = align_series(thumbnails, reference.at(REFERENCE_UM), options, corrections)
     space = replace(alignment.alignment3d, reference_space_id=series.data_set.reference_space_id)
     alignment = replace(alignment, alignment3d=space)
@@ -313,13 +316,13 @@ def _from_nothing(
     return alignment
 
 
-def _with_family(
-    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference, digest: str
+def _part_of_specimen(
+    series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
     """Return the series' part of the alignment of its specimen; compute it for all where it is not stored."""
-    outcome = kept_part(series.run, [one.run for one in family], digest)
+    outcome = kept_part(series.run, [one.run for one in specimen_series], digest)
     if outcome is None:
-        outcomes = _together(series, family, reference)
+        outcomes = _together(series, specimen_series, reference)
         keep_parts(series.run, outcomes, digest)
         outcome = outcomes[series.run.path.name]
     if isinstance(outcome, AlignmentError):
@@ -328,7 +331,7 @@ def _with_family(
 
 
 def _together(
-    series: SeriesToAlign, family: Sequence[SeriesToAlign], reference: RunReference
+    series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference
 ) -> dict[str, Outcome]:
     """Align all series of a specimen together, and return the outcomes by name of run folder.
 
@@ -336,8 +339,8 @@ def _together(
     """
     members: list[Series] = []
     names = []
-    corrections = _corrections(series, family)
-    for one in in_order(series, family):
+    corrections = _corrections(series, specimen_series)
+    for one in in_order(series, specimen_series):
         thumbnails = [_thumbnail(one, s) for s in one.measured]
         if thumbnails:
             own = {n: c for n, c in corrections.items() if n in one.read}
@@ -354,11 +357,11 @@ def _noted(specimen: str | None, outcomes: dict[str, Outcome]) -> dict[str, Outc
     for name, alignment in found.items():
         others = [n for n in found if n != name and spaces[n] == spaces[name]]
         if others:
-            said = (
-                f"{ASSUMED}series {', '.join(others)} {'is' if len(others) == 1 else 'are'} of the same brain"
-                f" (specimen {specimen}): aligned together"
+            note = (
+                f"{ASSUMED}series {', '.join(others)} {'is' if len(others) == 1 else 'are'} from the same"
+                f" brain (specimen {specimen}): aligned together"
             )
-            outcomes[name] = replace(alignment, notes=(*alignment.notes, said))
+            outcomes[name] = replace(alignment, notes=(*alignment.notes, note))
     return outcomes
 
 

@@ -48,7 +48,7 @@ class SeriesJob:
         Number of values that an image stores, by section number.
     shared : mapping of str to RunFolder
         Run whose outputs may serve here too where both have the same digest, by stage.
-    siblings : tuple of SeriesJob
+    specimen_series : tuple of SeriesJob
         Series of the same specimen that it is aligned with, itself included; empty where it is aligned alone.
     label : str
         Name in the batch; empty: the id.
@@ -70,7 +70,7 @@ class SeriesJob:
     stamps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pixels: Mapping[int, int] = field(default_factory=dict)
     shared: Mapping[str, RunFolder] = field(default_factory=dict)
-    siblings: tuple[SeriesJob, ...] = ()
+    specimen_series: tuple[SeriesJob, ...] = ()
     label: str = ""
     threads: int = 1
     memory_mb: float = math.inf

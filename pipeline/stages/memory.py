@@ -50,6 +50,6 @@ def check_memory(section: SectionImage, values: int, memory_mb: float) -> None:
     need_mb = max(section_mb(stage, values) or 0.0 for stage in BYTES_PER_VALUE)
     if need_mb > memory_mb:
         raise DataError(
-            f"{section.path}: needs about {need_mb:.0f} MB, the tasks of this run may take"
-            f" {memory_mb:.0f} MB together; is it the right image? --memory sets another limit"
+            f"{section.path}: needs about {need_mb:.0f} MB, but all tasks of this run together may use"
+            f" {memory_mb:.0f} MB; is it the right image? --memory raises the limit"
         )

@@ -62,7 +62,7 @@ def provenance(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any
         "digest": digest,
         **what_was_read(job),
         "stamps": {str(Path(text).absolute()): list(when) for text, when in job.stamps.items()},
-        "aligned_with": [one.run.path.name for one in job.siblings],
+        "aligned_with": [one.run.path.name for one in job.specimen_series],
         "stages": stage_costs(upstream),
         "tasks": {name: _cost(receipt) for name, receipt in upstream.items()},
     }

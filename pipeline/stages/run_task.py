@@ -167,7 +167,7 @@ def _check_unchanged(job: SeriesJob, section: SectionImage | None) -> None:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}, while the run was reading it") from error
     if not same:
-        raise DataError(f"{path}: was changed while the run was reading it; run again")
+        raise DataError(f"{path}: changed while the run was reading it; run again")
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -197,7 +197,7 @@ def _here() -> str:
 def _stands(
     stage: Stage, job: SeriesJob, section: SectionImage | None, earlier: Receipt, digest: str
 ) -> bool:
-    """Tell whether a task was done with the same digest and its outputs are unchanged."""
+    """Return whether a task was done with the same digest and its outputs are unchanged."""
     fresh = stage.name not in job.redo and earlier.ok and earlier.digest == digest
     there = fresh and all(path.exists() for path in stage.outputs(job, section))
     return there and not first_damaged(job.run.path, earlier.outputs)

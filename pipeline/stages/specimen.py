@@ -14,7 +14,7 @@ from pipeline.store.tasks import Receipt, task_name
 FRAME = ("plane_of_section", "section_thickness_um", "hemisphere", "reference_space_id")
 
 
-def with_siblings(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
+def with_specimens(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
     """Find the series of a batch that are aligned together.
 
     Series of the same specimen share an alignment if their manifests agree in the fields `FRAME` and no two
@@ -28,44 +28,44 @@ def with_siblings(jobs: Sequence[SeriesJob]) -> list[SeriesJob]:
     Returns
     -------
     list of SeriesJob
-        The jobs in their order, with `siblings` filled in.
+        The jobs in their order, with `specimen_series` filled in.
     """
     specimens: dict[str, list[int]] = defaultdict(list)
     for place, job in enumerate(jobs):
         alignment = job.config.alignment
         if job.data_set.specimen and alignment.together and alignment.name == "joint":
             specimens[job.data_set.specimen].append(place)
-    told = list(jobs)
+    found = list(jobs)
     for places in specimens.values():
         members = [jobs[place] for place in places]
-        doubts = [_doubt(job, members) for job in members]
-        fit = [n for n, doubt in enumerate(doubts) if not doubt]
-        family = tuple(replace(members[n], siblings=()) for n in fit) if len(fit) > 1 else ()
+        reasons = [_why_separate(job, members) for job in members]
+        fit = [n for n, reason in enumerate(reasons) if not reason]
+        specimen_series = tuple(replace(members[n], specimen_series=()) for n in fit) if len(fit) > 1 else ()
         for n, place in enumerate(places):
-            if doubts[n]:
-                told[place] = replace(jobs[place], warnings=(*jobs[place].warnings, doubts[n]))
+            if reasons[n]:
+                found[place] = replace(jobs[place], warnings=(*jobs[place].warnings, reasons[n]))
             else:
-                told[place] = replace(jobs[place], siblings=family)
-    return told
+                found[place] = replace(jobs[place], specimen_series=specimen_series)
+    return found
 
 
-def _doubt(job: SeriesJob, members: Sequence[SeriesJob]) -> str:
+def _why_separate(job: SeriesJob, members: Sequence[SeriesJob]) -> str:
     """Return why a series cannot be aligned with the others of its specimen; empty where it can."""
     frames = [_frame(one) for one in members]
     usual = max(frames, key=lambda frame: (frames.count(frame), -frames.index(frame)))
-    what = f"specimen {job.data_set.specimen!r} is also that of series"
+    same = f"has the same specimen {job.data_set.specimen!r}"
     if _frame(job) != usual:
         other = next(one for one, frame in zip(members, frames, strict=True) if frame == usual)
         name, mine, theirs = next(
             (n, a, b) for n, a, b in zip(FRAME, _frame(job), usual, strict=True) if a != b
         )
-        return f"{what} {other.data_set.id}, but {name} is {mine}, not {theirs}: aligned apart"
+        return f"series {other.data_set.id} {same}, but {name} {theirs}, not {mine}: aligned separately"
     for other in members:
         both = _numbers(job) & _numbers(other)
         if other is not job and _frame(other) == usual and both:
             return (
-                f"{what} {other.data_set.id}, but both have a section {min(both)}: aligned apart; sections of"
-                " one brain need numbers of their own"
+                f"series {other.data_set.id} {same}, but both have a section {min(both)}: aligned separately;"
+                " sections of one brain need unique numbers"
             )
     return ""
 
@@ -78,12 +78,12 @@ def _numbers(job: SeriesJob) -> set[int]:
     return {section.section_number for section in job.sections}
 
 
-def measured_name(sibling: SeriesJob, section_number: int) -> str:
+def measured_name(other: SeriesJob, section_number: int) -> str:
     """Return the name under which a series receives the measure receipt of another series of its specimen.
 
     Parameters
     ----------
-    sibling : SeriesJob
+    other : SeriesJob
         The other series.
     section_number : int
         One of its sections.
@@ -93,17 +93,17 @@ def measured_name(sibling: SeriesJob, section_number: int) -> str:
     str
         Task name with the run folder of the other series.
     """
-    return f"{task_name('measure', section_number)} of {sibling.run.path.name}"
+    return f"{task_name('measure', section_number)} of {other.run.path.name}"
 
 
-def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[str, Receipt]:
+def measured_of(job: SeriesJob, other: SeriesJob, upstream: Upstream) -> dict[str, Receipt]:
     """Return the measure receipts of a series of the specimen.
 
     Parameters
     ----------
     job : SeriesJob
         Series that receives them.
-    sibling : SeriesJob
+    other : SeriesJob
         Series that was measured; it may be `job` itself.
     upstream : mapping of str to Receipt
         Receipts that `job` receives.
@@ -113,7 +113,7 @@ def measured_of(job: SeriesJob, sibling: SeriesJob, upstream: Upstream) -> dict[
     dict of str to Receipt
         Receipts by task name.
     """
-    numbers = [section.section_number for section in sibling.sections]
-    if sibling.run == job.run:
+    numbers = [section.section_number for section in other.sections]
+    if other.run == job.run:
         return {task_name("measure", n): upstream[task_name("measure", n)] for n in numbers}
-    return {task_name("measure", n): upstream[measured_name(sibling, n)] for n in numbers}
+    return {task_name("measure", n): upstream[measured_name(other, n)] for n in numbers}

@@ -69,10 +69,8 @@ def section_summary(
     else:
         status = aligned.get("status", "fail")
     own = {k: v for k, v in asdict(section).items() if k != "path"}
-    doubts = measure.facts["context"]["flags"] if measure.ok else ()
-    messages = dict.fromkeys(
-        m for m in (measure.message, detect.message, aligned.get("reason"), *doubts) if m
-    )
+    flags = measure.facts["context"]["flags"] if measure.ok else ()
+    messages = dict.fromkeys(m for m in (measure.message, detect.message, aligned.get("reason"), *flags) if m)
     return {
         **own,
         "file": section.path.name if section.path else None,
@@ -142,7 +140,9 @@ def _data_set(job: SeriesJob, upstream: Upstream, sections: list[dict[str, Any]]
     notes = upstream["align"].facts.get("notes", []) if upstream["align"].ok else []
     unknown = upstream["unionize"].facts.get("unknown_labels", []) if upstream["unionize"].ok else []
     labels = (
-        [f"annotation labels {unknown} are not in the ontology; they count under root"] if unknown else []
+        [f"annotation labels {unknown} are not in the ontology; they are counted under root"]
+        if unknown
+        else []
     )
     return {
         **own,

@@ -21,7 +21,6 @@ from pipeline.geometry import affine
 from pipeline.inputs.fetch.references import sha256_of
 from pipeline.stages.align import SeriesToAlign, align, corrections_path, given_path, in_order
 from pipeline.stages.detect import detect
-from pipeline.stages.family_parts import SIBLINGS
 from pipeline.stages.grid import grid
 from pipeline.stages.job import Grounds, SeriesJob, Stage, Upstream
 from pipeline.stages.measure import measure
@@ -29,6 +28,7 @@ from pipeline.stages.page import report
 from pipeline.stages.pool import pool
 from pipeline.stages.provenance import reference_key, what_was_read
 from pipeline.stages.specimen import measured_of
+from pipeline.stages.specimen_parts import SPECIMEN_FOLDER
 from pipeline.stages.summarise import summarise
 from pipeline.stages.unionize import unionize_structures
 from pipeline.store.run import DEFORMATION, RATIOS
@@ -119,7 +119,7 @@ def to_align(job: SeriesJob, measured: Upstream | None = None) -> SeriesToAlign:
     )
 
 
-def family_of(job: SeriesJob, upstream: Upstream | None = None) -> list[SeriesToAlign]:
+def specimen_series_of(job: SeriesJob, upstream: Upstream | None = None) -> list[SeriesToAlign]:
     """Return the series that are aligned together with a series.
 
     Parameters
@@ -135,14 +135,15 @@ def family_of(job: SeriesJob, upstream: Upstream | None = None) -> list[SeriesTo
         All of them in the order of the batch, itself included; empty where it is aligned alone.
     """
     return [
-        to_align(one, None if upstream is None else measured_of(job, one, upstream)) for one in job.siblings
+        to_align(one, None if upstream is None else measured_of(job, one, upstream))
+        for one in job.specimen_series
     ]
 
 
 def _for_align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     return {
         "series": to_align(job, measured_of(job, job, upstream)),
-        "family": family_of(job, upstream),
+        "family": specimen_series_of(job, upstream),
         "reference": job.reference,
         "digest": digest,
     }
@@ -150,7 +151,7 @@ def _for_align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -
 
 def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
     """The same for all series of a family, sorted by id, so that one finds what another computed."""
-    members = sorted(job.siblings, key=lambda one: one.data_set.id) or [job]
+    members = sorted(job.specimen_series, key=lambda one: one.data_set.id) or [job]
     manifest = [_manifest(one) for one in members]
     configuration = job.config.alignment.model_dump()
     series = to_align(job)
@@ -160,7 +161,7 @@ def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
         measured = {n: r.state for n, r in upstream.items()}
         inputs = {"manifest": manifest, "given alignment": source, "measured sections": measured}
         return Grounds(inputs, configuration)
-    paths = [corrections_path(one) for one in in_order(series, family_of(job))]
+    paths = [corrections_path(one) for one in in_order(series, specimen_series_of(job))]
     inputs = {
         "manifest": manifest,
         "reference": reference_key(job),
@@ -175,7 +176,7 @@ def _manifest(job: SeriesJob) -> list[Any]:
     return [
         [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
         [getattr(job.data_set, name) for name in FRAME],
-        job.run.path.name if job.siblings else "",
+        job.run.path.name if job.specimen_series else "",
     ]
 
 
@@ -269,7 +270,7 @@ def _needs_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) ->
 
 
 def _needs_sections(job: SeriesJob, section: None, upstream: Upstream) -> str:
-    return "" if any(receipt.ok for receipt in upstream.values()) else "no section was read"
+    return "" if any(receipt.ok for receipt in upstream.values()) else "no section could be read"
 
 
 def _needs_alignment(job: SeriesJob, section: None, upstream: Upstream) -> str:
@@ -302,7 +303,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "align", "series", ("measure",), align, _for_align, _of_align, _align_outputs,
-        also=("volume.zarr", SIBLINGS),
+        also=("volume.zarr", SPECIMEN_FOLDER),
     ),
     Stage(
         "grid", "series", ("detect", "align"), grid, _for_grid, _of_grid,

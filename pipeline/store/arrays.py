@@ -16,12 +16,12 @@ import numpy.typing as npt
 from numcodecs import Zstd
 
 from pipeline.core.errors import DataError
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     import zarr
 else:
-    zarr = Later("zarr")
+    zarr = LazyModule("zarr")
 
 LEVEL = 1  # of zstd: the quickest that still compresses
 ZSTD = Zstd(level=LEVEL, checksum=True)  # a chunk that is not what was written fails to decode

@@ -24,12 +24,12 @@ from pipeline.store.arrays import (
     write_document,
     write_group,
 )
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     import zarr
 else:
-    zarr = Later("zarr")
+    zarr = LazyModule("zarr")
 
 Part = tuple[slice, slice]  # rows, columns
 Pair = tuple[int, int]

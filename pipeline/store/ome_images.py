@@ -19,13 +19,13 @@ from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
 from pipeline.store.chunk_bounds import check_chunks, chunks_of
 from pipeline.system.files import real_path, shown
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 from pipeline.system.limits import check_regular, check_size
 
 if TYPE_CHECKING:
     import zarr
 else:
-    zarr = Later("zarr")
+    zarr = LazyModule("zarr")
 
 AXES = "tczyx"  # order of the axes where an image names none
 UNIT_UM = {

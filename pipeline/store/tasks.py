@@ -15,7 +15,7 @@ PURPOSES = {  # what each stage does, in order, as shown on the page of a run
     "align": "Place every measured section in the reference space and write alignment.json",
     "grid": "Gather the sums of all sections that are detected and aligned on the 200 um grid",
     "unionize": "Sum the grid over the structure hierarchy and write the table",
-    "summarise": "Write what became of the series and of every section, and how it was made",
+    "summarise": "Write the outcome of the series and of every section, with the provenance",
 }
 SECTION_STAGES = ("measure", "detect")  # stages with one task for each section
 

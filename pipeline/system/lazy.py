@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Later:
+class LazyModule:
     """Placeholder for a module; the first access to an attribute imports it.
 
     Meant for libraries that take about 0.1 s to import and serve few runs. Concurrent access is safe: Python

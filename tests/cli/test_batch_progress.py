@@ -36,12 +36,12 @@ def test_progress_throughput_and_failures() -> None:
     tally = Tally([job(7), job(8)], begun=100.0)
     assert tally.totals["detect"] == 4
     assert tally.totals["grid"] == 2
-    tally.hear(Event("7", "detect-00001", None, "node3:12"), 101.0)
-    tally.hear(Event("8", "align", None), 104.0)
+    tally.on_task(Event("7", "detect-00001", None, "node3:12"), 101.0)
+    tally.on_task(Event("8", "align", None), 104.0)
     assert tally.running_lines(106.0, 8) == ["7 detect-00001 on node3:12, 5 s", "8 align, 2 s"]
     assert tally.running_lines(106.0, 1)[1] == "and 1 more"
-    tally.hear(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", wall_s=5.0)), 110.0)
-    tally.hear(Event("8", "align", Receipt("align", "failed", "d", message="too few sections")), 110.0)
+    tally.on_task(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", wall_s=5.0)), 110.0)
+    tally.on_task(Event("8", "align", Receipt("align", "failed", "d", message="too few sections")), 110.0)
     assert tally.running == {}
     assert tally.failures == ["8 align: too few sections"]
     total = sum(tally.totals.values())
@@ -53,11 +53,11 @@ def test_progress_throughput_and_failures() -> None:
 
 def test_what_stood_already_is_no_throughput() -> None:
     tally = Tally([job(7)], begun=0.0)
-    tally.hear(Event("7", "detect-00001", None), 1.0)
-    tally.hear(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", stands=True)), 1.1)
+    tally.on_task(Event("7", "detect-00001", None), 1.0)
+    tally.on_task(Event("7", "detect-00001", Receipt("detect-00001", "done", "d", stands=True)), 1.1)
     taken = Receipt("detect-00002", "done", "d", taken_from="/other")
-    tally.hear(Event("7", "detect-00002", taken), 1.2)
-    tally.hear(Event("7", STEPS[-1].name, Receipt(STEPS[-1].name, "done", "d", stands=True)), 1.3)
+    tally.on_task(Event("7", "detect-00002", taken), 1.2)
+    tally.on_task(Event("7", STEPS[-1].name, Receipt(STEPS[-1].name, "done", "d", stands=True)), 1.3)
     assert tally.fresh_sections == 0
     assert "sections/min" not in tally.line(2.0)
     assert "1/1 series" in tally.line(2.0)

@@ -28,9 +28,9 @@ def test_the_end_of_a_run_says_what_users_look_for(
     last = capfd.readouterr().err.splitlines()[-1]
     assert last == f"{ID}: sections: 6 pass, 0 check, 0 fail; page: {tmp_path / ID / 'report.html'}"
     assert ish(*words) == 0
-    said = capfd.readouterr().err.splitlines()
-    assert said[-2] == last
-    assert said[-1].startswith("nothing to do: all ")
+    printed = capfd.readouterr().err.splitlines()
+    assert printed[-2] == last
+    assert printed[-1].startswith("nothing to do: all ")
     assert ending([], tmp_path) == []
 
 
@@ -77,9 +77,9 @@ def test_a_reader_that_goes_away_and_a_terminal_of_ascii(finished: Path) -> None
 def test_an_unforeseen_fault_is_one_line_and_a_file(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"), unbroken():
         raise TypeError("nobody thought of this")
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1
-    story = Path(said.rpartition(" with ")[2].strip())
+    printed = capfd.readouterr().err
+    assert printed.count("\n") == 1
+    story = Path(printed.rpartition(" with ")[2].strip())
     assert "nobody thought of this" in story.read_text()
     story.unlink()
 
@@ -127,9 +127,9 @@ def test_a_pattern_that_the_shell_expanded_is_explained(
     tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert ish("run", CONFIG, "--input", tmp_path, tmp_path / "b", "--output", tmp_path / "o") == 2
-    said = capfd.readouterr().err
-    assert "expected --input before each path, or a pattern in quotes, got also" in said
-    assert said.count("\n") == 1
+    printed = capfd.readouterr().err
+    assert "expected --input before each path, and patterns in quotes" in printed
+    assert printed.count("\n") == 1
 
 
 def without_rights(*words: object) -> subprocess.CompletedProcess[str]:
@@ -154,9 +154,9 @@ def test_folders_without_rights_end_nothing_else(rendered: Path, finished: Path,
     finally:
         for folder in closed:
             folder.chmod(0o755)
-    said = ran.stderr + built.stderr + status.stderr
-    assert "Traceback" not in said
-    assert "unexpected" not in said
+    printed = ran.stderr + built.stderr + status.stderr
+    assert "Traceback" not in printed
+    assert "unexpected" not in printed
     assert "closed: cannot be read: Permission denied" in built.stderr
     assert "good: added" in built.stderr + built.stdout
     assert status.returncode == 0
@@ -170,8 +170,8 @@ def test_a_log_says_a_cause_once(
     for image in images[1:]:
         image.write_bytes(b"no picture")
     assert ish("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN) == 0
-    said = capfd.readouterr().err
-    assert said.count("failed: ") == 1
-    assert said.count("expected TIFF, JPEG, PNG or JPEG 2000") == 2  # as it happens, and at the end
+    printed = capfd.readouterr().err
+    assert printed.count("failed: ") == 1
+    assert printed.count("expected TIFF, JPEG, PNG or JPEG 2000") == 2  # as it happens, and at the end
     assert ish("run", CONFIG, "--input", images[0], "--output", tmp_path / "o", *GIVEN) == 2
     assert f"got a file; give its folder, {series}" in capfd.readouterr().err

@@ -12,7 +12,7 @@ import pipeline
 from pipeline.cli.main import VERBS
 
 
-def said(*words: str) -> subprocess.CompletedProcess[str]:
+def printed(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
 
 
@@ -22,7 +22,7 @@ def test_the_list_of_verbs_imports_none_of_them() -> None:
         "try:\n    main()\n"
         "finally:\n    assert not {'numpy', 'numba', 'scipy', 'zarr', 'dask'} & sys.modules.keys()"
     )
-    done = said("-c", code)
+    done = printed("-c", code)
     assert done.returncode == 0, done.stderr
     assert [name for name in VERBS if f"\n  {name} " not in done.stdout] == []
 
@@ -34,8 +34,8 @@ def test_every_verb_has_help(verb: str, ish: Ish, capsys: pytest.CaptureFixture[
 
 
 def test_python_m_does_the_same_and_a_typo_is_met() -> None:
-    assert said("-m", "pipeline", "status", "--help").returncode == 0
-    done = said("-m", "pipeline", "rnu")
+    assert printed("-m", "pipeline", "status", "--help").returncode == 0
+    done = printed("-m", "pipeline", "rnu")
     assert done.returncode == 2
     assert "Did you mean 'run'?" in done.stderr
 

@@ -93,7 +93,7 @@ def test_correlation_by_id_and_by_file(index: Path) -> None:
     assert [row["voxels"] for row in by_file] == [row["voxels"] for row in by_id]
 
 
-def test_a_folder_is_a_seed_and_nothing_found_is_said(index: Path) -> None:
+def test_a_folder_is_a_seed_and_nothing_found_is_reported(index: Path) -> None:
     folder = index.parent / "grids" / "103"
     by_folder = json.loads(ask("correlation", str(index), "--seed", str(folder), "--json"))
     by_id = json.loads(ask("correlation", str(index), "--seed", "103", "--json"))
@@ -101,7 +101,7 @@ def test_a_folder_is_a_seed_and_nothing_found_is_said(index: Path) -> None:
     arguments = ["differential", str(index), "--target", "L1,L2", "--contrast", "VP"]
     result = RUN.invoke(APP, ["search", *arguments, "--target-threshold", "1e9,"])
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("\nno experiment: none lies within the thresholds and has data there\n")
+    assert result.stderr.endswith("\nno experiment has data there and lies within the thresholds\n")
     assert "--served-labels" in result.stderr  # which labels the structures are those of
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.signals import ending_well
+from pipeline.cli.signals import stopping_on_signals
 
 
 class EndedError(Exception):
@@ -31,11 +31,11 @@ def test_a_signal_ends_a_run_with_its_number(
         raise EndedError(status)
 
     monkeypatch.setattr(os, "_exit", end)
-    with pytest.raises(EndedError, match=str(128 + signal.SIGTERM)), ending_well(tmp_path):
+    with pytest.raises(EndedError, match=str(128 + signal.SIGTERM)), stopping_on_signals(tmp_path):
         raised(breaks)
     assert "stopped by SIGTERM" in "".join(capsys.readouterr())
 
 
 def test_another_error_stays_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="release unlocked lock"), ending_well(tmp_path):
+    with pytest.raises(RuntimeError, match="release unlocked lock"), stopping_on_signals(tmp_path):
         threading.Lock().release()

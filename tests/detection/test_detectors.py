@@ -126,8 +126,8 @@ def test_tiles_agree_at_other_resolutions(name: str, um: float) -> None:
 def test_surroundings_are_seen_at_about_8_um(um: float, context: SectionContext) -> None:
     lattice = Lattice.of(replace(context, resolution_um=um), np.zeros((300, 300), np.uint8))
     assert lattice.reduced_um == pytest.approx(8.0, rel=0.2)
-    assert lattice.pitch * um == pytest.approx(32.0, rel=0.5)
-    assert lattice.pitch <= 64
+    assert lattice.spacing * um == pytest.approx(32.0, rel=0.5)
+    assert lattice.spacing <= 64
 
 
 # What the default detector finds

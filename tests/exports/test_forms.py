@@ -158,9 +158,9 @@ def test_data_set_xml_says_which_masks_it_drops(runs: Path) -> None:
     described["section_images"][1]["dark_polygons_px"] = [[[0, 0], [9, 0], [9, 9]]]
     write_json(path, described)
     vouch(runs / ID)
-    (said,) = export(runs, "data-set-xml").left_out
-    assert f"{ID}: data_set.xml has no place" in said
-    assert str(described["section_images"][1]["section_number"]) in said
+    (printed,) = export(runs, "data-set-xml").left_out
+    assert f"{ID}: data_set.xml has no place" in printed
+    assert str(described["section_images"][1]["section_number"]) in printed
 
 
 def test_metaimage_and_data_set_xml_of_one_and_of_many(runs: Path, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_metaimage_and_data_set_xml_of_one_and_of_many(runs: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_runs_without_results_are_left_out_and_told(form: str, runs: Path, tmp_path: Path) -> None:
+def test_runs_without_results_are_left_out_and_noted(form: str, runs: Path, tmp_path: Path) -> None:
     for name in ("alignment.json", "grid.zarr"):
         path = runs / str(OTHER) / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -205,8 +205,8 @@ def test_runs_of_different_references_are_not_mixed(runs: Path, tmp_path: Path) 
     ]
     graph = {"msg": [{"id": 997, "acronym": "root", "name": "root", "children": children}]}
     (tmp_path / "structure_graph_1.json").write_text(json.dumps(graph))
-    told: dict[str, Any] = json.loads((runs / str(OTHER) / "provenance.json").read_text())
-    write_json(runs / str(OTHER) / "provenance.json", told | {"reference_directory": str(tmp_path)})
+    document: dict[str, Any] = json.loads((runs / str(OTHER) / "provenance.json").read_text())
+    write_json(runs / str(OTHER) / "provenance.json", document | {"reference_directory": str(tmp_path)})
     vouch(runs / str(OTHER))
     with pytest.raises(DataError, match="in another run: export runs of one reference together"):
         export(runs, "csv")

@@ -13,7 +13,7 @@ from pipeline.inputs.config import (
     config_path,
     find_config,
     load_config,
-    load_experiment,
+    load_config_file,
     reference_directory,
 )
 
@@ -101,11 +101,11 @@ def test_a_file_of_ones_own_is_meant_where_a_folder_is_written(
 
 
 def test_lists_need_no_brackets() -> None:
-    experiment = load_experiment(
+    config_file = load_config_file(
         None, ["sweep.gridding.smoothing_um=100,200", "cluster.job_extra=--gres=gpu:1,b"]
     )
-    assert experiment.sweep == {"gridding.smoothing_um": (100, 200)}
-    assert experiment.cluster.job_extra == ("--gres=gpu:1,b",)
+    assert config_file.sweep == {"gridding.smoothing_um": (100, 200)}
+    assert config_file.cluster.job_extra == ("--gres=gpu:1,b",)
 
 
 def test_an_empty_section_is_the_default(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_empty_section_is_the_default(tmp_path: Path) -> None:
 
 def test_messages_stay_short_and_name_the_section(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--set: cluster\.cores: .* got 0"):
-        load_experiment(None, ["cluster.cores=0"])
+        load_config_file(None, ["cluster.cores=0"])
     with pytest.raises(ConfigError, match="unknown key x") as caught:
         load_config(None, ["x" * 5000 + "=1"])
     assert len(str(caught.value)) < 400

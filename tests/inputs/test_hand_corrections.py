@@ -24,10 +24,10 @@ from pipeline.formats.alignments.quicknii import (
 )
 from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
+from pipeline.geometry.hand_placement import Correction, marker_shift, placed
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.hand_corrections import read_corrections, read_given
 from pipeline.inputs.pixels import probe_any
-from pipeline.registration.model.hand_placed import Correction, marker_shift, placed
 from pipeline.store.run import RunFolder
 
 
@@ -102,7 +102,7 @@ def test_the_image_of_a_slice_decides_before_its_number(rendered: Path, run: Pat
         np.testing.assert_allclose(found[number].to_reference, expected[number].to_reference)
 
 
-def test_bends_leave_as_markers_and_come_back(run: Path, tmp_path: Path) -> None:
+def test_deformations_are_exported_as_markers_and_read_back(run: Path, tmp_path: Path) -> None:
     alignment = read_alignment(run / "alignment.json")
     data_set = read_data_set(RunFolder(run))
     image = data_set.section_images[2]
@@ -114,17 +114,17 @@ def test_bends_leave_as_markers_and_come_back(run: Path, tmp_path: Path) -> None
         replace(s, deformation=field) if s.alignment2d.section_number == image.section_number else s
         for s in alignment.sections
     )
-    bent = replace(alignment, sections=sections, deformable="in_plane")
-    write_alignment(run / "alignment.json", bent)
+    deformed = replace(alignment, sections=sections, deformable="in_plane")
+    write_alignment(run / "alignment.json", deformed)
     RunFolder(run).write_deformations({image.section_number: field}, "")
     vouch(run)
     done = export(run, "quicknii", tmp_path / "out")
-    assert "is deformed: planes, and bends within them as markers" in done.left_out[0]
+    assert "is deformed: planes, and in-plane deformations as markers" in done.left_out[0]
     after = read_given(done.files[0], data_set)
     assert after is not None
     inner = rng.uniform(0.3, 0.7, (200, 2)) * [image.width_px, image.height_px]
     z = data_set.z_um(image.section_number)
-    pair = [reference_points(a, image.section_number, z, inner) for a in (bent, after, alignment)]
+    pair = [reference_points(a, image.section_number, z, inner) for a in (deformed, after, alignment)]
     away = np.linalg.norm(pair[1] - pair[0], axis=1)
     assert np.median(away) < 20.0 < 50.0 < np.median(np.linalg.norm(pair[2] - pair[0], axis=1))
 

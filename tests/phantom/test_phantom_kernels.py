@@ -27,8 +27,8 @@ def volume() -> kernels.Volume:
 def place(height: int = HEIGHT, width: int = WIDTH) -> PixelMap:
     rows, columns = (height - 1) // STEP + 2, (width - 1) // STEP + 2
     j, i = np.mgrid[:rows, :columns] * STEP
-    bend = np.random.default_rng(1).normal(0, 4, (rows, columns, 3))
-    nodes = np.stack([60 + 9 * i + 2 * j, 80 + 9 * j, 100 + 7 * j + 4 * i], axis=-1) + bend
+    warp = np.random.default_rng(1).normal(0, 4, (rows, columns, 3))
+    nodes = np.stack([60 + 9 * i + 2 * j, 80 + 9 * j, 100 + 7 * j + 4 * i], axis=-1) + warp
     return PixelMap(STEP, nodes)
 
 

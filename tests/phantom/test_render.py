@@ -135,10 +135,10 @@ def test_a_bright_landmark_lies_where_the_truth_says(changes: dict[str, float]) 
 def test_warp_and_shape_have_the_length_asked_for() -> None:
     image = geometry().data_set.section_images[INDEX]
     plain = pixel_map(scene(), image).nodes
-    bent = pixel_map(scene(warp_um=60.0), image).nodes
-    assert np.sqrt(np.square(bent - plain).sum(axis=-1).mean()) == pytest.approx(60.0, rel=0.1)
+    warped = pixel_map(scene(warp_um=60.0), image).nodes
+    assert np.sqrt(np.square(warped - plain).sum(axis=-1).mean()) == pytest.approx(60.0, rel=0.1)
     normal = geometry().alignment.alignment3d.reference_to_volume[2, :3]
-    assert np.abs((bent - plain) @ normal).max() < 1e-6, "a warp stays in its plane"
+    assert np.abs((warped - plain) @ normal).max() < 1e-6, "a warp stays in its plane"
     shifts = [pixel_map(scene(shape_um=120.0), i).nodes - pixel_map(scene(), i).nodes for i in scene().images]
     length = np.sqrt(np.mean([np.square(s).sum(axis=-1).mean() for s in shifts]))
     assert 60.0 < length < 260.0, "120 um over the whole brain"

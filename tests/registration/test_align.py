@@ -24,7 +24,7 @@ from pipeline.phantom import (
 )
 from pipeline.registration import ALIGNERS, AlignmentOptions, SectionThumbnail, align_series, reconstruct
 from pipeline.registration.model.painted_atlas import atlas_of
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.result import canonical
 
 PIXEL_UM = 60.0
@@ -159,17 +159,17 @@ def _turned(t: SectionThumbnail, angle: float) -> tuple[SectionThumbnail, np.nda
 
 
 @pytest.mark.parametrize("plane", ["coronal", "sagittal"])
-def test_sections_turned_each_by_its_own_angle_find_their_way(
+def test_sections_turned_each_by_its_own_angle_are_placed(
     plane: str, reference: ReferenceSpace, request: pytest.FixtureRequest
 ) -> None:
     scene, drawn = request.getfixturevalue(plane)
     rng = np.random.default_rng(5)
-    laid = [_turned(t, float(rng.uniform(-180, 180))) for t in drawn]
+    turned = [_turned(t, float(rng.uniform(-180, 180))) for t in drawn]
     options = AlignmentOptions(plane_of_section=plane, hemisphere=scene.geometry.data_set.hemisphere)  # type: ignore[arg-type]
-    found = align_series([t for t, _ in laid], reference, options)
-    assert "every section turned its own way" in found.notes[0]
+    found = align_series([t for t, _ in turned], reference, options)
+    assert "a separate rotation for every section" in found.notes[0]
     truth, away = true_alignment(scene), []
-    for t, (_, matrix) in zip(drawn, laid, strict=True):
+    for t, (_, matrix) in zip(drawn, turned, strict=True):
         h, w = t.pixels.shape[:2]
         points = np.array([[0.3 * w, 0.4 * h], [0.6 * w, 0.6 * h]])
         ours = places(found, t.section_number, t.z_um, affine.apply(matrix, points))
@@ -298,7 +298,7 @@ def test_canonical_form_moves_nothing(reference: ReferenceSpace) -> None:
     z = np.array([100.0, 400.0, 900.0])
     sections = rng.normal(size=(3, 2, 3)) + np.array([[60.0, 5.0, 10.0], [-4.0, 61.0, 20.0]])
     volume = np.array([[0.1, 0.05, -1.0, 5e3], [0.02, 1.1, 0.1, 30.0], [1.0, 0.1, 0.2, 60.0]])
-    state = State(sections, z, volume)
+    state = TransformState(sections, z, volume)
     upright = canonical(state, atlas)
     for k in range(3):
         assert upright.plane(k, np.eye(2, 3)) == pytest.approx(state.plane(k, np.eye(2, 3)))
@@ -322,11 +322,11 @@ def test_blank_series_and_double_numbers_are_refused(
     reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
     blank = [replace(t, pixels=np.full_like(t.pixels, 240)) for t in sagittal[1]]
-    with pytest.raises(AlignmentError, match="no tissue was seen in any of the 9 sections"):
+    with pytest.raises(AlignmentError, match="no tissue found in any of the 9 sections"):
         align_series(blank, reference, SAGITTAL)
-    with pytest.raises(AlignmentError, match="must differ"):
+    with pytest.raises(AlignmentError, match="must be unique"):
         align_series([*sagittal[1], sagittal[1][0]], reference, SAGITTAL)
-    with pytest.raises(ConfigError, match="no aligner 'magic'"):
+    with pytest.raises(ConfigError, match="unknown aligner 'magic'"):
         align_series(sagittal[1], reference, replace(SAGITTAL, aligner="magic"))
 
 
@@ -334,10 +334,12 @@ def test_a_reference_that_cannot_hold_the_tissue_is_named(
     reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
     large = [replace(t, resolution_um=3 * PIXEL_UM) for t in sagittal[1]]
-    with pytest.raises(AlignmentError, match=r"mm2 of tissue cannot lie in the reference.*resolution_um"):
+    with pytest.raises(
+        AlignmentError, match=r"mm2 of tissue in a section do not fit the reference.*resolution_um"
+    ):
         align_series(large, reference, SAGITTAL)
     long = [replace(t, z_um=10 * t.z_um) for t in sagittal[1]]
-    with pytest.raises(AlignmentError, match=r"um long, the reference .* um across.*thickness"):
+    with pytest.raises(AlignmentError, match=r"um long, but the reference only .* um across.*thickness"):
         align_series(long, reference, SAGITTAL)
     stretched = [replace(t, z_um=3 * t.z_um) for t in sagittal[1]]
     with pytest.raises(AlignmentError, match=r"do not fit the sagittal planes.*scales"):

@@ -1,4 +1,4 @@
-"""Beyond affine: splines and kernels against plain sums; warped phantoms come straight, others stay."""
+"""Beyond affine: splines and kernels against plain sums; warped phantoms are straightened, others stay."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pipeline.phantom import (
     sagittal_geometry,
 )
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
-from pipeline.registration.deformable.blocks import add_normal, labels_bent, paint_bent, sum_blocks
+from pipeline.registration.deformable.blocks import add_normal, labels_displaced, paint_displaced, sum_blocks
 from pipeline.registration.deformable.bsplines import bending, lattice_over
-from pipeline.registration.deformable.displacement import Bend, Stiffness, straight
+from pipeline.registration.deformable.displacement import DisplacementFields, Stiffness, zero_fields
 from pipeline.registration.model.painted_atlas import paint
 
 PIXEL_UM = 50.0
@@ -50,7 +50,7 @@ def test_basis_is_that_of_cubic_splines() -> None:
     assert lattice.matrix(np.zeros((0, 2))).shape == (0, 49)
 
 
-def test_bending_of_a_slope_is_nothing() -> None:
+def test_bending_energy_of_a_slope_is_zero() -> None:
     lattice = lattice_over(np.zeros(3), np.array([900.0, 600.0, 900.0]), [300.0] * 3)
     i, j, k = np.meshgrid(*(np.arange(n) for n in lattice.shape), indexing="ij")
     form = bending(lattice)
@@ -78,7 +78,7 @@ def reference() -> ReferenceSpace:
     return phantom_reference(100.0)
 
 
-def test_a_plane_bent_by_nothing_or_all_alike_is_a_plane() -> None:
+def test_a_plane_displaced_by_a_constant_is_a_plane() -> None:
     index = RNG.integers(0, 5, (40, 30, 20)).astype(np.uint16)
     table = RNG.random(5).astype(np.float32)
     plane = np.array([[100.0, 3.0, 200.0], [5.0, 90.0, 300.0], [2.0, -4.0, 900.0]])
@@ -87,9 +87,9 @@ def test_a_plane_bent_by_nothing_or_all_alike_is_a_plane() -> None:
     moved = plane.copy()
     moved[:, 2] += shift
     for samples in (1, 2):
-        bent = paint_bent(index, 0.01, table, plane, (nodes, 7.0), (25, 30), samples)
-        np.testing.assert_allclose(bent, paint(index, 0.01, table, moved, (25, 30), samples), atol=1e-6)
-    labels = labels_bent(index, 0.01, plane, (nodes, 7.0), (25, 30))
+        painted = paint_displaced(index, 0.01, table, plane, (nodes, 7.0), (25, 30), samples)
+        np.testing.assert_allclose(painted, paint(index, 0.01, table, moved, (25, 30), samples), atol=1e-6)
+    labels = labels_displaced(index, 0.01, plane, (nodes, 7.0), (25, 30))
     np.testing.assert_array_equal(table[labels], paint(index, 0.01, table, moved, (25, 30), 1))
 
 
@@ -108,12 +108,14 @@ def test_blocks_sum_what_a_plain_loop_sums() -> None:
     assert sums[1, 2, 4] == pytest.approx((inner * g[1] * g[2])[6:12, 12:17].sum(), rel=1e-4)
 
 
-def test_a_brain_bent_too_far_is_weakened_until_nothing_folds() -> None:
+def test_a_displacement_that_folds_is_scaled_back() -> None:
     z = np.array([0.0, 1000.0, 2000.0])
     stiffness = Stiffness(1000.0, 100.0, 0.1)
-    start = straight(z, (np.zeros(2), np.array([4000.0, 3000.0])), stiffness, stiffness)
+    start = zero_fields(z, (np.zeros(2), np.array([4000.0, 3000.0])), stiffness, stiffness)
     assert start.least_stretch() == 1.0
-    wild = Bend(z, start.plane, start.own, start.whole, RNG.normal(0, 1500.0, start.shape.shape))
+    wild = DisplacementFields(
+        z, start.plane, start.own, start.whole, RNG.normal(0, 1500.0, start.shape.shape)
+    )
     assert wild.least_stretch() < 0
     assert wild.unfolded().least_stretch() >= 0.2
 
@@ -156,32 +158,32 @@ def errors_um(scene: Scene, found: SeriesAlignment) -> tuple[np.ndarray, np.ndar
 
 def test_a_warped_series_comes_straighter_than_any_affine_could_make_it(reference: ReferenceSpace) -> None:
     scene, thumbnails = drawn(reference, 100.0)
-    straight_, bent = (
+    affine_only, deformed = (
         align_series(thumbnails, reference, replace(SAGITTAL, deformable=d)) for d in ("none", "in_plane")
     )
-    away, floor = errors_um(scene, bent)
+    away, floor = errors_um(scene, deformed)
     assert np.median(away) < 0.8 * np.median(floor)
-    assert np.median(errors_um(scene, straight_)[0]) > np.median(floor)
-    for before, after in zip(straight_.sections, bent.sections, strict=True):
+    assert np.median(errors_um(scene, affine_only)[0]) > np.median(floor)
+    for before, after in zip(affine_only.sections, deformed.sections, strict=True):
         matrices = [s.alignment2d.section_to_volume for s in (before, after)]
         assert np.array_equal(*matrices)
         assert after.deformation is not None
         assert not after.deformation.displacement_um[2].any()
         assert least_jacobian(after.alignment2d, after.deformation) > 0.1
     again = align_series(thumbnails, reference, replace(SAGITTAL, deformable="in_plane", threads=1))
-    for one, other in zip(bent.sections, again.sections, strict=True):
+    for one, other in zip(deformed.sections, again.sections, strict=True):
         assert np.array_equal(one.deformation.displacement_um, other.deformation.displacement_um)  # type: ignore[union-attr]
 
 
 def test_a_series_that_is_not_warped_is_left_in_peace(reference: ReferenceSpace) -> None:
     scene, thumbnails = drawn(reference, 0.0)
-    bent = align_series(thumbnails, reference, replace(SAGITTAL, deformable="volume"))
-    assert np.median(errors_um(scene, bent)[0]) < 40.0
-    assert bent.deformable == "volume"
+    deformed = align_series(thumbnails, reference, replace(SAGITTAL, deformable="volume"))
+    assert np.median(errors_um(scene, deformed)[0]) < 40.0
+    assert deformed.deformable == "volume"
 
 
-def test_unknown_ways_to_bend_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected deformable none, in_plane or volume, got 'wild'"):
+def test_unknown_deformations_are_refused() -> None:
+    with pytest.raises(ConfigError, match="deformable: expected none, in_plane or volume, got 'wild'"):
         AlignmentOptions(deformable="wild")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="node_um"):
         AlignmentOptions(node_um=10.0)

@@ -15,7 +15,7 @@ from pipeline.registration.fit.gauss_newton import (
     solve,
 )
 from pipeline.registration.model.painted_atlas import Atlas, label_plane, paint
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.model.state import LevelImage, TransformState
 
 VOXEL_UM = 100.0
 
@@ -31,13 +31,13 @@ def atlas() -> Atlas:
 
 
 @pytest.fixture
-def state() -> State:
+def state() -> TransformState:
     pose = affine.compose(affine.rigid2d(3.0, (700.0, 300.0)), affine.scaling((60.0, 60.0)))
     volume = np.array([[0.05, 0.02, -0.98, 5900.0], [0.0, 1.1, 0.03, -200.0], [1.05, 0.0, 0.06, 100.0]])
-    return State(np.array([pose]), np.array([2800.0]), volume)
+    return TransformState(np.array([pose]), np.array([2800.0]), volume)
 
 
-def test_paint_reads_the_nearest_labels_of_every_sample(atlas: Atlas, state: State) -> None:
+def test_paint_reads_the_nearest_labels_of_every_sample(atlas: Atlas, state: TransformState) -> None:
     table = np.array([0.0, 1.0, 3.0], np.float32)
     matrix = state.plane(0, np.eye(2, 3))
     painted = paint(atlas.index, 1 / VOXEL_UM, table, matrix, (20, 90), 2)
@@ -62,7 +62,7 @@ def painting(atlas: Atlas, table: np.ndarray, gain: float = 1.0) -> Painting:
     return Painting(atlas, table[None], np.array([gain]))
 
 
-def level(atlas: Atlas, state: State, table: np.ndarray) -> LevelImage:
+def level(atlas: Atlas, state: TransformState, table: np.ndarray) -> LevelImage:
     """An image that the atlas painted under a slightly other state."""
     rng = np.random.default_rng(0)
     image = LevelImage(np.zeros((70, 80), np.float32), np.ones((70, 80), np.float32), np.eye(2, 3), 60.0)
@@ -73,7 +73,9 @@ def level(atlas: Atlas, state: State, table: np.ndarray) -> LevelImage:
 
 
 @pytest.mark.parametrize("freedom", [3, 6])
-def test_gradient_of_the_cost_is_that_of_finite_steps(atlas: Atlas, state: State, freedom: int) -> None:
+def test_gradient_of_the_cost_is_that_of_finite_steps(
+    atlas: Atlas, state: TransformState, freedom: int
+) -> None:
     """J'Wr is minus half the slope of the robust cost along every parameter."""
     table = np.array([0.0, 1.0, 2.0], np.float32)
     image = level(atlas, state, table)
@@ -91,7 +93,7 @@ def test_gradient_of_the_cost_is_that_of_finite_steps(atlas: Atlas, state: State
         assert right[k] == pytest.approx(-0.5 * slope, rel=0.1, abs=0.08 * np.abs(right).max())
 
 
-def test_pixels_beyond_the_ends_of_the_reference_do_not_count(atlas: Atlas, state: State) -> None:
+def test_pixels_beyond_the_ends_of_the_reference_do_not_count(atlas: Atlas, state: TransformState) -> None:
     table = np.array([0.0, 1.0, 2.0], np.float32)
     image = level(atlas, state, table)
     whole = section_system(painting(atlas, table, 1.0), state, 0, image, stage(3))
@@ -129,7 +131,7 @@ def test_arrow_solution_equals_the_dense_one() -> None:
     assert volume == pytest.approx(expected[12:])
 
 
-def test_steps_move_as_their_names_say(state: State) -> None:
+def test_steps_move_as_their_names_say(state: TransformState) -> None:
     image = LevelImage(np.zeros((70, 80), np.float32), np.ones((70, 80), np.float32), np.eye(2, 3), 60.0)
     centre = np.array(solver.centre_um(state, 0, image))
     turned = moved(state, [image], np.array([[10.0, 20.0, 30.0]]), np.zeros(7))

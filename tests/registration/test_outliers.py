@@ -1,4 +1,4 @@
-"""Sections that do not belong are named and left out, and do not move the others."""
+"""Outlier sections are named and left out, and do not move the others."""
 
 from dataclasses import replace
 
@@ -11,7 +11,14 @@ from pipeline.core.model import Status
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import Scene, phantom_reference
 from pipeline.registration import SectionThumbnail, align_series
-from pipeline.registration.quality.outliers import _DOUBTFUL, _STRANGE, Likeness, _likeness, _limit, _unlike
+from pipeline.registration.quality.outliers import (
+    _SHARE_OF_CHECK,
+    _SHARE_OF_POOR_OUTLINE,
+    StainCorrelation,
+    _least_share,
+    _stain_correlation,
+    _weakly_correlated,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +46,36 @@ def put(picture: SectionThumbnail, into: SectionThumbnail) -> SectionThumbnail:
     return replace(picture, section_number=into.section_number, z_um=into.z_um)
 
 
-def test_likeness_is_what_table_and_noise_let_expect() -> None:
+def test_correlation_is_what_table_and_noise_let_expect() -> None:
     rng = np.random.default_rng(0)
     table = rng.choice([0.2, 0.5, 0.8], 4000)
-    one = _likeness(table, table + rng.normal(0.0, 0.3, 4000), 0.3)
+    one = _stain_correlation(table, table + rng.normal(0.0, 0.3, 4000), 0.3)
     assert one.found == pytest.approx(one.expected, abs=0.02)
     assert one.share == pytest.approx(1.0, abs=0.03)
-    assert abs(_likeness(table, rng.permutation(table), 0.3).share) < 0.1
-    assert np.isnan(_likeness(table[:50], table[:50], 0.3).share)
-    assert np.isnan(_likeness(np.full(4000, 0.5), table, 0.3).share)  # a plane of one label tells nothing
+    assert abs(_stain_correlation(table, rng.permutation(table), 0.3).share) < 0.1
+    assert np.isnan(_stain_correlation(table[:50], table[:50], 0.3).share)
+    assert np.isnan(
+        _stain_correlation(np.full(4000, 0.5), table, 0.3).share
+    )  # a plane of one label shows nothing
 
 
 def test_what_is_far_less_like_the_table_than_the_others_is_found_unless_all_are() -> None:
-    likes = [Likeness(0.7, 0.7)] * 6 + [Likeness(0.5, 0.7), Likeness(0.35, 0.7), Likeness(0.1, 0.7)]
+    correlations = [StainCorrelation(0.7, 0.7)] * 6 + [
+        StainCorrelation(0.5, 0.7),
+        StainCorrelation(0.35, 0.7),
+        StainCorrelation(0.1, 0.7),
+    ]
     dice = [0.98] * 9
-    found = _unlike(range(9), likes, dice)
+    found = _weakly_correlated(range(9), correlations, dice)
     assert {k: round(share, 2) for k, (share, _) in found.items()} == {7: 0.5, 8: 0.14}
-    assert _unlike(range(9), [Likeness(one.found / 3, one.expected) for one in likes], dice) == {}
-    assert _limit(dice, 8) == _STRANGE
-    assert _limit([*dice[:8], 0.9], 8) == _DOUBTFUL
+    assert (
+        _weakly_correlated(
+            range(9), [StainCorrelation(one.found / 3, one.expected) for one in correlations], dice
+        )
+        == {}
+    )
+    assert _least_share(dice, 8) == _SHARE_OF_CHECK
+    assert _least_share([*dice[:8], 0.9], 8) == _SHARE_OF_POOR_OUTLINE
 
 
 def test_other_organ_and_other_plane_are_named_and_move_nothing(
@@ -70,11 +88,11 @@ def test_other_organ_and_other_plane_are_named_and_move_nothing(
     found = align_series(mixed, reference, SAGITTAL)
     assert [s.status is Status.FAIL for s in found.sections] == [k in (2, 6) for k in range(9)]
     for k in (2, 6):
-        assert found.sections[k].reason.startswith("does not look like this brain at this place")
-        named = f"section {drawn[k].section_number} left out: does not look"
+        assert found.sections[k].reason.startswith("does not match this brain at this position")
+        named = f"section {drawn[k].section_number} left out: does not match"
         assert any(note.startswith(named) for note in found.notes)
     right = [k for k in range(9) if k not in (2, 6)]
-    assert np.median(errors_um(scene, found).reshape(9, -1)[right]) < 45.0  # as without strangers
+    assert np.median(errors_um(scene, found).reshape(9, -1)[right]) < 45.0  # as without outliers
 
 
 @pytest.mark.slow
@@ -82,5 +100,5 @@ def test_half_a_series_of_another_organ_is_refused(
     reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
     mixed = [organ(t, k) if k in (0, 2, 4, 6) else t for k, t in enumerate(sagittal[1])]
-    with pytest.raises(AlignmentError, match=r"do not belong to the others' brain|fit"):
+    with pytest.raises(AlignmentError, match=r"do not match the rest of the series|fit"):
         align_series(mixed, reference, SAGITTAL)

@@ -1,4 +1,4 @@
-"""What is left to move in a fitted section, and the error that its measures let expect."""
+"""Residual displacement of a fitted section, and the error that its measures let expect."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from pipeline.registration.fit.gauss_newton import (
     painted_plane,
 )
 from pipeline.registration.model.painted_atlas import Atlas
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.model.state import LevelImage, TransformState
 from pipeline.registration.quality.error_model import (
     PASS_UM,
     STAINED,
@@ -24,7 +24,12 @@ from pipeline.registration.quality.error_model import (
     status_of,
     terms,
 )
-from pipeline.registration.quality.residual_shift import Evidence, block_sums, evidence, plane_steps
+from pipeline.registration.quality.residual_shift import (
+    ResidualDisplacement,
+    block_displacements,
+    block_sums,
+    plane_steps,
+)
 
 GOOD = {
     "dice": 0.98,
@@ -65,11 +70,11 @@ def _atlas() -> Atlas:
 
 POSE = affine.compose(affine.rigid2d(3.0, (700.0, 300.0)), affine.scaling((60.0, 60.0)))
 VOLUME = np.array([[0.05, 0.02, -0.98, 5900.0], [0.0, 1.0, 0.03, 0.0], [1.0, 0.0, 0.06, 100.0]])
-THOUGHT = State(POSE[None], np.array([2800.0]), VOLUME)
+ASSUMED = TransformState(POSE[None], np.array([2800.0]), VOLUME)
 PAINTING = Painting(_atlas(), np.array([[0.0, 0.6, 1.2]], np.float32), np.ones(1))
 
 
-def _drawn(state: State, stage: Stage) -> LevelImage:
+def _drawn(state: TransformState, stage: Stage) -> LevelImage:
     """Return the picture of a section that lies where `state` has it."""
     empty = LevelImage(
         np.zeros((90, 95), np.float32), np.full((90, 95), 0.0036, np.float32), np.eye(2, 3), 60.0
@@ -77,37 +82,41 @@ def _drawn(state: State, stage: Stage) -> LevelImage:
     return LevelImage(painted_plane(PAINTING, state, 0, empty, stage), empty.weights, np.eye(2, 3), 60.0)
 
 
-def _left(shift_um: tuple[float, float], along_um: float = 0.0) -> Evidence:
-    """Return the evidence of a section that was drawn elsewhere than it is thought to be."""
+def _displacement(shift_um: tuple[float, float], along_um: float = 0.0) -> ResidualDisplacement:
+    """Return the residual displacement of a section that was drawn elsewhere than it is thought to be."""
     stage = Stage(150.0, 100.0, 5.0, RIGID, move_volume=True, noise=0.02)
     moved = affine.compose(affine.rigid2d(0.0, shift_um), POSE)
-    image = _drawn(State(moved[None], np.array([2800.0 + along_um]), VOLUME), stage)
-    return evidence(PAINTING, THOUGHT, [image], stage, 1)[0]
+    image = _drawn(TransformState(moved[None], np.array([2800.0 + along_um]), VOLUME), stage)
+    return block_displacements(PAINTING, ASSUMED, [image], stage, 1)[0]
 
 
-def test_evidence_measures_a_shift_in_the_plane_and_along_the_normal() -> None:
-    still, shifted, lifted = _left((0.0, 0.0)), _left((60.0, -30.0)), _left((0.0, 0.0), 100.0)
+def test_residual_displacement_measures_a_shift_in_the_plane_and_along_the_normal() -> None:
+    still, shifted, lifted = (
+        _displacement((0.0, 0.0)),
+        _displacement((60.0, -30.0)),
+        _displacement((0.0, 0.0), 100.0),
+    )
     assert still.local_um == pytest.approx(0.0, abs=0.5)
     assert still.plane_um == pytest.approx(0.0, abs=0.5)
     assert shifted.local_um == pytest.approx(np.hypot(60.0, 30.0), rel=0.35)
     assert lifted.plane_um == pytest.approx(100.0, rel=0.4)
-    assert 0.0 < still.unsure_um < 300.0
+    assert 0.0 < still.uncertainty_um < 300.0
 
 
-def test_a_section_tells_by_itself_how_it_is_stretched_and_its_plane_tilted() -> None:
+def test_a_single_section_shows_how_it_is_stretched_and_its_plane_tilted() -> None:
     stage = Stage(150.0, 100.0, 5.0, AFFINE, move_volume=True, noise=0.02)
     strains, tilts = np.array([0.02, -0.01, 0.01]), np.array([0.03, -0.02])
     stretch = np.array([[1.0 + strains[0], strains[2]], [strains[2], 1.0 + strains[1]]])
     middle = affine.apply(POSE, np.array([47.0, 44.5]))
     stretched = affine.compose(np.column_stack([stretch, middle - stretch @ middle]), POSE)
-    step, spread = plane_steps(PAINTING, THOUGHT, 0, _drawn(THOUGHT.replaced(stretched[None]), stage), stage)
+    step, spread = plane_steps(PAINTING, ASSUMED, 0, _drawn(ASSUMED.replaced(stretched[None]), stage), stage)
     assert step[:3] == pytest.approx(strains * LENGTH_UM, abs=25.0)
     assert step[3:] == pytest.approx(0.0, abs=25.0)
     assert ((spread > 0.0) & (spread < 100.0)).all()
     tilt = np.column_stack([np.eye(3), np.zeros(3)])
     tilt[2] = [*tilts, 1.0, -tilts @ np.array(VOLUME_CENTRE_UM)]
-    tilted = THOUGHT.replaced(volume=affine.compose(VOLUME, tilt))
-    step, _ = plane_steps(PAINTING, THOUGHT, 0, _drawn(tilted, stage), stage)
+    tilted = ASSUMED.replaced(volume=affine.compose(VOLUME, tilt))
+    step, _ = plane_steps(PAINTING, ASSUMED, 0, _drawn(tilted, stage), stage)
     assert step[:3] == pytest.approx(0.0, abs=25.0)
     assert step[3:] == pytest.approx(tilts * LENGTH_UM, abs=25.0)
 

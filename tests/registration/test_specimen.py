@@ -1,4 +1,4 @@
-"""Series of one specimen: one Alignment3d, none worse than alone; who does not fit in is aligned apart."""
+"""Series of one specimen share an Alignment3d, none worse than alone; one that does not fit is separate."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_series_of_one_brain_have_one_alignment3d_and_gain_by_it(
             t.section_number for t in thumbnails
         ]
         assert found.measures["sections"] == 6.0
-        assert not any("apart" in note for note in found.notes)
+        assert not any("separately" in note for note in found.notes)
         error, least = (np.median(errors_um(scene, a)) for a in (found, before))
         assert error < least + 5.0
         assert error < 60.0
@@ -97,18 +97,18 @@ def test_a_few_sections_that_could_not_be_aligned_alone_are_anchored_by_the_othe
 
 
 @pytest.mark.slow
-def test_a_series_numbered_the_other_way_is_aligned_apart(
+def test_a_series_numbered_backwards_is_aligned_separately(
     brain: list[Drawn], alone: list[SeriesAlignment], reference: ReferenceSpace
 ) -> None:
     ends = brain[1][1][0].section_number + brain[1][1][-1].section_number
-    other_way = [
+    backwards = [
         replace(t, section_number=ends - t.section_number, z_um=25.0 * (ends - t.section_number))
         for t in brain[1][1]
     ]
-    first, second = specimen([brain[0][1], other_way], reference)
+    first, second = specimen([brain[0][1], backwards], reference)
     assert isinstance(first, SeriesAlignment)
     assert isinstance(second, SeriesAlignment)
-    assert "aligned apart from the other series of its specimen" in second.notes[0]
+    assert "aligned separately from the other series of its specimen" in second.notes[0]
     ours, theirs = (a.alignment3d.volume_to_reference for a in (first, alone[0]))
     assert np.array_equal(ours, theirs)
 

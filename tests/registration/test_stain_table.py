@@ -12,7 +12,7 @@ from pipeline.registration.model.stain_table import (
     label_sums,
     regularised,
 )
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.model.state import LevelImage, TransformState
 
 
 def test_label_sums_are_those_of_a_plain_loop() -> None:
@@ -46,17 +46,17 @@ def test_a_label_of_few_pixels_borrows_from_the_structure_above() -> None:
 
 
 @pytest.fixture
-def stripes() -> tuple[Atlas, State]:
+def stripes() -> tuple[Atlas, TransformState]:
     index = np.zeros((10, 40, 40), np.uint16)
     index[:, 5:35, 5:35] = 1
     index[:, 5:35, 20:35] = 2
     atlas = Atlas(index, 50.0, np.array([0, 7, 8]), np.array([-1, -1, -1]), "coronal", (-np.inf, np.inf))
     volume = np.array([[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     sections = np.repeat(np.array([[[50.0, 0, 0], [0, 50.0, 0]]]), 3, axis=0)
-    return atlas, State(sections, np.array([100.0, 200.0, 300.0]), volume)
+    return atlas, TransformState(sections, np.array([100.0, 200.0, 300.0]), volume)
 
 
-def test_table_and_gains_of_sections_stained_unlike(stripes: tuple[Atlas, State]) -> None:
+def test_table_and_gains_of_sections_stained_unlike(stripes: tuple[Atlas, TransformState]) -> None:
     atlas, state = stripes
     truth = np.array([0.0, 0.2, 0.5], np.float32)
     weights = np.full((40, 40), 0.0025, np.float32)

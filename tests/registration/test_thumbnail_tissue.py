@@ -89,12 +89,12 @@ def test_bad_thumbnails_and_options_are_named() -> None:
         thumbnail(np.zeros((4, 4), np.uint8), valid=np.ones((3, 4), bool))
     with pytest.raises(ConfigError, match=r"lateral_to_medial.*does not fit the coronal"):
         AlignmentOptions(section_order="lateral_to_medial")
-    with pytest.raises(ConfigError, match="expected plane"):
+    with pytest.raises(ConfigError, match="plane_of_section: expected coronal or sagittal"):
         AlignmentOptions(plane_of_section="oblique")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("stain_pixel_um", 0.0, "a number from 1 to 1000, got 0.0"),
         ("minimum_dice", "high", "a number from 0 to 1, got 'high'"),
@@ -107,10 +107,10 @@ def test_bad_thumbnails_and_options_are_named() -> None:
         ("stain_sigma_um", (100.0, "x"), "got [100.0, 'x']"),
     ],
 )
-def test_options_out_of_their_range_are_refused(name: str, value: Any, said: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"alignment.configuration.{name}: expected ")) as told:
+def test_options_out_of_their_range_are_refused(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"alignment.configuration.{name}: expected ")) as raised:
         AlignmentOptions(**{name: value})
-    assert said in str(told.value)
+    assert expected in str(raised.value)
 
 
 def test_hints_turn_and_mirror_about_the_centre() -> None:

@@ -30,7 +30,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.loads: list[str] = []
         self.ids: list[str] = []
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.open: list[str] = []
         self.feed(text)
         assert not self.open, f"left open: {self.open}"
@@ -51,11 +51,11 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.said.append(data)
+        self.printed.append(data)
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(self.said).split())
+        return " ".join(" ".join(self.printed).split())
 
 
 def page_of(path: Path) -> Page:
@@ -80,17 +80,17 @@ def test_a_finished_run(tmp_path: Path, reference: ReferenceSpace) -> None:
     assert path == run.file("report.html")
     page = page_of(path)
     assert "Not shown" not in page.text
-    assert "Done, with 3 sections to look at." in page.text
+    assert "Done; 3 sections to review." in page.text
     assert "5 pass, 0 to check, 1 failed, 1 missing" in page.text
     assert "left 80 %, right 40 %" in page.text
-    for said in (
+    for printed in (
         "uneven light",
         "no image file",
         "the order was taken from the images",
         "Lein",
         "contrast = 9",
     ):
-        assert said in page.text
+        assert printed in page.text
     assert "script" not in page.tags
     assert page.text.index("Section 44") < page.text.index("Section 40"), "flagged first"
     assert {"steps", "structures", "grid", "volume", "poses", "sections", "measures", "methods"} <= set(
@@ -115,7 +115,7 @@ def test_a_failed_run_says_which_step_and_why(tmp_path: Path, reference: Referen
     run.write_receipt(Receipt("grid", "left out", "", "there is no alignment"))
     run.write_receipt(Receipt("unionize", "left out", "", "there is no grid"))
     page = page_of(write_report(run, reference))
-    assert "Failed: not every output is there." in page.text
+    assert "Failed: outputs are missing." in page.text
     assert "align: 4 usable sections, alignment needs at least 6" in page.text
     assert "Not shown: the step “grid” was left out: there is no alignment" in page.text
     assert "Not shown: the step “unionize” was left out: there is no grid" in page.text
@@ -129,7 +129,7 @@ def test_an_empty_run(tmp_path: Path, reference: ReferenceSpace, with_reference:
     (tmp_path / "5" / "receipts").mkdir(parents=True)
     page = page_of(write_report(RunFolder(tmp_path / "5"), reference if with_reference else None))
     assert "Unfinished." in page.text
-    assert "No section is known" in page.text
+    assert "No section: the run ended before any was read" in page.text
     assert "has not run" in page.text
 
 
@@ -150,8 +150,8 @@ def test_a_page_is_written_whatever_was_lost(tmp_path: Path, reference: Referenc
 
 def test_without_a_reference_only_names_and_outlines_are_missing(tmp_path: Path) -> None:
     page = page_of(write_report(make_run(tmp_path, numbers=(40, 44)), None))
-    assert "the reference of the run was not at hand" in page.text
-    assert "largest along P" in page.text
+    assert "the reference of the run is not available" in page.text
+    assert "maximum along P" in page.text
 
 
 def test_hostile_names_are_text(tmp_path: Path, reference: ReferenceSpace) -> None:
@@ -169,7 +169,7 @@ def test_hostile_names_are_text(tmp_path: Path, reference: ReferenceSpace) -> No
     page = page_of(path)
     assert "script" not in page.tags
     assert page.tags.count("style") == 1
-    assert page.said.count(f"{HOSTILE} · 17") == 2
+    assert page.printed.count(f"{HOSTILE} · 17") == 2
     assert page.text.count("alert(1)") >= 5
     index = page_of(write_index(tmp_path))
     assert index.tags.count("script") == 1
@@ -189,7 +189,7 @@ def test_the_index_lists_every_run_with_its_state(tmp_path: Path, reference: Ref
     page = page_of(path)
     links = [load for load in page.loads if not load.startswith("data:")]
     assert links == ["17/report.html", "a%20b%26c/report.html"], "a link only where there is a page"
-    assert "3 series: 0 done, 1 done with sections to look at, 1 failed, 1 unfinished." in page.text
+    assert "3 series: 0 done, 1 done with sections to review, 1 failed, 1 unfinished." in page.text
     assert "align: boom" in page.text
     assert sum(load.startswith("data:image/png") for load in page.loads) == 1
     assert write_index(tmp_path).read_bytes() == path.read_bytes()

@@ -279,7 +279,7 @@ def test_steps_say_done_skipped_and_failed_with_costs(finished: RunFolder) -> No
     assert steps({"align": Receipt("align", "failed", "", "boom")})[0].state == "not run"
 
 
-def test_what_most_sections_say_is_told_of_the_series(finished: RunFolder) -> None:
+def test_what_most_sections_say_is_noted_of_the_series(finished: RunFolder) -> None:
     contents = read_contents(finished)
     sections = [dict(d, flags=[*d["flags"], "too coarse"]) for d in contents.data_set["section_images"]]
     coarse = replace(contents, data_set={**contents.data_set, "section_images": sections})
@@ -288,7 +288,7 @@ def test_what_most_sections_say_is_told_of_the_series(finished: RunFolder) -> No
     assert f"{len(sections)} sections: too coarse" in warnings(coarse)
 
 
-def test_flags_and_warnings_are_told_once(finished: RunFolder) -> None:
+def test_flags_and_warnings_are_noted_once(finished: RunFolder) -> None:
     contents = read_contents(finished)
     flags = {s.number: s.flags for s in contents.sections}
     assert flags[44] == ("uneven light",)
@@ -326,7 +326,7 @@ def test_a_run_that_died_early_is_known_by_its_receipts(tmp_path: Path) -> None:
     assert contents.title == "5"
 
 
-def test_torn_outputs_are_told_not_raised(tmp_path: Path) -> None:
+def test_torn_outputs_are_noted_not_raised(tmp_path: Path) -> None:
     run = make_run(tmp_path, numbers=(40, 44))
     run.file("section_data_set.json").write_text("{")
     run.file("alignment.json").write_text("[]")

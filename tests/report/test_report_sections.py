@@ -132,7 +132,7 @@ def test_without_reference_alignment_or_source_the_rest_is_shown(tmp_path: Path)
     assert "no longer where the run read it" in close.source.reason
     other = found[44].picture.content
     assert other is not None
-    assert "left no mask" in other.overlay.reason
+    assert "has no mask" in other.overlay.reason
     assert found[44].section.flags == ("out of memory", "uneven light")
 
 

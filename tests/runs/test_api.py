@@ -142,7 +142,7 @@ def test_editing_one_row_redoes_that_section_and_what_hangs_on_it(
     assert status[numbers[0]] == "pass"
 
 
-def test_what_changes_no_number_is_told_anew(series: Path, tmp_path: Path, ish: Ish) -> None:
+def test_what_changes_no_number_is_recorded_again(series: Path, tmp_path: Path, ish: Ish) -> None:
     """The gene's name, and where the series lies."""
     words = ("run", CONFIG, "--output", tmp_path / "out", *GIVEN, "--input")
     assert ish(*words, series) == 0
@@ -236,11 +236,11 @@ def test_one_bad_series_never_stops_a_batch(
     _edit_yaml(tmp_path / "in" / "c_without_alignment", id=3)
     (tmp_path / "in" / "c_without_alignment" / "alignment.json").unlink()
     assert ish("run", CONFIG, "--input", tmp_path / "in", "--output", tmp_path / "out", *GIVEN) == 1
-    said = capfd.readouterr().err
-    assert "oblique" in said
-    assert "alignment.name is 'given'" in said
-    assert "already in this batch" in said
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert "oblique" in printed
+    assert "alignment.name is 'given'" in printed
+    assert "already in this batch" in printed
+    assert "Traceback" not in printed
     assert _statuses(tmp_path / "out" / ID)
     assert (tmp_path / "out" / "3" / "expression.zarr").exists()
     page = tmp_path / "out" / "b_without_plane" / "report.html"
@@ -333,7 +333,7 @@ def test_sync_answers_through_the_command(
         (("run", CONFIG), 2, "expected --input FOLDER"),
         (("run", CONFIG, "--input", "/nowhere"), 2, "no such folder"),
         (("run", CONFIG, "--input", "{empty}"), 2, "ish init"),
-        ((*RUN, "--output", "{file}"), 2, "expected a folder to write in"),
+        ((*RUN, "--output", "{file}"), 2, "expected a writable folder"),
         ((*RUN, "--output", "{out}", "--reference", "{empty}"), 2, "reference"),
         ((*RUN, "--set", "gridding.smothing_um=3"), 2, "did you mean smoothing_um"),
         ((*RUN, "--output", "{out}", "--scheduler", "magic"), 2, "threads, processes"),
@@ -359,6 +359,6 @@ def test_mistakes_get_one_line_and_their_status(
         "series": rendered,
     }
     assert ish(*(str(w).format(**places) for w in words)) == status
-    said = capfd.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed

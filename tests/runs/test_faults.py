@@ -41,8 +41,8 @@ def _killed_then_run_again(
     process.communicate()
     before = {p.name: p.stat().st_mtime_ns for p in receipts.glob("[!.]*.json")}
     again = _start(*words)
-    said = again.communicate(timeout=120)[1]
-    assert again.returncode == 0, said
+    printed = again.communicate(timeout=120)[1]
+    assert again.returncode == 0, printed
     assert digests(output / ID) == digests(finished)
     assert not list(output.rglob(".unfinished-*"))
     after = {p.name: p.stat().st_mtime_ns for p in receipts.glob("[!.]*.json")}
@@ -92,13 +92,13 @@ def _worker_killed(rendered: Path, finished: Path, output: Path, moment: random.
     workers = _workers_of(process.pid)
     if workers:  # else the run was faster
         os.kill(moment.choice(workers), signal.SIGKILL)
-    said = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, said
+    printed = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, printed
     assert digests(output / ID) == digests(finished)
     before = _receipts(output / ID)
     again = _start(*words)
-    said = again.communicate(timeout=240)[1]
-    assert again.returncode == 0, said
+    printed = again.communicate(timeout=240)[1]
+    assert again.returncode == 0, printed
     assert _receipts(output / ID) == before
     assert not list(output.rglob(".unfinished-*"))
 
@@ -129,14 +129,14 @@ def test_a_file_replaced_in_the_middle(rendered: Path, finished: Path, tmp_path:
     for image in series.glob("*.jpg"):
         (tmp_path / "garbage").write_bytes(b"garbage")
         os.replace(tmp_path / "garbage", image)
-    said = process.communicate(timeout=240)[1]
-    assert "Traceback" not in said
-    assert "failed" in said
+    printed = process.communicate(timeout=240)[1]
+    assert "Traceback" not in printed
+    assert "failed" in printed
     for image in series.glob("*.jpg"):
         shutil.copy2(rendered / "series" / image.name, image)
     again = _start(*words)
-    said = again.communicate(timeout=240)[1]
-    assert again.returncode == 0, said
+    printed = again.communicate(timeout=240)[1]
+    assert again.returncode == 0, printed
     assert digests(run) == digests(finished)
 
 
@@ -158,16 +158,16 @@ def test_rights_lost_in_the_middle(
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.system.whole_files.os.replace", refused)
         assert ish(*words) == 1
-    said = capfd.readouterr().err
-    assert "cannot be written: Permission denied" in said
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert "cannot be written: Permission denied" in printed
+    assert "Traceback" not in printed
     assert not list(tmp_path.rglob(".unfinished-*"))
     assert ish(*words) == 0
     assert digests(tmp_path / ID) == digests(finished)
 
 
 @pytest.mark.faults
-def test_a_full_disk_is_said_and_the_next_run_ends_well(
+def test_a_full_disk_is_reported_and_the_next_run_ends_well(
     rendered: Path, finished: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
@@ -180,15 +180,15 @@ def test_a_full_disk_is_said_and_the_next_run_ends_well(
     words = ("run", CONFIG, "--input", rendered / "series", "--output", disk / "out", *GIVEN)
     try:
         full = _start(*words)
-        said = full.communicate(timeout=120)[1]
-        assert full.returncode == 1, said
-        assert "No space left on device" in said
-        assert "Traceback" not in said
+        printed = full.communicate(timeout=120)[1]
+        assert full.returncode == 1, printed
+        assert "No space left on device" in printed
+        assert "Traceback" not in printed
         assert not list(disk.rglob(".unfinished-*"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = _start(*words)
-        said = again.communicate(timeout=120)[1]
-        assert again.returncode == 0, said
+        printed = again.communicate(timeout=120)[1]
+        assert again.returncode == 0, printed
         assert digests(disk / "out" / ID) == digests(finished)
     finally:
         subprocess.run(["umount", str(disk)], check=True)

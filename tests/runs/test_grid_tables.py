@@ -99,9 +99,9 @@ def test_every_form_of_a_served_grid(grids: Path, reference: Path, form: str, tm
         form
     ]
     notes: list[str] = []
-    found = unionize_grid(path, reference, tell=notes.append)
+    found = unionize_grid(path, reference, note=notes.append)
     assert set(found.columns["section_data_set_id"]) == {71717084}
-    assert any("sums need one resolution" in note for note in notes)
+    assert any("sums need a single image resolution" in note for note in notes)
     brain = experiments(4, 1).labels
     (at,) = np.flatnonzero((found.columns["structure_id"] == 4) & (found.columns["hemisphere_id"] == 3))
     mask = structure_mask(brain, found.ontology, [4])
@@ -118,7 +118,7 @@ def test_density_and_intensity_stand_for_the_energy(grids: Path, reference: Path
     for end in ("mhd", "raw"):
         (grids / f"energy.{end}").unlink()
     notes: list[str] = []
-    product = unionize_grid(grids, reference, tell=notes.append)
+    product = unionize_grid(grids, reference, note=notes.append)
     assert "energy is taken as density x intensity" in notes
     for name in ("expression_energy", "expression_intensity", "voxel_energy_cv"):
         np.testing.assert_allclose(product.columns[name], whole.columns[name], rtol=1e-6)
@@ -134,7 +134,7 @@ def test_served_prox1(ish_data: Path, served: bool, voxels: int, energy: float) 
     with (ish_data / "unionize/prox1_69289763_structure_unionize_6rows.csv").open() as file:
         published = next(row for row in csv.DictReader(file) if row["acronym"] == "mouse")
     notes: list[str] = []
-    found = unionize_grid(ish_data / PROX1, ish_data / "reference", served, tell=notes.append)
+    found = unionize_grid(ish_data / PROX1, ish_data / "reference", served, note=notes.append)
     (at,) = np.flatnonzero((found.columns["structure_id"] == 997) & (found.columns["hemisphere_id"] == 3))
     root = {name: column[at] for name, column in found.columns.items()}
     assert root["section_data_set_id"] == 69289763
@@ -181,11 +181,11 @@ def test_the_head_is_shown_and_json_is_whole(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("71717084_200um", "a name that is an id and no more"),
+        ("71717084_200um", "an id as its whole name"),
         ("20240501", None),  # a whole name is an id, whatever it may also be
-        ("Prox1", "a name that is an id and no more"),
-        ("007", "a name that is an id and no more"),
-        ("9" * 20, "a name that is an id and no more"),
+        ("Prox1", "an id as its whole name"),
+        ("007", "an id as its whole name"),
+        ("9" * 20, "an id as its whole name"),
     ],
 )
 def test_an_id_is_a_whole_name(grids: Path, reference: Path, name: str, words: str | None) -> None:
@@ -285,6 +285,6 @@ def test_outputs_replace_nothing_but_our_own(grids: Path, reference: Path, tmp_p
     (tmp_path / "link").symlink_to(grids)
     for place in (grids, grids / "tables", grids.parent, tmp_path / "link", reference):
         before = digests(tmp_path)
-        with pytest.raises(ConfigError, match="is, holds or lies in"):
+        with pytest.raises(ConfigError, match="is, contains or lies in"):
             write_grid_table(place, table, [grids, reference])
         assert digests(tmp_path) == before

@@ -19,9 +19,8 @@ from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError
 from pipeline.runs.plan import find_sources, parse_shard
-from pipeline.runs.schedule.giving_up import given_up
 from pipeline.runs.schedule.memory import budget_mb
-from pipeline.runs.schedule.pool import Pool
+from pipeline.runs.schedule.pool import Pool, is_abandoned
 from pipeline.system.locks import hold
 
 
@@ -62,7 +61,7 @@ def test_a_series_named_twice_runs_once_and_is_noted(folders: Path) -> None:
     ("content", "message"),
     [("name\nx\n", "expected a column series"), ("series\nnowhere\n", "line 2"), ("", "expected a header")],
 )
-def test_a_table_that_cannot_be_is_said(folders: Path, content: str, message: str) -> None:
+def test_a_table_that_cannot_be_is_reported(folders: Path, content: str, message: str) -> None:
     (folders / "t.csv").write_text(content)
     with pytest.raises(ConfigError, match=message):
         find_sources([folders / "t.csv"])
@@ -100,7 +99,7 @@ def test_shards_take_each_series_once(folders: Path, tmp_path: Path, ish: Ish) -
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "/"])
-def test_a_shard_that_cannot_be_is_said(text: str) -> None:
+def test_a_shard_that_cannot_be_is_reported(text: str) -> None:
     with pytest.raises(ConfigError, match="expected I/N"):
         parse_shard(text)
 
@@ -111,9 +110,9 @@ def test_a_series_that_another_run_holds_is_refused(
     words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN)
     with hold([tmp_path.resolve() / ID]):
         assert ish(*words) == 2
-    said = capfd.readouterr().err
-    assert "another run is writing here" in said
-    assert len(said.strip().splitlines()) == 1
+    printed = capfd.readouterr().err
+    assert "another run is writing here" in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
@@ -128,10 +127,10 @@ def test_sigterm_ends_a_run_soon_and_well(
     while not list(tmp_path.glob(f"out/{ID}/receipts/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert "the same command again goes on" in said
-    assert "Traceback" not in said
+    printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM, printed
+    assert "run the same command again to resume" in printed
+    assert "Traceback" not in printed
     assert not (tmp_path / "out" / ID / ".running").exists()
     assert ish(*words) == 0
     assert digests(tmp_path / "out" / ID) == digests(finished)
@@ -176,7 +175,7 @@ def die_once(key: str) -> str:
 
 
 def always_die(key: str) -> str:
-    if given_up():
+    if is_abandoned():
         return "given up"
     if key == "good":
         return "good"
@@ -184,7 +183,7 @@ def always_die(key: str) -> str:
     return "never"
 
 
-def test_what_a_dead_worker_ran_runs_again_and_a_killer_is_given_up(tmp_path: Path) -> None:
+def test_what_a_dead_worker_ran_runs_again_and_a_killer_is_abandoned(tmp_path: Path) -> None:
     pool = Pool("processes", 2, 1000.0, lambda key: 1.0)
     again = pool.submit(call, batch(die_once, str(tmp_path / "mark")))
     killer = pool.submit(call, batch(always_die, "bad"))

@@ -36,7 +36,7 @@ def test_a_finished_run_stands(finished: Path, ish: Ish, capsys: pytest.CaptureF
     assert again(finished, ish, capsys) == {}
 
 
-def test_which_input_has_changed_is_said(
+def test_which_input_has_changed_is_reported(
     run: Path, rendered: Path, tmp_path: Path, ish: Ish, capsys: pytest.CaptureFixture[str]
 ) -> None:
     series = tmp_path / "series"
@@ -65,7 +65,7 @@ def test_another_configuration_and_older_receipts(
         path.write_text(json.dumps(document))
     found = again(run, ish, capsys)
     assert list(found) == ALL
-    assert found["measure"] == "made by version 0.1, which kept no grounds"
+    assert found["measure"] == "made by version 0.1, which recorded no digests"
     sync = ("sync", "image-to-reference", run, "--section", "26", "--x", "9", "--y", "9")
     for words in (sync, ("export", run, "--format", "itk"), ("index", tmp_path / "index", run)):
         done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=True)
@@ -83,9 +83,9 @@ def call(package: Path, *words: object) -> str:
     return done.stdout + done.stderr
 
 
-def ran(said: str) -> list[str]:
+def ran(printed: str) -> list[str]:
     """Return the tasks that a log says were done."""
-    return [line.split()[0] for line in said.splitlines() if " done in " in line]
+    return [line.split()[0] for line in printed.splitlines() if " done in " in line]
 
 
 def test_only_what_a_change_can_reach_runs_again(rendered: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError
 from pipeline.formats.tables.tables import read_table
-from pipeline.inputs.config import Config, load_experiment
+from pipeline.inputs.config import Config, load_config_file
 from pipeline.runs.sweep import count_variants, variant_name, variants
 from pipeline.store.run import RunFolder
 
@@ -92,7 +92,7 @@ def test_only_what_differs_is_done_again(swept: Path, rendered: Path, tmp_path: 
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_compare_tells_what_differs(
+def test_compare_shows_what_differs(
     swept: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
 ) -> None:
     a, b = (swept / f"contrast={c},min_area_um2=20.0" / ID for c in ("6.0", "10.0"))
@@ -122,10 +122,10 @@ def test_a_huge_sweep_asks_first(
         f"sweep: {{gridding.smoothing_um: [{values}], gridding.z_smoothing_um: [{values}]}}"
     )
     assert ish("run", tmp_path / "s.yaml", "--input", rendered / "series", "--output", tmp_path / "out") == 2
-    said = capfd.readouterr().err
-    assert "10000 variants" in said
-    assert "--yes" in said
-    assert len(said.strip().splitlines()) == 1
+    printed = capfd.readouterr().err
+    assert "10000 variants" in printed
+    assert "--yes" in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_what_a_sweep_cannot_be(tmp_path: Path, text: str, message: str) -> None
 
 
 def _read(path: Path) -> None:
-    experiment = load_experiment(path)
-    variants(experiment.config, experiment.sweep)
+    config_file = load_config_file(path)
+    variants(config_file.config, config_file.sweep)
 
 
 def test_names_and_counts() -> None:

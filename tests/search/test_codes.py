@@ -52,7 +52,7 @@ def test_full_values_lie_within_a_2_to_the_minus_23rd(seed: int, spread: float, 
     assert (np.abs(first - brain)[known] <= CODE_ERROR * brain[known] * (1 + 1e-6)).all()
 
 
-def test_the_smallest_of_sixty_octaves_is_told_from_nothing() -> None:
+def test_the_smallest_of_sixty_octaves_differs_from_nothing() -> None:
     grid = np.ones(LABELS.shape, np.float32)
     grid[0, 1, 0], grid[0, 1, 1] = 40.0 * 2.0**-60, 0.0
     read = decode_brain(encode(grid, ORDER))

@@ -1,4 +1,4 @@
-"""Correlation against float64 over jointly valid voxels: bounds hold, contenders hold the best."""
+"""Correlation against float64 over jointly valid voxels: bounds hold, candidates include the best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search.test_sums import laid_out
 from search_cases import experiments, pearson
 
 from pipeline.core.errors import DataError
-from pipeline.search.kernels.correlation import Estimate, Probe, contenders, estimate, scan, settle
+from pipeline.search.kernels.correlation import Estimate, Probe, candidates, estimate, rerank, scan
 from pipeline.search.kernels.correlation import pearson as kernel
 from pipeline.search.kernels.sums import empty_sums, fill_sums
 
@@ -30,7 +30,7 @@ def test_bounds_hold_and_full_values_are_exact(seed: int, missing: bool, everywh
         taken = scales.take(here)
         drawn = estimate(scan(block, rows, taken, probe))
         full = np.stack([order.split(case.grids[s])[1] for s in here])[:, : probe.outside.size]
-        r, voxels = settle(block, rows, taken, probe, full)
+        r, voxels = rerank(block, rows, taken, probe, full)
         for i, slot in enumerate(here):
             expected, shared = pearson(case.grids[0][where], case.grids[slot][where])
             assert voxels[i] == shared
@@ -65,20 +65,20 @@ def test_nearly_constant_rows_are_left_to_full_values() -> None:
     probe = Probe.of(order.split(case.grids[0])[0], order.whole(), np.empty(0, np.float32))
     drawn = estimate(scan(blocks[0], np.arange(3), scales, probe))
     assert np.isinf(drawn.bound[1:]).all()
-    assert 1 in contenders(drawn, 1)
-    r = settle(blocks[0], np.arange(3), scales, probe, np.empty((3, 0), np.float32))[0]
+    assert 1 in candidates(drawn, 1)
+    r = rerank(blocks[0], np.arange(3), scales, probe, np.empty((3, 0), np.float32))[0]
     inside = case.labels > 0
     expected = pearson(case.grids[0][inside], case.grids[1][inside])[0]
     assert r[1] == pytest.approx(expected, abs=0.05)  # float32 itself holds four digits of this variation
     assert np.isnan(r[2])
 
 
-def test_contenders_hold_every_order_that_the_bounds_allow() -> None:
+def test_candidates_include_every_order_that_the_bounds_allow() -> None:
     drawn = Estimate(
         np.array([0.9, 0.5, 0.49, 0.3, np.nan, 0.0]), np.array([0.01, 0.1, 0.1, 0.05, 0.0, np.inf])
     )
-    assert contenders(drawn, 2).tolist() == [0, 1, 2, 5]
-    assert contenders(drawn, 6).tolist() == [0, 1, 2, 3, 5]
+    assert candidates(drawn, 2).tolist() == [0, 1, 2, 5]
+    assert candidates(drawn, 6).tolist() == [0, 1, 2, 3, 5]
 
 
 @given(st.integers(0, 10_000), st.integers(0, 40))

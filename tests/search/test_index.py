@@ -94,7 +94,7 @@ def test_the_whole_grid_takes_full_values_from_the_runs_own_grids(tmp_path: Path
     case = experiments(4, 9)
     index = open_index(built(tmp_path, case))
     rough = index.correlation(case.grids[0], voxels="grid", top=None)
-    assert "9 of 9 contenders" in rough.notes[0]
+    assert "9 of 9 candidates" in rough.notes[0]
     grids = served(tmp_path / "grids", case)
     assert index_folders([grids], tmp_path / "index").replaced == 9
     exact = open_index(tmp_path / "index").correlation(100, voxels="grid", top=None)
@@ -114,7 +114,7 @@ def test_a_grid_that_changed_since_is_not_taken(tmp_path: Path) -> None:
     _write(grids / "102", case.grids[2] * 2)
     shutil.rmtree(grids / "103")
     found = open_index(tmp_path / "index").correlation(100, voxels="grid")
-    assert "2 of 4 contenders: their own grids are not at hand" in found.notes[0]
+    assert "2 of 4 candidates: their own grids are not available" in found.notes[0]
 
 
 def test_growth_and_replacement_are_those_of_a_fresh_index(tmp_path: Path) -> None:

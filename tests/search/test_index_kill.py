@@ -105,14 +105,16 @@ def test_killed_at_one_operation_after_another(tmp_path: Path, first: int, step:
 
 def _check_left_behind(path: Path, case: Case) -> int:
     """Hold what a killed build left against the commits that came back; return how many these were."""
-    told = len(path.with_suffix(".log").read_bytes())
+    committed = len(path.with_suffix(".log").read_bytes())
     try:
         found = held(path)
     except MissingResultError:
-        assert told == 0
-        return told
-    for moment in MOMENTS[told : told + 2]:  # the next may be in though the kill came before it was told
+        assert committed == 0
+        return committed
+    for moment in MOMENTS[
+        committed : committed + 2
+    ]:  # the next may be in though the kill came before it was told
         with suppress(AssertionError):
             same(path, case, {100 + e: [v] for e, v in moment.items()})
-            return told
-    raise AssertionError(f"{path}: {told} commits came back, found {sorted(found)}")
+            return committed
+    raise AssertionError(f"{path}: {committed} commits came back, found {sorted(found)}")

@@ -98,7 +98,7 @@ def test_a_copy_without_times_answers_alike(tmp_path: Path) -> None:
     assert answers(tmp_path / "b") == answers(tmp_path / "a")
 
 
-def test_damaged_experiments_that_are_not_given_again_are_told(tmp_path: Path) -> None:
+def test_damaged_experiments_that_are_not_given_again_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "index"
     build(path)
     (path / "rows-0" / "fine" / "c" / "0" / "0").write_bytes(b"")

@@ -60,8 +60,8 @@ def test_folders_zips_and_runs_side_by_side(tmp_path: Path) -> None:
         "section_data_set_id,gene,plane_of_section\n71717012,Foo,sagittal\n42,,\n13,Bar,\n"
     )
     found = [source.read(200.0, print)[0] for source in find_experiments([tmp_path])]
-    said = {e.section_data_set_id: (e.gene, e.plane_of_section) for e in found}
-    assert said == {
+    printed = {e.section_data_set_id: (e.gene, e.plane_of_section) for e in found}
+    assert printed == {
         71717012: ("Foo", "sagittal"),
         42: ("Abc", "coronal"),
         13: ("Bar", None),
@@ -144,14 +144,14 @@ def test_a_table_of_other_columns_is_refused_where_it_was_given(tmp_path: Path) 
         find_experiments([tmp_path], table)
     with pytest.raises(DataError, match="no such file"):
         find_experiments([tmp_path], tmp_path / "absent.csv")
-    told: list[str] = []
-    assert len(find_experiments([tmp_path], None, told.append)) == 1
-    assert "the table is left out" in told[0]
+    notes: list[str] = []
+    assert len(find_experiments([tmp_path], None, notes.append)) == 1
+    assert "the table is left out" in notes[0]
 
 
 def test_bad_rows_of_a_table_are_counted_and_left_out(tmp_path: Path) -> None:
     grid_folder(tmp_path / "1")
-    table, told = tmp_path / "mine.csv", list[str]()
+    table, notes = tmp_path / "mine.csv", list[str]()
     rows = [
         "1;A;axial",
         "\u00b2;B;",
@@ -162,10 +162,10 @@ def test_bad_rows_of_a_table_are_counted_and_left_out(tmp_path: Path) -> None:
         "7.1E+07;E;",
     ]
     table.write_text("\n".join(["section_data_set_id;gene;plane_of_section", *rows]))
-    source = find_experiments([tmp_path], table, told.append)[0]
+    source = find_experiments([tmp_path], table, notes.append)[0]
     assert source.read(200.0, print)[0].gene == "Prox1"
-    assert told[0].startswith("6 rows left out; the first: ")
-    assert "mine.csv: line 5" in told[0]
+    assert notes[0].startswith("6 rows left out; the first: ")
+    assert "mine.csv: line 5" in notes[0]
 
 
 def test_a_table_names_the_file_of_an_experiment(tmp_path: Path) -> None:
@@ -207,17 +207,17 @@ def test_density_and_intensity_are_read_as_their_product(tmp_path: Path) -> None
         find_experiments([tmp_path])[0].read(200.0, print)
     intensity = np.where(density == 0, np.nan, 120).astype(np.float32)
     write_grid(folder / "intensity.mhd", intensity, 200.0)
-    told: list[str] = []
-    found, grid = find_experiments([tmp_path])[0].read(200.0, told.append)
+    notes: list[str] = []
+    found, grid = find_experiments([tmp_path])[0].read(200.0, notes.append)
     assert np.allclose(grid, density * 120)
-    assert told == [f"{folder}: has no energy; taken as density x intensity"]
+    assert notes == [f"{folder}: has no energy; taken as density x intensity"]
     assert np.array_equal(read_grid_file(Path(found.source), 200.0), grid)
     with pytest.raises(DataError, match="expected an energy grid, got density"):
         read_grid_file(folder / "density.mhd", 200.0)
     write_grid(folder / "energy.mhd", density, 200.0)
-    told.clear()
-    read_grid_file(folder, 200.0, told.append)
-    assert "no voxel is above 1" in told[0]
+    notes.clear()
+    read_grid_file(folder, 200.0, notes.append)
+    assert "no voxel is above 1" in notes[0]
 
 
 def test_each_bad_entry_of_a_folder_gets_a_line(tmp_path: Path) -> None:
@@ -229,16 +229,16 @@ def test_each_bad_entry_of_a_folder_gets_a_line(tmp_path: Path) -> None:
         shutil.copy(file, os.fsdecode(os.fsencode(tmp_path) + b"/4\xe9"))
     (tmp_path / "5.zip").write_bytes(b"PK\x03\x04 torn")
     zipped(tmp_path / "6.zip", good, XML.format(failed="false").replace("42", "9" * 20))
-    said = {}
+    printed = {}
     for source in find_experiments([tmp_path]):
         try:
-            said[source.path.name[0]] = str(source.read(200.0, print)[0].section_data_set_id)
+            printed[source.path.name[0]] = str(source.read(200.0, print)[0].section_data_set_id)
         except DataError as error:
             assert source.name.encode()
-            said[source.path.name[0]] = str(error)
-    assert said["1"] == "1"
+            printed[source.path.name[0]] = str(error)
+    assert printed["1"] == "1"
     words = {"2": "a pipe", "3": "a folder", "4": "UTF-8", "5": "5.zip", "6": "whole number from 0"}
-    assert all(word in said[name] for name, word in words.items()), said
+    assert all(word in printed[name] for name, word in words.items()), printed
 
 
 def test_grids_do_not_say_which_brain_they_lie_in(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def test_optical_planes_are_density_over_each_colours_own_light() -> None:
 def test_object_sums_leave_out_what_is_black_in_any_colour() -> None:
     planes = drawn((30, 41))
     labels = np.random.default_rng(3).integers(0, 6, (30, 41)).astype(np.int32)
-    told = (planes < 0.2).all(axis=0)
+    dark = (planes < 0.2).all(axis=0)
     exact = planes.astype(np.float64)
-    expected = np.array([exact[:, told & (labels == n)].sum(axis=1) * (n > 0) for n in range(7)])
+    expected = np.array([exact[:, dark & (labels == n)].sum(axis=1) * (n > 0) for n in range(7)])
     np.testing.assert_allclose(object_sums(planes, labels, 7, 0.2), expected, rtol=1e-12)
 
 

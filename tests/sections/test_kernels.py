@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.core.blocks import whole_block_mean as block_mean
 from pipeline.sections.kernels import (
-    NODE_SCALE,
+    FIXED_POINT_SCALE,
     above_median,
     above_surface,
     clear_outside,
@@ -61,40 +61,44 @@ def test_window_rank_against_sorting(step: int, window: int, percent: int) -> No
     expected = rank_oracle(values, floor, step, window, percent)
     got = window_rank(values, floor, step, window, percent)
     assert ((got == -1) == (expected == -1)).all()
-    assert np.abs(got - NODE_SCALE * expected)[got >= 0].max() <= 1
+    assert np.abs(got - FIXED_POINT_SCALE * expected)[got >= 0].max() <= 1
     assert (window_ranks(values, floor, step, window, (50, percent))[1] == got).all()
 
 
 def surface_oracle(
-    shape: tuple[int, ...], nodes: np.ndarray, pitch: int, first: tuple[int, int]
+    shape: tuple[int, ...], nodes: np.ndarray, spacing: int, first: tuple[int, int]
 ) -> np.ndarray:
     rows, columns = nodes.shape
-    y = np.clip((np.arange(shape[0]) + first[0] + 0.5) / pitch - 0.5, 0, rows - 1)
-    x = np.clip((np.arange(shape[1]) + first[1] + 0.5) / pitch - 0.5, 0, columns - 1)
+    y = np.clip((np.arange(shape[0]) + first[0] + 0.5) / spacing - 0.5, 0, rows - 1)
+    x = np.clip((np.arange(shape[1]) + first[1] + 0.5) / spacing - 0.5, 0, columns - 1)
     i, j = y.astype(int), x.astype(int)
     down, right = (y - i)[:, None], (x - j)[None, :]
     below, beside = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
     top = nodes[np.ix_(i, j)] * (1 - right) + nodes[np.ix_(i, beside)] * right
     bottom = nodes[np.ix_(below, j)] * (1 - right) + nodes[np.ix_(below, beside)] * right
-    return np.asarray(top * (1 - down) + bottom * down) / NODE_SCALE
+    return np.asarray(top * (1 - down) + bottom * down) / FIXED_POINT_SCALE
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 64), st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**31))
-@example(pitch=64, rows=3, columns=5, seed=1133)  # steep far from the left edge
-def test_above_surface_against_bilinear_interpolation(pitch: int, rows: int, columns: int, seed: int) -> None:
+@example(spacing=64, rows=3, columns=5, seed=1133)  # steep far from the left edge
+def test_above_surface_against_bilinear_interpolation(
+    spacing: int, rows: int, columns: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    nodes = rng.integers(0, 255 * NODE_SCALE + 1, (rows, columns)).astype(np.int32)
-    first = int(rng.integers(0, rows * pitch)), int(rng.integers(0, columns * pitch))
-    shape = rows * pitch - first[0] + 1, columns * pitch - first[1] + 2
+    nodes = rng.integers(0, 255 * FIXED_POINT_SCALE + 1, (rows, columns)).astype(np.int32)
+    first = int(rng.integers(0, rows * spacing)), int(rng.integers(0, columns * spacing))
+    shape = rows * spacing - first[0] + 1, columns * spacing - first[1] + 2
     values = rng.integers(0, 256, shape, np.uint8)
-    over = values - surface_oracle(shape, nodes, pitch, first)
+    over = values - surface_oracle(shape, nodes, spacing, first)
     clear = np.abs(over) > 1 / 32
-    found = above_surface(values, nodes, pitch, first)
+    found = above_surface(values, nodes, spacing, first)
     assert (found == (over > 0))[clear].all()
     top, left = (int(rng.integers(0, n)) for n in shape)
     part = np.ascontiguousarray(values[top:, left:])
-    assert (above_surface(part, nodes, pitch, (first[0] + top, first[1] + left)) == found[top:, left:]).all()
+    assert (
+        above_surface(part, nodes, spacing, (first[0] + top, first[1] + left)) == found[top:, left:]
+    ).all()
 
 
 @settings(max_examples=60, deadline=None)

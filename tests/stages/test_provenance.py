@@ -1,4 +1,4 @@
-"""provenance.json tells how a run was made, and `ish run --config-from` makes it again."""
+"""provenance.json records how a run was made, and `ish run --config-from` makes it again."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def document(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "provenance.json").read_text()))
 
 
-def test_everything_that_made_a_run_is_told(finished: Path, rendered: Path) -> None:
-    told = document(finished)
-    assert told["source"] == str(rendered / "series")
-    assert {Path(p).name for p in told["manifests"]} == {
+def test_everything_that_made_a_run_is_recorded(finished: Path, rendered: Path) -> None:
+    recorded = document(finished)
+    assert recorded["source"] == str(rendered / "series")
+    assert {Path(p).name for p in recorded["manifests"]} == {
         "sections.csv", "section_data_set.yaml", "alignment.json",
     }  # fmt: skip
-    for path, digest in {**told["inputs"], **told["manifests"]}.items():
+    for path, digest in {**recorded["inputs"], **recorded["manifests"]}.items():
         assert checksum(Path(path)) == digest
-    assert told["configuration"]["reference"]["resolution_um"] == 100
-    assert told["configuration"]["alignment"]["name"] == "given"
-    assert len(told["configuration_digest"]) == 64
-    assert told["host"]["processors"] > 0
-    assert told["packages"].keys() >= {"numpy", "zarr", "SimpleITK"}
-    assert told["reference"]["name"] == "phantom"
-    stages = told["stages"]
+    assert recorded["configuration"]["reference"]["resolution_um"] == 100
+    assert recorded["configuration"]["alignment"]["name"] == "given"
+    assert len(recorded["configuration_digest"]) == 64
+    assert recorded["host"]["processors"] > 0
+    assert recorded["packages"].keys() >= {"numpy", "zarr", "SimpleITK"}
+    assert recorded["reference"]["name"] == "phantom"
+    stages = recorded["stages"]
     assert [stages[name]["tasks"] for name in ("measure", "detect", "align", "grid")] == [6, 6, 1, 1]
     assert all(s["wall_s"] >= 0 and s["cpu_s"] >= 0 and s["peak_mb"] > 50 for s in stages.values())
 
@@ -105,18 +105,18 @@ def test_a_run_is_repeated_with_a_change(run: Path) -> None:
     assert plan.differences == ()
 
 
-def test_other_software_is_told(
+def test_other_software_is_noted(
     run: Path, ish: Ish, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told = document(run)
-    told["packages"]["numpy"] = "1.0"
-    told["code_digest"] = "another"
-    (run / "provenance.json").write_text(json.dumps(told))
+    recorded = document(run)
+    recorded["packages"]["numpy"] = "1.0"
+    recorded["code_digest"] = "another"
+    (run / "provenance.json").write_text(json.dumps(recorded))
     vouch(run)
     assert ish("run", "--config-from", run, "--output", run.parent) == 0
-    said = capfd.readouterr().err
-    assert f"warning: not as in {run}: numpy 1.0 -> " in said
-    assert "code of ish-pipeline another ->" in said
+    printed = capfd.readouterr().err
+    assert f"warning: differs from {run}: numpy 1.0 -> " in printed
+    assert "code of ish-pipeline another ->" in printed
 
 
 def test_inputs_that_changed_are_refused_unless_given(run: Path, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_the_reference_must_be_the_same(run: Path, tmp_path: Path, monkeypatch: 
     folder = tmp_path / "brain"
     folder.mkdir()
     (folder / "structure_graph_1.json").write_text("{}")
-    told = document(run) | {"reference_directory": str(folder), "reference": reference_origin(folder)}
-    (run / "provenance.json").write_text(json.dumps(told))
+    recorded = document(run) | {"reference_directory": str(folder), "reference": reference_origin(folder)}
+    (run / "provenance.json").write_text(json.dumps(recorded))
     vouch(run)
     assert repeat(run).reference == folder
     (folder / "structure_graph_1.json").write_text("{ }")

@@ -142,7 +142,7 @@ def test_what_an_array_declares_is_looked_at_first(
         image_info(path)
 
 
-def test_a_level_that_is_a_link_is_said(tmp_path: Path) -> None:
+def test_a_level_that_is_a_link_is_reported(tmp_path: Path) -> None:
     path = make(tmp_path, compressors=CODECS["zstd"])
     (path / "0").rename(tmp_path / "elsewhere")
     (path / "0").symlink_to(tmp_path / "elsewhere")

@@ -128,7 +128,7 @@ def test_only_what_we_left_unfinished_is_swept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [".unfinished-letter.txt"]
 
 
-def test_a_run_is_told_by_its_marks(finished: Path, tmp_path: Path) -> None:
+def test_a_run_is_noted_by_its_marks(finished: Path, tmp_path: Path) -> None:
     assert is_run(finished)
     (tmp_path / "receipts").mkdir()
     assert not is_run(tmp_path)
@@ -189,7 +189,7 @@ def test_points_are_written_over_such_tables_alone(finished: Path, tmp_path: Pat
     assert points.read_text().startswith("section_number,x,y\n")
 
 
-def test_apart_is_told_through_links(tmp_path: Path) -> None:
+def test_apart_is_noted_through_links(tmp_path: Path) -> None:
     (tmp_path / "a" / "series").mkdir(parents=True)
     (tmp_path / "b").symlink_to(tmp_path / "a")
     check_apart(tmp_path / "a" / "runs", [tmp_path / "b" / "series"], None)

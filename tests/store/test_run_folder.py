@@ -169,7 +169,7 @@ def test_receipts_come_back_and_a_torn_one_counts_as_none(tmp_path: Path) -> Non
     assert run.read_receipt("detect-00070") is None
 
 
-def test_missing_results_are_said(tmp_path: Path) -> None:
+def test_missing_results_are_reported(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for read in (run.read_grid, lambda: run.read_cells(1), lambda: run.read_expression(1)):
         with pytest.raises(MissingResultError):

@@ -12,7 +12,7 @@ from pipeline.system.files import check_plain, read_content, read_json_value, re
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "loop", "device", "long", "nul"])
-def test_what_is_no_plain_file_is_said_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_plain_file_is_reported_and_never_waited_for(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x"
     if kind == "folder":
         path.mkdir()

@@ -38,7 +38,7 @@ def holder(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_second_is_refused_and_told_who_holds(tmp_path: Path) -> None:
+def test_the_second_is_refused_and_noted_who_holds(tmp_path: Path) -> None:
     with hold([tmp_path]):
         with (
             pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* since 20.*--wait"),
@@ -67,13 +67,13 @@ def test_the_lock_of_a_killed_process_is_nobodys(tmp_path: Path, holder: subproc
 
 
 def test_waiting_ends_when_the_other_does(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    said: list[str] = []
+    printed: list[str] = []
     threading.Timer(0.3, holder.kill).start()
-    with hold([tmp_path], wait=True, say=said.append):
+    with hold([tmp_path], wait=True, say=printed.append):
         pass
     holder.communicate()
-    assert len(said) == 1
-    assert f"process {holder.pid}" in said[0]
+    assert len(printed) == 1
+    assert f"process {holder.pid}" in printed[0]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_task_beside_others_does_not_hide_their_peak() -> None:
     assert outer.mb >= inner.mb
 
 
-def test_a_peak_is_told_where_the_task_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peak_is_noted_where_the_task_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError), peak.watched() as found:
         raise KeyError
     assert found.mb > 0

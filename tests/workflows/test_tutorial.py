@@ -87,13 +87,13 @@ def _type(command: str, patch: pytest.MonkeyPatch) -> tuple[int, str]:
         return done.returncode, done.stdout + done.stderr
     assert not {"|", "&&", ";", ">"} & set(words)
     patch.setattr("sys.argv", words)
-    said, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    printed, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
             main()
         except SystemExit as stop:
             status = int(stop.code or 0)
-    return status, said.getvalue()
+    return status, printed.getvalue()
 
 
 class _Page(HTMLParser):

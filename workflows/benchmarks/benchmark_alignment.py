@@ -60,13 +60,13 @@ class Family:
     Parameters
     ----------
     every : keeps each n-th section of the geometry
-    ways : how the series is laid otherwise than Allen lays it, names in `WAYS`, in this order
+    changes : changes of the geometry as Allen has it, names in `CHANGES`, in this order
     """
 
     data_set: str | None
     options: dict[str, float]
     every: int = 1
-    ways: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def _tilted(geometry: SeriesGeometry, seed: int) -> SeriesGeometry:
@@ -87,7 +87,7 @@ def _part(geometry: SeriesGeometry, first: float, last: float) -> SeriesGeometry
     return replace(geometry, data_set=replace(geometry.data_set, section_images=kept))
 
 
-WAYS: dict[str, Callable[[SeriesGeometry, int], SeriesGeometry]] = {
+CHANGES: dict[str, Callable[[SeriesGeometry, int], SeriesGeometry]] = {
     "margin": lambda g, seed: with_margin(g, 2500.0),
     "upside-down": lambda g, seed: turned(g, 2),
     "quarter": lambda g, seed: turned(g, 1 + 2 * (seed % 2)),
@@ -107,15 +107,17 @@ FAMILIES = {
     "sagittal-texture": Family(PROX1, {**HARD, "texture": 0.25, "losses": 0.5}),
     "shape": Family(PDYN, SHAPE, 3),
     "phantom": Family(None, {**POSE, "texture": 0.25}),
-    "coronal any turn": Family(NRP1, ANY, ways=("margin", "tilted")),
-    "coronal quarter": Family(NRP1, TORN, ways=("quarter", "reversed", "tilted")),
-    "coronal upside": Family(NRP1, TORN, ways=("upside-down", "tilted")),
-    "coronal caudal": Family(NRP1, TORN, ways=("caudal third", "reversed", "tilted")),
-    "coronal rostral": Family(NRP1, TORN, ways=("rostral third", "upside-down", "tilted")),
-    "coronal half": Family(NRP1, TORN, ways=("left half", "tilted")),
-    "sagittal any turn": Family(PROX1, {**HARD, **ANY, "losses": 0.5}, ways=("margin",)),
-    "sagittal upside": Family(PROX1, {**HARD, "texture": 0.25}, ways=("upside-down", "reversed", "tilted")),
-    "sagittal mirrored": Family(PROX1, {**HARD, "texture": 0.25}, ways=("mirrored", "tilted")),
+    "coronal any turn": Family(NRP1, ANY, changes=("margin", "tilted")),
+    "coronal quarter": Family(NRP1, TORN, changes=("quarter", "reversed", "tilted")),
+    "coronal upside": Family(NRP1, TORN, changes=("upside-down", "tilted")),
+    "coronal caudal": Family(NRP1, TORN, changes=("caudal third", "reversed", "tilted")),
+    "coronal rostral": Family(NRP1, TORN, changes=("rostral third", "upside-down", "tilted")),
+    "coronal half": Family(NRP1, TORN, changes=("left half", "tilted")),
+    "sagittal any turn": Family(PROX1, {**HARD, **ANY, "losses": 0.5}, changes=("margin",)),
+    "sagittal upside": Family(
+        PROX1, {**HARD, "texture": 0.25}, changes=("upside-down", "reversed", "tilted")
+    ),
+    "sagittal mirrored": Family(PROX1, {**HARD, "texture": 0.25}, changes=("mirrored", "tilted")),
     "shape any turn": Family(PDYN, {**SHAPE, "extra_rotation_deg": 180.0}, 3, ("margin", "reversed")),
 }
 
@@ -203,8 +205,8 @@ def _scene(family: Family, seed: int, data: Path) -> tuple[ReferenceSpace, Scene
     else:
         reference = read_reference(Path(data) / "reference")
         geometry = _geometry(Path(data) / "ish" / family.data_set / "data_set.xml", family.every)
-    for way in family.ways:
-        geometry = WAYS[way](geometry, seed)
+    for change in family.changes:
+        geometry = CHANGES[change](geometry, seed)
     if geometry.data_set.plane_of_section == "coronal" and geometry.data_set.hemisphere == "left":
         annotation = reference.annotation.copy()
         annotation[:, :, round(MIDLINE_UM / reference.annotation_um) :] = 0

@@ -5,7 +5,7 @@
 Interleaved: the sections of one brain dealt in turns to several series, each of another stain; every series
 aligned alone and all together. Mixed: some sections of a series exchanged for such of another plane, another
 organ, glass, or half of them for those of another brain; the others' errors beside those of the series from
-which the same sections were taken away, how many strangers are left out, and how many of the right ones.
+which the same sections were taken away, how many outliers are left out, and how many of the right ones.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 
 from benchmark_alignment import (
+    CHANGES,
     HARD,
     NRP1,
     PDYN,
     POSE,
     PROX1,
     SHAPE,
-    WAYS,
     Drawn,
     _geometry,
     draw,
@@ -166,7 +166,7 @@ def mixed(name: str, seed: int, reference: ReferenceSpace, data: Path) -> None:
         slots = numbers[start : start + count]
     else:
         slots = sorted(int(n) for n in rng.choice(numbers, count, replace=False))
-    strangers = STRANGERS[family.kind](family, seed, reference, data, drawn, slots)
+    outliers = OUTLIERS[family.kind](family, seed, reference, data, drawn, slots)
     right = replace(
         drawn,
         thumbnails=[t for t in drawn.thumbnails if t.section_number not in slots],
@@ -174,7 +174,7 @@ def mixed(name: str, seed: int, reference: ReferenceSpace, data: Path) -> None:
     )
     own = _options(drawn)
     pure = _aligned(right.thumbnails, reference, own)
-    outcome = _aligned([*right.thumbnails, *strangers], reference, own)
+    outcome = _aligned([*right.thumbnails, *outliers], reference, own)
     if isinstance(outcome, AlignmentError):
         print(f"{name:16}{seed:4}  pure {_reached(right, pure)}  mixed refused: {outcome}", flush=True)
         return
@@ -184,12 +184,12 @@ def mixed(name: str, seed: int, reference: ReferenceSpace, data: Path) -> None:
     lost -= 0 if not _is(pure) else sum(s.status is Status.FAIL for s in pure.sections)  # type: ignore[union-attr]
     print(
         f"{name:16}{seed:4}  pure {_reached(right, pure)}  mixed {_reached(right, outcome)}"
-        f"  strangers out {len(set(out) & set(slots))}/{count} passed {len(passed)}  right ones lost {lost}",
+        f"  outliers out {len(set(out) & set(slots))}/{count} passed {len(passed)}  right ones lost {lost}",
         flush=True,
     )
 
 
-Strangers = Callable[..., list[SectionThumbnail]]
+Outliers = Callable[..., list[SectionThumbnail]]
 
 
 def _into(slots: list[int], shown: list[SectionThumbnail], drawn: Drawn) -> list[SectionThumbnail]:
@@ -266,7 +266,9 @@ def _of_place(
     family: Mixed, seed: int, reference: ReferenceSpace, data: Path, drawn: Drawn, slots: list[int]
 ) -> list[SectionThumbnail]:
     """Sections of another brain in the same plane and stain, from far away in it."""
-    geometry = WAYS["tilted"](_geometry(Path(data) / "ish" / family.data_set / "data_set.xml", 1), seed + 500)
+    geometry = CHANGES["tilted"](
+        _geometry(Path(data) / "ish" / family.data_set / "data_set.xml", 1), seed + 500
+    )
     rng = np.random.default_rng([seed, 95])
     images = geometry.data_set.section_images
     far = []
@@ -285,7 +287,9 @@ def _of_brain(
     family: Mixed, seed: int, reference: ReferenceSpace, data: Path, drawn: Drawn, slots: list[int]
 ) -> list[SectionThumbnail]:
     """The same numbers and stain, cut from another brain of another size, laid otherwise on the block."""
-    geometry = WAYS["tilted"](_geometry(Path(data) / "ish" / family.data_set / "data_set.xml", 1), seed + 500)
+    geometry = CHANGES["tilted"](
+        _geometry(Path(data) / "ish" / family.data_set / "data_set.xml", 1), seed + 500
+    )
     images = tuple(i for i in geometry.data_set.section_images if i.section_number in slots)
     options = RenderOptions(seed=seed, **family.options)  # type: ignore[arg-type]
     kept = replace(geometry, data_set=replace(geometry.data_set, section_images=images))
@@ -293,7 +297,7 @@ def _of_brain(
     return _into(slots, sorted(shown, key=lambda t: t.section_number), drawn)
 
 
-STRANGERS: dict[str, Strangers] = {
+OUTLIERS: dict[str, Outliers] = {
     "plane": _of_plane,
     "organ": _of_organ,
     "glass": _of_glass,

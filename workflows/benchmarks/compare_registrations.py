@@ -75,8 +75,8 @@ def main() -> int:
     print(f"{'registration':28}{'layer/sides':>12}{'median':>8}{'Dice':>7}{'seconds':>9}", flush=True)
     straight = _ours(brain, "affine", "none")
     specimen = reconstruct(brain.thumbnails, straight)
-    for way in ("in_plane", "volume"):
-        _ours(brain, f"deformable {way}", way)
+    for deformable in ("in_plane", "volume"):
+        _ours(brain, f"deformable {deformable}", deformable)
     blind = _without_layer(brain, straight)
     _ours(brain, "affine, layer held out", "none", blind)
     _ours(brain, "in_plane, layer held out", "in_plane", blind)
@@ -195,9 +195,9 @@ def _elastix(brain: Brain, alignment: SeriesAlignment, specimen: SpecimenVolume)
     moving = _template_in_volume(brain.reference, alignment, specimen)
     parameters = itk.ParameterObject.New()
     parameters.AddParameterMap(parameters.GetDefaultParameterMap("affine", 3))
-    bend = parameters.GetDefaultParameterMap("bspline", 3, ELASTIX_GRID_UM)
-    bend["FinalGridSpacingInPhysicalUnits"] = [str(ELASTIX_GRID_UM)]
-    parameters.AddParameterMap(bend)
+    bspline = parameters.GetDefaultParameterMap("bspline", 3, ELASTIX_GRID_UM)
+    bspline["FinalGridSpacingInPhysicalUnits"] = [str(ELASTIX_GRID_UM)]
+    parameters.AddParameterMap(bspline)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # elastix leaves files behind
         _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters)
         field = itk.array_from_image(itk.transformix_deformation_field(fixed, found))

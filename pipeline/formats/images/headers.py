@@ -26,7 +26,7 @@ MAGIC = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 # Formats that are not read here, by their first bytes: named in the error.
-STRANGERS = {
+UNSUPPORTED = {
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"RIFF": "WebP",
@@ -126,7 +126,7 @@ def describe(start: bytes) -> str:
     str
         The name of a format that is not read here, or the bytes themselves.
     """
-    known = next((name for magic, name in STRANGERS.items() if start.startswith(magic)), None)
+    known = next((name for magic, name in UNSUPPORTED.items() if start.startswith(magic)), None)
     return known or f"bytes {start[:8].hex(' ')}"
 
 

@@ -200,8 +200,8 @@ def _others(tiff: Any, main: Any) -> tuple[str, ...]:
     """Note which image is read where a file holds others that are not reductions of it."""
     width, height = _sides(main)
     pictures = [series for series in tiff.series if {"X", "Y"} <= set(series.axes)]
-    strangers = [s for s in pictures if s is not main and not _is_reduction(_sides(s), (width, height))]
-    if not strangers or tiff.is_svs:  # tifffile tells the images of Aperio slides apart
+    others = [s for s in pictures if s is not main and not _is_reduction(_sides(s), (width, height))]
+    if not others or tiff.is_svs:  # tifffile tells the images of Aperio slides apart
         return ()
     return (f"holds {_listed(pictures)}; the largest is read",)
 

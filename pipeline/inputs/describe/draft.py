@@ -599,21 +599,21 @@ def _warnings(found: Survey, answers: Answers, data_set: SectionDataSet) -> list
     return warnings
 
 
-def _doubtful_resolution(found: Survey, said: float | None) -> list[str]:
+def _doubtful_resolution(found: Survey, stated: float | None) -> list[str]:
     """Return a warning where images state another pixel size than the person did."""
-    if said is None:
+    if stated is None:
         return []
     other = [
         (i.name, i.info.resolution_um)
         for i in found.images
         if i.info is not None
         and i.info.resolution_um is not None
-        and not math.isclose(i.info.resolution_um, said, rel_tol=SAME_RESOLUTION)
+        and not math.isclose(i.info.resolution_um, stated, rel_tol=SAME_RESOLUTION)
     ]
     if not other:
         return []
     name, um = other[0]
-    return [f"{len(other)} images state another pixel size, {name} {um:g} um; {said:g} um is used for all"]
+    return [f"{len(other)} images state another pixel size, {name} {um:g} um; {stated:g} um is used for all"]
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -46,7 +46,7 @@ class Reading:
     left_out: tuple[str, ...] = ()
 
     @property
-    def tells_apart(self) -> bool:
+    def distinguishes(self) -> bool:
         """Whether every image has a number of its own."""
         return len(set(self.numbers.values())) == len(self.numbers)
 
@@ -102,11 +102,11 @@ def readings(names: Sequence[str]) -> tuple[Reading, ...]:
     for pattern, how in DECIDING:
         found = _read(ordered, pattern, how)
         if found is not None:
-            return (found,) if found.tells_apart else ()
+            return (found,) if found.distinguishes else ()
     distinct: dict[tuple[int, ...], Reading] = {}
     for pattern, how in _positions(ordered):
         found = _read(ordered, pattern, how)
-        if found is not None and found.tells_apart:
+        if found is not None and found.distinguishes:
             distinct.setdefault(tuple(found.numbers.values()), found)
     return tuple(distinct.values())
 
@@ -231,7 +231,7 @@ def _none(names: Sequence[str]) -> str:
         )
     stated = _twins(DECIDING[0][0], names)
     pairs = (r"(\d+)\D+(\d+)" + r"\D+\d+" * k + r"\D*$" for k in range(MOST_DIGITS))
-    joint = next((pattern for pattern in pairs if _two_tell_apart(pattern, names)), None)
+    joint = next((pattern for pattern in pairs if _two_distinguish(pattern, names)), None)
     if joint and not stated:
         return (
             f"{where}: no single number tells {names[0]} … {names[-1]} apart, but two together do: --pattern"
@@ -261,7 +261,7 @@ def _example(name: str) -> str:
     return f"{re.escape(text[: last.start()])}(\\d+){re.escape(text[last.end() :])}"
 
 
-def _two_tell_apart(pattern: str, names: Sequence[str]) -> bool:
+def _two_distinguish(pattern: str, names: Sequence[str]) -> bool:
     """Return whether two numbers together differ for every image, but neither does alone."""
     found = [re.search(pattern, stem(name)) for name in names]
     keys = [tuple(map(int, m.groups())) for m in found if m and not _any_group_means_else(m)]

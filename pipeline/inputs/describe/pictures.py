@@ -15,7 +15,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import SectionImage, UInt8
 from pipeline.inputs.describe.draft import Draft
 from pipeline.inputs.pixels import load_pixels
-from pipeline.registration import SectionThumbnail
+from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 
 LOOK_UM = 40.0  # pixel size at which tissue is looked for, um

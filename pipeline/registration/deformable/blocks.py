@@ -61,7 +61,7 @@ def bilinear(nodes, at_x, at_y, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignore[no-untyped-def]
+def paint_displaced(index, scale, table, plane, field, shape, samples):  # type: ignore[no-untyped-def]
     """Paint a deformed plane of the atlas.
 
     Parameters
@@ -74,7 +74,7 @@ def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignor
         Value of each label.
     plane : (3, 3) float64, px -> um
         (x, y, 1) to (P, I, R).
-    bend : ((3, rows, columns) float32 um, float px)
+    field : ((3, rows, columns) float32 um, float px)
         Displacement of (P, I, R) on a lattice, and its spacing; added to the plane.
     shape : (int, int)
         Rows and columns of the result.
@@ -86,7 +86,7 @@ def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignor
     (h, w) float32
         The values of the labels; places outside the atlas take that of label 0.
     """
-    nodes, step = bend
+    nodes, step = field
     h, w = shape
     out = np.zeros((h, w), np.float32)
     m = plane * scale  # px to voxels
@@ -114,7 +114,7 @@ def paint_bent(index, scale, table, plane, bend, shape, samples):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def labels_bent(index, scale, plane, bend, shape):  # type: ignore[no-untyped-def]
+def labels_displaced(index, scale, plane, field, shape):  # type: ignore[no-untyped-def]
     """Read the label at every pixel of a deformed plane of the atlas.
 
     Parameters
@@ -125,8 +125,8 @@ def labels_bent(index, scale, plane, bend, shape):  # type: ignore[no-untyped-de
         1 / voxel size.
     plane : (3, 3) float64, px -> um
         (x, y, 1) to (P, I, R).
-    bend : ((3, rows, columns) float32 um, float px)
-        Displacement as in `paint_bent`.
+    field : ((3, rows, columns) float32 um, float px)
+        Displacement as in `paint_displaced`.
     shape : (int, int)
         Rows and columns of the result.
 
@@ -135,7 +135,7 @@ def labels_bent(index, scale, plane, bend, shape):  # type: ignore[no-untyped-de
     (h, w) uint16
         Label index of the nearest voxel; 0 outside the atlas.
     """
-    nodes, step = bend
+    nodes, step = field
     out = np.zeros(shape, np.uint16)
     m = plane * scale
     for y in range(shape[0]):

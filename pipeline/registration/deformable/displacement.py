@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -12,8 +12,8 @@ from pipeline.core.model import Float32, Float64
 from pipeline.registration.deformable.bsplines import Lattice, bending, lattice_over
 
 _RIDGE = 0.3  # weight of the size of a coefficient beside its bending
-_LEAST_DETERMINANT = 0.2  # of the volume; below it a displacement is close to folding
-_SHRINK = 0.8  # factor on a displacement that comes close to folding
+_LEAST_DETERMINANT = 0.2  # of the volume's Jacobian; below it a displacement is close to folding
+_SCALE_BACK = 0.8  # factor on a displacement that comes close to folding
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Stiffness:
 
 
 @dataclass(frozen=True, eq=False)
-class Bend:
-    """The displacement fields of all sections; 0 as `straight` returns them.
+class DisplacementFields:
+    """The displacement fields of all sections; 0 as `zero_fields` returns them.
 
     Attributes
     ----------
@@ -134,21 +134,23 @@ class Bend:
         jacobian = np.stack([np.gradient(moved, h, axis=a) for a, h in enumerate(half)], axis=-1)
         return float(min(np.linalg.det(jacobian).min(), jacobian[..., 2, 2].min()))
 
-    def unfolded(self) -> Bend:
+    def unfolded(self) -> DisplacementFields:
         """Return the fields with the whole brain's part scaled down until it is clear of folding.
 
         Returns
         -------
-        Bend
+        DisplacementFields
             The same fields where nothing comes close.
         """
-        bent = self
-        while bent.least_stretch() < _LEAST_DETERMINANT:
-            bent = Bend(self.z_um, self.plane, self.own, self.whole, _SHRINK * bent.shape)
-        return bent
+        fields = self
+        while fields.least_stretch() < _LEAST_DETERMINANT:
+            fields = replace(fields, shape=_SCALE_BACK * fields.shape)
+        return fields
 
 
-def straight(z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness, whole: Stiffness) -> Bend:
+def zero_fields(
+    z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness, whole: Stiffness
+) -> DisplacementFields:
     """Return fields of no displacement.
 
     Parameters
@@ -162,7 +164,7 @@ def straight(z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness
 
     Returns
     -------
-    Bend
+    DisplacementFields
         All coefficients 0.
     """
     low, high = box_um
@@ -170,15 +172,17 @@ def straight(z_um: Float64, box_um: tuple[Float64, Float64], in_plane: Stiffness
     ends = np.append(low, z_um.min()), np.append(high, z_um.max())
     solid = lattice_over(*ends, [whole.node_um] * 3)
     own = np.zeros((len(z_um), plane.size, 2))
-    return Bend(z_um, plane, own, solid, np.zeros((solid.size, 3)))
+    return DisplacementFields(z_um, plane, own, solid, np.zeros((solid.size, 3)))
 
 
-def nodes_of(bend: Bend, k: int, to_volume: Float64, shape: Sequence[int], step_px: float) -> Float32:
+def displacement_nodes(
+    fields: DisplacementFields, k: int, to_volume: Float64, shape: Sequence[int], step_px: float
+) -> Float32:
     """Sample the displacement of a section on a lattice over its image.
 
     Parameters
     ----------
-    bend : Bend
+    fields : DisplacementFields
         Displacement fields.
     k : int
         Index of the section.
@@ -196,4 +200,4 @@ def nodes_of(bend: Bend, k: int, to_volume: Float64, shape: Sequence[int], step_
     """
     x, y = np.meshgrid(step_px * np.arange(shape[1]), step_px * np.arange(shape[0]))
     points = np.stack([x, y], axis=-1).reshape(-1, 2) @ to_volume[:, :2].T + to_volume[:, 2]
-    return np.ascontiguousarray(bend.at(k, points).T.reshape(3, *shape), dtype=np.float32)
+    return np.ascontiguousarray(fields.at(k, points).T.reshape(3, *shape), dtype=np.float32)

@@ -21,25 +21,28 @@ from pipeline.registration.deformable.blocks import (
     Blocks,
     add_normal,
     blocks_of,
-    labels_bent,
-    paint_bent,
+    labels_displaced,
+    paint_displaced,
     sum_blocks,
 )
-from pipeline.registration.deformable.displacement import Bend, Stiffness, nodes_of
-from pipeline.registration.fit.joint import Task
-from pipeline.registration.model.painted_atlas import NORMAL_AXIS, blur
-from pipeline.registration.model.stain_table import StainModel
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.deformable.displacement import DisplacementFields, Stiffness, displacement_nodes
+from pipeline.registration.fit.joint import FitProblem
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS, blur, samples_a_pixel
+from pipeline.registration.model.stain_table import LEAST_NOISE, RESIDUAL_STEP, StainModel
+from pipeline.registration.model.state import LevelImage, TransformState
+from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.system.threads import each
 
-_NODE_UM = 200.0  # spacing of the lattice on which the displacement is evaluated for painting, um
-_BLOCK_UM = 300.0  # side of the blocks of the data term, um
-_MERGED_UM = 600.0  # squares of blocks in the matrix of the whole brain, um
-_NORMAL_UM = 60.0  # least half distance of the planes that give the derivative along z, um
-_TURNS = 4  # alternations between whole brain and sections in a step
-_LARGEST_STEP_UM = 250.0  # bound of a coefficient's step, um
-_ROBUST = 2.5  # residual at which a weight is down to a quarter, in standard deviations of the noise
-_INSIDE = 0.15  # share of the darkest label below which a painted pixel counts as glass
+_NODE_UM = 200.0  # um; spacing of the lattice on which the displacement is evaluated for painting
+_BLOCK_UM = 300.0  # um; side of the blocks of the data term
+_MERGED_BLOCK_UM = 600.0  # um; squares of blocks in the matrix of the whole brain
+_LEAST_NORMAL_UM = 60.0  # um; least half distance of the planes that give the derivative along z
+_ALTERNATIONS = 4  # alternations between whole brain and sections in a step
+_LARGEST_STEP_UM = 250.0  # um; bound of a coefficient's step
+_STEP_PERCENTILE = 90  # of the blocks' displacements: the size of a step
+_ROBUST_SCALE = 2.5  # residual at which a weight is down to a quarter, in standard deviations of the noise
+_TISSUE_SHARE = 0.15  # share of the darkest label below which a painted pixel counts as glass
+_LEAST_WEIGHT = np.float32(1e-9)  # mm2; of a blur, where nothing is known
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,16 @@ class Level:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class DeformableFit:
     """State of the deformable fit of a series.
 
     Attributes
     ----------
-    task : Task
+    problem : FitProblem
         What is fitted.
-    state : State
+    state : TransformState
         Affine placement, which stays.
-    bend : Bend
+    fields : DisplacementFields
         Present displacement fields.
     in_plane, whole : Stiffness
         Priors of the sections' fields and of the whole brain's.
@@ -88,9 +91,9 @@ class Fit:
         Whether the whole brain is deformed too.
     """
 
-    task: Task
-    state: State
-    bend: Bend
+    problem: FitProblem
+    state: TransformState
+    fields: DisplacementFields
     in_plane: Stiffness
     whole: Stiffness
     moves_whole: bool
@@ -131,7 +134,7 @@ class Fit:
         """
         return affine.compose(self.state.sections[k], image.to_thumbnail)
 
-    def bent(self, k: int, image: LevelImage) -> tuple[Float32, float]:
+    def displacement(self, k: int, image: LevelImage) -> tuple[Float32, float]:
         """Return the displacement of a section in the reference, on a lattice over its image.
 
         Parameters
@@ -150,21 +153,21 @@ class Fit:
         """
         step = max(1.0, float(round(_NODE_UM / image.pixel_um)))
         shape = tuple(int(n // step) + 2 for n in image.values.shape)  # the lattice covers the image
-        nodes = nodes_of(self.bend, k, self.to_volume(k, image), shape, step)
+        nodes = displacement_nodes(self.fields, k, self.to_volume(k, image), shape, step)
         # displacement of the volume to that of the reference
         turned = np.tensordot(self.state.volume[:, :3], nodes, axes=1)
         return np.ascontiguousarray(turned, dtype=np.float32), step
 
 
-Bent = tuple[Float32, float]  # nodes and spacing, see `Fit.bent`
+SectionDisplacement = tuple[Float32, float]  # nodes and spacing, see `DeformableFit.displacement`
 
 
-def bends(fit: Fit, images: Sequence[LevelImage]) -> list[Bent]:
+def section_displacements(fit: DeformableFit, images: Sequence[LevelImage]) -> list[SectionDisplacement]:
     """Return the displacement of every section in the reference.
 
     Parameters
     ----------
-    fit : Fit
+    fit : DeformableFit
         Displacement fields and placement.
     images : sequence of LevelImage
         Image of each section.
@@ -172,48 +175,52 @@ def bends(fit: Fit, images: Sequence[LevelImage]) -> list[Bent]:
     Returns
     -------
     list of ((3, rows, columns) float32 um, float px)
-        Nodes and their spacing, see `Fit.bent`.
+        Nodes and their spacing, see `DeformableFit.displacement`.
     """
-    return each(lambda k: fit.bent(k, images[k]), range(len(images)), fit.task.options.threads)
+    return each(lambda k: fit.displacement(k, images[k]), range(len(images)), fit.problem.options.threads)
 
 
-def labels(fit: Fit, images: Sequence[LevelImage], bent: Sequence[Bent]) -> list[np.ndarray]:
+def section_labels(
+    fit: DeformableFit, images: Sequence[LevelImage], displacements: Sequence[SectionDisplacement]
+) -> list[np.ndarray]:
     """Read the label at every pixel of every deformed section.
 
     Parameters
     ----------
-    fit : Fit
+    fit : DeformableFit
         Affine placement and atlas.
     images : sequence of LevelImage
         Image of each section.
-    bent : sequence of ((3, rows, columns) float32 um, float px)
-        Displacement of each section, see `bends`.
+    displacements : sequence of ((3, rows, columns) float32 um, float px)
+        Displacement of each section, see `section_displacements`.
 
     Returns
     -------
     list of (h, w) uint16
         Label indices.
     """
-    atlas = fit.task.atlas
+    atlas = fit.problem.atlas
 
     def one(k: int) -> np.ndarray:
         image = images[k]
         plane = fit.plane(k, image)
-        return np.asarray(labels_bent(atlas.index, 1.0 / atlas.voxel_um, plane, bent[k], image.values.shape))
+        return np.asarray(
+            labels_displaced(atlas.index, 1.0 / atlas.voxel_um, plane, displacements[k], image.values.shape)
+        )
 
-    return each(one, range(len(images)), fit.task.options.threads)
+    return each(one, range(len(images)), fit.problem.options.threads)
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class LevelData:
     """What one step compares: images of a level, displacement of their sections, stain model.
 
     Attributes
     ----------
     images : sequence of LevelImage
         Image of each section.
-    bent : sequence of ((3, rows, columns) float32 um, float px)
-        Displacement of each section, see `bends`.
+    displacements : sequence of ((3, rows, columns) float32 um, float px)
+        Displacement of each section, see `section_displacements`.
     model : StainModel
         Stain tables, gains and noise.
     level : Level
@@ -221,21 +228,21 @@ class View:
     """
 
     images: Sequence[LevelImage]
-    bent: Sequence[Bent]
+    displacements: Sequence[SectionDisplacement]
     model: StainModel
     level: Level
 
 
-def section_blocks(fit: Fit, k: int, view: View) -> Blocks:
+def section_blocks(fit: DeformableFit, k: int, data: LevelData) -> Blocks:
     """Return the normal equations of the blocks of a section.
 
     Parameters
     ----------
-    fit : Fit
+    fit : DeformableFit
         Placement, atlas, and whether the whole brain moves.
     k : int
         Index of the section.
-    view : View
+    data : LevelData
         Images and stain model of the step.
 
     Returns
@@ -243,21 +250,20 @@ def section_blocks(fit: Fit, k: int, view: View) -> Blocks:
     Blocks
         Blocks in which any pixel counts.
     """
-    image, bent, model, level = view.images[k], view.bent[k], view.model, view.level
-    atlas, shape = fit.task.atlas, image.values.shape
+    image, displacement, model, level = data.images[k], data.displacements[k], data.model, data.level
+    atlas, shape = fit.problem.atlas, image.values.shape
     unit = np.float32(model.units[model.series[k]])  # brings all series to one noise
     table = model.table(k) / unit
-    # one sample a pixel where the pixel is hardly larger than a voxel or the blur hides it, else 2 x 2
-    smooth = image.pixel_um < 1.6 * atlas.voxel_um or level.sigma_um > 1.8 * image.pixel_um
-    normal_um = max(0.5 * level.sigma_um, _NORMAL_UM)
+    samples = samples_a_pixel(image.pixel_um, atlas.voxel_um, level.sigma_um)
+    normal_um = max(0.5 * level.sigma_um, _LEAST_NORMAL_UM)
 
     def painted(shift_um: float) -> np.ndarray:
         matrix = fit.plane(k, image, shift_um)
-        raw = paint_bent(atlas.index, 1.0 / atlas.voxel_um, table, matrix, bent, shape, 1 if smooth else 2)
+        raw = paint_displaced(atlas.index, 1.0 / atlas.voxel_um, table, matrix, displacement, shape, samples)
         return blur(raw, level.sigma_um / image.pixel_um)
 
     middle = painted(0.0)
-    inside = (middle > _INSIDE * table.max()) & (image.weights > 0)
+    inside = (middle > _TISSUE_SHARE * table.max()) & (image.weights > 0)
     normal = np.zeros_like(middle)
     if fit.moves_whole:
         normal = (painted(normal_um) - painted(-normal_um)) / np.float32(2.0 * normal_um)  # per um of z
@@ -272,77 +278,77 @@ def section_blocks(fit: Fit, k: int, view: View) -> Blocks:
     inverse = np.asarray(np.linalg.inv(fit.to_volume(k, image)[:, :2]))
     known = (fit.plane(k, image)[NORMAL_AXIS[atlas.plane]], *atlas.limits_um)
     size = max(1, round(_BLOCK_UM / image.pixel_um))
-    sums = sum_blocks(pixels, inverse, known, _ROBUST * level.noise, size)
-    return blocks_of(sums, (values - middle)[inside][::7], size)
+    sums = sum_blocks(pixels, inverse, known, _ROBUST_SCALE * level.noise, size)
+    return blocks_of(sums, (values - middle)[inside][::RESIDUAL_STEP], size)
 
 
 def _flattened(image: Float32, weights: Float32, sigma_px: float) -> Float32:
     """Subtract from an image its own blur, taken over the pixels that are known."""
-    soft = blur(image * weights, sigma_px) / np.maximum(blur(weights, sigma_px), np.float32(1e-9))
+    soft = blur(image * weights, sigma_px) / np.maximum(blur(weights, sigma_px), _LEAST_WEIGHT)
     return np.asarray(image - soft)
 
 
-def step(fit: Fit, view: View) -> tuple[Fit, float, float]:
+def step(fit: DeformableFit, data: LevelData) -> tuple[DeformableFit, float, float]:
     """Take one Gauss-Newton step of all displacement fields.
 
     Parameters
     ----------
-    fit : Fit
+    fit : DeformableFit
         Fields to start from.
-    view : View
+    data : LevelData
         Images and stain model.
 
     Returns
     -------
-    fit : Fit
+    fit : DeformableFit
         The fit with the fields after the step.
     noise : float
         Robust standard deviation of the residuals before the step.
     size : float, um
-        90th percentile of the displacement of the blocks by the step.
+        Displacement of the blocks by the step, see `_STEP_PERCENTILE`.
     """
 
-    def one(k: int) -> _Section:
-        blocks = section_blocks(fit, k, view)
-        places = affine.apply(fit.to_volume(k, view.images[k]), blocks.places_px)
-        return _Section(fit, k, blocks, places, view.level)
+    def one(k: int) -> _SectionEquations:
+        blocks = section_blocks(fit, k, data)
+        places = affine.apply(fit.to_volume(k, data.images[k]), blocks.places_px)
+        return _SectionEquations(fit, k, blocks, places, data.level)
 
-    sections = each(one, range(len(view.images)), fit.task.options.threads)
-    whole = _Whole(fit, sections, view.level) if fit.moves_whole else None
-    for _ in range(_TURNS if whole is not None else 1):  # the sections alone are solved at once
+    sections = each(one, range(len(data.images)), fit.problem.options.threads)
+    whole = _BrainEquations(fit, sections, data.level) if fit.moves_whole else None
+    for _ in range(_ALTERNATIONS if whole is not None else 1):  # the sections alone are solved at once
         if whole is not None:
-            whole.turn(sections)
+            whole.solve(sections)
         for section in sections:
-            section.turn()
+            section.solve()
     own = np.array([section.step for section in sections])
-    shape = np.zeros_like(fit.bend.shape) if whole is None else whole.step
+    shape = np.zeros_like(fit.fields.shape) if whole is None else whole.step
     moved = np.concatenate([s.moved for s in sections]) if sections else np.zeros((1, 3))
     left = np.concatenate([s.blocks.residuals for s in sections])
-    # 1.4826: median absolute deviation to standard deviation
-    noise = max(1.4826 * float(np.median(np.abs(left))), 1e-4) if left.size else view.level.noise
-    bend = replace(fit.bend, own=fit.bend.own + own, shape=fit.bend.shape + shape)
-    size = float(np.percentile(np.linalg.norm(moved, axis=1), 90)) if moved.size else 0.0
-    return replace(fit, bend=bend), noise, size
+    # median absolute deviation as a standard deviation
+    noise = max(MAD_TO_SIGMA * float(np.median(np.abs(left))), LEAST_NOISE) if left.size else data.level.noise
+    fields = replace(fit.fields, own=fit.fields.own + own, shape=fit.fields.shape + shape)
+    size = float(np.percentile(np.linalg.norm(moved, axis=1), _STEP_PERCENTILE)) if moved.size else 0.0
+    return replace(fit, fields=fields), noise, size
 
 
-class _Section:
+class _SectionEquations:
     """Equations of one section's own field, and what the whole brain's step does to its blocks."""
 
-    def __init__(self, fit: Fit, k: int, blocks: Blocks, places: Float64, level: Level) -> None:
+    def __init__(self, fit: DeformableFit, k: int, blocks: Blocks, places: Float64, level: Level) -> None:
         self.blocks, self.places, self.information = blocks, places, level.information
-        self.z_um = float(fit.bend.z_um[k])
-        index, weight = fit.bend.plane.basis(places)
-        self.basis = fit.bend.plane.assembled(index, weight)
-        precision = fit.in_plane.precision(fit.bend.plane)  # of one component; x and y share it
+        self.z_um = float(fit.fields.z_um[k])
+        index, weight = fit.fields.plane.basis(places)
+        self.basis = fit.fields.plane.assembled(index, weight)
+        precision = fit.in_plane.precision(fit.fields.plane)  # of one component; x and y share it
         full = sparse.kron(precision, sparse.identity(2)).toarray()
         add_normal(full, index, weight, level.information * blocks.normal[:, :2, :2])
         # reads the upper triangle only
         self.factor = linalg.cho_factor(full, overwrite_a=True, check_finite=False)
-        self.pull = precision @ fit.bend.own[k]  # of the prior, towards no displacement
-        self.step = np.zeros_like(fit.bend.own[k])
+        self.pull = precision @ fit.fields.own[k]  # of the prior, towards no displacement
+        self.step = np.zeros_like(fit.fields.own[k])
         self.by_whole = np.zeros((len(places), 3))
 
-    def turn(self) -> None:
+    def solve(self) -> None:
         """Solve for the section's step, given that of the whole brain."""
         # pull that the whole brain's step leaves
         left = self.blocks.right - np.einsum("nij,nj->ni", self.blocks.normal, self.by_whole)
@@ -358,11 +364,11 @@ class _Section:
         return total
 
 
-class _Whole:
+class _BrainEquations:
     """Equations of the whole brain's field."""
 
-    def __init__(self, fit: Fit, sections: Sequence[_Section], level: Level) -> None:
-        lattice = fit.bend.whole
+    def __init__(self, fit: DeformableFit, sections: Sequence[_SectionEquations], level: Level) -> None:
+        lattice = fit.fields.whole
         z_um = [np.full(len(s.places), s.z_um) for s in sections]
         points = np.column_stack([np.concatenate([s.places for s in sections]), np.concatenate(z_um)])
         normal = level.information * np.concatenate([s.blocks.normal for s in sections])
@@ -374,10 +380,10 @@ class _Whole:
         # of the single blocks, see `_merged`
         self.basis, self.information = lattice.matrix(points), level.information
         self.ends = np.cumsum([len(s.places) for s in sections])[:-1]
-        self.pull = precision @ fit.bend.shape
-        self.step = np.zeros_like(fit.bend.shape)
+        self.pull = precision @ fit.fields.shape
+        self.step = np.zeros_like(fit.fields.shape)
 
-    def turn(self, sections: Sequence[_Section]) -> None:
+    def solve(self, sections: Sequence[_SectionEquations]) -> None:
         """Solve for the whole brain's step, given those of the sections, and pass it on to their blocks."""
         left = [
             s.blocks.right - np.einsum("nij,nj->ni", s.blocks.normal[:, :, :2], s.basis @ s.step)
@@ -396,7 +402,7 @@ def _merged(points: Float64, normal: Float64) -> tuple[Float64, Float64]:
     Control points lie far apart against a square, so the matrix hardly differs. The fixed point of the steps
     does not differ at all: the right side is summed block by block.
     """
-    cells = np.column_stack([np.floor(points[:, :2] / _MERGED_UM), points[:, 2]])
+    cells = np.column_stack([np.floor(points[:, :2] / _MERGED_BLOCK_UM), points[:, 2]])
     _, inverse = np.unique(cells, axis=0, return_inverse=True)
     inverse = inverse.ravel()
     counts = np.bincount(inverse).astype(np.float64)

@@ -37,8 +37,8 @@ import numpy as np
 
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.geometry import affine
-from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, blur, paint
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, blur, paint, samples_a_pixel
+from pipeline.registration.model.state import LevelImage, TransformState
 from pipeline.system.threads import each
 
 # Rotations, strains and tilts count as the displacement that they cause at this distance: about the half
@@ -47,8 +47,9 @@ LENGTH_UM = 3000.0
 RIGID, AFFINE = 3, 6  # own parameters of a section: shift x, shift y, rotation[, strains xx, yy, xy]
 N_VOLUME = 7  # strains xx, yy, xy; shift, tilt by x, tilt by y and stretch of z
 VOLUME_CENTRE_UM = (5000.0, 4000.0)  # fixed point of the volume's strains and tilts, (x, y)
-_LARGEST_STEP_UM = 400.0  # a section's parameter moves no further in one step: the linearisation ends there
-_VOLUME_SPREAD_UM = 2000.0  # prior of the volume's step: wide, keeps the system regular where nothing is seen
+# um; a section's parameter moves no further in one step: the linearisation does not reach beyond.
+_LARGEST_STEP_UM = 400.0
+_VOLUME_SPREAD_UM = 2000.0  # um; prior of the volume's step: wide, keeps the system regular without data
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,7 @@ class Geometry(NamedTuple):
 
 
 def painted_plane(
-    painting: Painting, state: State, k: int, image: LevelImage, stage: Stage, shift_um: float = 0.0
+    painting: Painting, state: TransformState, k: int, image: LevelImage, stage: Stage, shift_um: float = 0.0
 ) -> Float32:
     """Render the atlas on the plane of a section and blur it.
 
@@ -323,7 +324,7 @@ def painted_plane(
     ----------
     painting : Painting
         Atlas and label values.
-    state : State
+    state : TransformState
         Current transforms.
     k : int
         Index of the section.
@@ -341,21 +342,21 @@ def painted_plane(
     """
     atlas = painting.atlas
     matrix = state.plane(k, image.to_thumbnail, shift_um)
-    # One sample per pixel is enough where voxels are coarse or the blur is wide; else 2 x 2 against aliasing.
-    smooth = image.pixel_um < 1.6 * atlas.voxel_um or stage.sigma_um > 1.8 * image.pixel_um
-    shape, samples = image.values.shape, 1 if smooth else 2
+    shape, samples = image.values.shape, samples_a_pixel(image.pixel_um, atlas.voxel_um, stage.sigma_um)
     raw = paint(atlas.index, 1.0 / atlas.voxel_um, painting.table(k), matrix, shape, samples)
     return blur(raw, stage.sigma_um / image.pixel_um)
 
 
-def section_system(painting: Painting, state: State, k: int, image: LevelImage, stage: Stage) -> System:
+def section_system(
+    painting: Painting, state: TransformState, k: int, image: LevelImage, stage: Stage
+) -> System:
     """Return the normal equations of one section.
 
     Parameters
     ----------
     painting : Painting
         Atlas, label values and gains.
-    state : State
+    state : TransformState
         Current transforms, at which the problem is linearised.
     k : int
         Index of the section.
@@ -385,7 +386,7 @@ def section_system(painting: Painting, state: State, k: int, image: LevelImage, 
     return System(full[:f, :f], full[:f, f:], full[f:, f:], right[:f], right[f:], cost, weight)
 
 
-def _geometry(atlas: Atlas, state: State, k: int, image: LevelImage, stage: Stage) -> Geometry:
+def _geometry(atlas: Atlas, state: TransformState, k: int, image: LevelImage, stage: Stage) -> Geometry:
     to_volume = _level_to_volume(state, k, image)
     return Geometry(
         to_volume=to_volume,
@@ -397,16 +398,16 @@ def _geometry(atlas: Atlas, state: State, k: int, image: LevelImage, stage: Stag
     )
 
 
-def _level_to_volume(state: State, k: int, image: LevelImage) -> Float64:
+def _level_to_volume(state: TransformState, k: int, image: LevelImage) -> Float64:
     return affine.compose(state.sections[k], image.to_thumbnail)
 
 
-def centre_um(state: State, k: int, image: LevelImage) -> tuple[float, float]:
+def centre_um(state: TransformState, k: int, image: LevelImage) -> tuple[float, float]:
     """Return the centre of a section's image frame in the volume.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Current transforms.
     k : int
         Index of the section.
@@ -424,7 +425,7 @@ def centre_um(state: State, k: int, image: LevelImage) -> tuple[float, float]:
 
 
 def systems(
-    painting: Painting, state: State, images: Sequence[LevelImage], stage: Stage, threads: int
+    painting: Painting, state: TransformState, images: Sequence[LevelImage], stage: Stage, threads: int
 ) -> list[System]:
     """Return the normal equations of every section.
 
@@ -432,7 +433,7 @@ def systems(
     ----------
     painting : Painting
         Atlas, label values and gains.
-    state : State
+    state : TransformState
         Current transforms.
     images : sequence of LevelImage
         One for each section.
@@ -523,12 +524,14 @@ def solve(found: Sequence[System], prior: Prior, stage: Stage, damping: Float64)
     return np.clip(sections, -_LARGEST_STEP_UM, _LARGEST_STEP_UM), volume
 
 
-def moved(state: State, images: Sequence[LevelImage], sections: Float64, volume: Float64) -> State:
+def moved(
+    state: TransformState, images: Sequence[LevelImage], sections: Float64, volume: Float64
+) -> TransformState:
     """Return the state after a step of `solve`.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Transforms before the step.
     images : sequence of LevelImage
         Give the points about which the sections rotate.
@@ -539,7 +542,7 @@ def moved(state: State, images: Sequence[LevelImage], sections: Float64, volume:
 
     Returns
     -------
-    State
+    TransformState
         Transforms after the step.
     """
     matrices = [
@@ -562,7 +565,7 @@ def _section_step(step: Float64, centre: tuple[float, float]) -> Float64:
     return affine.compose(turn, np.column_stack([linear, middle - linear @ middle]))
 
 
-def _volume_step(state: State, step: Float64) -> Float64:
+def _volume_step(state: TransformState, step: Float64) -> Float64:
     """Return the (3, 4) map of the volume onto itself: in-plane strain; shift, tilt and stretch of z."""
     xx, yy, xy = step[:3] / LENGTH_UM
     shift, by_x, by_y, by_z = step[3], *(step[4:] / LENGTH_UM)

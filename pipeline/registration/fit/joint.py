@@ -14,28 +14,37 @@ import numpy as np
 from pipeline.core.model import Bool, Float32, Float64
 from pipeline.registration.fit.gauss_newton import AFFINE, RIGID, Painting, Stage, moved, solve, systems
 from pipeline.registration.fit.neighbour_prior import neighbour_prior
-from pipeline.registration.model.hand_placed import held
+from pipeline.registration.model.hand_placed import with_fixed_planes
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.stain_table import StainModel, explained, fit_stain
-from pipeline.registration.model.state import LevelImage, State, level_image
+from pipeline.registration.model.state import LevelImage, TransformState, level_image
 from pipeline.registration.options import AlignmentOptions
-from pipeline.registration.quality.residual_shift import Evidence, evidence, plane_steps
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
 _OUTLINE_STEPS = 8  # Gauss-Newton steps at most, at each blur of the outline stage
 _STAIN_STEPS = 4  # likewise, for each stain model
 _STAIN_ROUNDS = 2  # estimates of the stain table at each blur
-_SETTLED_UM = 2.0  # steps below this end a stage
+_CONVERGED_UM = 2.0  # um; steps below this end a stage
+_STEP_PERCENTILE = 90  # of the sections' steps: a few restless sections do not hold up the series
 # Coarser outlines are fitted by least squares: a far start must not look like outliers.
-_ROBUST_BELOW_UM = 200.0
-_LIMITS_BELOW_UM = 300.0  # finer stages ignore pixels beyond a cut end of the reference
-_OUTLINE_SCALE = 0.5  # Geman-McClure scale of the masks, which run from 0 to 1
-_STAIN_SCALE = 2.5  # Geman-McClure scale of the stain, in standard deviations of its noise
+_ROBUST_BELOW_UM = 200.0  # um of blur
+_LIMITS_BELOW_UM = 300.0  # um of blur; finer stages ignore pixels beyond a cut end of the reference
+OUTLINE_SCALE = 0.5  # Geman-McClure scale of the masks, which run from 0 to 1
+STAIN_SCALE = 2.5  # Geman-McClure scale of the stain, in standard deviations of its noise
+_LEAST_SQUARES_SCALE = 1e6  # as good as infinite for masks: plain least squares
+# um; least half distance of the planes that give the derivative along the normal, for outlines and for stain:
+# the planes then lie at least three voxels of 25 um apart.
+_OUTLINE_NORMAL_UM, _STAIN_NORMAL_UM = 50.0, 40.0
+RESIDUAL_LEVEL = 2.0  # pixel and blur of measures, in units of `stain_pixel_um`
+# A section whose cost rose beyond this factor is damped: each time by 4 x + 1, and by a third after a fall.
+# The factor leaves room for resampling noise.
+_COST_RISE, _DAMPING_GROWTH, _DAMPING_START, _DAMPING_DECAY = 1.01, 4.0, 1.0, 3.0
+_PIXELS_A_SIGMA, _COARSEST_PIXELS = 0.5, 4.0  # pixel of a level, in units of its blur and of `stain_pixel_um`
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class FitProblem:
     """The sections that are fitted, and what is known about them beforehand.
 
     Attributes
@@ -50,10 +59,10 @@ class Task:
         Where each section holds information, see `known_with_margin`.
     options : AlignmentOptions
         Blurs, spreads and threads.
-    laid : mapping of int to (float, bool)
+    turn_and_mirror : mapping of int to (float, bool)
         Rotation (degrees) and mirroring that `nominal` holds besides the hints, by series.
-    held : mapping of int to (3, 3) float64
-        Planes of the sections that a person has placed, by index, see `hand_placed.held`.
+    fixed_planes : mapping of int to (3, 3) float64
+        Planes of the sections that a person has placed, by index, see `hand_placed.with_fixed_planes`.
     """
 
     atlas: Atlas
@@ -61,8 +70,8 @@ class Task:
     nominal: Float64
     known: tuple[Bool, ...]
     options: AlignmentOptions
-    laid: Mapping[int, tuple[float, bool]] = field(default_factory=dict)
-    held: Mapping[int, Float64] = field(default_factory=dict)
+    turn_and_mirror: Mapping[int, tuple[float, bool]] = field(default_factory=dict)
+    fixed_planes: Mapping[int, Float64] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +80,7 @@ class Solution:
 
     Attributes
     ----------
-    state : State
+    state : TransformState
         The fitted transforms.
     model : StainModel or None
         Stain model that led to the state; None from outlines alone.
@@ -79,19 +88,19 @@ class Solution:
         Robust squared residual per weight at the last linearisation; infinite where nothing was fitted.
     """
 
-    state: State
+    state: TransformState
     model: StainModel | None
     cost: float
 
 
-def fit_outlines(task: Task, state: State, sigmas_um: Sequence[float]) -> Solution:
+def fit_outlines(problem: FitProblem, state: TransformState, sigmas_um: Sequence[float]) -> Solution:
     """Fit blurred tissue masks to the annotated area, coarse to fine, with rigid sections.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Initial transforms.
     sigmas_um : sequence of float, um
         Blurs, in the order in which they are used.
@@ -101,34 +110,33 @@ def fit_outlines(task: Task, state: State, sigmas_um: Sequence[float]) -> Soluti
     Solution
         The fit, without a stain model.
     """
-    options = task.options
+    options = problem.options
     solution = Solution(state, None, np.inf)
-    painting = _outlined(task)
+    painting = outline_painting(problem)
     for sigma in sigmas_um:
-        masks = [tissue.mask.astype(np.float32) for tissue in task.tissues]
-        images = _images(task, masks, _pixel_um(sigma, options), sigma)
-        # 1e6 is as good as infinite for masks: plain least squares.
-        scale = _OUTLINE_SCALE if sigma < _ROBUST_BELOW_UM else 1e6
+        masks = [tissue.mask.astype(np.float32) for tissue in problem.tissues]
+        images = level_images(problem, masks, level_pixel_um(sigma, options), sigma)
+        scale = OUTLINE_SCALE if sigma < _ROBUST_BELOW_UM else _LEAST_SQUARES_SCALE
         stage = Stage(
             sigma_um=sigma,
-            normal_um=max(0.5 * sigma, 50.0),  # at least two voxels of a 25 um atlas
+            normal_um=max(0.5 * sigma, _OUTLINE_NORMAL_UM),
             scale=scale,
             freedom=RIGID,
             move_volume=True,
             respects_limits=sigma < _LIMITS_BELOW_UM,
         )
-        solution = _settle(task, painting, images, solution.state, stage, _OUTLINE_STEPS)
+        solution = _iterate(problem, painting, images, solution.state, stage, _OUTLINE_STEPS)
     return solution
 
 
-def stain_explained(task: Task, state: State) -> float:
+def stain_explained(problem: FitProblem, state: TransformState) -> float:
     """Return the share of the stain's variance that the labels explain, see `stain_table.explained`.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Current transforms.
 
     Returns
@@ -136,19 +144,19 @@ def stain_explained(task: Task, state: State) -> float:
     float
         Share, at most 1; images have twice `stain_pixel_um` (100 um by default) as pixel and blur.
     """
-    pixel = 2.0 * task.options.stain_pixel_um
-    images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
-    return explained(task.atlas, state, images, task.options.threads)
+    pixel = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+    images = level_images(problem, [tissue.stain for tissue in problem.tissues], pixel, pixel)
+    return explained(problem.atlas, state, images, problem.options.threads)
 
 
-def stain_now(task: Task, state: State) -> StainModel:
+def stain_now(problem: FitProblem, state: TransformState) -> StainModel:
     """Estimate the stain model under the current transforms.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Current transforms.
 
     Returns
@@ -156,84 +164,19 @@ def stain_now(task: Task, state: State) -> StainModel:
     StainModel
         The model; images have twice `stain_pixel_um` (100 um by default) as pixel and blur.
     """
-    pixel = 2.0 * task.options.stain_pixel_um
-    images = _images(task, [tissue.stain for tissue in task.tissues], pixel, pixel)
-    return fit_stain(task.atlas, state, images, None, task.options.threads)
+    pixel = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+    images = level_images(problem, [tissue.stain for tissue in problem.tissues], pixel, pixel)
+    return fit_stain(problem.atlas, state, images, None, problem.options.threads)
 
 
-def left_over(task: Task, state: State, model: StainModel | None) -> list[Evidence]:
-    """Return the residual displacement of every section, by stain, or by outline without a stain model.
-
-    Parameters
-    ----------
-    task : Task
-        The sections.
-    state : State
-        Fitted transforms.
-    model : StainModel or None
-        Stain model of the fit.
-
-    Returns
-    -------
-    list of Evidence
-        Residual displacement and its uncertainty, one for each section.
-    """
-    sigma = 2.0 * task.options.stain_pixel_um
-    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in task.tissues]
-    images = _images(task, pictures, _pixel_um(sigma, task.options), sigma)
-    if model is None:
-        painting = _outlined(task)
-        stage = Stage(sigma, 0.5 * sigma, _OUTLINE_SCALE, RIGID, move_volume=True)
-    else:
-        painting = _stained(task, model)
-        scale = _STAIN_SCALE * model.noise
-        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
-    return evidence(painting, state, images, stage, task.options.threads)
-
-
-def planes_left(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Float64, Float64]:
-    """Return by how much single sections would still be stretched and tilted to fit their stain.
-
-    Parameters
-    ----------
-    task : Task
-        The sections.
-    solution : Solution
-        The fit.
-    own : sequence of int
-        Indices of the sections that are asked for.
-
-    Returns
-    -------
-    steps : (n, 5) float64, um at 3 mm
-        Stretch x, stretch y, shear, tilt along x, tilt along y, see `residual_shift.plane_steps`.
-    spread : (n, 5) float64, um at 3 mm
-        Standard deviations; infinite where there is no stain model.
-    """
-    model = solution.model
-    if model is None:
-        return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
-    sigma = 2.0 * task.options.stain_pixel_um
-    painting = _stained(task, model)
-    scale = _STAIN_SCALE * model.noise
-    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
-    images = _images(task, [t.stain for t in task.tissues], _pixel_um(sigma, task.options), sigma)
-
-    def one(k: int) -> tuple[Float64, Float64]:
-        return plane_steps(painting, solution.state, k, images[k], stage)
-
-    steps, spread = zip(*each(one, own, task.options.threads), strict=True)
-    return np.array(steps), np.array(spread)
-
-
-def fit_stains(task: Task, state: State) -> Solution:
+def fit_stains(problem: FitProblem, state: TransformState) -> Solution:
     """Fit the series' own stain, coarse to fine, then release the strains of the sections.
 
     Parameters
     ----------
-    task : Task
-        The sections; `task.options.stain_sigma_um` gives the blurs.
-    state : State
+    problem : FitProblem
+        The sections; `problem.options.stain_sigma_um` gives the blurs.
+    state : TransformState
         Transforms after the outline stage.
 
     Returns
@@ -245,86 +188,155 @@ def fit_stains(task: Task, state: State) -> Solution:
     -----
     The table is estimated from unblurred images and the poses from blurred ones, twice at each blur.
     """
-    options = task.options
-    stains = [tissue.stain for tissue in task.tissues]
+    options = problem.options
+    stains = [tissue.stain for tissue in problem.tissues]
     model: StainModel | None = None
     for sigma in options.stain_sigma_um:
-        pixel = _pixel_um(sigma, options)
+        pixel = level_pixel_um(sigma, options)
         # The table needs sharp label borders; the fit needs blurred ones.
-        sharp = _images(task, stains, pixel, 0.0)
-        images = _images(task, stains, pixel, sigma)
+        sharp = level_images(problem, stains, pixel, 0.0)
+        images = level_images(problem, stains, pixel, sigma)
         for _ in range(_STAIN_ROUNDS):
-            model = fit_stain(task.atlas, state, sharp, model, options.threads)
-            solution = _stain_stage(task, images, state, model, sigma, RIGID)
+            model = fit_stain(problem.atlas, state, sharp, model, options.threads)
+            solution = _stain_stage(problem, images, state, model, sigma, RIGID)
             state = solution.state
     # Last, at the finest blur: strains of the sections, about the series' own scale.
     if options.strain > 0 and model is not None:
-        solution = _stain_stage(task, images, state, model, sigma, AFFINE)
+        solution = _stain_stage(problem, images, state, model, sigma, AFFINE)
     return solution
 
 
 def _stain_stage(
-    task: Task, images: list[LevelImage], state: State, model: StainModel, sigma: float, freedom: int
+    problem: FitProblem,
+    images: list[LevelImage],
+    state: TransformState,
+    model: StainModel,
+    sigma: float,
+    freedom: int,
 ) -> Solution:
     """Fit at one blur and with one stain model."""
     stage = Stage(
         sigma_um=sigma,
-        normal_um=max(0.5 * sigma, 40.0),  # um
-        scale=_STAIN_SCALE * model.noise,
+        normal_um=max(0.5 * sigma, _STAIN_NORMAL_UM),
+        scale=STAIN_SCALE * model.noise,
         freedom=freedom,
         move_volume=freedom == RIGID,  # sections with strains of their own would trade them with the volume's
         noise=model.noise,
     )
-    painting = _stained(task, model)
-    return replace(_settle(task, painting, images, state, stage, _STAIN_STEPS), model=model)
+    painting = stain_painting(problem, model)
+    return replace(_iterate(problem, painting, images, state, stage, _STAIN_STEPS), model=model)
 
 
-def _outlined(task: Task) -> Painting:
-    return Painting(task.atlas, task.atlas.outline_table()[None], np.ones(len(task.tissues)))
+def outline_painting(problem: FitProblem) -> Painting:
+    """Return what renders the outlines: tissue 1, outside 0.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections and the atlas.
+
+    Returns
+    -------
+    Painting
+        Gains of 1.
+    """
+    return Painting(problem.atlas, problem.atlas.outline_table()[None], np.ones(len(problem.tissues)))
 
 
-def _stained(task: Task, model: StainModel) -> Painting:
-    """Render with the stain; each series is in units in which all series have the same noise."""
+def stain_painting(problem: FitProblem, model: StainModel) -> Painting:
+    """Return what renders the stain, each series in units in which all series have the same noise.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections and the atlas.
+    model : StainModel
+        Tables, gains and noises.
+
+    Returns
+    -------
+    Painting
+        Tables and units of the series, gains of the sections.
+    """
     tables = np.asarray(model.tables / model.units[:, None], dtype=np.float32)
-    return Painting(task.atlas, tables, model.gains, model.series, model.units)
+    return Painting(problem.atlas, tables, model.gains, model.series, model.units)
 
 
-def _settle(
-    task: Task, painting: Painting, images: list[LevelImage], state: State, stage: Stage, steps: int
+def _iterate(
+    problem: FitProblem,
+    painting: Painting,
+    images: list[LevelImage],
+    state: TransformState,
+    stage: Stage,
+    steps: int,
 ) -> Solution:
     """Take Gauss-Newton steps until they are small; damp a section whose cost rises.
 
     The damping follows Levenberg-Marquardt (Marquardt 1963) for each section by itself. Steps are not undone.
     """
-    options = task.options
+    options = problem.options
     damping = np.zeros(len(images))
     last = np.full(len(images), np.inf)
     for _ in range(steps):
         found = systems(painting, state, images, stage, options.threads)
         costs = np.array([system.cost for system in found])
-        # A section whose cost rose by over 1 % takes shorter steps, and longer ones again after it fell.
-        damping = np.where(costs > 1.01 * last, 4.0 * damping + 1.0, damping / 3.0)
+        # A section whose cost rose takes shorter steps, and longer ones again after it fell.
+        rose = costs > _COST_RISE * last
+        damping = np.where(rose, _DAMPING_GROWTH * damping + _DAMPING_START, damping / _DAMPING_DECAY)
         last = costs
-        prior = neighbour_prior(state, task.nominal, stage.freedom, options.strain)
+        prior = neighbour_prior(state, problem.nominal, stage.freedom, options.strain)
         # Sections placed by hand are put back after every step, so that the volume adapts to them.
         sections, volume = solve(found, prior, stage, damping)
-        state = held(moved(state, images, sections, volume), task.held)
-        # The 90th percentile: a few restless sections do not hold up the series.
-        if max(float(np.percentile(np.abs(sections), 90)), float(np.abs(volume).max())) < _SETTLED_UM:
+        state = with_fixed_planes(moved(state, images, sections, volume), problem.fixed_planes)
+        typical = float(np.percentile(np.abs(sections), _STEP_PERCENTILE))
+        if max(typical, float(np.abs(volume).max())) < _CONVERGED_UM:
             break
     weights = sum(system.weight for system in found)
     return Solution(state, None, float(last.sum()) / max(weights, 1e-12))
 
 
-def _images(task: Task, images: Sequence[Float32], pixel_um: float, sigma_um: float) -> list[LevelImage]:
-    """Return the images of all sections at one level."""
+def level_images(
+    problem: FitProblem, images: Sequence[Float32], pixel_um: float, sigma_um: float
+) -> list[LevelImage]:
+    """Return the images of all sections at one level.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections.
+    images : sequence of (h, w) float32
+        Stain or mask of each section.
+    pixel_um : float, um
+        Wanted pixel, see `level_image`.
+    sigma_um : float, um
+        Blur; 0 for none.
+
+    Returns
+    -------
+    list of LevelImage
+        One for each section.
+    """
 
     def one(k: int) -> LevelImage:
-        return level_image(task.tissues[k], task.known[k], images[k], pixel_um, sigma_um)
+        return level_image(problem.tissues[k], problem.known[k], images[k], pixel_um, sigma_um)
 
-    return each(one, range(len(images)), task.options.threads)
+    return each(one, range(len(images)), problem.options.threads)
 
 
-def _pixel_um(sigma_um: float, options: AlignmentOptions) -> float:
-    """Return the pixel of a level: half the blur, within 1 to 4 times `stain_pixel_um`."""
-    return float(np.clip(0.5 * sigma_um, options.stain_pixel_um, 4.0 * options.stain_pixel_um))
+def level_pixel_um(sigma_um: float, options: AlignmentOptions) -> float:
+    """Return the pixel of a level: half the blur, within 1 to 4 times `stain_pixel_um`.
+
+    Parameters
+    ----------
+    sigma_um : float, um
+        Blur of the level.
+    options : AlignmentOptions
+        Gives `stain_pixel_um`.
+
+    Returns
+    -------
+    float, um
+        Wanted pixel.
+    """
+    finest = options.stain_pixel_um
+    return float(np.clip(_PIXELS_A_SIGMA * sigma_um, finest, _COARSEST_PIXELS * finest))

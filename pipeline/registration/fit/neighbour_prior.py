@@ -12,23 +12,24 @@ import numpy as np
 from pipeline.core.model import Bool, Float64, Int64
 from pipeline.geometry import affine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM, Prior
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
+from pipeline.sections.medians import MAD_TO_SIGMA
 
-_HALF_WIDTH = 6  # twice as many neighbours predict a section
-_FLOOR_UM = 20.0  # least standard deviation of the prior: sections are never held tighter
+_NEIGHBOURS = 12  # sections that predict one
+_LEAST_SPREAD_UM = 20.0  # um; least standard deviation of the prior: sections are never held tighter
 _WIDENING = 2.0  # the prior's standard deviation over the measured scatter
 _FEWEST_PAIRS = 6  # of points at different z: fewer give no slope
 
 
-def rigid_parts(state: State, nominal: Float64) -> Float64:
+def rigid_parts(state: TransformState, nominal: Float64) -> Float64:
     """Return shift and rotation of every section relative to its nominal pose.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Current transforms.
     nominal : (n, 2, 3) float64, px to um
-        Nominal poses, see `Task`.
+        Nominal poses, see `FitProblem`.
 
     Returns
     -------
@@ -76,22 +77,22 @@ def smooth_parts(z_um: Float64, parts: Float64, trusted: Bool | None = None) -> 
 
 
 def _neighbours(k: int, usable: Bool) -> Int64:
-    """Return the trusted sections nearest to section `k` in rank, twelve at most."""
+    """Return the trusted sections nearest to section `k` in rank, `_NEIGHBOURS` at most."""
     others = np.flatnonzero(usable & (np.arange(len(usable)) != k))
-    return others[np.argsort(np.abs(others - k), kind="stable")[: 2 * _HALF_WIDTH]]
+    return others[np.argsort(np.abs(others - k), kind="stable")[:_NEIGHBOURS]]
 
 
-def predicted(z_um: float, state: State, nominal: Float64, trusted: Bool) -> Float64:
+def predicted(z_um: float, state: TransformState, nominal: Float64, trusted: Bool) -> Float64:
     """Predict the pose at a position from the trusted sections.
 
     Parameters
     ----------
     z_um : float, um
         Position in the volume.
-    state : State
+    state : TransformState
         Current transforms.
     nominal : (n, 2, 3) float64, px to um
-        Nominal poses, see `Task`.
+        Nominal poses, see `FitProblem`.
     trusted : (n,) bool
         Sections that may serve as neighbours.
 
@@ -104,8 +105,8 @@ def predicted(z_um: float, state: State, nominal: Float64, trusted: Bool) -> Flo
     # The position joins the series as a section that is not trusted, so that only the others predict it.
     order = np.append(state.z_um, z_um)
     rank = np.argsort(order, kind="stable")
-    speaks = np.append(trusted, False)
-    smooth = smooth_parts(order[rank], parts[rank], speaks[rank])
+    counted = np.append(trusted, False)
+    smooth = smooth_parts(order[rank], parts[rank], counted[rank])
     return np.asarray(smooth[int(np.flatnonzero(rank == len(trusted))[0])])
 
 
@@ -134,26 +135,26 @@ def _lines(z: Float64, values: Float64) -> Float64:
     Statistical Association 63(324):1379-1389.
     """
     i, j = np.triu_indices(z.shape[1], 1)
-    far = z[:, j] - z[:, i]
-    apart = far != 0.0
+    run = z[:, j] - z[:, i]
+    apart = run != 0.0
     slope = np.zeros((len(z), 1, values.shape[2]))
     steady = apart.sum(axis=1) >= _FEWEST_PAIRS
     if steady.any():
-        far = np.where(apart, far, np.nan)[steady]  # two points of one place have no slope
-        steps = (values[:, j] - values[:, i])[steady] / far[..., None]
+        run = np.where(apart, run, np.nan)[steady]  # two points of one place have no slope
+        steps = (values[:, j] - values[:, i])[steady] / run[..., None]
         slope[steady, 0] = np.median(steps, axis=1) if apart.all() else np.nanmedian(steps, axis=1)
     return np.asarray(np.median(values - slope * z[..., None], axis=1))
 
 
-def neighbour_prior(state: State, nominal: Float64, freedom: int, strain: float) -> Prior:
+def neighbour_prior(state: TransformState, nominal: Float64, freedom: int, strain: float) -> Prior:
     """Return the prior: rigid parts near the neighbours' line, strains near zero.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Current transforms.
     nominal : (n, 2, 3) float64, px to um
-        Nominal poses, see `Task`.
+        Nominal poses, see `FitProblem`.
     freedom : int
         3 for rigid sections, 6 for affine sections.
     strain : float
@@ -167,12 +168,12 @@ def neighbour_prior(state: State, nominal: Float64, freedom: int, strain: float)
     count = len(state.z_um)
     parts = rigid_parts(state, nominal)
     away = smooth_parts(state.z_um, parts) - parts
-    # Median absolute deviation; 1.4826 makes it the standard deviation of a normal distribution.
-    scatter = 1.4826 * np.median(np.abs(away), axis=0)
+    # Median absolute deviation as a standard deviation.
+    scatter = MAD_TO_SIGMA * np.median(np.abs(away), axis=0)
     target = np.zeros((count, freedom))
     spread = np.full((count, freedom), strain * LENGTH_UM)
     target[:, :3] = away
-    spread[:, :3] = np.maximum(_WIDENING * scatter, _FLOOR_UM)
+    spread[:, :3] = np.maximum(_WIDENING * scatter, _LEAST_SPREAD_UM)
     # A step by minus the present strain reaches zero.
     if freedom > 3:
         target[:, 3:] = [-strain_of(m, n) * LENGTH_UM for m, n in zip(state.sections, nominal, strict=True)]

@@ -25,29 +25,34 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.model import Float64
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
-from pipeline.registration.fit.joint import Solution, Task
-from pipeline.registration.model.state import State
+from pipeline.registration.fit.joint import FitProblem, Solution
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.reconstruction import SpecimenVolume, stack
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     import SimpleITK
 else:
-    SimpleITK = Later("SimpleITK")
+    SimpleITK = LazyModule("SimpleITK")
 
-_SPACING_UM = 100.0  # pixel of the stack within its planes
-_TURNS = 2  # alternations of the 3-D affine and the sections' poses
+_SPACING_UM = 100.0  # um; pixel of the stack within its planes
+_ALTERNATIONS = 2  # of the 3-D affine and the sections' poses
 _BINS = 32  # of the joint histogram of mutual information, for each image
+# First steps of the 3-D affine and of a section, in parameters scaled to the physical shift that they cause.
+_AFFINE_STEP, _SECTION_STEP = 0.05, 20.0
+# Least step, iterations, and relaxation of the step at every turn of the gradient.
+_LEAST_STEP, _ITERATIONS, _RELAXATION = 1e-4, 60, 0.6
+_SHRINK, _BLUR_PX = [2, 1], [2.0, 1.0]  # two levels: half resolution with 2 px of blur, full with 1 px
 
 
-def fit_template(task: Task, state: State, reference: ReferenceSpace) -> Solution:
+def fit_template(problem: FitProblem, state: TransformState, reference: ReferenceSpace) -> Solution:
     """Alternate between the 3-D affine of the stack and the 2-D rigid poses of its sections.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Transforms after the outline stage.
     reference : ReferenceSpace
         Reference with a template.
@@ -63,21 +68,21 @@ def fit_template(task: Task, state: State, reference: ReferenceSpace) -> Solutio
         Where the reference has no template.
     """
     if reference.template is None:
-        raise ConfigError(f"aligner template: reference {reference.name} has no template; use joint")
+        raise ConfigError(f"aligner template: reference {reference.name} has no template; use aligner joint")
     # SimpleITK takes arrays as (z, y, x); P, I, R become its x, y, z.
     grey = SimpleITK.GetImageFromArray(np.ascontiguousarray(reference.template.transpose(2, 1, 0)))
     grey.SetSpacing((reference.template_um,) * 3)
-    for _ in range(_TURNS):
-        specimen = _stack(task, state)
+    for _ in range(_ALTERNATIONS):
+        specimen = _stack(problem, state)
         state = state.replaced(volume=_affine(specimen, grey, state.volume))
-        seats = [_seat(specimen, grey, task, state, k) for k in range(len(task.tissues))]
-        state = state.replaced(sections=np.array(seats))
+        poses = [_registered_pose(specimen, grey, problem, state, k) for k in range(len(problem.tissues))]
+        state = state.replaced(sections=np.array(poses))
     return Solution(state, None, 0.0)
 
 
-def _stack(task: Task, state: State) -> SpecimenVolume:
+def _stack(problem: FitProblem, state: TransformState) -> SpecimenVolume:
     """Return the sections' stain stacked under the current poses."""
-    return stack([t.stain for t in task.tissues], list(state.sections), list(state.z_um), _SPACING_UM)
+    return stack([t.stain for t in problem.tissues], list(state.sections), list(state.z_um), _SPACING_UM)
 
 
 def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> Float64:
@@ -98,7 +103,7 @@ def _affine(specimen: SpecimenVolume, grey: SimpleITK.Image, start: Float64) -> 
     present = np.isfinite(specimen.stain).any(axis=(1, 2), keepdims=True)
     mask = SimpleITK.GetImageFromArray(np.broadcast_to(present, specimen.stain.shape).astype(np.uint8))
     mask.CopyInformation(fixed)
-    method = _method(step=0.05)
+    method = _method(_AFFINE_STEP)
     method.SetMetricFixedMask(mask)
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, SimpleITK.Cast(grey, SimpleITK.sitkFloat32))
@@ -122,12 +127,10 @@ def _method(step: float) -> SimpleITK.ImageRegistrationMethod:
     method = SimpleITK.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(SimpleITK.sitkLinear)
-    # First step, least step, iterations, relaxation of the step at every turn of the gradient.
-    method.SetOptimizerAsRegularStepGradientDescent(step, 1e-4, 60, 0.6)
+    method.SetOptimizerAsRegularStepGradientDescent(step, _LEAST_STEP, _ITERATIONS, _RELAXATION)
     method.SetOptimizerScalesFromPhysicalShift()
-    # Two levels: half resolution with a blur of 2 px, then full resolution with 1 px.
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 1.0])
+    method.SetShrinkFactorsPerLevel(_SHRINK)
+    method.SetSmoothingSigmasPerLevel(_BLUR_PX)
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(False)
     method.SetNumberOfThreads(1)  # sums have one order, so that results repeat
     return method
@@ -141,13 +144,15 @@ class _Plane:
     moving: SimpleITK.Image
 
 
-def _seat(specimen: SpecimenVolume, grey: SimpleITK.Image, task: Task, state: State, k: int) -> Float64:
+def _registered_pose(
+    specimen: SpecimenVolume, grey: SimpleITK.Image, problem: FitProblem, state: TransformState, k: int
+) -> Float64:
     """Return the pose of section `k` after a 2-D rigid registration to the resliced template."""
     plane = _plane(specimen, grey, state, k)
     transform = SimpleITK.Euler2DTransform()
     height, width = plane.fixed.GetSize()[::-1]
     transform.SetCenter(plane.fixed.TransformContinuousIndexToPhysicalPoint((0.5 * width, 0.5 * height)))
-    method = _method(step=20.0)
+    method = _method(_SECTION_STEP)
     method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(plane.fixed, plane.moving)
@@ -158,7 +163,7 @@ def _seat(specimen: SpecimenVolume, grey: SimpleITK.Image, task: Task, state: St
     return affine.compose(step, state.sections[k])
 
 
-def _plane(specimen: SpecimenVolume, grey: SimpleITK.Image, state: State, k: int) -> _Plane:
+def _plane(specimen: SpecimenVolume, grey: SimpleITK.Image, state: TransformState, k: int) -> _Plane:
     """Return the plane of the stack that holds section `k`, and the template resliced there."""
     z = int(np.rint((state.z_um[k] - specimen.origin_um[2]) / specimen.spacing_um[2]))
     image = np.nan_to_num(specimen.stain[z])

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.core.model import Bool, Float64
-from pipeline.registration.fit.joint import Task, fit_outlines, stain_explained
+from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_explained
 from pipeline.registration.initial.pose_search import (
     Landscape,
     PoseSearch,
@@ -33,33 +33,43 @@ from pipeline.registration.initial.pose_search import (
     middle_span_um,
 )
 from pipeline.registration.model.painted_atlas import Atlas
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.options import ORDERS, AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-COARSE_SIGMA_UM = (400.0, 250.0)  # blurs of the coarse outline fit, um
-ANGLES_DEG = np.arange(-180.0, 180.0, 5.0)  # rotations of the exhaustive search, clockwise as displayed
-# Sections that screen positions, sections of a coarse fit, positions taken from each area profile.
-_SCREENED, _TRIED, _PLACES = 10, 16, 3
-_LARGE_SHARE = 0.3  # of the 80th percentile of tissue areas: smaller sections are not used here
-# Positions are fitted while their outline score is this close to the best, up to so many; see `_places`.
-_BEHIND, _MOST_PLACES = 0.10, 4
-# Degrees: within which a rotation agrees with a hint, by which sections may deviate from a common rotation,
-# and by which two peaks must differ.
-_HINT_DEG, _COMMON_DEG, _PEAK_DEG = 45.0, 20.0, 60.0
-# Differences of `Attempt.score`: too small to decide; large enough to overrule a hint.
-_ALIKE, _CONTRADICTION = 0.02, 0.10
-_CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42  # unambiguous from here on
+COARSE_SIGMA_UM = (400.0, 250.0)  # um; blurs of the coarse outline fit
+_ANGLE_STEP_DEG = 5.0  # degrees
+ANGLES_DEG = np.arange(-180.0, 180.0, _ANGLE_STEP_DEG)  # exhaustive search, clockwise as displayed
+_SCREENING_SECTIONS = 10  # sections that score the positions
+_COARSE_FIT_SECTIONS = 16  # sections of a coarse fit
+_POSITIONS_A_PROFILE = 3  # positions taken from each area profile
+# Sections smaller than this share of this percentile of the tissue areas are not used here: slivers from the
+# ends of the brain have hardly an outline.
+_LARGE_SHARE, _LARGE_PERCENTILE = 0.3, 80
+_SCORE_MARGIN = 0.10  # outline score behind the best within which a position is fitted
+_MOST_POSITIONS = 4  # positions that are fitted, besides the best of each direction
+_HINT_DEG = 45.0  # degrees; within which a rotation agrees with a hint: halfway to the next right angle
+_COMMON_DEG = 20.0  # degrees; by which sections may deviate from a common rotation
+_COMMON_STEPS = round(_COMMON_DEG / _ANGLE_STEP_DEG)  # the same in steps of `ANGLES_DEG`
+_PEAK_DEG = 60.0  # degrees; by which two common rotations must differ to be tried both
+_MOST_ROTATIONS = 2  # common rotations that are tried: the right one and, mostly, that upside down
+_TIE_WEIGHT = 0.1  # of the score at the angle itself, against that within `_COMMON_DEG`
+_TIED_SCORES = 0.02  # difference of `CoarseFit.score` that is too small to decide
+_CONTRADICTION = 0.10  # difference of `CoarseFit.score` that overrules a hint
+# Unambiguous from here on: the best wrong fit of rendered series had 0.96 and 0.36.
+_CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42
 _GOOD_DICE, _GOOD_STAIN = 0.95, 0.35  # no other position in this direction is fitted
-_OWN_TURNS = 0.03  # gain in score by individual rotations, above which they are tried first
-# A `rotate_deg` given by eye may be off by so many degrees; a note names so many sections at most.
-_ROUGH_HINT_DEG, _TOLD = 30.0, 5
+# Gain in mean score by individual rotations above which they are tried, and tried first.
+_OWN_ROTATION_GAIN, _LARGE_OWN_ROTATION_GAIN = 0.005, 0.03
+_ROUGH_HINT_DEG = 30.0  # degrees; by which a `rotate_deg` given by eye may be off
+_MOST_NAMED = 5  # sections that a note names
+_MOST_ALTERNATIVES = 3  # orientations that a note names beside the best
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class UsableSections:
     """The sections that show tissue, in order of z.
 
     Attributes
@@ -70,14 +80,14 @@ class Seen:
         One for each section.
     known : tuple of (h + 2m, w + 2m) bool
         Where each section holds information, see `known_with_margin`.
-    held : mapping of int to (3, 3) float64
-        Planes of the sections that a person has placed, by index, see `hand_placed.held`.
+    fixed_planes : mapping of int to (3, 3) float64
+        Planes of the sections that a person has placed, by index, see `hand_placed.with_fixed_planes`.
     """
 
     thumbnails: tuple[SectionThumbnail, ...]
     tissues: tuple[TissueImage, ...]
     known: tuple[Bool, ...]
-    held: Mapping[int, Float64] = field(default_factory=dict)
+    fixed_planes: Mapping[int, Float64] = field(default_factory=dict)
 
     @property
     def z_um(self) -> Float64:
@@ -101,12 +111,12 @@ class Seen:
         """
         return np.array([t.hinted(turn_deg, mirrored) for t in self.thumbnails])
 
-    def laid(self, ways: Mapping[int, tuple[float, bool]]) -> Float64:
+    def nominal_by_series(self, turn_and_mirror: Mapping[int, tuple[float, bool]]) -> Float64:
         """Return the nominal poses where each series has a rotation and mirroring of its own.
 
         Parameters
         ----------
-        ways : mapping of int to (float, bool)
+        turn_and_mirror : mapping of int to (float, bool)
             Rotation beyond `rotate_deg` (degrees) and mirroring, by series.
 
         Returns
@@ -114,9 +124,9 @@ class Seen:
         (n, 2, 3) float64, px to um
             Thumbnail px to um about the image centre.
         """
-        return np.array([t.hinted(*ways[t.series]) for t in self.thumbnails])
+        return np.array([t.hinted(*turn_and_mirror[t.series]) for t in self.thumbnails])
 
-    def only(self, series: int) -> Seen:
+    def of_series(self, series: int) -> UsableSections:
         """Return the sections of one series.
 
         Parameters
@@ -126,12 +136,12 @@ class Seen:
 
         Returns
         -------
-        Seen
+        UsableSections
             Its sections.
         """
-        return self.at([k for k, t in enumerate(self.thumbnails) if t.series == series])
+        return self.select([k for k, t in enumerate(self.thumbnails) if t.series == series])
 
-    def some(self, count: int) -> Seen:
+    def subset(self, count: int) -> UsableSections:
         """Return a subset of the larger sections, evenly spread over the series.
 
         Parameters
@@ -141,15 +151,15 @@ class Seen:
 
         Returns
         -------
-        Seen
-            Sections of at least 0.3 of the 80th percentile of the tissue areas.
+        UsableSections
+            Sections that are not small, see `_LARGE_SHARE`.
         """
         areas = np.array([t.area_um2 for t in self.tissues])
-        large = np.flatnonzero(areas >= _LARGE_SHARE * np.percentile(areas, 80))
+        large = np.flatnonzero(areas >= _LARGE_SHARE * np.percentile(areas, _LARGE_PERCENTILE))
         chosen = large[np.unique(np.linspace(0, large.size - 1, min(count, large.size)).round().astype(int))]
-        return self.at([int(k) for k in chosen])
+        return self.select([int(k) for k in chosen])
 
-    def at(self, chosen: Sequence[int]) -> Seen:
+    def select(self, chosen: Sequence[int]) -> UsableSections:
         """Return the sections at some indices.
 
         Parameters
@@ -159,20 +169,20 @@ class Seen:
 
         Returns
         -------
-        Seen
-            The sections; `held` is renumbered.
+        UsableSections
+            The sections; `fixed_planes` is renumbered.
         """
-        held = {i: self.held[k] for i, k in enumerate(chosen) if k in self.held}
-        return Seen(
+        fixed_planes = {i: self.fixed_planes[k] for i, k in enumerate(chosen) if k in self.fixed_planes}
+        return UsableSections(
             tuple(self.thumbnails[k] for k in chosen),
             tuple(self.tissues[k] for k in chosen),
             tuple(self.known[k] for k in chosen),
-            held,
+            fixed_planes,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class ProfilePosition:
     """A position of the series in the reference and a direction, from the area profile.
 
     Attributes
@@ -183,18 +193,18 @@ class Place:
         Whether the images are mirrored left to right.
     fit : ProfileFit
         Position and scale.
-    seen : float
+    outline_score : float
         Mean over some sections of the best outline score at any angle, see `Landscape.scores`.
     """
 
     sign: int
     mirrored: bool
     fit: ProfileFit
-    seen: float
+    outline_score: float
 
 
 @dataclass(frozen=True)
-class Way:
+class Orientation:
     """An orientation that the series may have.
 
     Attributes
@@ -211,12 +221,12 @@ class Way:
     mirrored: bool
     turn_deg: float | None
 
-    def goes_as(self, place: Place) -> bool:
+    def same_direction(self, place: ProfilePosition) -> bool:
         """Return whether a position has the same direction and mirroring.
 
         Parameters
         ----------
-        place : Place
+        place : ProfilePosition
             The position.
 
         Returns
@@ -226,7 +236,7 @@ class Way:
         """
         return (self.sign, self.mirrored) == (place.sign, place.mirrored)
 
-    def words(self, options: AlignmentOptions) -> str:
+    def describe(self, options: AlignmentOptions) -> str:
         """Describe the orientation in the terms of the manifest's hints.
 
         Parameters
@@ -239,18 +249,18 @@ class Way:
         str
             Such as "caudal_to_rostral, image_up superior".
         """
-        order = ORDERS[options.plane_of_section][0 if self.sign == sign_of_allen(options) else 1]
+        order = ORDERS[options.plane_of_section][0 if self.sign == allen_sign(options) else 1]
         if self.turn_deg is None:
-            turn = "every section turned its own way"
-        elif _between(self.turn_deg, 0.0) <= _HINT_DEG:
+            turn = "a separate rotation for every section"
+        elif _angle_between(self.turn_deg, 0.0) <= _HINT_DEG:
             turn = "image_up superior"
-        elif _between(self.turn_deg, 180.0) <= _HINT_DEG:
+        elif _angle_between(self.turn_deg, 180.0) <= _HINT_DEG:
             turn = "image_up inferior"
         else:
-            turn = f"images turned by {-self.turn_deg:.0f} degrees"
+            turn = f"images rotated by {-self.turn_deg:.0f} degrees"
         return f"{order}, {turn}{', mirrored' if self.mirrored else ''}"
 
-    def keeps_to(self, options: AlignmentOptions) -> bool:
+    def agrees_with_hints(self, options: AlignmentOptions) -> bool:
         """Return whether the orientation agrees with the manifest's hints.
 
         Parameters
@@ -268,16 +278,16 @@ class Way:
         if options.image_up is None:
             return True
         wanted = 180.0 if options.image_up == "inferior" else 0.0
-        return self.turn_deg is not None and _between(self.turn_deg, wanted) <= _HINT_DEG
+        return self.turn_deg is not None and _angle_between(self.turn_deg, wanted) <= _HINT_DEG
 
 
 @dataclass(frozen=True, eq=False)
-class Attempt:
+class CoarseFit:
     """One orientation, fitted coarsely on a subset of the sections.
 
     Attributes
     ----------
-    way : Way
+    orientation : Orientation
         The orientation.
     atlas : Atlas
         The labels of the plane and half that were fitted.
@@ -291,7 +301,7 @@ class Attempt:
         Share of the stain's variance that labels and gains explain.
     """
 
-    way: Way
+    orientation: Orientation
     atlas: Atlas
     options: AlignmentOptions
     volume: Float64
@@ -300,7 +310,7 @@ class Attempt:
 
     @property
     def score(self) -> float:
-        """Dice plus share explained: outlines tell most orientations apart, the stain tells upside down."""
+        """Dice plus share explained: outlines separate most orientations, the stain upside down ones."""
         return self.dice + self.explained
 
     @property
@@ -309,16 +319,17 @@ class Attempt:
         return self.dice >= _GOOD_DICE and self.explained >= _GOOD_STAIN
 
     @property
-    def beyond_doubt(self) -> bool:
-        """Whether the fit is unambiguous: better than any wrong one on rendered series (0.96 and 0.36)."""
+    def unambiguous(self) -> bool:
+        """Whether the fit is better than any wrong one was on rendered series."""
         return self.dice >= _CERTAIN_DICE and self.explained >= _CERTAIN_STAIN
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Describe the orientation and how well it fits."""
-        return f"{self.way.words(self.options)}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
+        orientation = self.orientation.describe(self.options)
+        return f"{orientation}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
 
 
-def sign_of_allen(options: AlignmentOptions) -> int:
+def allen_sign(options: AlignmentOptions) -> int:
     """Return the direction in which Allen numbers its sections.
 
     Parameters
@@ -340,18 +351,18 @@ def sign_of_allen(options: AlignmentOptions) -> int:
 def _hinted_sign(options: AlignmentOptions) -> int:
     """Return the direction that the manifest's `section_order` gives, Allen's without one."""
     # The first of the two orders is the one that Allen uses.
-    allen = sign_of_allen(options)
+    allen = allen_sign(options)
     if options.section_order is None:
         return allen
     return allen if options.section_order == ORDERS[options.plane_of_section][0] else -allen
 
 
-def _between(one: float, other: float) -> float:
+def _angle_between(one: float, other: float) -> float:
     """Return the angle between two directions, 0 to 180 degrees."""
     return abs((one - other + 180.0) % 360.0 - 180.0)
 
 
-def attempts(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Attempt]:
+def fit_orientations(atlas: Atlas, usable: UsableSections, options: AlignmentOptions) -> list[CoarseFit]:
     """Fit candidate orientations coarsely on a subset; stop at the first unambiguous one.
 
     Only an orientation that agrees with the hints ends the search.
@@ -360,169 +371,181 @@ def attempts(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Attemp
     ----------
     atlas : Atlas
         Labels of the plane and half.
-    seen : Seen
+    usable : UsableSections
         The sections of one series.
     options : AlignmentOptions
         Hints and threads.
 
     Returns
     -------
-    list of Attempt
+    list of CoarseFit
         The candidates that were fitted, in the order of fitting.
     """
-    some = seen.some(_TRIED)
-    tried: list[Attempt] = []
-    places = _places(atlas, seen, options)
+    some = usable.subset(_COARSE_FIT_SECTIONS)
+    candidates: list[CoarseFit] = []
+    places = _profile_positions(atlas, usable, options)
     if options.section_order is not None:
         # Stable sort: the hinted direction first, by outline score within it.
         places.sort(key=lambda place: (place.sign != _hinted_sign(options), place.mirrored))
     for place in places:
-        if any(one.good and one.way.goes_as(place) for one in tried):
+        if any(one.good and one.orientation.same_direction(place) for one in candidates):
             continue
-        state = State(some.nominal(place.mirrored), some.z_um, first_volume(atlas, place.fit))
+        state = TransformState(some.nominal(place.mirrored), some.z_um, first_volume(atlas, place.fit))
         found = _landscape(atlas, some, state, options.threads)
-        for turn in _turns(found, options):
-            way = Way(place.sign, place.mirrored, turn)
-            tried.append(_coarse(way, atlas, some, (found, state), options))
-            if way.keeps_to(options) and tried[-1].beyond_doubt:
-                return tried
-    return tried
+        for turn in _common_rotations(found, options):
+            orientation = Orientation(place.sign, place.mirrored, turn)
+            candidates.append(_coarse_fit(orientation, atlas, some, (found, state), options))
+            if orientation.agrees_with_hints(options) and candidates[-1].unambiguous:
+                return candidates
+    return candidates
 
 
-def _places(atlas: Atlas, seen: Seen, options: AlignmentOptions) -> list[Place]:
+def _profile_positions(
+    atlas: Atlas, usable: UsableSections, options: AlignmentOptions
+) -> list[ProfilePosition]:
     """Return the positions worth a fit: the best of every direction, and others hardly worse."""
-    areas = np.array([t.area_um2 for t in seen.tissues])
-    some, span = seen.some(_SCREENED), middle_span_um(atlas, options.hemisphere)
+    areas = np.array([t.area_um2 for t in usable.tissues])
+    some, span = usable.subset(_SCREENING_SECTIONS), middle_span_um(atlas, options.hemisphere)
     found = []
     for sign in (-1, 1):
         # Mirroring shows in sagittal sections only: the halves of a coronal one look alike.
-        fits = fit_profile(atlas, seen.z_um, areas, sign, span)[:_PLACES]
+        fits = fit_profile(atlas, usable.z_um, areas, sign, span)[:_POSITIONS_A_PROFILE]
         for mirrored in (False, True) if options.plane_of_section == "sagittal" else (False,):
             for fit in fits:
-                state = State(some.nominal(mirrored), some.z_um, first_volume(atlas, fit))
+                state = TransformState(some.nominal(mirrored), some.z_um, first_volume(atlas, fit))
                 land = _landscape(atlas, some, state, options.threads)
-                found.append(Place(sign, mirrored, fit, float(land.scores.max(axis=1).mean())))
-    found.sort(key=lambda place: -place.seen)
-    kept: list[Place] = []
+                found.append(ProfilePosition(sign, mirrored, fit, float(land.scores.max(axis=1).mean())))
+    found.sort(key=lambda place: -place.outline_score)
+    kept: list[ProfilePosition] = []
     for place in found:
         # The best of a direction is kept if it is near or hinted; others only if near and few were kept.
         first = all((place.sign, place.mirrored) != (k.sign, k.mirrored) for k in kept)
         hinted = place.sign == _hinted_sign(options) and not place.mirrored
-        near = place.seen > found[0].seen - _BEHIND
-        if (first and (near or hinted)) or (near and len(kept) < _MOST_PLACES):
+        near = place.outline_score > found[0].outline_score - _SCORE_MARGIN
+        if (first and (near or hinted)) or (near and len(kept) < _MOST_POSITIONS):
             kept.append(place)
     return kept
 
 
-def _landscape(atlas: Atlas, seen: Seen, state: State, threads: int) -> Landscape:
+def _landscape(atlas: Atlas, usable: UsableSections, state: TransformState, threads: int) -> Landscape:
     """Return the outline scores of every section at all angles."""
-    masks = [t.mask.astype(np.float32) for t in seen.tissues]
+    masks = [t.mask.astype(np.float32) for t in usable.tissues]
     search = PoseSearch(atlas, [atlas.outline_table()] * len(masks), threads)
     return search.landscape(masks, state.sections, state, ANGLES_DEG)
 
 
-def _turns(found: Landscape, options: AlignmentOptions) -> list[float | None]:
+def _common_rotations(found: Landscape, options: AlignmentOptions) -> list[float | None]:
     """Return the common rotations worth a fit; None stands for a rotation of each section by itself."""
-    # The angles go round: four steps of 5 degrees from the other end on either side.
-    ring = np.concatenate([found.scores[:, -4:], found.scores, found.scores[:, :4]], axis=1)
-    near = np.max([ring[:, s : s + found.scores.shape[1]] for s in range(9)], axis=0)  # within 20 degrees
+    # The angles go round: `_COMMON_DEG` from the other end on either side.
+    reach = _COMMON_STEPS
+    ring = np.concatenate([found.scores[:, -reach:], found.scores, found.scores[:, :reach]], axis=1)
+    near = np.max([ring[:, s : s + found.scores.shape[1]] for s in range(2 * reach + 1)], axis=0)
     mean = near.mean(axis=0)
     fine = found.scores.mean(axis=0)
     turns: list[float | None] = []
-    # The fine term breaks ties between neighbouring angles, whose maxima within 20 degrees are often equal.
-    order = np.argsort(-(mean + 0.1 * fine), kind="stable")
+    # The fine term breaks ties between neighbouring angles, whose maxima nearby are often equal.
+    order = np.argsort(-(mean + _TIE_WEIGHT * fine), kind="stable")
     for a in order:
         angle = float(found.angles_deg[a])
-        if all(_between(angle, t) > _PEAK_DEG for t in turns if t is not None):
+        if all(_angle_between(angle, t) > _PEAK_DEG for t in turns if t is not None):
             turns.append(angle)
-        if len(turns) == 2:
+        if len(turns) == _MOST_ROTATIONS:
             break
     if options.image_up is not None:
         hinted = 180.0 if options.image_up == "inferior" else 0.0
-        if all(_between(hinted, t) > _HINT_DEG for t in turns if t is not None):
+        if all(_angle_between(hinted, t) > _HINT_DEG for t in turns if t is not None):
             turns.append(hinted)
     # How much better sections fit when each has its best angle, beyond scatter about a common one.
     own = found.scores.max(axis=1).mean() - mean.max()
-    if own > 0.005:
-        turns.insert(0 if own > _OWN_TURNS else len(turns), None)
+    if own > _OWN_ROTATION_GAIN:
+        turns.insert(0 if own > _LARGE_OWN_ROTATION_GAIN else len(turns), None)
     return turns
 
 
-def _coarse(
-    way: Way, atlas: Atlas, some: Seen, start: tuple[Landscape, State], options: AlignmentOptions
-) -> Attempt:
-    """Fit one orientation to outlines of 400 and 250 um blur and rate it."""
+def _coarse_fit(
+    orientation: Orientation,
+    atlas: Atlas,
+    some: UsableSections,
+    start: tuple[Landscape, TransformState],
+    options: AlignmentOptions,
+) -> CoarseFit:
+    """Fit one orientation to blurred outlines and score it."""
     found, state = start
-    near = None if way.turn_deg is None else np.full(len(some.tissues), way.turn_deg)
+    near = None if orientation.turn_deg is None else np.full(len(some.tissues), orientation.turn_deg)
     poses, _ = found.poses(near, max(_COMMON_DEG, options.rotation_range_deg))
-    nominal = some.nominal(way.mirrored, way.turn_deg or 0.0)
-    task = Task(atlas, some.tissues, nominal, some.known, options, held=some.held)
-    state = fit_outlines(task, state.replaced(poses), COARSE_SIGMA_UM).state
+    nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
+    problem = FitProblem(atlas, some.tissues, nominal, some.known, options, fixed_planes=some.fixed_planes)
+    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
     dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
-    return Attempt(way, atlas, options, state.volume, dice, stain_explained(task, state))
+    return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))
 
 
-def choose(tried: Sequence[Attempt]) -> tuple[Attempt, tuple[str, ...]]:
-    """Return the best attempt and the notes on the choice.
+def choose(candidates: Sequence[CoarseFit]) -> tuple[CoarseFit, tuple[str, ...]]:
+    """Return the best fit and the notes on the choice.
 
-    Among attempts that score alike (within 0.02), a common rotation comes before individual
-    rotations, and Allen's direction before the opposite. An attempt that agrees with the hints is taken
-    unless it is worse by 0.10.
+    Among fits that score alike (`_TIED_SCORES`), a common rotation comes before individual rotations, and
+    Allen's direction before the opposite. A fit that agrees with the hints is taken unless it is worse by
+    `_CONTRADICTION`.
 
     Parameters
     ----------
-    tried : sequence of Attempt
+    candidates : sequence of CoarseFit
         The candidates, at least one.
 
     Returns
     -------
-    best : Attempt
+    best : CoarseFit
         The chosen one.
     notes : tuple of str
-        What the images decided, or that they contradict a hint; empty where full hints were confirmed.
+        What the images decided, or which hint they contradict; empty where both hints were confirmed.
     """
-    options = tried[0].options
-    best = max(tried, key=lambda one: one.score)
-    usual = [one for one in tried if one.score > best.score - _ALIKE]
+    options = candidates[0].options
+    best = max(candidates, key=lambda one: one.score)
+    usual = [one for one in candidates if one.score > best.score - _TIED_SCORES]
     # False sorts before True: common rotation, then Allen's direction, then score.
-    usual.sort(key=lambda one: (one.way.turn_deg is None, one.way.sign != sign_of_allen(options), -one.score))
+    usual.sort(
+        key=lambda one: (
+            one.orientation.turn_deg is None,
+            one.orientation.sign != allen_sign(options),
+            -one.score,
+        )
+    )
     best = usual[0]
-    hinted = [one for one in tried if one.way.keeps_to(options)]
+    hinted = [one for one in candidates if one.orientation.agrees_with_hints(options)]
     kept = max(hinted, key=lambda one: one.score) if hinted else None
     if options.section_order is None and options.image_up is None:
-        return best, _taken(best, tried)
+        return best, _choice_note(best, candidates)
     # The hints hold; what they leave open was decided by the images, which a note reports.
     if kept is not None and kept.score > best.score - _CONTRADICTION:
         if options.hinted:
             return kept, ()
-        return kept, _taken(kept, tried)
-    said = ", ".join(
+        return kept, _choice_note(kept, candidates)
+    hints = ", ".join(
         f"{name} {value}"
         for name, value in (("section_order", options.section_order), ("image_up", options.image_up))
         if value is not None
     )
     against = f" (as hinted: Dice {kept.dice:.2f}, stain explained {kept.explained:.2f})" if kept else ""
-    return best, (
-        f"the images contradict the manifest's {said}: taken as {best.words()}{against}; check the manifest",
-    )
+    contradiction = f"the images contradict the manifest's {hints}"
+    return best, (f"{contradiction}: aligned as {best.describe()}{against}; check the manifest",)
 
 
-def _taken(best: Attempt, tried: Sequence[Attempt]) -> tuple[str, ...]:
+def _choice_note(best: CoarseFit, candidates: Sequence[CoarseFit]) -> tuple[str, ...]:
     """Return the note on what the images decided, with the scores of the best three other orientations."""
-    others: dict[str, Attempt] = {}
-    for one in sorted(tried, key=lambda one: -one.score):
-        if one.way.words(one.options) != best.way.words(best.options):
-            others.setdefault(one.way.words(one.options), one)
-    text = "; ".join(one.words() for one in list(others.values())[:3])
-    return (f"taken from the images: {best.words()}" + (f" (against {text})" if text else ""),)
+    others: dict[str, CoarseFit] = {}
+    for one in sorted(candidates, key=lambda one: -one.score):
+        if one.orientation.describe(one.options) != best.orientation.describe(best.options):
+            others.setdefault(one.orientation.describe(one.options), one)
+    text = "; ".join(one.describe() for one in list(others.values())[:_MOST_ALTERNATIVES])
+    return (f"orientation from the images: {best.describe()}" + (f" (alternatives: {text})" if text else ""),)
 
 
-def assumed(way: Way, options: AlignmentOptions) -> tuple[str, ...]:
-    """Return a note on what no image can tell in a reference with mirror-symmetric halves.
+def convention_notes(orientation: Orientation, options: AlignmentOptions) -> tuple[str, ...]:
+    """Return a note on what images cannot decide in a reference with mirror-symmetric halves.
 
     Parameters
     ----------
-    way : Way
+    orientation : Orientation
         The chosen orientation.
     options : AlignmentOptions
         Plane and hemisphere.
@@ -535,27 +558,27 @@ def assumed(way: Way, options: AlignmentOptions) -> tuple[str, ...]:
     if options.plane_of_section == "coronal":
         return (
             (
-                "assumed: with the cortex up, image left is the left of the brain; a mirror image fits"
-                " alike, only `flip` in the manifest can tell it"
+                "assumed: with the cortex up, the left of the image is the left of the brain; a mirror image"
+                " fits equally well: where images are mirrored, set `flip` in the manifest"
             ),
         )
     if options.hemisphere == "both":
         return (
             (
-                "assumed: sections of one half lie left, and where numbers cross the midline they rise"
-                " towards the right, as Allen's do; the opposite fits alike"
+                "assumed: sections of one half are from the left hemisphere, and numbers that cross the"
+                " midline rise towards the right, as Allen's do; the opposite fits equally well"
             ),
         )
-    shown = " The pictures show its mirror image." if way.mirrored else ""
+    shown = " The images are mirrored." if orientation.mirrored else ""
     return (
         (
-            f"assumed: the {options.hemisphere} hemisphere, from the manifest; the other half looks the same,"
-            f" so that no image contradicts it.{shown} Which numbers lie lateral was seen in the areas"
+            f"assumed: the {options.hemisphere} hemisphere, as the manifest says; images cannot distinguish"
+            f" the two.{shown} The lateral end was inferred from the tissue areas"
         ),
     )
 
 
-def turned_otherwise(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[str, ...]:
+def rotation_notes(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[str, ...]:
     """Return a note on sections whose rotation contradicts the manifest's `rotate_deg`.
 
     Parameters
@@ -566,7 +589,7 @@ def turned_otherwise(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[
     Returns
     -------
     tuple of str
-        One note that names up to five sections; empty where none is off by more than 30 degrees. Sections
+        One note that names a few sections; empty where none is off by more than 30 degrees. Sections
         without a `rotate_deg` are not named.
     """
     off = []
@@ -581,6 +604,6 @@ def turned_otherwise(turned: Sequence[tuple[SectionThumbnail, float]]) -> tuple[
             )
     if not off:
         return ()
-    more = f" and {len(off) - _TOLD} more" if len(off) > _TOLD else ""
-    told = "; ".join(off[:_TOLD])
-    return (f"the images contradict the manifest's rotate_deg ({told}{more}): check the manifest",)
+    more = f" and {len(off) - _MOST_NAMED} more" if len(off) > _MOST_NAMED else ""
+    named = "; ".join(off[:_MOST_NAMED])
+    return (f"the images contradict the manifest's rotate_deg ({named}{more}): check the manifest",)

@@ -9,123 +9,130 @@ import numpy as np
 
 from pipeline.geometry import affine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
-from pipeline.registration.fit.joint import Task, fit_outlines, stain_now
+from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_now
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
-from pipeline.registration.initial.orientation import ANGLES_DEG, COARSE_SIGMA_UM, Attempt, Seen
+from pipeline.registration.initial.orientation import ANGLES_DEG, COARSE_SIGMA_UM, CoarseFit, UsableSections
 from pipeline.registration.initial.pose_search import PoseSearch
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.measures import overlaps
 
-_RELOCATE_DICE = 0.75  # sections below are placed anew
-_NEAR_DEG = 10.0  # search range about the neighbours' rotation, either way
-_RESEATS = 3  # rounds of the search by stain
-_BETTER = 0.02  # gain in score for which a section moves
-_DARKEST = 3.0  # stain over gain is clipped here, so that a dark fold or bubble does not dominate the score
-_LEVELLED = 3  # rounds: offsets of one series change the neighbours' lines of the others
+_POOR_DICE = 0.75  # sections below are placed anew
+_NEAR_DEG = 10.0  # degrees; search range about the neighbours' rotation, to either side
+_FINE_STEP_DEG = 2.5  # degrees; step of that search
+_STAIN_ROUNDS = 3  # rounds of the search by stain
+_LEAST_SCORE_GAIN = 0.02  # for which a section moves
+_LARGEST_STAIN = 3.0  # stain over gain is clipped here: a dark fold or bubble must not dominate the score
+_FRAME_ROUNDS = 3  # rounds: offsets of one series change the neighbours' lines of the others
 
 
-def placed(chosen: Mapping[int, Attempt], seen: Seen) -> tuple[Task, State]:
+def initial_placement(
+    chosen: Mapping[int, CoarseFit], usable: UsableSections
+) -> tuple[FitProblem, TransformState]:
     """Place every section by the orientation of its series and its outline.
 
     Parameters
     ----------
-    chosen : mapping of int to Attempt
+    chosen : mapping of int to CoarseFit
         Orientation of each series, by its number; the first gives the volume and the options.
-    seen : Seen
+    usable : UsableSections
         The sections of all series.
 
     Returns
     -------
-    task : Task
+    problem : FitProblem
         The sections, with nominal poses that follow one another across series.
-    state : State
+    state : TransformState
         Transforms after a coarse outline fit.
     """
     first = next(iter(chosen.values()))
     # Common rotation and mirroring; 0 degrees where each section has a rotation of its own.
-    laid = {series: (one.way.turn_deg or 0.0, one.way.mirrored) for series, one in chosen.items()}
-    nominal, options = seen.laid(laid), first.options
-    task = Task(first.atlas, seen.tissues, nominal, seen.known, options, laid, seen.held)
-    state = State(nominal, seen.z_um, first.volume)
-    masks = [t.mask.astype(np.float32) for t in seen.tissues]
-    search = PoseSearch(task.atlas, [task.atlas.outline_table()] * len(masks), options.threads)
-    own = np.array([chosen[t.series].way.turn_deg is None for t in seen.thumbnails])
+    turn_and_mirror = {
+        series: (one.orientation.turn_deg or 0.0, one.orientation.mirrored) for series, one in chosen.items()
+    }
+    nominal, options = usable.nominal_by_series(turn_and_mirror), first.options
+    problem = FitProblem(
+        first.atlas, usable.tissues, nominal, usable.known, options, turn_and_mirror, usable.fixed_planes
+    )
+    state = TransformState(nominal, usable.z_um, first.volume)
+    masks = [t.mask.astype(np.float32) for t in usable.tissues]
+    search = PoseSearch(problem.atlas, [problem.atlas.outline_table()] * len(masks), options.threads)
+    own = np.array([chosen[t.series].orientation.turn_deg is None for t in usable.thumbnails])
     # Degrees: all angles where each section is rotated by itself.
     reach = np.where(own, 180.0, options.rotation_range_deg)
     found = search.landscape(masks, nominal, state, ANGLES_DEG)
     poses, _ = found.poses(np.zeros(len(masks)), reach[:, None])
-    state = fit_outlines(task, state.replaced(poses), COARSE_SIGMA_UM).state
-    return levelled(task, state), state
+    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
+    return with_common_frame(problem, state), state
 
 
-def levelled(task: Task, state: State) -> Task:
-    """Return the task with each series' nominal poses shifted and rotated so that series follow one another.
+def with_common_frame(problem: FitProblem, state: TransformState) -> FitProblem:
+    """Return the problem with nominal poses in which the series follow one another: shifted and rotated.
 
     Series of one specimen may be framed differently on their slides. An offset between them is then no
     displacement of the tissue, and the neighbour prior must not see it.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Transforms after a coarse outline fit.
 
     Returns
     -------
-    Task
-        The same task where there is only one series.
+    FitProblem
+        The same problem where there is only one series.
     """
-    series = np.array([t.series for t in task.tissues])
+    series = np.array([t.series for t in problem.tissues])
     if np.unique(series).size < 2:
-        return task
-    parts = rigid_parts(state, task.nominal)
-    level = np.zeros_like(parts)
-    for _ in range(_LEVELLED):
+        return problem
+    parts = rigid_parts(state, problem.nominal)
+    offsets = np.zeros_like(parts)
+    for _ in range(_FRAME_ROUNDS):
         # Median offset of a series from the line through all neighbours.
-        away = parts - level - smooth_parts(state.z_um, parts - level)
+        away = parts - offsets - smooth_parts(state.z_um, parts - offsets)
         for s in np.unique(series):
-            level[series == s] += np.median(away[series == s], axis=0)
+            offsets[series == s] += np.median(away[series == s], axis=0)
     # Arc at LENGTH_UM to degrees.
-    moves = [affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y)) for x, y, turn in level]
-    nominal = [affine.compose(move, start) for move, start in zip(moves, task.nominal, strict=True)]
-    return replace(task, nominal=np.array(nominal))
+    moves = [affine.rigid2d(float(np.rad2deg(turn / LENGTH_UM)), (x, y)) for x, y, turn in offsets]
+    nominal = [affine.compose(move, start) for move, start in zip(moves, problem.nominal, strict=True)]
+    return replace(problem, nominal=np.array(nominal))
 
 
-def reseated(task: Task, state: State) -> State:
+def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformState:
     """Search all angles for every section by its stain, and move those that fit clearly better elsewhere.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Transforms after a coarse outline fit.
 
     Returns
     -------
-    State
+    TransformState
         Transforms, fitted to outlines again after every round that moved a section.
     """
-    for _ in range(_RESEATS):
-        model = stain_now(task, state)
-        tables = [model.table(k) for k in range(len(task.tissues))]
+    for _ in range(_STAIN_ROUNDS):
+        model = stain_now(problem, state)
+        tables = [model.table(k) for k in range(len(problem.tissues))]
         pictures = [
-            np.clip(np.where(t.mask, t.stain / np.float32(g), 0.0), 0.0, _DARKEST).astype(np.float32)
-            for t, g in zip(task.tissues, model.gains, strict=True)
+            np.clip(np.where(t.mask, t.stain / np.float32(g), 0.0), 0.0, _LARGEST_STAIN).astype(np.float32)
+            for t, g in zip(problem.tissues, model.gains, strict=True)
         ]
-        search = PoseSearch(task.atlas, tables, task.options.threads)
+        search = PoseSearch(problem.atlas, tables, problem.options.threads)
         present = search.scores(pictures, state)
-        poses, scores = search.landscape(pictures, task.nominal, state, ANGLES_DEG).poses()
-        better = scores > present + _BETTER
+        poses, scores = search.landscape(pictures, problem.nominal, state, ANGLES_DEG).poses()
+        better = scores > present + _LEAST_SCORE_GAIN
         if not better.any():
             return state
         state = state.replaced(np.where(better[:, None, None], poses, state.sections))
-        state = fit_outlines(task, state, COARSE_SIGMA_UM[1:]).state
+        state = fit_outlines(problem, state, COARSE_SIGMA_UM[1:]).state
     return state
 
 
-def relocated(task: Task, state: State) -> State:
+def placed_by_neighbours(problem: FitProblem, state: TransformState) -> TransformState:
     """Place badly fitting sections anew, near the rotation of their neighbours; keep what is better.
 
     Each such section (Dice below 0.75) is tried at its best outline pose within 10 degrees of its neighbours'
@@ -133,36 +140,35 @@ def relocated(task: Task, state: State) -> State:
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         The sections.
-    state : State
+    state : TransformState
         Current transforms.
 
     Returns
     -------
-    State
+    TransformState
         Unchanged where all sections fit well, or fewer than two do.
     """
-    before = overlaps(task.atlas, state, task.tissues, task.options.threads)
-    good = np.array([o.dice >= _RELOCATE_DICE for o in before])
+    before = overlaps(problem.atlas, state, problem.tissues, problem.options.threads)
+    good = np.array([o.dice >= _POOR_DICE for o in before])
     if good.all() or good.sum() < 2:
         return state
-    parts = smooth_parts(state.z_um, rigid_parts(state, task.nominal), good)
-    search = PoseSearch(task.atlas, [task.atlas.outline_table()], 1)
+    parts = smooth_parts(state.z_um, rigid_parts(state, problem.nominal), good)
+    search = PoseSearch(problem.atlas, [problem.atlas.outline_table()], 1)
     sections = state.sections.copy()
     for k in np.flatnonzero(~good):
         turn = float(np.rad2deg(parts[k, 2] / LENGTH_UM))
         # A series of one section: the search and the overlap take whole series.
-        one = State(state.sections[k : k + 1], state.z_um[k : k + 1], state.volume)
-        nominal, tissue = task.nominal[k : k + 1], [task.tissues[k]]
-        mask = task.tissues[k].mask.astype(np.float32)
-        # Steps of 2.5 degrees: the range is small, so the search can be finer.
-        angles = turn + np.arange(-_NEAR_DEG, _NEAR_DEG + 1.0, 2.5)
+        one = TransformState(state.sections[k : k + 1], state.z_um[k : k + 1], state.volume)
+        nominal, tissue = problem.nominal[k : k + 1], [problem.tissues[k]]
+        mask = problem.tissues[k].mask.astype(np.float32)
+        angles = turn + np.arange(-_NEAR_DEG, _NEAR_DEG + 1.0, _FINE_STEP_DEG)
         found, _ = search.landscape([mask], nominal, one, angles).poses()
-        held = affine.compose(affine.rigid2d(turn, (parts[k, 0], parts[k, 1])), task.nominal[k])
+        predicted = affine.compose(affine.rigid2d(turn, (parts[k, 0], parts[k, 1])), problem.nominal[k])
         best = before[k].dice
-        for pose in (found[0], held):
-            dice = overlaps(task.atlas, one.replaced(pose[None]), tissue, 1)[0].dice
+        for pose in (found[0], predicted):
+            dice = overlaps(problem.atlas, one.replaced(pose[None]), tissue, 1)[0].dice
             # Dice decides between the present pose, the searched one and the neighbours'.
             if dice >= best:
                 best, sections[k] = dice, pose

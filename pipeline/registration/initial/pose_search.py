@@ -21,17 +21,30 @@ from scipy import fft
 
 from pipeline.core.model import Float32, Float64
 from pipeline.geometry import affine
-from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, paint
-from pipeline.registration.model.state import State
+from pipeline.geometry.scales import POSSIBLE_SCALES
+from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, area_profile, paint
+from pipeline.registration.model.state import TransformState
 from pipeline.system.threads import each
 
-PIXEL_UM = 200.0  # of the lattice on which poses are searched
-_ROOM = 1.5  # FFT size over plane size: what is shifted over one edge must not come in at the other
+PIXEL_UM = 200.0  # um; pixel of the lattice on which poses are searched
+_PADDING = 1.5  # FFT size over plane size: what is shifted over one edge must not come in at the other
 # Reference um per section um along z: shrinkage, or a wrong section thickness.
 _Z_SCALES = np.arange(0.70, 1.4001, 0.025)
-_Z_STEP_UM = 50.0  # grid of the middle of the series along the cutting axis
-_APART_UM = 900.0  # fits closer than this are one position
-_SCALE_RANGE = (0.6, 1.6)  # section size over reference size, in the plane
+_Z_STEP_UM = 50.0  # um; grid of the middle of the series along the cutting axis
+_SAME_POSITION_UM = 900.0  # um; fits closer than this are one position
+# Weights of |log| penalties in the misfit: ratio of the scales along z and in the plane; scale along z.
+_ANISOTROPY_WEIGHT, _Z_SCALE_WEIGHT = 0.15, 0.1
+# Where the middle of a series may lie, as shares of the extent of the reference along the cutting axis. The
+# middle lies clear of both ends of the brain. What fits right of the midline fits left of it as well, so a
+# sagittal series of both halves is searched on the left, a little over the midline.
+_MIDDLE_SHARES = {
+    ("coronal", "left"): (0.10, 0.92),
+    ("coronal", "right"): (0.10, 0.92),
+    ("coronal", "both"): (0.10, 0.92),
+    ("sagittal", "left"): (0.08, 0.45),
+    ("sagittal", "right"): (0.55, 0.92),
+    ("sagittal", "both"): (0.08, 0.53),
+}
 
 
 def middle_span_um(atlas: Atlas, hemisphere: str) -> tuple[float, float]:
@@ -50,12 +63,8 @@ def middle_span_um(atlas: Atlas, hemisphere: str) -> tuple[float, float]:
         Lowest and highest position.
     """
     extent = float(atlas.extent_um[NORMAL_AXIS[atlas.plane]])
-    if atlas.plane == "coronal":
-        # Shares of the box: the middle of a series lies clear of both ends of the brain.
-        return 0.10 * extent, 0.92 * extent
-    if hemisphere == "both":  # what fits right of the midline fits left of it as well
-        return 0.08 * extent, 0.53 * extent
-    return (0.08 * extent, 0.45 * extent) if hemisphere == "left" else (0.55 * extent, 0.92 * extent)
+    low, high = _MIDDLE_SHARES[atlas.plane, hemisphere]
+    return low * extent, high * extent
 
 
 @dataclass(frozen=True)
@@ -78,28 +87,6 @@ class ProfileFit:
     offset_um: float
     scale: float
     misfit: float
-
-
-def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
-    """Return the tissue area of every plane of the reference.
-
-    Parameters
-    ----------
-    atlas : Atlas
-        Labels of the reference.
-
-    Returns
-    -------
-    positions : (p,) float64, um
-        Positions along the cutting axis.
-    areas : (p,) float64, um2
-        Annotated area of each plane.
-    """
-    axis = NORMAL_AXIS[atlas.plane]
-    others = tuple(a for a in range(3) if a != axis)
-    thin = atlas.index[tuple(slice(None) if a == axis else slice(None, None, 2) for a in range(3))]
-    areas = (thin > 0).sum(axis=others) * (2.0 * atlas.voxel_um) ** 2
-    return np.arange(areas.size) * atlas.voxel_um, areas.astype(np.float64)
 
 
 def fit_profile(
@@ -128,8 +115,8 @@ def fit_profile(
 
     Notes
     -----
-    The in-plane scale follows in closed form (least squares of the areas, within 0.6 to 1.6). Penalties are
-    0.15 |log| of the ratio of the scales along z and in the plane, and 0.1 |log| of the scale along z.
+    The in-plane scale follows in closed form: least squares of the areas, within `POSSIBLE_SCALES`. Unusual
+    scales are penalised, see `_ANISOTROPY_WEIGHT`.
     """
     positions, profile = area_profile(atlas)
     usable = areas_um2 > 0
@@ -144,23 +131,24 @@ def fit_profile(
         planes = np.interp(at, positions, profile, left=0.0, right=0.0)
         norm = np.maximum((planes**2).sum(axis=1), 1e-12)
         # Ratio of areas, section over reference, by least squares: the square of a ratio of lengths.
-        scale2 = np.clip(planes @ areas / norm, _SCALE_RANGE[0] ** 2, _SCALE_RANGE[1] ** 2)
+        scale2 = np.clip(planes @ areas / norm, POSSIBLE_SCALES[0] ** 2, POSSIBLE_SCALES[1] ** 2)
         misfit = np.abs(areas - scale2[:, None] * planes).sum(axis=1) / areas.sum()
         # stretch x sqrt(scale2) is 1 where z and the plane are scaled alike.
-        misfit += 0.15 * np.abs(np.log(stretch * np.sqrt(scale2))) + 0.1 * abs(np.log(stretch))
+        anisotropy = _ANISOTROPY_WEIGHT * np.abs(np.log(stretch * np.sqrt(scale2)))
+        misfit += anisotropy + _Z_SCALE_WEIGHT * abs(np.log(stretch))
         found += [
             ProfileFit(slope, float(c - slope * middle), float(1.0 / np.sqrt(s)), float(m))
             for c, s, m in zip(centres, scale2, misfit, strict=True)
         ]
-    return _apart(found, middle)
+    return _local_optima(found, middle)
 
 
-def _apart(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
+def _local_optima(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
     """Return the best fit of every neighbourhood, best first (non-maximum suppression)."""
     kept: list[ProfileFit] = []
     for fit in sorted(found, key=lambda f: f.misfit):
         centre = fit.offset_um + fit.slope * middle
-        if all(abs(centre - k.offset_um - k.slope * middle) > _APART_UM for k in kept):
+        if all(abs(centre - k.offset_um - k.slope * middle) > _SAME_POSITION_UM for k in kept):
             kept.append(fit)
     return kept
 
@@ -264,7 +252,7 @@ class PoseSearch:
     threads: int
 
     def landscape(
-        self, pictures: Sequence[Float32], nominal: Float64, state: State, angles_deg: Float64
+        self, pictures: Sequence[Float32], nominal: Float64, state: TransformState, angles_deg: Float64
     ) -> Landscape:
         """Score every section at every angle.
 
@@ -274,7 +262,7 @@ class PoseSearch:
             Masks, or stain over gain; 0 on glass.
         nominal : (n, 2, 3) float64, px to um
             Thumbnail px to um about the image centre, hints applied; rotations come after.
-        state : State
+        state : TransformState
             Gives the planes of the sections: positions and the map of the volume.
         angles_deg : (a,) float64, degrees
             Rotations to try.
@@ -294,14 +282,14 @@ class PoseSearch:
             nominal, angles_deg, np.array([scores for scores, _ in found]), np.array([s for _, s in found])
         )
 
-    def scores(self, pictures: Sequence[Float32], state: State) -> Float64:
+    def scores(self, pictures: Sequence[Float32], state: TransformState) -> Float64:
         """Score every section at its current pose.
 
         Parameters
         ----------
         pictures : sequence of (h, w) float32
             Masks, or stain over gain; 0 on glass.
-        state : State
+        state : TransformState
             Current transforms.
 
         Returns
@@ -319,7 +307,7 @@ class PoseSearch:
 
         return np.array(each(one, range(len(pictures)), self.threads))
 
-    def _plane(self, state: State, k: int) -> tuple[Float32, Float64]:
+    def _plane(self, state: TransformState, k: int) -> tuple[Float32, Float64]:
         """Return the plane of section `k` rendered on a lattice of the volume, and its corner, um."""
         plane = self.atlas.plane
         extent = self.atlas.extent_um[list(IN_PLANE_AXES[plane])]
@@ -349,7 +337,7 @@ def _correlated(
     if rows.size == 0:
         return np.zeros(len(angles_deg)), np.zeros((len(angles_deg), 2))
     # Square and padded by zeros, since the correlation is circular.
-    size = fft.next_fast_len(int(_ROOM * max(painted.shape)), real=True)
+    size = fft.next_fast_len(int(_PADDING * max(painted.shape)), real=True)
     # The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
     middle = np.array([columns.mean(), rows.mean()])
     soft, half = _softened(picture, nominal / PIXEL_UM), 0.5 * size

@@ -21,6 +21,9 @@ NORMAL_AXIS = {"coronal": 0, "sagittal": 2}  # index into (P, I, R)
 IN_PLANE_AXES = {"coronal": (2, 1), "sagittal": (0, 1)}  # what image x and y run along
 _FINEST_UM = 25.0  # finer annotations are subsampled to the largest whole multiple up to this
 _CUT_SHARE = 0.02  # of the largest plane: more on the last plane means that the brain goes on
+_LEAST_SIGMA_PX = 0.34  # px; a narrower Gaussian keeps 95 % or more of its weight on the central pixel
+# One sample a pixel is enough below this pixel size, in voxels, or above this blur, in pixels.
+_FINE_PIXEL_VOXELS, _WIDE_BLUR_PX = 1.6, 1.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,28 @@ def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
     return Atlas(index, voxel_um, ids.astype(np.int64), parents, plane, _limits(index, plane, voxel_um))
 
 
+def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:
+    """Return the tissue area of every plane of the reference.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+
+    Returns
+    -------
+    positions : (p,) float64, um
+        Positions along the cutting axis.
+    areas : (p,) float64, um2
+        Annotated area of each plane.
+    """
+    axis = NORMAL_AXIS[atlas.plane]
+    others = tuple(a for a in range(3) if a != axis)
+    thin = atlas.index[tuple(slice(None) if a == axis else slice(None, None, 2) for a in range(3))]
+    areas = (thin > 0).sum(axis=others) * (2.0 * atlas.voxel_um) ** 2
+    return np.arange(areas.size) * atlas.voxel_um, areas.astype(np.float64)
+
+
 def _limits(index: UInt16, plane: Plane, voxel_um: float) -> tuple[float, float]:
     """Return the ends of a cut-off brain along the cutting axis, infinite where it is complete."""
     axis = NORMAL_AXIS[plane]
@@ -160,6 +185,27 @@ def _renumber(annotation, ids):  # type: ignore[no-untyped-def]
                     found = np.searchsorted(ids, last)
                 out[p, i, r] = found
     return out
+
+
+def samples_a_pixel(pixel_um: float, voxel_um: float, sigma_um: float) -> int:
+    """Return how many samples along each axis of a pixel render it without aliasing.
+
+    Parameters
+    ----------
+    pixel_um : float, um
+        Size of a pixel.
+    voxel_um : float, um
+        Size of a voxel of the atlas.
+    sigma_um : float, um
+        Blur that follows.
+
+    Returns
+    -------
+    int
+        1 or 2.
+    """
+    smooth = pixel_um < _FINE_PIXEL_VOXELS * voxel_um or sigma_um > _WIDE_BLUR_PX * pixel_um
+    return 1 if smooth else 2
 
 
 @numba.njit(cache=True, nogil=True)
@@ -259,7 +305,6 @@ def blur(image: Float32, sigma_px: float) -> Float32:
     (h, w) float32
         The blurred image.
     """
-    # Such a kernel keeps 95 % or more of its weight on the central pixel.
-    if sigma_px < 0.34:
+    if sigma_px < _LEAST_SIGMA_PX:
         return image
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE))

@@ -22,14 +22,22 @@ import numpy.typing as npt
 
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.model.painted_atlas import Atlas, label_plane
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.model.state import LevelImage, TransformState
+from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.system.threads import each
 
-_BORROW_MM2 = 0.15  # area at which a label's own mean weighs as much as the structure above it
+_BORROW_MM2 = 0.15  # mm2; area at which a label's own mean weighs as much as the structure above it
 _ROUNDS = 3  # alternations of table, noise and gains
-_SCALE = 3.0  # Geman-McClure scale in standard deviations of the noise
+_ROBUST_SCALE = 3.0  # Geman-McClure scale, in standard deviations of the noise
 _GAIN_PRIOR = 0.05  # weight of the first gain, relative to the data of a typical section
 _GAIN_RANGE = 2.5  # a gain stays within this factor of the first gain
+_LEAST_GAIN = 1e-3  # of the median of the sections: keeps divisions by the gain finite
+# Stained pixels of a section are above this share of this percentile of its stain: glass is about 0, a few
+# dark folds lie beyond the percentile.
+_STAINED_SHARE, _STAINED_PERCENTILE = 0.25, 98
+RESIDUAL_STEP = 7  # every seventh residual is enough for a median
+LEAST_NOISE = 1e-4  # optical density; keeps weights finite on drawn images without any noise
+_TINY = 1e-12  # keeps empty sums from dividing by zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,19 +184,20 @@ def first_gains(images: Sequence[LevelImage]) -> Float64:
     strengths = np.array([_strength(image) for image in images])
     usable = strengths > 0
     middle = float(np.median(strengths[usable])) if usable.any() else 1.0
-    # A floor of 1e-3 of the median keeps divisions by the gain finite.
-    return np.where(usable, np.maximum(strengths, 1e-3 * middle) / middle, 1.0)
+    return np.where(usable, np.maximum(strengths, _LEAST_GAIN * middle) / middle, 1.0)
 
 
 def _strength(image: LevelImage) -> float:
     """Return the median stain of the pixels above a quarter of the 98th percentile; 0 where none are."""
     known = image.values[image.weights > 0]
-    stained = known[known > 0.25 * np.percentile(known, 98)] if known.size else known
+    stained = (
+        known[known > _STAINED_SHARE * np.percentile(known, _STAINED_PERCENTILE)] if known.size else known
+    )
     return float(np.median(stained)) if stained.size else 0.0
 
 
 def fit_stain(
-    atlas: Atlas, state: State, images: Sequence[LevelImage], model: StainModel | None, threads: int
+    atlas: Atlas, state: TransformState, images: Sequence[LevelImage], model: StainModel | None, threads: int
 ) -> StainModel:
     """Estimate tables, gains and noises under the current transforms.
 
@@ -196,7 +205,7 @@ def fit_stain(
     ----------
     atlas : Atlas
         Labels of the reference.
-    state : State
+    state : TransformState
         Current transforms.
     images : sequence of LevelImage
         Stain of each section.
@@ -247,14 +256,14 @@ def fit_stain_on(
     gains = np.ones(len(images))
     for s in np.unique(series):
         own = [int(k) for k in np.flatnonzero(series == s)]
-        seen = _Seen(atlas, [images[k] for k in own], [labels[k] for k in own], threads)
+        stain = _SeriesStain(atlas, [images[k] for k in own], [labels[k] for k in own], threads)
         start = None if model is None else (model.gains[own], model.tables[s], float(model.noises[s]))
-        gains[own], tables[s], noises[s] = seen.fitted(start)
+        gains[own], tables[s], noises[s] = stain.fit(start)
     return StainModel(tables, gains, noises, series)
 
 
 def plane_labels(
-    atlas: Atlas, state: State, images: Sequence[LevelImage], threads: int
+    atlas: Atlas, state: TransformState, images: Sequence[LevelImage], threads: int
 ) -> list[npt.NDArray[np.uint16]]:
     """Return the label at every pixel of every section.
 
@@ -262,7 +271,7 @@ def plane_labels(
     ----------
     atlas : Atlas
         Labels of the reference.
-    state : State
+    state : TransformState
         Current transforms.
     images : sequence of LevelImage
         Give the pixel grids.
@@ -283,7 +292,7 @@ def plane_labels(
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _SeriesStain:
     """The sections of a series and the labels under them."""
 
     atlas: Atlas
@@ -291,7 +300,7 @@ class _Seen:
     labels: Sequence[npt.NDArray[np.uint16]]
     threads: int
 
-    def fitted(self, start: tuple[Float64, Float32, float] | None) -> tuple[Float64, Float32, float]:
+    def fit(self, start: tuple[Float64, Float32, float] | None) -> tuple[Float64, Float32, float]:
         """Return gains, table and noise, from those of an earlier fit where there is one."""
         if start is None:
             # Infinite noise: without a table to judge them by, no pixels are outliers.
@@ -307,7 +316,7 @@ class _Seen:
         """Return the table, given gains; an infinite `noise` gives plain means."""
 
         def one(k: int) -> Float64:
-            image, scale = self.images[k], _SCALE * noise
+            image, scale = self.images[k], _ROBUST_SCALE * noise
             return np.asarray(label_sums(self.labels[k], image.values, image.weights, gains[k], table, scale))
 
         sums = np.sum(each(one, range(len(self.images)), self.threads), axis=0)
@@ -317,14 +326,14 @@ class _Seen:
         """Return the gains, given the table, drawn weakly towards `first_gains` and scaled to median 1."""
 
         def one(k: int) -> tuple[float, float]:
-            image, scale = self.images[k], _SCALE * noise
+            image, scale = self.images[k], _ROBUST_SCALE * noise
             found = gain_sums(self.labels[k], image.values, image.weights, gains[k], table, scale)
             return float(found[0]), float(found[1])
 
         sums = np.array(each(one, range(len(self.images)), self.threads))
         anchor = first_gains(self.images)
         # Ridge towards the first gain, so that a section with little tissue keeps it.
-        prior = _GAIN_PRIOR * max(float(np.median(sums[:, 1])), 1e-12)
+        prior = _GAIN_PRIOR * max(float(np.median(sums[:, 1])), _TINY)
         # Least-squares slope of values over table, then bounded, then scaled to the median section.
         fitted = (sums[:, 0] + prior * anchor) / (sums[:, 1] + prior)
         fitted = np.clip(fitted, anchor / _GAIN_RANGE, anchor * _GAIN_RANGE)
@@ -333,10 +342,9 @@ class _Seen:
     def noise(self, gains: Float64, table: Float32) -> float:
         """Return the robust standard deviation of image / gain - table."""
         residuals = [values - table[labels] for _, (values, labels) in self.inside(gains)]
-        # Every seventh pixel of a section is enough for a median.
-        pooled = np.concatenate([r[::7] for r in residuals]) if residuals else np.zeros(0)
-        # Median absolute deviation as a standard deviation; the floor keeps weights finite on drawn images.
-        return max(1.4826 * float(np.median(np.abs(pooled))), 1e-4) if pooled.size else 1.0
+        pooled = np.concatenate([r[::RESIDUAL_STEP] for r in residuals]) if residuals else np.zeros(0)
+        # Median absolute deviation as a standard deviation.
+        return max(MAD_TO_SIGMA * float(np.median(np.abs(pooled))), LEAST_NOISE) if pooled.size else 1.0
 
     def inside(self, gains: Float64) -> Iterator[tuple[int, tuple[Float32, npt.NDArray[np.uint16]]]]:
         """Yield each section's index with value / gain and label of its pixels that lie on annotation."""
@@ -377,7 +385,7 @@ def regularised(sums: Float64, parent: Int64) -> Float32:
             total[parent[node]] += total[node]
     mean = np.zeros(nodes)
     everything = total[parent < 0].sum(axis=0)
-    overall = everything[0] / max(everything[1], 1e-12)
+    overall = everything[0] / max(everything[1], _TINY)
     # From the root downwards: every mean is shrunk towards one that is already known.
     for node in np.argsort(depth, kind="stable"):
         above = mean[parent[node]] if parent[node] >= 0 else overall
@@ -397,14 +405,14 @@ def _depths(parent: Int64) -> Int64:
     return depth
 
 
-def explained(atlas: Atlas, state: State, images: Sequence[LevelImage], threads: int) -> float:
+def explained(atlas: Atlas, state: TransformState, images: Sequence[LevelImage], threads: int) -> float:
     """Return the share of the stain's variance inside the annotation that labels and gains explain.
 
     Parameters
     ----------
     atlas : Atlas
         Labels of the reference.
-    state : State
+    state : TransformState
         Current transforms.
     images : sequence of LevelImage
         Stain of each section.
@@ -427,10 +435,10 @@ def explained(atlas: Atlas, state: State, images: Sequence[LevelImage], threads:
     multimodal image registration. MICCAI 1998, LNCS 1496:1115-1124.
     """
     model = fit_stain(atlas, state, images, None, threads)
-    seen = _Seen(atlas, images, plane_labels(atlas, state, images, threads), threads)
+    stain = _SeriesStain(atlas, images, plane_labels(atlas, state, images, threads), threads)
     residual, total = 0.0, 0.0
-    for k, (values, labels) in seen.inside(model.gains):
+    for k, (values, labels) in stain.inside(model.gains):
         # Both sums are in units of value / gain, so that strong sections count no more than pale ones.
         residual += float(((values - model.table(k)[labels]) ** 2).sum())
         total += float(((values - values.mean()) ** 2).sum())
-    return 1.0 - residual / max(total, 1e-12)
+    return 1.0 - residual / max(total, _TINY)

@@ -13,11 +13,13 @@ from pipeline.geometry import affine
 from pipeline.registration.model.painted_atlas import blur
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-_PAD_UM = 1000.0  # margin of glass around a section, so that the atlas may reach beyond the frame
+_PAD_UM = 1000.0  # um; margin of glass around a section, so that the atlas may reach beyond the frame
+# Floors of the weight of a block and of its blur: where next to nothing is known nothing is divided by zero.
+_LEAST_WEIGHT, _LEAST_BLURRED_WEIGHT = np.float32(1e-6), np.float32(1e-3)
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class TransformState:
     """Transforms of all sections and of the volume.
 
     Attributes
@@ -58,7 +60,7 @@ class State:
         lift[3, 2] = 1.0
         return self.volume @ lift
 
-    def replaced(self, sections: Float64 | None = None, volume: Float64 | None = None) -> State:
+    def replaced(self, sections: Float64 | None = None, volume: Float64 | None = None) -> TransformState:
         """Return a copy with new matrices.
 
         Parameters
@@ -70,7 +72,7 @@ class State:
 
         Returns
         -------
-        State
+        TransformState
             The copy.
         """
         return replace(
@@ -169,12 +171,11 @@ def level_image(
     # The known share of each block, then used as its weight.
     weights = block_mean_float(known.astype(np.float32), factor)
     sums = block_mean_float(values * known.astype(np.float32), factor)
-    mean = np.asarray(sums / np.maximum(weights, np.float32(1e-6)), dtype=np.float32)
+    mean = np.asarray(sums / np.maximum(weights, _LEAST_WEIGHT), dtype=np.float32)
     # Whole blocks: the pixel obtained, not the one asked for.
     size_um = factor * tissue.pixel_um
     sigma_px = sigma_um / size_um
-    # The floors guard against division by zero where next to nothing is known.
-    soft = blur(mean * weights, sigma_px) / np.maximum(blur(weights, sigma_px), np.float32(1e-3))
+    soft = blur(mean * weights, sigma_px) / np.maximum(blur(weights, sigma_px), _LEAST_BLURRED_WEIGHT)
     # The centre of the first block, in px of the thumbnail without margin.
     offset = 0.5 * (factor - 1) - pad
     to_thumbnail = np.array([[factor, 0.0, offset], [0.0, factor, offset]])

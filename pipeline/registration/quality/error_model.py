@@ -34,6 +34,11 @@ OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)  # coefficients for an 
 # between the two limits the section counts in the grid and is marked for a look.
 PASS_UM, FAIL_UM = 150.0, 1600.0
 _FAR_UM = 3000.0  # um; larger or missing measures count as this
+# Lengths enter as logarithms, each with a floor, um, below which differences are noise.
+_SHIFT_FLOOR_UM, _DISTANCE_FLOOR_UM = 10.0, 20.0
+_LEAST_USUAL_UM = 100.0  # um; in a very regular series a small deviation is no alarm
+_DICE_OFFSET = 1.02  # keeps the logarithm finite at a Dice of 1
+_RESIDUAL_RANGE = (0.5, 5.0)  # in units of the noise; values are clipped to it
 
 
 def terms(measures: Mapping[str, float]) -> Float64:
@@ -54,18 +59,16 @@ def terms(measures: Mapping[str, float]) -> Float64:
     def log_um(name: str, floor: float) -> float:
         return float(np.log(min(measures.get(name, _FAR_UM), _FAR_UM) + floor))
 
-    # um; in a very regular series a small deviation is no alarm
-    usual = max(measures["pose_deviation_usual_um"], 100.0)
+    usual = max(measures["pose_deviation_usual_um"], _LEAST_USUAL_UM)
     return np.array(
         [
             1.0,
-            # lengths enter as logarithms, with a floor below which differences are noise
-            log_um("local_shift_um", 10.0),
-            log_um("uncertainty_um", 10.0),
-            log_um("plane_shift_um", 20.0),
-            log_um("boundary_um", 20.0),
-            np.log(1.02 - measures["dice"]),  # finite at a Dice of 1
-            np.log(np.clip(measures.get("stain_residual", 1.0), 0.5, 5.0)),
+            log_um("local_shift_um", _SHIFT_FLOOR_UM),
+            log_um("uncertainty_um", _SHIFT_FLOOR_UM),
+            log_um("plane_shift_um", _DISTANCE_FLOOR_UM),
+            log_um("boundary_um", _DISTANCE_FLOOR_UM),
+            np.log(_DICE_OFFSET - measures["dice"]),
+            np.log(np.clip(measures.get("stain_residual", 1.0), *_RESIDUAL_RANGE)),
             np.log1p(measures["pose_deviation_um"] / usual),
         ]
     )

@@ -10,16 +10,19 @@ from scipy import ndimage
 
 from pipeline.core.model import Bool, Float64, Status
 from pipeline.geometry import affine
-from pipeline.registration.fit.joint import Task, left_over
+from pipeline.registration.fit.joint import FitProblem
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
 from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, label_plane
 from pipeline.registration.model.stain_table import StainModel
-from pipeline.registration.model.state import State
+from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.error_model import estimated_error_um, status_of
+from pipeline.registration.quality.residual_shift import residual_displacements
+from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
 _IDENTITY = np.eye(2, 3)  # thumbnail px to thumbnail px
+_LEAST_PIXELS = 10  # on annotation: fewer give no residual
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,16 @@ def _edge(mask: Bool) -> Bool:
     return np.asarray(mask & ~ndimage.binary_erosion(mask, border_value=0))
 
 
-def overlaps(atlas: Atlas, state: State, tissues: Sequence[TissueImage], threads: int) -> list[Overlap]:
+def overlaps(
+    atlas: Atlas, state: TransformState, tissues: Sequence[TissueImage], threads: int
+) -> list[Overlap]:
     """Compare every section with the annotation of its plane.
 
     Parameters
     ----------
     atlas : Atlas
         Labels of the reference.
-    state : State
+    state : TransformState
         Placement of the n sections.
     tissues : sequence of TissueImage
         Tissue of each section.
@@ -130,12 +135,12 @@ def known_plane(atlas: Atlas, matrix: Float64, shape: tuple[int, int]) -> Bool:
     return np.asarray((along >= atlas.limits_um[0]) & (along <= atlas.limits_um[1]))
 
 
-def centres_um(state: State, tissues: Sequence[TissueImage]) -> Float64:
+def centres_um(state: TransformState, tissues: Sequence[TissueImage]) -> Float64:
     """Return where the centroid of every section's tissue lies in the volume.
 
     Parameters
     ----------
-    state : State
+    state : TransformState
         Placement of the n sections.
     tissues : sequence of TissueImage
         Tissue of each section; none is blank.
@@ -149,14 +154,16 @@ def centres_um(state: State, tissues: Sequence[TissueImage]) -> Float64:
     return np.array([affine.apply(m, c) for m, c in zip(state.sections, middles, strict=True)])
 
 
-def stain_residual(atlas: Atlas, state: State, k: int, tissue: TissueImage, model: StainModel) -> float:
+def stain_residual(
+    atlas: Atlas, state: TransformState, k: int, tissue: TissueImage, model: StainModel
+) -> float:
     """Return how far a section's stain lies off the stain table, against the noise of its series.
 
     Parameters
     ----------
     atlas : Atlas
         Labels of the reference.
-    state : State
+    state : TransformState
         Placement of the sections.
     k : int
         Index of the section.
@@ -174,12 +181,11 @@ def stain_residual(atlas: Atlas, state: State, k: int, tissue: TissueImage, mode
     matrix = state.plane(k, _IDENTITY)
     labels = label_plane(atlas.index, 1.0 / atlas.voxel_um, matrix, tissue.mask.shape)
     inside = (labels > 0) & tissue.mask
-    if inside.sum() < 10:
+    if inside.sum() < _LEAST_PIXELS:
         return float("nan")
     # at gain 1, as the table and the noise
     residual = tissue.stain[inside] / model.gains[k] - model.table(k)[labels[inside]]
-    # 1.4826: median absolute deviation to standard deviation
-    return float(1.4826 * np.median(np.abs(residual)) / model.noises[model.series[k]])
+    return float(MAD_TO_SIGMA * np.median(np.abs(residual)) / model.noises[model.series[k]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +204,14 @@ class Verdict:
     status: Status
 
 
-def verdicts(task: Task, state: State, model: StainModel | None) -> list[Verdict]:
+def verdicts(problem: FitProblem, state: TransformState, model: StainModel | None) -> list[Verdict]:
     """Judge every section by the error that its measures predict; see `error_model`.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         What was fitted.
-    state : State
+    state : TransformState
         Final placement of its n sections.
     model : StainModel or None
         Stain model of the fit; None judges by outlines alone.
@@ -215,16 +221,16 @@ def verdicts(task: Task, state: State, model: StainModel | None) -> list[Verdict
     list of Verdict
         One for each section.
     """
-    atlas, tissues, options = task.atlas, task.tissues, task.options
+    atlas, tissues, options = problem.atlas, problem.tissues, problem.options
     found = overlaps(atlas, state, tissues, options.threads)
     good = np.array([o.dice >= options.minimum_dice for o in found])
     # (n, 3) um: x, y, turn as arc at 3 mm
-    parts = np.column_stack([centres_um(state, tissues), rigid_parts(state, task.nominal)[:, 2]])
+    parts = np.column_stack([centres_um(state, tissues), rigid_parts(state, problem.nominal)[:, 2]])
     # um off the line through its neighbours
     away = np.linalg.norm(parts - smooth_parts(state.z_um, parts, good), axis=1)
     usual = float(np.median(away[good])) if good.any() else 0.0  # um; how regular the series is
     judged = []
-    for k, left in enumerate(left_over(task, state, model)):
+    for k, left in enumerate(residual_displacements(problem, state, model)):
         one = found[k]
         measures = {
             "dice": one.dice,
@@ -233,7 +239,7 @@ def verdicts(task: Task, state: State, model: StainModel | None) -> list[Verdict
             "pose_deviation_um": float(away[k]),
             "pose_deviation_usual_um": usual,
             "local_shift_um": left.local_um,
-            "uncertainty_um": left.unsure_um,
+            "uncertainty_um": left.uncertainty_um,
             "plane_shift_um": left.plane_um,
         }
         if model is not None:

@@ -23,23 +23,27 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.registration.fit.joint import Solution, Task
-from pipeline.registration.quality.change_point import parts_by_jump
+from pipeline.registration.fit.joint import FitProblem, Solution
+from pipeline.registration.quality.change_point import split_by_change_point
 
-_FEWEST = 8  # sections needed to tell two stains apart
+_LEAST_SECTIONS = 8  # sections needed to separate two stains
 _LEAST_PART = 4  # sections in the smaller part
-_REACH, _REACH_UM = 6, 1500.0  # sections, and um of z, within which two sections show the same structures
-_NEAR = 3  # only pairs this close along the series decide on a split
-# pixels of a label in both sections; labels in common; shared pixels over those of the smaller section
-_LEAST_PIXELS, _LEAST_LABELS, _LEAST_SHARED = 8, 8, 0.3
-_CUTS = 3  # eigenvectors that are tried as a split
+# Sections, and um of z, within which two sections show the same structures.
+_MOST_SECTIONS_APART, _MOST_UM_APART = 6, 1500.0
+_DECISIVE_SECTIONS_APART = 3  # only pairs this close along the series decide on a split
+_LEAST_PIXELS = 8  # of a label in both sections
+_LEAST_LABELS = 8  # in common
+_LEAST_SHARED = 0.3  # pixels that are shared, over those of the smaller section
+_EIGENVECTORS = 3  # eigenvectors that are tried as a split
 _LEAST_PAIRS = 4  # pairs across the split, and within either part
-# least median correlation within a part; share of it that four fifths of the pairs across stay below
-_ALIKE, _UNLIKE = 0.5, 0.6
+_LEAST_EDGE = 1e-6  # weight of every edge of the graph: keeps it connected, so that no degree is 0
+# Least median correlation within a part, and the share of it that four fifths of the pairs across stay below.
+# In series of one brain the share is 0.94 or more, where stains differ at most 0.5.
+_LEAST_WITHIN, _MOST_ACROSS_SHARE, _ACROSS_PERCENTILE = 0.5, 0.6, 80
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class StainSample:
     """The pixels of a section inside both annotation and tissue.
 
     Attributes
@@ -54,19 +58,21 @@ class Look:
     values: Float32
 
 
-def parted(task: Task, solution: Solution, own: Sequence[int], looks: Sequence[Look]) -> dict[int, str]:
+def mixed_sections(
+    problem: FitProblem, solution: Solution, own: Sequence[int], samples: Sequence[StainSample]
+) -> dict[int, str]:
     """Return the smaller part of a series that is a mixture of two.
 
     Parameters
     ----------
-    task : Task
+    problem : FitProblem
         What was fitted.
     solution : Solution
         State and stain model of the fit.
     own : sequence of int
         Indices of the sections of one series, in ascending z.
-    looks : sequence of Look
-        Stain and labels of every section of `task`.
+    samples : sequence of StainSample
+        Stain and labels of every section of `problem`.
 
     Returns
     -------
@@ -74,12 +80,12 @@ def parted(task: Task, solution: Solution, own: Sequence[int], looks: Sequence[L
         Indices of the smaller part, each with the reason; empty where the series is one, or too short to
         tell.
     """
-    if len(own) < _FEWEST:
+    if len(own) < _LEAST_SECTIONS:
         return {}
     z_um = solution.state.z_um[list(own)]
-    alike = alikeness([looks[k] for k in own], z_um, task.atlas.ids.size)
+    alike = stain_similarity([samples[k] for k in own], z_um, problem.atlas.ids.size)
     # a difference in stain is the clearer sign
-    found = parts_by_stain(alike) or parts_by_jump(task, solution, own)
+    found = split_by_stain(alike) or split_by_change_point(problem, solution, own)
     if found is None:
         return {}
     part, why = found
@@ -87,12 +93,12 @@ def parted(task: Task, solution: Solution, own: Sequence[int], looks: Sequence[L
     return {k: why for k, inside in zip(own, smaller, strict=True) if inside}
 
 
-def alikeness(looks: Sequence[Look], z_um: Float64, labels: int) -> Float64:
+def stain_similarity(samples: Sequence[StainSample], z_um: Float64, labels: int) -> Float64:
     """Return the correlation of stain between nearby sections, over the labels that both show.
 
     Parameters
     ----------
-    looks : sequence of Look
+    samples : sequence of StainSample
         Stain and labels of n sections, in ascending z.
     z_um : (n,) float64, um
         Position of each.
@@ -105,14 +111,14 @@ def alikeness(looks: Sequence[Look], z_um: Float64, labels: int) -> Float64:
         Pearson correlation of mean stain per label, labels weighted by the pixels they share; NaN where two
         sections are far apart or share too little.
     """
-    count = len(looks)
-    pixels = np.array([np.bincount(one.labels, minlength=labels) for one in looks], np.float64)
-    sums = np.array([np.bincount(one.labels, one.values, labels) for one in looks])
+    count = len(samples)
+    pixels = np.array([np.bincount(one.labels, minlength=labels) for one in samples], np.float64)
+    sums = np.array([np.bincount(one.labels, one.values, labels) for one in samples])
     means = sums / np.maximum(pixels, 1.0)
     found = np.full((count, count), np.nan)
     for j in range(count):
-        for k in range(j + 1, min(count, j + 1 + _REACH)):
-            if abs(z_um[k] - z_um[j]) <= _REACH_UM:
+        for k in range(j + 1, min(count, j + 1 + _MOST_SECTIONS_APART)):
+            if abs(z_um[k] - z_um[j]) <= _MOST_UM_APART:
                 shared = np.minimum(pixels[j], pixels[k])  # pixels of each label in both
                 if shared.sum() >= _LEAST_SHARED * min(pixels[j].sum(), pixels[k].sum()):
                     found[j, k] = found[k, j] = _correlation(means[j], means[k], shared)
@@ -130,24 +136,26 @@ def _correlation(a: Float64, b: Float64, shared: Float64) -> float:
     return float(weight @ (a * b)) / size if size > 0.0 else float("nan")
 
 
-def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
+def split_by_stain(alike: Float64) -> tuple[Bool, str] | None:
     """Return a split of the sections into two parts of different stain.
 
     Parameters
     ----------
     alike : (n, n) float64
-        Correlations of `alikeness`.
+        Correlations of `stain_similarity`.
 
     Returns
     -------
     part : (n,) bool
         One of the two parts; None in place of the pair where the series is one.
-    words : str
-        The correlations across and within, in words.
+    reason : str
+        The correlations across and within, for the reader.
     """
     index = np.arange(len(alike))
-    near = np.isfinite(alike) & (np.abs(index[:, None] - index) <= _NEAR)  # farther pairs differ by anatomy
-    for part in _halves(alike):
+    near = np.isfinite(alike) & (
+        np.abs(index[:, None] - index) <= _DECISIVE_SECTIONS_APART
+    )  # farther pairs differ by anatomy
+    for part in _spectral_splits(alike):
         across = alike[near & (part[:, None] & ~part)]
         within = [alike[near & side[:, None] & side] for side in (part, ~part)]
         pairs = min(len(r) for r in (across, *within))
@@ -155,18 +163,19 @@ def parts_by_stain(alike: Float64) -> tuple[Bool, str] | None:
             continue
         first, second = (float(np.median(r)) for r in within)
         # each part must be consistent in itself, else noise alone would split a faint series
-        if min(first, second) >= _ALIKE and np.percentile(across, 80) <= _UNLIKE * min(first, second):
-            words = f"r {np.median(across):.2f} between the two parts, {first:.2f} and {second:.2f} within"
-            return part, f"its stain is not that of the others: {words}"
+        if min(first, second) >= _LEAST_WITHIN and np.percentile(
+            across, _ACROSS_PERCENTILE
+        ) <= _MOST_ACROSS_SHARE * min(first, second):
+            r = f"r {np.median(across):.2f} between the two groups, {first:.2f} and {second:.2f} within"
+            return part, f"its stain differs from that of the others: {r}"
     return None
 
 
-def _halves(alike: Float64) -> list[Bool]:
+def _spectral_splits(alike: Float64) -> list[Bool]:
     """Split the graph of sections where similarity is low, by signs of eigenvectors; each (n,) bool."""
-    # 1e-6 keeps the graph connected, so no degree is 0
-    weight = np.nan_to_num(np.maximum(alike, 0.0)) ** 2 + 1e-6
+    weight = np.nan_to_num(np.maximum(alike, 0.0)) ** 2 + _LEAST_EDGE
     np.fill_diagonal(weight, 0.0)
     scale = 1.0 / np.sqrt(weight.sum(axis=1))  # normalises by the degrees of the nodes
     _, vectors = np.linalg.eigh(scale[:, None] * weight * scale)
     # the last vector is constant in sign
-    return [np.asarray(vectors[:, -k] > 0.0) for k in range(2, 2 + _CUTS)]
+    return [np.asarray(vectors[:, -k] > 0.0) for k in range(2, 2 + _EIGENVECTORS)]

@@ -27,30 +27,43 @@ from pipeline.registration.fit.gauss_newton import (
     painted_plane,
     section_system,
 )
-from pipeline.registration.model.state import LevelImage, State
+from pipeline.registration.fit.joint import (
+    OUTLINE_SCALE,
+    RESIDUAL_LEVEL,
+    STAIN_SCALE,
+    FitProblem,
+    Solution,
+    level_images,
+    level_pixel_um,
+    outline_painting,
+    stain_painting,
+)
+from pipeline.registration.model.stain_table import StainModel
+from pipeline.registration.model.state import LevelImage, TransformState
 from pipeline.system.threads import each
 
-_BLOCK_UM = 1500.0  # side of a block, um
-_SPREAD_UM = 300.0  # prior standard deviation of a displacement, um
+_BLOCK_UM = 1500.0  # um; side of a block
+_LEAST_BLOCK_PX = 3  # px; of a block, for central differences
+_SPREAD_UM = 300.0  # um; prior standard deviation of a displacement
 _Z = 3  # index of the shift along the normal among the parameters of the volume
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ResidualDisplacement:
     """Residual displacement of a section, um.
 
     Attributes
     ----------
     local_um : float, um
         Displacement of the blocks within the plane, r.m.s.
-    unsure_um : float, um
+    uncertainty_um : float, um
         Uncertainty of these displacements, r.m.s.; 300 um where nothing is seen.
     plane_um : float, um
         Displacement of the section along its normal.
     """
 
     local_um: float
-    unsure_um: float
+    uncertainty_um: float
     plane_um: float
 
 
@@ -98,16 +111,85 @@ def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untype
     return sums
 
 
-def evidence(
-    painting: Painting, state: State, images: Sequence[LevelImage], stage: Stage, threads: int
-) -> list[Evidence]:
+def residual_displacements(
+    problem: FitProblem, state: TransformState, model: StainModel | None
+) -> list[ResidualDisplacement]:
+    """Return the residual displacement of every section, by stain, or by outline without a stain model.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections.
+    state : TransformState
+        Fitted transforms.
+    model : StainModel or None
+        Stain model of the fit.
+
+    Returns
+    -------
+    list of ResidualDisplacement
+        Residual displacement and its uncertainty, one for each section.
+    """
+    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in problem.tissues]
+    images = level_images(problem, pictures, level_pixel_um(sigma, problem.options), sigma)
+    if model is None:
+        painting = outline_painting(problem)
+        stage = Stage(sigma, 0.5 * sigma, OUTLINE_SCALE, RIGID, move_volume=True)
+    else:
+        painting = stain_painting(problem, model)
+        scale = STAIN_SCALE * model.noise
+        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
+    return block_displacements(painting, state, images, stage, problem.options.threads)
+
+
+def residual_planes(problem: FitProblem, solution: Solution, own: Sequence[int]) -> tuple[Float64, Float64]:
+    """Return by how much single sections would still be stretched and tilted to fit their stain.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections.
+    solution : Solution
+        The fit.
+    own : sequence of int
+        Indices of the sections that are asked for.
+
+    Returns
+    -------
+    steps : (n, 5) float64, um at 3 mm
+        Stretch x, stretch y, shear, tilt along x, tilt along y, see `residual_shift.plane_steps`.
+    spread : (n, 5) float64, um at 3 mm
+        Standard deviations; infinite where there is no stain model.
+    """
+    model = solution.model
+    if model is None:
+        return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
+    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+    painting = stain_painting(problem, model)
+    scale = STAIN_SCALE * model.noise
+    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
+    images = level_images(
+        problem, [t.stain for t in problem.tissues], level_pixel_um(sigma, problem.options), sigma
+    )
+
+    def one(k: int) -> tuple[Float64, Float64]:
+        return plane_steps(painting, solution.state, k, images[k], stage)
+
+    steps, spread = zip(*each(one, own, problem.options.threads), strict=True)
+    return np.array(steps), np.array(spread)
+
+
+def block_displacements(
+    painting: Painting, state: TransformState, images: Sequence[LevelImage], stage: Stage, threads: int
+) -> list[ResidualDisplacement]:
     """Estimate the residual displacement of every section.
 
     Parameters
     ----------
     painting : Painting
         What the atlas is painted with.
-    state : State
+    state : TransformState
         Placement of the n sections.
     images : sequence of LevelImage
         Image of each section.
@@ -118,19 +200,19 @@ def evidence(
 
     Returns
     -------
-    list of Evidence
+    list of ResidualDisplacement
         One for each section.
     """
 
-    def one(k: int) -> Evidence:
+    def one(k: int) -> ResidualDisplacement:
         image, gain = images[k], np.float32(painting.gains[k])
         painted = painted_plane(painting, state, k, image, stage)
-        size = max(3, round(_BLOCK_UM / image.pixel_um))
+        size = max(_LEAST_BLOCK_PX, round(_BLOCK_UM / image.pixel_um))
         sums = block_sums(
             image.values / painting.strength(k), image.weights * gain**2, painted, stage.scale, size
         )
-        local, unsure = _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
-        return Evidence(local, unsure, _along_normal(painting, state, k, image, stage))
+        local, uncertainty = _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
+        return ResidualDisplacement(local, uncertainty, _along_normal(painting, state, k, image, stage))
 
     return each(one, range(len(images)), threads)
 
@@ -152,7 +234,9 @@ def _blocks(sums: Float64, information: float, pixel_um: float) -> tuple[float, 
     return float(np.sqrt(share @ (steps**2).sum(axis=1))), float(np.sqrt(share @ spread))
 
 
-def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, stage: Stage) -> float:
+def _along_normal(
+    painting: Painting, state: TransformState, k: int, image: LevelImage, stage: Stage
+) -> float:
     """Return how far a section would move along its normal with its own pose free, um."""
     system = section_system(painting, state, k, image, stage)
     size = stage.freedom + 1
@@ -165,7 +249,7 @@ def _along_normal(painting: Painting, state: State, k: int, image: LevelImage, s
 
 
 def plane_steps(
-    painting: Painting, state: State, k: int, image: LevelImage, stage: Stage
+    painting: Painting, state: TransformState, k: int, image: LevelImage, stage: Stage
 ) -> tuple[Float64, Float64]:
     """Return how a section on its own would be stretched and tilted, with the uncertainty.
 
@@ -173,7 +257,7 @@ def plane_steps(
     ----------
     painting : Painting
         What the atlas is painted with.
-    state : State
+    state : TransformState
         Placement of the sections.
     k : int
         Index of the section.
@@ -197,6 +281,6 @@ def plane_steps(
     # posterior covariance, um2
     covariance = np.linalg.inv(stage.information * normal + np.eye(len(right)) / _SPREAD_UM**2)
     # after shift x, shift y, turn; after the shift along the normal
-    told = [RIGID, RIGID + 1, RIGID + 2, AFFINE + 1, AFFINE + 2]
+    kept = [RIGID, RIGID + 1, RIGID + 2, AFFINE + 1, AFFINE + 2]
     step = stage.information * covariance @ right
-    return step[told], np.sqrt(np.diag(covariance)[told])
+    return step[kept], np.sqrt(np.diag(covariance)[kept])

@@ -23,14 +23,14 @@ from pipeline.runs.schedule.graph import build_graph, describe, key_without_run,
 from pipeline.stages.job import SeriesJob
 from pipeline.store.tasks import Receipt
 from pipeline.system.code import code_digest
-from pipeline.system.lazy import Later
+from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:
     import distributed
     from distributed import Client
 else:
-    distributed = Later("distributed")
-dask_jobqueue = Later("dask_jobqueue")
+    distributed = LazyModule("distributed")
+dask_jobqueue = LazyModule("dask_jobqueue")
 
 CONNECT_S = 10.0  # seconds to wait for a scheduler and its first worker
 CLOSE_S = 3.0  # seconds to wait for client and cluster to close
@@ -42,12 +42,12 @@ SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.admin.large-graph-warning-threshold": "1GB",
 }
-LOST = "its worker died again and again: too little memory for this section?"
+LOST = "its worker died repeatedly: out of memory?"
 
-Hear = Callable[[str, str, Receipt | None, str], None]
+OnTask = Callable[[str, str, Receipt | None, str], None]
 
 
-def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> list[dict[str, Receipt]]:
+def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], on_task: OnTask) -> list[dict[str, Receipt]]:
     """Run the graph of all jobs on a cluster.
 
     A task that kills its workers is recorded as failed, and the rest of the graph runs on.
@@ -58,7 +58,7 @@ def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> lis
         Client of the cluster.
     jobs : sequence of SeriesJob
         Series of the batch.
-    hear : callable
+    on_task : callable
         Progress callback with (series, task, receipt or None at the start, where).
 
     Returns
@@ -73,14 +73,14 @@ def run_on_cluster(client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> lis
     """
     lost: dict[str, str] = {}
     while True:
-        receipts, killers = _round(client, jobs, lost, hear)
+        receipts, killers = _round(client, jobs, lost, on_task)
         if not killers:
             return [{name: receipts[n, name] for _, name, _ in tasks_of(job)} for n, job in enumerate(jobs)]
         lost |= dict.fromkeys(killers, LOST)
 
 
 def _round(
-    client: Client, jobs: Sequence[SeriesJob], lost: dict[str, str], hear: Hear
+    client: Client, jobs: Sequence[SeriesJob], lost: dict[str, str], on_task: OnTask
 ) -> tuple[dict[tuple[int, str], Receipt], set[str]]:
     """Submit the graph once; return the receipts by series and task, and the tasks that killed workers."""
     graph = build_graph(jobs, lost, run=uuid.uuid4().hex[:8])
@@ -88,13 +88,13 @@ def _round(
     futures = client.get(graph, tasks, sync=False)
     receipts: dict[tuple[int, str], Receipt] = {}
     killers: set[str] = set()
-    watch = _Watch(client, jobs, hear)
+    watch = _Watch(client, jobs, on_task)
     try:
         for future in distributed.as_completed(futures, loop=client.loop):
             if future.status == "finished":
                 receipt = future.result()
                 receipts[split_key(future.key)[1], receipt.task] = receipt
-                hear(*describe(jobs, future.key), receipt, receipt.where)
+                on_task(*describe(jobs, future.key), receipt, receipt.where)
             else:
                 killers.add(_killer(future))
             watch.look()
@@ -111,14 +111,14 @@ def _killer(future: Any) -> str:
     if isinstance(error, distributed.KilledWorker):
         return key_without_run(str(error.args[0]))
     why = f"{type(error).__name__}: {error}" if error else "the scheduler has gone"
-    raise DataError(f"{future.key}: {why}; what is finished is kept: the same command again goes on")
+    raise DataError(f"{future.key}: {why}; finished outputs are kept; run the same command again to resume")
 
 
 class _Watch:
     """Asks the scheduler every few seconds which tasks run where, and reports those that are new."""
 
-    def __init__(self, client: Client, jobs: Sequence[SeriesJob], hear: Hear) -> None:
-        self.client, self.jobs, self.hear = client, jobs, hear
+    def __init__(self, client: Client, jobs: Sequence[SeriesJob], on_task: OnTask) -> None:
+        self.client, self.jobs, self.on_task = client, jobs, on_task
         self.known: set[str] = set()
         self.last = 0.0
 
@@ -132,7 +132,7 @@ class _Watch:
                 self.known.add(key)
                 series, task = describe(self.jobs, key)
                 if task:
-                    self.hear(series, task, None, worker)
+                    self.on_task(series, task, None, worker)
 
 
 @contextmanager

@@ -134,13 +134,13 @@ def check_engine(engine: Engine) -> None:
     if engine.name not in ENGINES:
         raise ConfigError(f"--scheduler {engine.name}: expected one of {', '.join(ENGINES)}")
     if engine.address is not None and engine.name != "distributed":
-        raise ConfigError(f"--address {engine.address}: goes with --scheduler distributed, got {engine.name}")
+        raise ConfigError(f"--address {engine.address}: only with --scheduler distributed, got {engine.name}")
     if engine.name == "slurm":
         check_slurm()
     budget_mb(engine.memory)
 
 
-class _Ears(Callback):  # type: ignore[misc]
+class _ProgressCallback(Callback):  # type: ignore[misc]
     """Dask callback that passes every task that starts or ends to the progress callback."""
 
     def __init__(self, jobs: Sequence[SeriesJob], listener: Listener) -> None:
@@ -166,7 +166,7 @@ def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> 
     get = dask.threaded.get if engine.name == "threads" else dask.multiprocessing.get
     options: dict[str, Any] = {} if engine.name == "threads" else {"optimize_graph": False}
     try:
-        with _Ears(jobs, listener):
+        with _ProgressCallback(jobs, listener):
             results = get(graph, keys, pool=pool, num_workers=engine.workers, chunksize=1, **options)
     except BaseException:
         pool.stop(GRACE_S)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ConfigError
-from pipeline.runs.schedule.giving_up import given_up
+from pipeline.runs.schedule.pool import is_abandoned
 from pipeline.stages.job import SeriesJob, Stage
 from pipeline.stages.run_task import lost_task, run_task
 from pipeline.stages.specimen import measured_name
@@ -54,7 +54,7 @@ def build_graph(jobs: Sequence[SeriesJob], lost: Mapping[str, str] | None = None
             before = {n: f"{n}{SEPARATOR}{ending}" for n in tasks_before(step, job, number)}
             first: list[str] = []
             if step.name == "align":
-                measured, first = _of_siblings(job, endings)
+                measured, first = _of_specimen(job, endings)
                 before |= measured
             if step.name in job.shared:
                 first = [f"{name}{SEPARATOR}{endings[job.shared[step.name].path]}", *first]
@@ -118,7 +118,7 @@ def _numbers(job: SeriesJob) -> list[int]:
     return [section.section_number for section in job.sections]
 
 
-def _of_siblings(job: SeriesJob, endings: Mapping[Path, str]) -> tuple[dict[str, str], list[str]]:
+def _of_specimen(job: SeriesJob, endings: Mapping[Path, str]) -> tuple[dict[str, str], list[str]]:
     """Return the dependencies of a series on the other series of its specimen.
 
     These are their measured sections (name to key), and the alignments of earlier series, which may already
@@ -127,14 +127,13 @@ def _of_siblings(job: SeriesJob, endings: Mapping[Path, str]) -> tuple[dict[str,
     measured: dict[str, str] = {}
     earlier: list[str] = []
     before = True
-    for sibling in job.siblings:
-        if sibling.run == job.run:
+    for other in job.specimen_series:
+        if other.run == job.run:
             before = False
             continue
-        ending = endings[sibling.run.path]
+        ending = endings[other.run.path]
         measured |= {
-            measured_name(sibling, n): f"{task_name('measure', n)}{SEPARATOR}{ending}"
-            for n in _numbers(sibling)
+            measured_name(other, n): f"{task_name('measure', n)}{SEPARATOR}{ending}" for n in _numbers(other)
         }
         earlier += [f"align{SEPARATOR}{ending}"] if before else []
     return measured, earlier
@@ -151,11 +150,12 @@ def _run(
     step_name, number, code, why = where
     step = BY_NAME[step_name]
     section = None if number is None else job.section(number)
-    if given_up():
-        why = "its worker died again and again, the last time with nothing beside it: too little memory?"
+    if is_abandoned():
+        why = "its worker died repeatedly, the last time while it ran alone: out of memory?"
     elif code != code_digest():
         why = (
-            f"the worker runs another ish-pipeline (code {code_digest()}) than the run ({code}); install one"
+            f"the worker has another version of ish-pipeline (code {code_digest()}) than the run ({code});"
+            " install the same version"
         )
     upstream: Mapping[str, Receipt] = dict(zip(names, receipts, strict=True))
     if why:

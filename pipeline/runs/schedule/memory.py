@@ -90,7 +90,7 @@ def need_mb(job: SeriesJob, task: str) -> float:
     number = known.section_number
     found = None if number is None else section_mb(known.stage, job.pixels.get(number, 0))
     if found is None:
-        return SERIES_MB + SECTION_MB * sum(len(s.sections) for s in job.siblings if task == "align")
+        return SERIES_MB + SECTION_MB * sum(len(s.sections) for s in job.specimen_series if task == "align")
     return found
 
 

@@ -1,7 +1,8 @@
 """A pool of workers on this machine that limits memory use and survives the death of workers.
 
 No task starts that would not fit into memory beside those that run. A task whose worker died runs again on
-another. After two lost workers it runs alone, so that a third loss identifies the task that kills workers.
+another. After two lost workers it runs alone, so that a third loss identifies the task that kills workers. It
+is then abandoned: it runs once more, in this process, only to be recorded as failed.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-from pipeline.runs.schedule.giving_up import giving_up
+from typing import Any, TypeVar
 
 ALONE_AFTER = 2  # lost workers after which a task runs alone
-GIVEN_UP_AFTER = 3  # lost workers after which a task is abandoned and recorded as failed
+ABANDONED_AFTER = 3  # lost workers after which a task is abandoned and recorded as failed
 WATCH_S = 0.25  # seconds between two checks that the parent process is alive
 
 Need = Callable[[str], float]
+Result = TypeVar("Result")
+_ABANDONED: ContextVar[bool] = ContextVar("abandoned", default=False)
 
 
 @dataclass(eq=False)
@@ -128,12 +130,12 @@ class Pool(Executor):
                 self._replace(inner)
                 item.losses += 1
                 item.need_mb = math.inf if item.losses >= ALONE_AFTER else item.need_mb
-                if item.losses < GIVEN_UP_AFTER:
+                if item.losses < ABANDONED_AFTER:
                     self._waiting.appendleft(item)
         if not lost and not ended.cancelled():
-            _settle(item.future, ended.result, error)
-        elif lost and item.losses >= GIVEN_UP_AFTER:
-            _settle(item.future, partial(giving_up, item.run, item.batch), None)
+            _resolve(item.future, ended.result, error)
+        elif lost and item.losses >= ABANDONED_AFTER:
+            _resolve(item.future, partial(run_abandoned, item.run, item.batch), None)
         self._start()
 
     def _replace(self, broken: Executor) -> None:
@@ -174,7 +176,34 @@ class Pool(Executor):
         self._inner.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-def _settle(future: Future[Any], result: Callable[[], Any], error: BaseException | None) -> None:
+def is_abandoned() -> bool:
+    """Return whether the running task is abandoned and only to be recorded."""
+    return _ABANDONED.get()
+
+
+def run_abandoned(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function inside which `is_abandoned()` is true.
+
+    Parameters
+    ----------
+    function : callable
+        Function to call.
+    *arguments : object
+        Its arguments.
+
+    Returns
+    -------
+    object
+        What the function returns.
+    """
+    token = _ABANDONED.set(True)
+    try:
+        return function(*arguments)
+    finally:
+        _ABANDONED.reset(token)
+
+
+def _resolve(future: Future[Any], result: Callable[[], Any], error: BaseException | None) -> None:
     if error is not None:
         future.set_exception(error)
         return

@@ -236,12 +236,14 @@ def estimate(scanned: Float64) -> Estimate:
         # 1.01: margin for second-order terms and for rounding of the bound itself.
         bound = 1.01 * (2.0 * np.sqrt(error / spread_yy) + rounding)
     # Beyond 0.05 the first-order bound does not hold any more: such a row is always re-ranked.
-    told = (spread_xx > 0) & (spread_yy > 0) & (rounding < 0.05)
+    bounded = (spread_xx > 0) & (spread_yy > 0) & (rounding < 0.05)
     enough = n >= 2
-    return Estimate(np.where(told & enough, r, np.where(enough, 0.0, np.nan)), np.where(told, bound, np.inf))
+    return Estimate(
+        np.where(bounded & enough, r, np.where(enough, 0.0, np.nan)), np.where(bounded, bound, np.inf)
+    )
 
 
-def contenders(drawn: Estimate, top: int) -> Int64:
+def candidates(drawn: Estimate, top: int) -> Int64:
     """Return the experiments that may be among the best, wherever r lies within its bounds.
 
     Parameters
@@ -265,7 +267,7 @@ def contenders(drawn: Estimate, top: int) -> Int64:
     return np.asarray(defined[high[defined] >= bar])
 
 
-def settle(block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32) -> Float64:
+def rerank(block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Float32) -> Float64:
     """Compute Pearson's r from full values, in float64, for the candidates of a block.
 
     Parameters
@@ -289,7 +291,7 @@ def settle(block: Block, rows: Int64, scales: Scales, probe: Probe, outside: Flo
     """
     out = np.empty((len(rows), 2))
     bases = (scales.exponent << 22).astype(np.uint32)
-    _settle(block.codes, block.fine, rows, bases, probe.runs, probe.values, probe.outside, outside, out)
+    _rerank(block.codes, block.fine, rows, bases, probe.runs, probe.values, probe.outside, outside, out)
     return out.T
 
 
@@ -382,7 +384,7 @@ def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _settle(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):  # type: ignore[no-untyped-def]
+def _rerank(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):  # type: ignore[no-untyped-def]
     """Write r and the number of shared voxels of every row, from decoded values."""
     length = 0
     for run in range(runs.shape[0]):

@@ -143,11 +143,11 @@ class Contrast:
         finite = np.flatnonzero(kept & np.isfinite(self.fold_change))
         infinite = np.flatnonzero(kept & np.isinf(self.fold_change))
         finite = finite[np.argsort(-self.fold_change[finite])]
-        self._settle_ties(finite, ids)  # only ties need the other keys
+        self._break_ties(finite, ids)  # only ties need the other keys
         infinite = infinite[np.lexsort((ids[infinite], -self.target_mean[infinite]))]
         return np.concatenate([finite, infinite])
 
-    def _settle_ties(self, order: Int64, ids: Int64) -> None:
+    def _break_ties(self, order: Int64, ids: Int64) -> None:
         """Break ties in place: reorder the experiments that share their fold change with a neighbour."""
         fold = self.fold_change[order]
         same = fold[1:] == fold[:-1]

@@ -188,8 +188,8 @@ class Committed:
         ExperimentTable
             The table with the intact entries of later lines, which replace older ones of the same number.
         """
-        later = [line for line in self.journal if line[0] > self.table.sequence]
-        fresh = {entry.section_data_set_id: entry for _, entry in later if intact(entry)}
+        following = [line for line in self.journal if line[0] > self.table.sequence]
+        fresh = {entry.section_data_set_id: entry for _, entry in following if intact(entry)}
         columns = self.table.columns
         if fresh:
             old = ~np.isin(columns["section_data_set_id"], list(fresh))
@@ -197,7 +197,7 @@ class Committed:
             columns = {name: np.concatenate([values[old], added[name]]) for name, values in columns.items()}
             order = np.argsort(columns["slot"])
             columns = {name: values[order] for name, values in columns.items()}
-        last = max([self.table.sequence, *(sequence for sequence, _ in later)])
+        last = max([self.table.sequence, *(sequence for sequence, _ in following)])
         return ExperimentTable(last, self.table.epoch, columns)
 
 
@@ -306,8 +306,8 @@ class Journal:
         entry : Entry
             The experiment, its row already written.
         """
-        said = {"sequence": sequence, "entry": asdict(entry)}
-        line = (json.dumps(said | {"crc32": _line_checksum(said)}) + "\n").encode()
+        content = {"sequence": sequence, "entry": asdict(entry)}
+        line = (json.dumps(content | {"crc32": _line_checksum(content)}) + "\n").encode()
         write_at(self.file, line, self.end)
         self.end += len(line)
 
@@ -342,17 +342,17 @@ def _journal(path: Path, damage: Damage | None) -> tuple[tuple[int, Entry], ...]
 def _line(line: bytes) -> tuple[int, Entry] | None:
     """Return sequence and entry that a line of the journal commits; None where it is damaged."""
     try:
-        said = json.loads(line)
-        whole = said.pop("crc32") == _line_checksum(said)
-        entry = Entry(**said["entry"])
+        content = json.loads(line)
+        whole = content.pop("crc32") == _line_checksum(content)
+        entry = Entry(**content["entry"])
         check_experiment(entry.experiment)
-        return (int(said["sequence"]), entry) if whole else None
+        return (int(content["sequence"]), entry) if whole else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # a DataError is a ValueError
         return None
 
 
-def _line_checksum(said: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(said).encode())
+def _line_checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content).encode())
 
 
 def _table(path: Path) -> ExperimentTable:

@@ -38,7 +38,7 @@ def tif(pixels: np.ndarray, **options: object) -> Callable[[Path], Path]:
 
 
 def ome_zarr(
-    axes: str = "cyx", *, inside: str = "", version: int = 2, **said: object
+    axes: str = "cyx", *, inside: str = "", version: int = 2, **printed: object
 ) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         path = folder / "section.zarr"
@@ -53,7 +53,7 @@ def ome_zarr(
         named = [{"name": a, "unit": "micrometer"} if a in "zyx" else {"name": a} for a in axes]
         scale = [{"type": "scale", "scale": [8.0] * len(axes)}]
         described = {"axes": named, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
-        group.attrs.update({"multiscales": [described], **said})
+        group.attrs.update({"multiscales": [described], **printed})
         return path
 
     return write
@@ -101,8 +101,8 @@ def test_every_read_sees_the_same_picture(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [{"Name": ["DAPI", "GFP", "Cy3"]}, {"Name": ["DAPI", "b", "c"]}])
-def test_channels_of_dyes_are_refused_by_name(said: dict[str, list[str]], tmp_path: Path) -> None:
-    options = {"ome": True, "photometric": "minisblack", "metadata": {"axes": "CYX", "Channel": said}}
+def test_channels_of_dyes_are_refused_by_name(printed: dict[str, list[str]], tmp_path: Path) -> None:
+    options = {"ome": True, "photometric": "minisblack", "metadata": {"axes": "CYX", "Channel": printed}}
     path = tif(PLANES, **options)(tmp_path)
     with pytest.raises(DataError, match=r"section\.tif: .*DAPI"):
         read_image(path)
@@ -257,7 +257,7 @@ def test_wrong_documents_of_an_ome_zarr_are_one_line(fault: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
-def test_chunks_that_are_not_there_are_told(tmp_path: Path) -> None:
+def test_chunks_that_are_not_there_are_noted(tmp_path: Path) -> None:
     path = zarr_image(tmp_path)
     chunks = sorted(p for p in (path / "0").rglob("*") if p.is_file() and not p.name.startswith("."))
     chunks[0].unlink()

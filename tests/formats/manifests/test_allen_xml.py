@@ -221,7 +221,7 @@ def test_bad_data_sets(what: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_hemisphere_of_another_name_is_told(tmp_path: Path) -> None:
+def test_a_hemisphere_of_another_name_is_noted(tmp_path: Path) -> None:
     source = read_data_set_xml(written(tmp_path, XML.replace("(none)", "richt")))
     assert "expected hemisphere left, right or both, got 'richt'; taken as" in source.warnings[0]
     unstated = read_data_set_xml(written(tmp_path, XML))

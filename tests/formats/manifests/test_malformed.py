@@ -299,7 +299,7 @@ ALIGNMENTS: dict[str, tuple[Harm, str]] = {
     "of five": (aligned(alignment2d=[placed(tsv=[1, 0, 0, 1, 0])]), "expected 6 numbers in ITK order, got 5"),
     "singular": (aligned(alignment2d=[placed(tsv=[1] * 6)]), "section 100: the matrix cannot be inverted"),
     "in words": (aligned(alignment2d=[placed(tsv=["a"] * 6)]), "alignment.json: .* 'a'"),
-    "of others": (aligned(alignment2d=[placed(section_number=7)]), "has none of the 3 sections"),
+    "of others": (aligned(alignment2d=[placed(section_number=7)]), "covers none of the 3 sections"),
     "twice": (aligned(alignment2d=[placed(), placed()]), "section numbers more than once: .100."),
     "status": (aligned(alignment2d=[placed(status="good")]), "'good' is not a valid Status"),
     "impossible": (
@@ -308,7 +308,7 @@ ALIGNMENTS: dict[str, tuple[Harm, str]] = {
     ),
     "all images gone": (
         both(*(gone(f"series/a_{n}.png") for n in NUMBERS)),
-        "has none of the 0 sections that were read",
+        "covers none of the 0 sections that were read",
     ),
 }
 GRAPH_FILE = "reference/structure_graph_1.json"
@@ -354,7 +354,7 @@ CASES: dict[str, tuple[Harm, int, str, tuple[object, ...]]] = {
     **{f"image: {k}": (harm, 0, m, RUN) for k, (harm, m) in IMAGES.items()},
     **{f"alignment: {k}": (harm, 1, m, RUN) for k, (harm, m) in ALIGNMENTS.items()},
     **{f"reference: {k}": (harm, 2, m, AGAINST) for k, (harm, m) in REFERENCES.items()},
-    "output a file": (put("out", ""), 2, "--output .*out: expected a folder to write in", RUN),
+    "output a file": (put("out", ""), 2, "--output .*out: expected a writable folder", RUN),
     "no manifest": (gone("series/sections.csv"), 2, "expected a series: .*`ish init`", RUN),
     "no such resolution": (
         nothing, 2, "expected an annotation at 33 um, got annotation_100.nrrd",
@@ -404,7 +404,7 @@ def test_unharmed_both_go_through(good: Path, tmp_path: Path, ish: Ish) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_said_in_one_line(
+def test_what_is_wrong_is_reported_in_one_line(
     name: str, good: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
 ) -> None:
     harm, status, message, words = CASES[name]
@@ -412,11 +412,11 @@ def test_what_is_wrong_is_said_in_one_line(
     harm(tmp)
     capfd.readouterr()
     found = ish(*(filled(word, tmp) for word in words))
-    said = capfd.readouterr().err.replace(str(tmp), "~")
-    lines = [line for line in said.splitlines() if re.search(message, line)]
-    assert len(lines) == 1, said
+    printed = capfd.readouterr().err.replace(str(tmp), "~")
+    lines = [line for line in printed.splitlines() if re.search(message, line)]
+    assert len(lines) == 1, printed
     assert len(lines[0]) < MOST
-    assert len(said.splitlines()) == 1 or not said.startswith("ish: ")
-    assert "Traceback" not in said
-    assert "internal error" not in said
-    assert found == status, said
+    assert len(printed.splitlines()) == 1 or not printed.startswith("ish: ")
+    assert "Traceback" not in printed
+    assert "internal error" not in printed
+    assert found == status, printed

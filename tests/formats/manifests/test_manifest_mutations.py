@@ -14,7 +14,7 @@ from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.sections_csv import read_sections_csv
 from pipeline.formats.tables.tables import read_points_csv
-from pipeline.inputs.config import load_experiment
+from pipeline.inputs.config import load_config_file
 
 TIMES = 1000  # mutations of each text
 LONGEST = 1500  # characters of a message, of which the path is some
@@ -102,7 +102,7 @@ KINDS = {
     "yaml": (YAML, read_series_of("section_data_set.yaml")),
     "csv": (CSV, read_series_of("sections.csv")),
     "xml": (XML, read_file("data_set.xml", read_data_set_xml)),
-    "configuration": (CONFIG, read_file("c.yaml", load_experiment)),
+    "configuration": (CONFIG, read_file("c.yaml", load_config_file)),
     "points": (POINTS, read_file("p.csv", points)),
 }
 

@@ -32,7 +32,7 @@ from pipeline.inputs.pixels import probe_any
 from pipeline.store.masks import write_image as write_ome_zarr
 
 Ish = Callable[..., int]
-SAID = ("--thickness-um", 25, "--resolution-um", 20, "--spacing", 8)
+ANSWERS = ("--thickness-um", 25, "--resolution-um", 20, "--spacing", 8)
 GLASS, TISSUE = (235, 230, 232), (190, 165, 200)
 PLAIN = Answers(plane="coronal", thickness_um=25.0, resolution_um=20.0, spacing=8)
 
@@ -129,9 +129,9 @@ def test_what_is_missing_is_named_where_nobody_can_be_asked(
     words: tuple[object, ...], option: str, folder: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert ish("init", folder, *words) == 2
-    said = capfd.readouterr().err.strip()
-    assert said.startswith(f"ish: {option}: expected")
-    assert "\n" not in said
+    printed = capfd.readouterr().err.strip()
+    assert printed.startswith(f"ish: {option}: expected")
+    assert "\n" not in printed
     assert not (folder / "sections.csv").exists()
 
 
@@ -143,9 +143,9 @@ def test_what_is_missing_is_asked_in_a_terminal(
     monkeypatch.setattr("typer.prompt", lambda text, **options: next(replies))
     monkeypatch.setattr("typer.confirm", lambda text, **options: next(replies) == "y")
     assert ish("init", folder) == 0
-    said = capfd.readouterr().err
-    assert "expected coronal or sagittal, got 'oblique'" in said
-    assert "'twenty'" in said
+    printed = capfd.readouterr().err
+    assert "expected coronal or sagittal, got 'oblique'" in printed
+    assert "'twenty'" in printed
     assert next(replies, None) is None
     assert yaml.safe_load((folder / "section_data_set.yaml").read_text())["section_thickness_um"] == 25.0
 
@@ -182,7 +182,7 @@ def test_images_of_every_form_and_their_own_resolution(tmp_path: Path) -> None:
     assert all(len(seen.pieces_px) == 1 for seen in look(made))
 
 
-def test_a_resolution_that_images_contradict_is_told(tmp_path: Path) -> None:
+def test_a_resolution_that_images_contradict_is_noted(tmp_path: Path) -> None:
     for n in (8, 16):
         write_image(tmp_path / f"a_{n}.png", section(), resolution_um=1.0)
     warnings = drafted(tmp_path, Answers(plane="coronal", thickness_um=25.0, resolution_um=20.0)).warnings
@@ -203,19 +203,19 @@ def test_numbers_that_are_sections_need_no_spacing(tmp_path: Path) -> None:
         drafted(tmp_path, Answers(plane="coronal", thickness_um=25.0, spacing=4))
 
 
-def test_a_damaged_image_is_kept_and_told(folder: Path, ish: Ish, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_image_is_kept_and_noted(folder: Path, ish: Ish, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "Slide3_2024-05-01_002_10x.jpg").write_bytes(b"no image")
     whole = folder / "Slide3_2024-05-01_004_10x.jpg"
     whole.write_bytes(whole.read_bytes()[:-2000])
-    assert ish("init", folder, "--plane", "coronal", *SAID, "--json") == 0
-    said = capfd.readouterr().err
-    assert "_002_10x.jpg: expected TIFF, JPEG, PNG or JPEG 2000" in said
-    assert "_004_10x.jpg: expected a whole JPEG" in said
+    assert ish("init", folder, "--plane", "coronal", *ANSWERS, "--json") == 0
+    printed = capfd.readouterr().err
+    assert "_002_10x.jpg: expected TIFF, JPEG, PNG or JPEG 2000" in printed
+    assert "_004_10x.jpg: expected a whole JPEG" in printed
     with (folder / "sections.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5
 
 
-def test_several_pieces_are_told_and_boxed_on_request(tmp_path: Path, ish: Ish) -> None:
+def test_several_pieces_are_noted_and_boxed_on_request(tmp_path: Path, ish: Ish) -> None:
     for n in range(1, 4):
         write_image(tmp_path / f"a_{8 * n}.png", section(900, pieces=1 + (n == 2)), resolution_um=20.0)
     made = drafted(tmp_path, Answers(plane="coronal", thickness_um=25.0))
@@ -241,7 +241,7 @@ def test_pieces_are_found_whatever_the_pixels() -> None:
     assert tissue_pieces(np.full((60, 80, 3), 240, np.uint8), 40.0) == ([], (0.0, 0.0))
 
 
-def test_tissue_of_an_unlikely_size_is_told(folder: Path) -> None:
+def test_tissue_of_an_unlikely_size_is_noted(folder: Path) -> None:
     made = drafted(folder, Answers(plane="coronal", thickness_um=25.0, resolution_um=2.0, spacing=8))
     assert any("is the pixel size right?" in line for line in doubts(look(made)))
 

@@ -63,7 +63,7 @@ def test_several_numbers_are_a_question(form: str, offered: set[str]) -> None:
         ([f"Slide{n // 4}_Section{n % 4}.jpg" for n in range(9)], r"two together do: --pattern '\(\\d"),
     ],
 )
-def test_names_that_tell_nothing(names: list[str], message: str) -> None:
+def test_names_that_identify_nothing(names: list[str], message: str) -> None:
     assert readings(names) == ()
     with pytest.raises(ConfigError, match=message):
         read_numbers(names)

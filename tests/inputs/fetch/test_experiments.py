@@ -146,9 +146,9 @@ def api(experiment: tuple[Path, dict[int, bytes]]) -> Iterator[Api]:
 def test_what_is_fetched_runs(api: Api, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]) -> None:
     words = ("fetch", ID, "--directory", tmp_path / "d", "--downsample", 1, "--base-url", api.url)
     assert ish(*words, "--grids", "energy,density") == 0
-    said = capfd.readouterr().err
-    assert "Allen Institute" in said
-    assert "10.1038/nature05453" in said
+    printed = capfd.readouterr().err
+    assert "Allen Institute" in printed
+    assert "10.1038/nature05453" in printed
     folder = tmp_path / "d" / ID
     assert {p.suffix for p in folder.iterdir()} == {".xml", ".mhd", ".raw", ".jpg", ".json"}
     run = ("run", CONFIG, "--input", folder, "--output", tmp_path / "out", "--set", "alignment.name=given")
@@ -226,7 +226,7 @@ def test_trouble_is_one_line(api: Api, tmp_path: Path, trouble: list[str], messa
     assert "\n" not in str(caught.value)
 
 
-def test_no_server_and_wrong_wishes_are_said(api: Api, tmp_path: Path, ish: Ish) -> None:
+def test_no_server_and_wrong_wishes_are_reported(api: Api, tmp_path: Path, ish: Ish) -> None:
     dead = Wanted(base_url="http://127.0.0.1:9", patience=Patience(2, 1.0, 0.01))
     with pytest.raises(DataError, match="connection refused"):
         fetch_experiment(int(ID), tmp_path, dead)

@@ -170,8 +170,8 @@ def refused(reference: Reference, folder: Path, url: str) -> str:
 
 
 def test_other_bytes_than_the_registry_knows_are_refused(server: Server, tmp_path: Path) -> None:
-    said = refused(toy("0" * 64), tmp_path, server.url)
-    assert f"{server.url}{LABELS_URL}: expected a file with sha256 000" in said
+    printed = refused(toy("0" * 64), tmp_path, server.url)
+    assert f"{server.url}{LABELS_URL}: expected a file with sha256 000" in printed
     assert names(tmp_path) == {"structure_graph_1.json", "SOURCE.json"}
 
 
@@ -272,7 +272,7 @@ def test_the_official_file_at_hand_is_the_one_the_registry_knows(ish_data: Path)
         assert sha256_of(ish_data / "reference" / name) == known[name]
 
 
-def test_the_command_fetches_and_tells(
+def test_the_command_fetches_and_reports(
     server: Server,
     tmp_path: Path,
     ish: Ish,

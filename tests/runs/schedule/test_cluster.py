@@ -87,19 +87,19 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     process = start(*words, "--scheduler", "distributed", "--address", address)
     wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
     workers[0].send_signal(signal.SIGKILL)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
+    printed = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, printed
     assert digests(tmp_path / "out" / ID) == digests(finished)
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
 
 
 @pytest.mark.slow
 def test_a_cluster_of_this_machine(rendered: Path, finished: Path, tmp_path: Path) -> None:
     words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN)
     process = start(*words, "--scheduler", "distributed", "--workers", 2)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
+    printed = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, printed
+    assert "Traceback" not in printed
     assert digests(tmp_path / ID) == digests(finished)
 
 
@@ -111,25 +111,25 @@ def test_a_cluster_of_this_machine(rendered: Path, finished: Path, tmp_path: Pat
             "expected a Dask scheduler such as tcp://host:8786",
         ),
         (("distributed", "--address", "nonsense://x"), "expected a Dask scheduler"),
-        (("threads", "--address", "tcp://127.0.0.1:9"), "goes with --scheduler distributed"),
+        (("threads", "--address", "tcp://127.0.0.1:9"), "only with --scheduler distributed"),
     ],
 )
-def test_a_scheduler_that_is_not_there_is_said(
+def test_a_scheduler_that_is_not_there_is_reported(
     rendered: Path, tmp_path: Path, words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch,
     ish: Ish, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(cluster, "CONNECT_S", 1.0)
     run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path, *GIVEN, "--scheduler", *words)
     assert ish(*run) == 2
-    said = capfd.readouterr().err
-    assert message in said
-    assert len(said.strip().splitlines()) == 1
+    printed = capfd.readouterr().err
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("missing", "message"), [("sbatch", "found no sbatch"), ("extra", r"ish-pipeline[slurm]")]
 )
-def test_where_slurm_is_not_there_it_is_said(
+def test_where_slurm_is_not_there_it_is_reported(
     rendered: Path, tmp_path: Path, missing: str, message: str, monkeypatch: pytest.MonkeyPatch, ish: Ish,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -203,7 +203,7 @@ def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     running = running_jobs(slurm)
     assert running, process.communicate()[1]
     subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
+    printed = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, printed
     assert digests(tmp_path / "out" / ID) == digests(finished)
     wait_for(lambda: not running_jobs(slurm))  # nothing is left behind

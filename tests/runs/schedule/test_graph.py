@@ -47,7 +47,7 @@ def test_tasks_wait_for_what_they_build_on() -> None:
 
 def test_series_of_one_specimen_wait_for_one_another() -> None:
     jobs = [_job(2, 1, "a"), _job(2, 2, "a")]
-    jobs = [replace(job, siblings=tuple(jobs)) for job in jobs]
+    jobs = [replace(job, specimen_series=tuple(jobs)) for job in jobs]
     graph = build_graph(jobs)
     measured = {f"measure-0000{n}@{series}" for n in range(2) for series in range(2)}
     assert _before(graph, "align@0") == measured

@@ -106,10 +106,10 @@ def building(path: Path, space: ReferenceSpace, feed: Feed) -> list[Row]:
 
 def asking(path: Path, rounds: int) -> list[Row]:
     """Open the index and ask it everything."""
-    opening = median(seconds(lambda: open_index(path)) for _ in range(rounds))
+    opened = median(seconds(lambda: open_index(path)) for _ in range(rounds))
     index = open_index(path)
     count, voxels = len(index), int(index.voxel_mask("all").sum())
-    found = [asked_for(f"open, {count} experiments", 1e3 * opening, 1000.0, "ms")]
+    found = [asked_for(f"open, {count} experiments", 1e3 * opened, 1000.0, "ms")]
     scan, read, ratio = duel(lambda: index.correlation(SEED), reader(count, voxels), rounds)
     what, against = f"correlate {count} x {voxels}, voxels missing", "one read of it as float32, all cores"
     found.append(Row("search", what, against, 1e3 * scan, 1e3 * read, ratio, bound_at(count, 1 / 3)))

@@ -36,7 +36,7 @@ def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(thumbnails: Sequence[SectionThumbnail], among: int) -> SeriesAlignment:
-    """Stands for an aligner: the Alignment3d tells of how many sections it was made."""
+    """Stands for an aligner: the Alignment3d shows of how many sections it was made."""
     z = np.array([[1.0, 0.0, 0.0, 10.0 * among], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
     sections = tuple(
         SectionAlignment(Alignment2d(t.section_number, t.resolution_um * np.eye(2, 3))) for t in thumbnails
@@ -46,7 +46,7 @@ def quick(thumbnails: Sequence[SectionThumbnail], among: int) -> SeriesAlignment
 
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let alignments take no time; tells of how many series each call was."""
+    """Let alignments take no time; records the number of series of each call."""
     calls: list[int] = []
 
     def specimen(series: Sequence[Series], reference: object) -> list[SeriesAlignment]:
@@ -94,7 +94,7 @@ def rewrite(series: Path, **values: object) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
 
 
-def test_both_have_one_alignment3d_and_say_so(
+def test_both_have_one_alignment3d_and_a_note(
     brain: Path, quickly: list[int], tmp_path: Path, ish: Ish
 ) -> None:
     series = [brain / i / "series" for i in IDS]
@@ -104,7 +104,7 @@ def test_both_have_one_alignment3d_and_say_so(
     for mine, other in (IDS, IDS[::-1]):
         alignment = read_alignment(tmp_path / "a" / mine / "alignment.json")
         assert len(alignment.sections) == 6
-        assert f"assumed: series {other} is of the same brain" in alignment.notes[-1]
+        assert f"assumed: series {other} is from the same brain" in alignment.notes[-1]
         document = json.loads((tmp_path / "a" / mine / "section_data_set.json").read_text())
         assert not any("together" in warning for warning in document["warnings"])
     assert ish("run", CONFIG, *COARSE, *inputs(series[::-1]), "--output", tmp_path / "b") == 0
@@ -152,7 +152,7 @@ def test_a_series_run_alone_is_aligned_alone(
     assert not (tmp_path / IDS[0] / "siblings").exists()
 
 
-def test_a_sibling_that_cannot_be_read_leaves_the_other_as_if_alone(
+def test_a_series_that_cannot_be_read_leaves_the_other_as_if_alone(
     brain: Path, quickly: list[int], tmp_path: Path, ish: Ish
 ) -> None:
     series = copy_of(brain, tmp_path)
@@ -179,20 +179,20 @@ def test_the_engine_changes_nothing(brain: Path, tmp_path: Path, ish: Ish) -> No
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
-        ({"section_thickness_um": 20.0}, "section_thickness_um is 20.0, not 25.0: aligned apart"),
-        ({"hemisphere": "right"}, "hemisphere is right, not left: aligned apart"),
+        ({"section_thickness_um": 20.0}, "section_thickness_um 25.0, not 20.0: aligned separately"),
+        ({"hemisphere": "right"}, "hemisphere left, not right: aligned separately"),
     ],
 )
-def test_series_that_cannot_be_of_one_block_are_aligned_apart(
-    values: dict[str, object], said: str, brain: Path, tmp_path: Path
+def test_series_that_cannot_be_of_one_block_are_aligned_separately(
+    values: dict[str, object], expected: str, brain: Path, tmp_path: Path
 ) -> None:
     series = copy_of(brain, tmp_path)
     rewrite(series[1], **values)
     jobs = planned(series)
-    assert [job.siblings for job in jobs] == [(), ()]  # type: ignore[attr-defined]
-    assert jobs[1].warnings[-1].endswith(said)  # type: ignore[attr-defined]
+    assert [job.specimen_series for job in jobs] == [(), ()]  # type: ignore[attr-defined]
+    assert jobs[1].warnings[-1].endswith(expected)  # type: ignore[attr-defined]
 
 
 def test_numbers_that_two_series_have_are_named(brain: Path, tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_numbers_that_two_series_have_are_named(brain: Path, tmp_path: Path) -> 
     shutil.copytree(series[0], tmp_path / "third")
     rewrite(tmp_path / "third", id=5)
     jobs = planned([*series, tmp_path / "third"])
-    assert [len(job.siblings) for job in jobs] == [0, 0, 0]  # type: ignore[attr-defined]
-    expected = "specimen 'phantom-3' is also that of series 5, but both have a section 10: aligned apart"
+    assert [len(job.specimen_series) for job in jobs] == [0, 0, 0]  # type: ignore[attr-defined]
+    expected = "series 5 has the same specimen 'phantom-3', but both have a section 10: aligned separately"
     assert expected in jobs[0].warnings[-1]  # type: ignore[attr-defined]
     assert jobs[1].warnings == ()  # type: ignore[attr-defined]
 
 
-def test_siblings_go_into_one_shard(brain: Path) -> None:
+def test_series_of_one_specimen_go_into_one_shard(brain: Path) -> None:
     series = [brain / i / "series" for i in IDS]
     assert [len(planned(series, shard=(n, 2))) for n in (1, 2)] == [2, 0]
     apart = "alignment.together=false"

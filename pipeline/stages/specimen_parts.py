@@ -17,7 +17,7 @@ from pipeline.store.run import RunFolder, is_output_part, read_json, write_json
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import remove_ours, replacing
 
-SIBLINGS = "siblings"  # folder of the parts, inside the run folder
+SPECIMEN_FOLDER = "siblings"  # folder of the parts, inside the run folder
 Outcome = SeriesAlignment | AlignmentError
 
 
@@ -33,7 +33,7 @@ def keep_parts(run: RunFolder, outcomes: Mapping[str, Outcome], digest: str) -> 
     digest : str
         Digest of everything that decided the alignment.
     """
-    with replacing(run.file(SIBLINGS), is_output_part) as fresh:
+    with replacing(run.file(SPECIMEN_FOLDER), is_output_part) as fresh:
         refused = {}
         for name, outcome in outcomes.items():
             if isinstance(outcome, AlignmentError):
@@ -57,17 +57,17 @@ def forget_parts(run: RunFolder) -> None:
     run : RunFolder
         Run folder that holds them; nothing happens where there are none.
     """
-    remove_ours(run.file(SIBLINGS), is_output_part)
+    remove_ours(run.file(SPECIMEN_FOLDER), is_output_part)
 
 
-def kept_part(run: RunFolder, family: Sequence[RunFolder], digest: str) -> Outcome | None:
+def kept_part(run: RunFolder, specimen_series: Sequence[RunFolder], digest: str) -> Outcome | None:
     """Return the stored part of a series, where an earlier series of its family has computed it.
 
     Parameters
     ----------
     run : RunFolder
         Run folder of the series.
-    family : sequence of RunFolder
+    specimen_series : sequence of RunFolder
         Run folders of the family, in the order of the batch; those before `run` are searched.
     digest : str
         Digest that the stored alignment must have.
@@ -77,10 +77,10 @@ def kept_part(run: RunFolder, family: Sequence[RunFolder], digest: str) -> Outco
     SeriesAlignment, AlignmentError or None
         Alignment or reason for failure; None where nothing valid is stored.
     """
-    for other in family:
+    for other in specimen_series:
         if other == run:
             return None
-        folder = other.file(SIBLINGS)
+        folder = other.file(SPECIMEN_FOLDER)
         try:
             known = read_json(folder / "digest.json")
             if known["digest"] == digest and not first_damaged(folder, known["files"]):
