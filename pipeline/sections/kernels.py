@@ -8,9 +8,7 @@ import numpy as np
 
 from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
-FIXED_POINT_SCALE = (
-    256  # fixed-point scale: values at the nodes of a lattice are stated in 1/256 of a grey level
-)
+FIXED_POINT_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
 
 
 def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: int) -> Int32:
@@ -32,8 +30,8 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     Returns
     -------
     (rows, columns) int32
-        FIXED_POINT_SCALE x the value at that rank, interpolated within its grey level; -1 where under a quarter of
-        the window counts.
+        FIXED_POINT_SCALE x the value at that rank, interpolated within its grey level; -1 where under a
+        quarter of the window counts.
     """
     return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
 

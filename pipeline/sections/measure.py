@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from pipeline.core.blocks import block_majority, whole_block_mean
 from pipeline.core.errors import DataError
-from pipeline.core.intensity import LOG_GREY, LOG_LUMA, darkness, optical_density
-from pipeline.core.model import Bool, Float32, Float64, Int32, Polygon, UInt8
+from pipeline.core.intensity import darkness, optical_density
+from pipeline.core.model import Bool, Float32, Float64, UInt8
 from pipeline.sections.artifacts import bubble_rims, foreign_objects
-from pipeline.sections.colours import optical_planes
-from pipeline.sections.glass import TISSUE_SHARE, fit_glass
+from pipeline.sections.glass import fit_glass
 from pipeline.sections.kernels import (
     FIXED_POINT_SCALE,
     above_surface,
@@ -29,20 +28,21 @@ from pipeline.sections.kernels import (
     window_rank,
     window_ranks,
 )
-from pipeline.sections.medians import median, median_of_rising
-from pipeline.sections.objects_labelled import AREA, box_part, connected_objects
+from pipeline.sections.medians import median
 from pipeline.sections.statistics import Artifact, SectionContext
+from pipeline.sections.tissue import (
+    LEAST_OD,
+    colour_densities,
+    find_tissue,
+    log_glass_map,
+    outlines_um,
+    over_glass,
+)
 
 STATISTICS_UM = 4.0  # um: a finer image is reduced to about this before measuring; a coarser one stays
 COARSEST_STATISTICS_UM = 5.0  # um: and to no more than this
 
 OUTLINE_UM = 8.0  # um: tissue is outlined at about this pixel size
-TISSUE_SMOOTHING_UM = 10.0  # um: Gaussian sigma
-TISSUE_CLOSING_UM = 60.0  # um: radius
-PALE_SHARE = 0.4  # of the threshold: a closed gap must still show this much
-LEAST_OD = 0.012  # OD, three grey levels: less is dirt or unevenness of the glass
-LEAST_TISSUE_UM2 = 2.5e5  # um2
-LEAST_SHARE = 0.02  # of the largest piece: smaller ones are shreds
 WINDOW_UM = 60.0  # um: side of the windows
 DEPTHS_UM = (100.0, 30.0, 0.0)  # um that windows lie inside the tissue; the next where there are too few
 FEWEST_WINDOWS = 20
@@ -52,7 +52,6 @@ CLEARLY_STAINED = 3.0  # times the tissue level
 QUIET_STEPS = 254  # of OD in 8 bits; 0 and 255 are taken
 BAND_PX = 128  # px: rows that are processed together
 GLASS_SPACING = 32  # px between the places where the fit of the glass is evaluated
-BLACK_FACTOR = 4.0  # times as dense as the largest piece: ink
 LEAST_LEVEL = 0.005  # OD: a lower tissue level is glass
 NO_TISSUE = "no tissue"
 GLASS_BORDER = 0.1  # of the image's border: less glass makes the fit doubtful
@@ -129,8 +128,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     level = fine.reduced(round(OUTLINE_UM / resolution_um))
     background = fit_glass(level.dark, level.valid, level.extent_um)
     context = SectionContext(resolution_um, fine.extent_um, background, 0.0, 0.0, 0.0)
-    log_glass = log_glass_map(context, level.dark.shape, level.um)
-    density = cv2.subtract(log_glass, cv2.LUT(level.dark, LOG_LUMA), dtype=cv2.CV_32F)
+    log_glass, density = over_glass(context, level.dark, level.um)
     foreign, artifacts = _foreign(context, pixels, level, (log_glass, density))
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
@@ -150,27 +148,6 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     )
 
 
-def log_glass_map(context: SectionContext, shape: tuple[int, ...], um: float) -> Float64:
-    """Return log10 of the luma of glass over pixels that begin at the section's corner.
-
-    Parameters
-    ----------
-    context : SectionContext
-        Statistics with the fitted glass.
-    shape : (int, int)
-        Rows and columns.
-    um : float, um
-        Pixel size.
-
-    Returns
-    -------
-    (h, w) float64
-        log10 of luma at the centres of the pixels.
-    """
-    y, x = ((np.arange(n) + 0.5) * um for n in shape)
-    return context.log_glass_grid(x, y)
-
-
 def _foreign(
     context: SectionContext, pixels: npt.NDArray[np.uint8], level: _Level, optical: tuple[Float64, Float32]
 ) -> tuple[Bool, list[Artifact]]:
@@ -181,105 +158,13 @@ def _foreign(
     """
     log_glass, density = optical
     stained = density[level.valid & (density > LEAST_OD)]
-    glass = cv2.inRange(density, -LEAST_OD / 2, LEAST_OD / 2) & level.valid.view(np.uint8)
-    if pixels.ndim == 2 or stained.size == 0 or not glass.any():
+    if pixels.ndim == 2 or stained.size == 0:
         return np.zeros(level.valid.shape, np.bool_), []
-    step = round(level.um / context.resolution_um)
-    colours = whole_block_mean(pixels, step)
-    luma = 255.0 - cv2.mean(level.dark, glass)[0]
-    offsets = np.log10(cv2.mean(colours, glass)[:3]) - np.log10(luma)
-    coloured = optical_planes(colours, log_glass, LOG_GREY - offsets[:, None], level.valid)
+    colours = whole_block_mean(pixels, round(level.um / context.resolution_um))
+    coloured = colour_densities(colours, level.dark, log_glass, density, level.valid)
+    if coloured is None:
+        return np.zeros(level.valid.shape, np.bool_), []
     return foreign_objects(coloured, median(stained), level.um)
-
-
-def find_tissue(density: Float32, valid: Bool, um: float) -> Bool:
-    """Return where tissue is: stained, in large pieces, holes filled.
-
-    Parameters
-    ----------
-    density : (h, w) float32, OD
-        Optical density over the glass.
-    valid : (h, w) bool
-        Pixels that count.
-    um : float, um
-        Pixel size.
-
-    Returns
-    -------
-    (h, w) bool
-        True in tissue; all False where nothing is stained.
-    """
-    counted = density if valid.all() else np.where(valid, density, np.float32(0))
-    smooth = cv2.GaussianBlur(counted, (0, 0), max(TISSUE_SMOOTHING_UM / um, 0.1))
-    stained = np.sort(smooth[valid & (smooth > LEAST_OD)])  # sorted once for the three medians below
-    if stained.size == 0:
-        return np.zeros(valid.shape, np.bool_)
-    threshold = LEAST_OD
-    for _ in range(3):
-        above = stained[np.searchsorted(stained, threshold, side="right") :]
-        threshold = max(LEAST_OD, TISSUE_SHARE * median_of_rising(above))
-    closed = _closed(valid & (smooth > threshold), TISSUE_CLOSING_UM / um)
-    kept = (closed & (smooth > PALE_SHARE * threshold)).view(np.uint8)
-    pieces, boxes = connected_objects(kept, 4)
-    areas = np.asarray(boxes[:, AREA] * (um * um), np.float64)
-    large = areas >= max(LEAST_TISSUE_UM2, LEAST_SHARE * areas.max())
-    if large.sum() > 1:
-        large[large] = _alike(density, pieces, np.flatnonzero(large), boxes)
-    return _filled(np.take(large, pieces))
-
-
-def _filled(region: Bool) -> Bool:
-    """Fill the holes of a region; background joined to the border along rows and columns is not a hole."""
-    around = np.pad(region.view(np.uint8), 1)
-    cv2.floodFill(around, None, (0, 0), 2, flags=4)
-    return np.asarray(around[1:-1, 1:-1] != 2)
-
-
-def _alike(density: Float32, pieces: Int32, indices: npt.NDArray[np.intp], boxes: Int32) -> Bool:
-    """Return which pieces are about as dense as the largest; the stroke of a pen on the glass is denser."""
-    parts = {index: box_part(boxes[index]) for index in indices}
-    medians = np.array([median(density[part][pieces[part] == n]) for n, part in parts.items()])
-    return np.asarray(medians <= BLACK_FACTOR * medians[np.argmax(boxes[indices, AREA])])
-
-
-def _closed(region: Bool, radius_px: float) -> Bool:
-    """Close gaps of a region up to twice a radius: the dark line of the pia then encloses pale tissue."""
-    if radius_px < 1 or not region.any():
-        return region
-    box = np.array(cv2.boundingRect(region.view(np.uint8)), np.int32)
-    reach = math.ceil(radius_px) + 1
-    part = box_part(box, reach)  # beyond it nothing closes
-    middle = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    middle[reach, reach] = 0
-    away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_5)
-    ball = (away <= radius_px).view(np.uint8)
-    closed = region.copy()
-    closed[part] = cv2.morphologyEx(region[part].view(np.uint8), cv2.MORPH_CLOSE, ball)
-    return closed
-
-
-def outlines_um(region: Bool, um: float) -> tuple[Polygon, ...]:
-    """Return the outer outlines of a region.
-
-    Parameters
-    ----------
-    region : (h, w) bool
-        The region.
-    um : float, um
-        Pixel size.
-
-    Returns
-    -------
-    tuple of polygons
-        Corners (x, y) in um from the section's corner.
-
-    Notes
-    -----
-    Outlines are simplified within 0.75 px (Douglas and Peucker 1973).
-    """
-    contours, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    plain = (cv2.approxPolyDP(contour, 0.75, closed=True)[:, 0, :] for contour in contours)
-    return tuple(tuple(map(tuple, np.round((c + 0.5) * um, 1).tolist())) for c in plain)
 
 
 def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
