@@ -197,21 +197,39 @@ def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> St
         raise DataError(f"structure graph: a node lacks {sorted(missing)}: {str(node)[:80]}")
     color = str(node.get("color_hex_triplet") or "AAAAAA")
     return Structure(
-        id=_whole(node, "id"),
+        id=structure_number(node, "id"),
         acronym=str(node["acronym"])[:MOST_NAME],
         name=str(node["name"])[:MOST_NAME],
         parent_id=parent_id,
-        graph_order=_whole(node, "graph_order") if node.get("graph_order") is not None else order,
+        graph_order=structure_number(node, "graph_order") if node.get("graph_order") is not None else order,
         color=color if COLOR.fullmatch(color) else "AAAAAA",
     )
 
 
-def _whole(node: Mapping[str, Any], key: str) -> int:
-    """Return a non-negative integer of a node, which some files write as text."""
+def structure_number(node: Mapping[str, Any], key: str) -> int:
+    """Return a non-negative whole number of a structure, which some files write as text.
+
+    Parameters
+    ----------
+    node : mapping
+        A structure as its file describes it.
+    key : str
+        Key of the number.
+
+    Returns
+    -------
+    int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    DataError
+        Where the value is anything else.
+    """
     value = node[key]
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not text.isascii() or not text.isdigit() or len(text) > len(str(MOST_ID)) or int(text) > MOST_ID:
         raise DataError(
-            f"structure graph: expected a whole number from 0 to {MOST_ID} as {key}, got {str(value)[:40]!r}"
+            f"structures: expected a whole number from 0 to {MOST_ID} as {key}, got {str(value)[:40]!r}"
         )
     return int(text)

@@ -135,6 +135,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: save(f / "gridAnnotation.mhd", np.ones((9, 5, 9), np.uint32), 200.0),
         "grid annotation of shape",
     ),
+    "negative grid labels": (
+        lambda f: save(f / "gridAnnotation.mhd", np.full((7, 5, 9), -1, np.int32), 200.0),
+        "gridAnnotation.mhd: expected structure ids of 32 bits, got -1",
+    ),
+    "float grid labels": (
+        lambda f: write_grid(f / "gridAnnotation.mhd", np.ones((7, 5, 9), np.float32), 200.0),
+        "gridAnnotation.mhd: expected whole structure ids",
+    ),
     "grid spacing": (
         lambda f: write_grid(f / "gridAnnotation.mhd", np.ones((7, 5, 9), np.float32), 100.0),
         "expected a 200 um grid",
