@@ -40,6 +40,26 @@ def test_the_tree() -> None:
         ONTOLOGY.find("thalamus")
 
 
+def test_an_acronym_of_several_structures_is_refused_when_asked_for() -> None:
+    rows = [(1, "root", None), (2, "L1", 1), (3, "L1", 1), (4, "ipf", 1), (5, "IPf", 1), (6, "²", 1)]
+    ontology = Ontology(
+        tuple(Structure(i, name, f"number {i}", up, at, "") for at, (i, name, up) in enumerate(rows))
+    )
+    expected = (
+        r"structure 'L1': expected one.*, could be 2 \(L1, number 2\) or 3 \(L1, number 3\); give the id"
+    )
+    with pytest.raises(DataError, match=expected):
+        ontology.find("L1")
+    with pytest.raises(DataError, match=r"could be 2 .* or 3 "):
+        ontology.find("l1")
+    with pytest.raises(DataError, match=r"could be 4 \(ipf, .* or 5 \(IPf, "):
+        ontology.find("IPF")
+    assert [ontology.find(name).id for name in ("ipf", "IPf", 3, "2", "²", "ROOT")] == [4, 5, 3, 2, 6, 1]
+    assert [ontology.label(i) for i in (1, 2, 3, 4, 5)] == ["root", "L1-2", "L1-3", "ipf", "IPf"]
+    with pytest.raises(DataError, match="not an id or acronym"):
+        ontology.find("9" * 5000)
+
+
 @pytest.mark.parametrize(
     ("structures", "message"),
     [
