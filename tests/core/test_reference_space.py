@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.core.model import GRID_200, Structure
+from pipeline.core.model import CORONAL_SPACE, GRID_200, SAGITTAL_SPACE, Structure
 from pipeline.core.ontology import Ontology, from_structure_graph
-from pipeline.core.reference_space import ReferenceSpace, hemispheres
+from pipeline.core.reference_space import ReferenceSpace, hemispheres, reference_space_id
 
 GRAPH = {
     "msg": [
@@ -108,6 +108,13 @@ def test_unequal_boxes_are_refused() -> None:
         _reference(annotation, 100.0, template=np.zeros((132, 80, 100), np.float32), template_um=100.0)
     with pytest.raises(DataError, match="grid annotation of shape"):
         _reference(annotation, 100.0, grid_annotation=np.zeros((5, 5, 5), np.uint32))
+
+
+def test_the_reference_space_of_a_plane() -> None:
+    assert (reference_space_id("coronal"), reference_space_id("sagittal")) == (CORONAL_SPACE, SAGITTAL_SPACE)
+    assert (CORONAL_SPACE, SAGITTAL_SPACE) == (9, 10)
+    with pytest.raises(KeyError):
+        reference_space_id("horizontal")
 
 
 def test_left_is_below_the_midline() -> None:
