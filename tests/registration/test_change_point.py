@@ -76,6 +76,8 @@ def test_the_sections_of_one_rendered_brain_do_not_jump() -> None:
     task, solution = _fitted({0: way_of(series, series.seen, reference)}, series.seen, reference)
     values, spread = deviations(task, solution, range(16))
     assert values.shape == spread.shape == (16, 5)
+    assert [a.shape for a in deviations(task, solution, ())] == [(0, 5)] * 2
+    np.testing.assert_array_equal(deviations(task, solution, (3, 5))[0], values[[3, 5]])
     assert jump(solution.state.z_um, values, spread) is None
     tilted = values + np.where(np.arange(16)[:, None] >= 8, [0.0, 90.0, 0.0, 120.0, 0.0], 0.0)
     assert jump(solution.state.z_um, tilted, spread) is not None

@@ -222,8 +222,8 @@ def planes_left(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Flo
     def one(k: int) -> tuple[Float64, Float64]:
         return plane_steps(painting, solution.state, k, images[k], stage)
 
-    steps, spread = zip(*each(one, own, task.options.threads), strict=True)
-    return np.array(steps), np.array(spread)
+    found = np.array(each(one, own, task.options.threads)).reshape(len(own), 2, 5)
+    return found[:, 0], found[:, 1]
 
 
 def fit_stains(task: Task, state: State) -> Solution:

@@ -92,9 +92,9 @@ def deviations(task: Task, solution: Solution, own: Sequence[int]) -> tuple[Floa
     steps, spread = planes_left(task, solution, own)
     state = solution.state
     # what the fit has already given to a section
-    strains = [strain_of(state.sections[k], task.nominal[k]) for k in own]
+    strains = np.array([strain_of(state.sections[k], task.nominal[k]) for k in own])
     values = steps.copy()
-    values[:, :_STRAINS] += np.array(strains) * LENGTH_UM
+    values[:, :_STRAINS] += strains.reshape(len(own), _STRAINS) * LENGTH_UM
     return values, spread
 
 
