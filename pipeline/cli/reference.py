@@ -11,6 +11,7 @@ from rich import progress as rich_progress
 from pipeline.cli.console import ERR, PLAIN, Json, say, show
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
+from pipeline.inputs.fetch.http import SILENT
 from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
 from pipeline.inputs.references import open_reference
 from pipeline.store.publishing import check_file_free
@@ -94,7 +95,7 @@ def fetch_reference(
     folder = directory or default_directory(reference)
     collection = reference.collection
     say(f"{collection.title}\nterms: {collection.terms}\ncite: {collection.citation}")
-    found = fetch(reference, folder, base_url, _Bar() if ERR.is_terminal else None, _announce)
+    found = fetch(reference, folder, base_url, _Bar() if ERR.is_terminal else SILENT, _announce)
     show(
         [
             {
@@ -117,7 +118,7 @@ def _announce(url: str) -> None:
 
 
 class _Bar:
-    """A progress bar in the form that the downloader expects; files are shown one after the other."""
+    """A progress bar of one download after the other."""
 
     def __init__(self) -> None:
         columns = (
@@ -129,23 +130,16 @@ class _Bar:
         self.bars = rich_progress.Progress(*columns, console=ERR, transient=True)
         self.task = self.bars.add_task("", total=None)
 
-    @property
-    def total(self) -> int:
-        return int(self.bars.tasks[0].total or 0)
-
-    @total.setter
-    def total(self, size: int) -> None:
-        self.bars.reset(self.task, total=size or None)
+    def begin(self, total: int | None, done: int) -> None:
+        """Show a file of `total` bytes of which `done` are there."""
+        self.bars.remove_task(self.task)
+        self.task = self.bars.add_task("", total=total, completed=done)
         self.bars.start()
 
-    def update(self, size: int) -> None:
-        """Add `size` bytes."""
-        self.bars.advance(self.task, size)
+    def advance(self, count: int) -> None:
+        """Add `count` bytes."""
+        self.bars.advance(self.task, count)
 
-    def reset(self) -> None:
-        """Start again from 0."""
-        self.bars.reset(self.task)
-
-    def close(self) -> None:
+    def end(self) -> None:
         """Remove the bar."""
         self.bars.stop()

@@ -30,6 +30,7 @@ Plane = Literal["coronal", "sagittal"]
 
 LEFT, RIGHT, BOTH = 1, 2, 3  # Allen's hemisphere ids
 CORONAL_SPACE, SAGITTAL_SPACE = 9, 10  # Allen's reference space ids of the adult mouse (P56)
+PLANE_SPACES = {"coronal": CORONAL_SPACE, "sagittal": SAGITTAL_SPACE}
 EXTENT_UM = (13200.0, 8000.0, 11400.0)  # box of Allen's CCFv3 along P, I, R
 MIDLINE_UM = 5700.0  # R of the midsagittal plane
 

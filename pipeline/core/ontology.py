@@ -14,6 +14,7 @@ from pipeline.core.model import Structure
 
 MOST_ID = 2**32 - 1  # labels are uint32
 MOST_NAME = 300  # characters of a name or acronym; Allen's longest name has 97
+MOST_SHOWN = 4  # structures of one acronym that a message names
 COLOUR = re.compile(r"[0-9a-fA-F]{6}")  # hex triplet without '#'
 
 
@@ -42,9 +43,12 @@ class Ontology:
         return {s.id: s for s in self.structures}
 
     @cached_property
-    def by_acronym(self) -> dict[str, Structure]:
-        """Structures by their acronym."""
-        return {s.acronym: s for s in self.structures}
+    def by_acronym(self) -> dict[str, tuple[Structure, ...]]:
+        """Structures by their acronym; some atlases give one acronym to several."""
+        found: dict[str, list[Structure]] = {}
+        for s in self.structures:
+            found.setdefault(s.acronym, []).append(s)
+        return {acronym: tuple(named) for acronym, named in found.items()}
 
     @cached_property
     def roots(self) -> tuple[Structure, ...]:
@@ -103,12 +107,12 @@ class Ontology:
     def find(self, name: str | int) -> Structure:
         """Find a structure by id or acronym.
 
-        Case is ignored where that leaves one match only (`SIM` and `Sim` may both exist).
+        Case is ignored where nothing has exactly this acronym (`SIM` and `Sim` may both exist).
 
         Parameters
         ----------
         name : str or int
-            Id or acronym.
+            Id or acronym; a number that is an id is taken as the id.
 
         Returns
         -------
@@ -118,19 +122,41 @@ class Ontology:
         Raises
         ------
         DataError
-            Where nothing matches; the message offers the nearest acronyms.
+            Where nothing matches; the message offers the nearest acronyms. Where several match; the message
+            names the id of each.
         """
         text = str(name).strip()
-        if text.isdigit() and int(text) in self.by_id:
+        if text.isdecimal() and len(text) <= len(str(MOST_ID)) and int(text) in self.by_id:
             return self.by_id[int(text)]
-        if text in self.by_acronym:
-            return self.by_acronym[text]
-        folded = [s for s in self.structures if s.acronym.lower() == text.lower()]
-        if len(folded) == 1:
-            return folded[0]
+        folded = text.casefold()
+        named = self.by_acronym.get(text) or [s for s in self.structures if s.acronym.casefold() == folded]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            several = " or ".join(f"{s.id} ({s.acronym}, {s.name})" for s in named[:MOST_SHOWN])
+            more = f" or {len(named) - MOST_SHOWN} more" if len(named) > MOST_SHOWN else ""
+            raise DataError(
+                f"structure {text!r}: expected one structure, could be {several}{more}; give the id"
+            )
         near = self._nearest(text)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise DataError(f"structure {text!r}: not an id or acronym of this ontology{hint}")
+
+    def label(self, structure_id: int) -> str:
+        """Return the acronym of a structure, with its id where others have the same acronym.
+
+        Parameters
+        ----------
+        structure_id : int
+            Id of a structure of this ontology.
+
+        Returns
+        -------
+        str
+            A name that no other structure has, such as TH or L1-27.
+        """
+        acronym = self.by_id[structure_id].acronym
+        return acronym if len(self.by_acronym[acronym]) == 1 else f"{acronym}-{structure_id}"
 
     def _nearest(self, text: str, most: int = 3) -> list[str]:
         """Return acronyms similar to a text, those first whose full name is similar."""
@@ -197,21 +223,39 @@ def _structure(node: Mapping[str, Any], parent_id: int | None, order: int) -> St
         raise DataError(f"structure graph: a node lacks {sorted(missing)}: {str(node)[:80]}")
     colour = str(node.get("color_hex_triplet") or "AAAAAA")
     return Structure(
-        id=_whole(node, "id"),
+        id=structure_number(node, "id"),
         acronym=str(node["acronym"])[:MOST_NAME],
         name=str(node["name"])[:MOST_NAME],
         parent_id=parent_id,
-        graph_order=_whole(node, "graph_order") if node.get("graph_order") is not None else order,
+        graph_order=structure_number(node, "graph_order") if node.get("graph_order") is not None else order,
         color=colour if COLOUR.fullmatch(colour) else "AAAAAA",
     )
 
 
-def _whole(node: Mapping[str, Any], key: str) -> int:
-    """Return a non-negative integer of a node, which some files write as text."""
+def structure_number(node: Mapping[str, Any], key: str) -> int:
+    """Return a non-negative whole number of a structure, which some files write as text.
+
+    Parameters
+    ----------
+    node : mapping
+        A structure as its file describes it.
+    key : str
+        Key of the number.
+
+    Returns
+    -------
+    int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    DataError
+        Where the value is anything else.
+    """
     value = node[key]
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not text.isascii() or not text.isdigit() or len(text) > len(str(MOST_ID)) or int(text) > MOST_ID:
         raise DataError(
-            f"structure graph: expected a whole number from 0 to {MOST_ID} as {key}, got {str(value)[:40]!r}"
+            f"structures: expected a whole number from 0 to {MOST_ID} as {key}, got {str(value)[:40]!r}"
         )
     return int(text)

@@ -9,9 +9,9 @@ import numpy as np
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import (
-    CORONAL_SPACE,
     LEFT,
     MIDLINE_UM,
+    PLANE_SPACES,
     RIGHT,
     Bool,
     Float32,
@@ -238,5 +238,10 @@ def reference_space_id(plane_of_section: str) -> int:
     -------
     int
         9 coronal, 10 sagittal.
+
+    Raises
+    ------
+    KeyError
+        Where the plane is another.
     """
-    return CORONAL_SPACE if plane_of_section == "coronal" else CORONAL_SPACE + 1
+    return PLANE_SPACES[plane_of_section]

@@ -165,14 +165,19 @@ def markers_of(section: SectionAlignment, size_px: tuple[float, float], resoluti
     if section.deformation is None:
         return np.zeros((0, 4))
     step = _MARKER_UM / resolution_um
-    # Centred in the frame, so that the rim is equal on both sides.
-    axes = [0.5 * (n - 1 - step * np.floor((n - 1) / step)) + np.arange(0.0, n - 1, step) for n in size_px]
+    axes = [_centred(n - 1, step) for n in size_px]
     x, y = np.meshgrid(*axes)
     # The displacement is in um of the volume; the inverse linear part takes it to px.
     points = np.stack([x, y], axis=-1).reshape(-1, 2)
     shift = displacement_at(section.deformation, points)[:, :2]
     linear = section.alignment2d.section_to_volume[:, :2]
     return np.column_stack([points + shift @ np.linalg.inv(linear).T, points])
+
+
+def _centred(length: float, step: float) -> Float64:
+    """Return as many points as fit, `step` apart, with a rim of equal width on both sides."""
+    count = int(length / step) + 1
+    return np.asarray(0.5 * (length - step * (count - 1)) + step * np.arange(count), np.float64)
 
 
 def volume_of(

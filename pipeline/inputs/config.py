@@ -199,6 +199,8 @@ def _sweep(document: Any, where: str) -> dict[str, tuple[Any, ...]]:
         elif isinstance(node, list) and node and prefix:
             if len({repr(value) for value in node}) < len(node):
                 raise ConfigError(f"{where}: sweep.{prefix}: a value is listed twice")
+            if prefix in found:
+                raise ConfigError(f"{where}: sweep.{prefix}: the key is given twice, nested and dotted")
             found[prefix] = tuple(node)
         else:
             key = f"sweep.{prefix}" if prefix else "sweep"

@@ -8,9 +8,7 @@ import numpy as np
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.model import (
-    CORONAL_SPACE,
     MIDLINE_UM,
-    SAGITTAL_SPACE,
     Alignment2d,
     Alignment3d,
     Float64,
@@ -21,7 +19,7 @@ from pipeline.core.model import (
     SeriesAlignment,
     UInt32,
 )
-from pipeline.core.reference_space import ReferenceSpace
+from pipeline.core.reference_space import ReferenceSpace, reference_space_id
 from pipeline.geometry import affine
 from pipeline.phantom.geometry import SeriesGeometry
 
@@ -204,7 +202,7 @@ class _Brain:
         """Return the geometry of sections with these numbers."""
         rng = np.random.default_rng([seed, SECTION_STREAM])
         coronal = self.plane == "coronal"
-        space = CORONAL_SPACE if coronal else SAGITTAL_SPACE
+        space = reference_space_id(self.plane)
         framed = [self._frame(number, resolution_um, cut, rng) for number in numbers]
         data_set = SectionDataSet(
             id=900000 + seed,

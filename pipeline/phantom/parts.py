@@ -46,7 +46,7 @@ def structure_id(acronym: str) -> int:
     int
         Structure id.
     """
-    return phantom_ontology().by_acronym[acronym].id
+    return phantom_ontology().find(acronym).id
 
 
 def structure_ids(acronyms: Iterable[str]) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import BOTH, LEFT, RIGHT, Bool, ExpressionSums, UInt8
 from pipeline.formats.alignments.alignment_json import write_alignment
 from pipeline.formats.images.files import write_image
@@ -33,6 +33,7 @@ from pipeline.phantom import (
     render_section,
     true_alignment,
 )
+from pipeline.system.files import read_json_value
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import replacing, writing
 
@@ -160,8 +161,8 @@ def check_free(folder: Path) -> None:
 def _earlier(folder: Path) -> list[str]:
     """Return the files of an earlier series in this folder that are still as they were written."""
     try:
-        known = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = read_json_value(folder / WRITTEN, "the list of a phantom's files")
+    except DataError:
         return []
     names = known if isinstance(known, dict) else {}
     return [

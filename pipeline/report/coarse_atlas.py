@@ -125,7 +125,8 @@ def coarse_structures(ontology: Ontology) -> tuple[Structure, ...]:
     tuple of Structure
         The coarse structures.
     """
-    known = [ontology.by_acronym[a] for a in ALLEN_COARSE if a in ontology.by_acronym]
+    named = [ontology.by_acronym.get(acronym, ()) for acronym in ALLEN_COARSE]
+    known = [structures[0] for structures in named if len(structures) == 1]
     if len(known) >= LEAST_OF_ALLEN:
         return tuple(known)
     level: Sequence[int] = [root.id for root in ontology.roots]

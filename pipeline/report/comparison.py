@@ -185,11 +185,11 @@ def wide_table(runs: Sequence[Compared], ontology: Ontology | None) -> list[dict
     list of dict
         Rows with the same keys; a figure that a run lacks is None or NaN.
     """
-    coarse = coarse_structures(ontology) if ontology else ()
+    coarse = {s.id: ontology.label(s.id) for s in coarse_structures(ontology)} if ontology else {}
     rows = []
     for run in runs:
         energies = {r["structure_id"]: r["expression_energy"] for r in run.rows if r["hemisphere_id"] == BOTH}
-        by_name = {f"{ENERGY}{s.acronym}": energies.get(s.id, math.nan) for s in coarse}
+        by_name = {f"{ENERGY}{label}": energies.get(number, math.nan) for number, label in coarse.items()}
         rows.append({"run": run.label, **dict(run.values), **run.figures(), **by_name})
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]

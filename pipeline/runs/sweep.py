@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import Config, ConfigFile, parse_config, reference_directory, with_value
 from pipeline.report.comparison import Compared, write_comparison
 from pipeline.runs.api import (
@@ -28,6 +29,7 @@ from pipeline.runs.schedule import check_engine
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder, is_run
+from pipeline.system.files import shown
 
 # Sections of the configuration that a stage reads itself; `_deciding` adds those of earlier stages. They only
 # select the run to look at: a result is taken over only where its digest agrees.
@@ -99,16 +101,30 @@ def variants(config: Config, sweep: Mapping[str, Sequence[Any]]) -> list[Variant
     Raises
     ------
     ConfigError
-        Where the configuration does not take a key or a value.
+        Where the configuration does not take a key or a value, or two combinations have one folder name.
     """
     found = []
+    folders: dict[str, Mapping[str, Any]] = {}
     for combination in itertools.product(*sweep.values()):
         values = dict(zip(sweep, combination, strict=True))
         document = config.model_dump(mode="json")
         for key, value in values.items():
             with_value(document, key, value, "sweep")
-        found.append(Variant(variant_name(values), values, parse_config(document, "sweep")))
+        name = variant_name(values)
+        first = folders.setdefault(name.casefold(), values)  # some file systems do not tell case
+        if first is not values:
+            raise ConfigError(_one_folder(name, first, values))
+        found.append(Variant(name, values, parse_config(document, "sweep")))
     return found
+
+
+def _one_folder(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Return the message for two combinations that would be written into one folder."""
+    key = next((key for key in first if repr(first[key]) != repr(second[key])), next(iter(first)))
+    return (
+        f"sweep: {key}: expected values with a folder each, got {shown(first[key])} and"
+        f" {shown(second[key])}, both {shown(name)}; leave one out"
+    )
 
 
 def variant_name(values: Mapping[str, Any]) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.errors import ConfigError
-from pipeline.store.run import RECEIPTS, WRITERS, is_run
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.store.run import RECEIPTS, WRITERS, is_run, read_json
 from pipeline.system.files import real_path
 from pipeline.system.seals import Seals, first_damaged, seal
 from pipeline.system.whole_files import beside, remove, replacing, writing
@@ -112,7 +112,6 @@ def _move(fresh: Path, place: Path, folder: Path) -> None:
 def _listed(place: Path) -> Seals:
     """Return the files that this package wrote into a folder before, with their digests."""
     try:
-        document = json.loads((place / LIST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(place / LIST)
+    except DataError:
         return {}
-    return document if isinstance(document, Mapping) else {}

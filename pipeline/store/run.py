@@ -31,7 +31,7 @@ from pipeline.store.masks import Part, read_level, write_image
 from pipeline.store.tasks import NOT_STORED, SECTION_STAGES, Receipt
 from pipeline.system.files import read_json_value
 from pipeline.system.seals import DIGITS, first_damaged
-from pipeline.system.whole_files import remove_ours, replacing, sync
+from pipeline.system.whole_files import put_aside, remove_ours, replacing, sync
 
 RATIOS = ("density", "intensity", "energy")
 NO_DATA = np.float32(-1)  # of a voxel, as in the grids of Allen
@@ -414,10 +414,7 @@ class RunFolder:
                 return ""
         except DataError:
             return ""
-        taken = len(list(self.path.glob("alignment.edited-*.json")))
-        kept = path.with_name(f"alignment.edited-{taken + 1}.json")
-        os.replace(path, kept)
-        return kept.name
+        return put_aside(path, "alignment.edited-", ".json")
 
     def remove_deformations(self) -> None:
         """Remove the displacement fields of an earlier, deformable alignment."""

@@ -26,6 +26,7 @@ NAME = ".running"  # lock file in the folder
 LIFE_S = 20.0  # seconds between two touches of the lock file
 DEAD_S = 120.0  # seconds without a touch after which a lock of another machine is abandoned
 POLL_S = 0.5  # seconds between two attempts while waiting for a lock
+LONGEST = 4096  # bytes of a lock file that are read
 HELD = {errno.EWOULDBLOCK, errno.EACCES}  # flock: another process holds the lock
 
 
@@ -84,8 +85,10 @@ def is_held(folder: Path) -> bool:
     """
     path = folder / NAME
     try:
-        holder, age_s = json.loads(path.read_text(encoding="utf-8")), time.time() - path.stat().st_mtime
-    except (OSError, ValueError):
+        holder, age_s = _parsed(path.read_bytes()), time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    if not holder:
         return False
     return _alive_here(holder) if holder.get("host") == platform.node() else age_s < DEAD_S
 
@@ -163,9 +166,12 @@ def _alive_elsewhere(descriptor: int, path: Path) -> bool:
 def _alive_here(holder: dict[str, Any]) -> bool:
     if not holder or holder.get("host") != platform.node():
         return False
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or pid <= 0:  # kill takes 0 and below for groups of processes
+        return False
     try:
-        os.kill(int(holder["pid"]), 0)
-    except (ProcessLookupError, ValueError, KeyError):
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -178,9 +184,14 @@ def _me() -> dict[str, Any]:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
+    return _parsed(os.pread(descriptor, LONGEST, 0))
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Return what a lock file says of its holder; empty where it is not as this module writes it."""
     try:
-        found = json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:
+        found = json.loads(content[:LONGEST])
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -188,8 +199,8 @@ def _read(descriptor: int) -> dict[str, Any]:
 def _holder(path: Path) -> str:
     """Describe the holder of a folder for a message."""
     holder: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        holder = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError):
+        holder = _parsed(path.read_bytes())
     who = (
         f"process {holder['pid']} on {holder['host']} since {holder['since']}"
         if {"pid", "host", "since"} <= holder.keys()

@@ -103,6 +103,29 @@ def beside(path: Path) -> Path:
     return path.parent / f"{UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}"
 
 
+def put_aside(path: Path, stem: str, suffix: str = "") -> str:
+    """Rename a file of the user's within its folder, to a name that no other file has.
+
+    Parameters
+    ----------
+    path : Path
+        File to rename.
+    stem, suffix : str
+        What the new name has before and after its number.
+
+    Returns
+    -------
+    str
+        New name; its number is one above the highest that is there, so that what was put aside last counts
+        highest even where earlier ones were removed.
+    """
+    numbered = re.compile(rf"{re.escape(stem)}(\d+){re.escape(suffix)}")
+    taken = [int(found[1]) for name in os.listdir(path.parent) if (found := numbered.fullmatch(name))]
+    kept = path.with_name(f"{stem}{max(taken, default=0) + 1}{suffix}")
+    os.replace(path, kept)
+    return kept.name
+
+
 def _put_in_place(fresh: Path, path: Path, is_ours: IsOurs | None) -> None:
     if not path.is_dir() or path.is_symlink() or (fresh.is_dir() and not any(path.iterdir())):
         os.replace(fresh, path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import DataError
-from pipeline.core.model import GRID_200, Structure
+from pipeline.core.model import CORONAL_SPACE, GRID_200, SAGITTAL_SPACE, Structure
 from pipeline.core.ontology import Ontology, from_structure_graph
-from pipeline.core.reference_space import ReferenceSpace, hemispheres
+from pipeline.core.reference_space import ReferenceSpace, hemispheres, reference_space_id
 
 GRAPH = {
     "msg": [
@@ -38,6 +38,26 @@ def test_the_tree() -> None:
         ONTOLOGY.find("THX")
     with pytest.raises(DataError, match=r"nearest: TH \(Thalamus\)"):
         ONTOLOGY.find("thalamus")
+
+
+def test_an_acronym_of_several_structures_is_refused_when_asked_for() -> None:
+    rows = [(1, "root", None), (2, "L1", 1), (3, "L1", 1), (4, "ipf", 1), (5, "IPf", 1), (6, "²", 1)]
+    ontology = Ontology(
+        tuple(Structure(i, name, f"number {i}", up, at, "") for at, (i, name, up) in enumerate(rows))
+    )
+    expected = (
+        r"structure 'L1': expected one.*, could be 2 \(L1, number 2\) or 3 \(L1, number 3\); give the id"
+    )
+    with pytest.raises(DataError, match=expected):
+        ontology.find("L1")
+    with pytest.raises(DataError, match=r"could be 2 .* or 3 "):
+        ontology.find("l1")
+    with pytest.raises(DataError, match=r"could be 4 \(ipf, .* or 5 \(IPf, "):
+        ontology.find("IPF")
+    assert [ontology.find(name).id for name in ("ipf", "IPf", 3, "2", "²", "ROOT")] == [4, 5, 3, 2, 6, 1]
+    assert [ontology.label(i) for i in (1, 2, 3, 4, 5)] == ["root", "L1-2", "L1-3", "ipf", "IPf"]
+    with pytest.raises(DataError, match="not an id or acronym"):
+        ontology.find("9" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +108,13 @@ def test_unequal_boxes_are_refused() -> None:
         _reference(annotation, 100.0, template=np.zeros((132, 80, 100), np.float32), template_um=100.0)
     with pytest.raises(DataError, match="grid annotation of shape"):
         _reference(annotation, 100.0, grid_annotation=np.zeros((5, 5, 5), np.uint32))
+
+
+def test_the_reference_space_of_a_plane() -> None:
+    assert (reference_space_id("coronal"), reference_space_id("sagittal")) == (CORONAL_SPACE, SAGITTAL_SPACE)
+    assert (CORONAL_SPACE, SAGITTAL_SPACE) == (9, 10)
+    with pytest.raises(KeyError):
+        reference_space_id("horizontal")
 
 
 def test_left_is_below_the_midline() -> None:

@@ -12,7 +12,7 @@ import pytest
 from conftest import CONFIG, ID, Ish, vouch
 
 from pipeline.core.errors import ConfigError, DataError
-from pipeline.core.model import Deformation, SectionAlignment, SeriesAlignment
+from pipeline.core.model import Alignment2d, Deformation, SectionAlignment, SeriesAlignment, Status
 from pipeline.exports.forms import export, read_data_set
 from pipeline.formats.alignments.alignment_json import read_alignment, write_alignment
 from pipeline.formats.alignments.quicknii import (
@@ -24,7 +24,7 @@ from pipeline.formats.alignments.quicknii import (
 )
 from pipeline.formats.manifests.series import read_series
 from pipeline.geometry import affine, deformation
-from pipeline.geometry.hand_placement import Correction, marker_shift, placed
+from pipeline.geometry.hand_placement import Correction, marker_shift, markers_of, placed
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.hand_corrections import read_corrections, read_given
 from pipeline.inputs.pixels import probe_any
@@ -127,6 +127,27 @@ def test_deformations_are_exported_as_markers_and_read_back(run: Path, tmp_path:
     pair = [reference_points(a, image.section_number, z, inner) for a in (deformed, after, alignment)]
     away = np.linalg.norm(pair[1] - pair[0], axis=1)
     assert np.median(away) < 20.0 < 50.0 < np.median(np.linalg.norm(pair[2] - pair[0], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (301, [0, 100, 200, 300]),
+        (351, [25, 125, 225, 325]),
+        (300, [49.5, 149.5, 249.5]),
+        (51, [25]),
+        (1, [0]),
+    ],
+)
+def test_markers_are_centred_in_the_frame(width: int, expected: list[float]) -> None:
+    """One every millimetre, as far from the left edge as from the right one."""
+    field = Deformation(np.zeros((3, 9, 9), np.float32), 50.0)
+    plane = Alignment2d(7, np.array([[10.0, 0.0, 0.0], [0.0, 10.0, 0.0]]))
+    section = SectionAlignment(plane, Status.PASS, {}, field)
+    markers = markers_of(section, (width, 201), 10.0)
+    np.testing.assert_allclose(np.unique(markers[:, 2]), expected)
+    np.testing.assert_allclose(np.unique(markers[:, 3]), [0, 100, 200])
+    assert len(markers) == 3 * len(expected)
 
 
 def test_markers_move_what_they_mark() -> None:

@@ -24,7 +24,7 @@ from pipeline.phantom import (
     sagittal_geometry,
     true_alignment,
 )
-from pipeline.phantom.write_series import SeriesForm, write_phantom_series
+from pipeline.phantom.write_series import WRITTEN, SeriesForm, write_phantom_series
 
 PLAIN = SeriesForm(truth_masks=False)
 OPTIONS = RenderOptions(seed=1, extra_rotation_deg=3.0, missing=0.25)
@@ -171,6 +171,15 @@ def test_an_earlier_phantom_that_was_changed_stays(scene: Scene, tmp_path: Path)
     with pytest.raises(ConfigError, match=r"got series/sections\.csv"):
         write_phantom_series(tmp_path, scene, PLAIN)
     assert (series / "sections.csv").read_text(encoding="utf-8") == edited
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"series/mine.txt": 1}', "[" * 100_000])
+def test_without_its_list_a_file_counts_as_foreign(scene: Scene, tmp_path: Path, content: str) -> None:
+    (tmp_path / WRITTEN).write_text(content)
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series/mine.txt").touch()
+    with pytest.raises(ConfigError, match=r"as it was written, got series/mine\.txt"):
+        write_phantom_series(tmp_path, scene)
 
 
 def test_a_link_to_a_folder_is_never_written_through(scene: Scene, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_one_rendered_brain_has_no_change_point() -> None:
     problem, solution = _fit({0: orientation_of(series, series.usable, reference)}, series.usable, reference)
     values, spread = deviations(problem, solution, range(16))
     assert values.shape == spread.shape == (16, 5)
+    assert [a.shape for a in deviations(problem, solution, ())] == [(0, 5)] * 2
+    np.testing.assert_array_equal(deviations(problem, solution, (3, 5))[0], values[[3, 5]])
     assert find_change_point(solution.state.z_um, values, spread) is None
     tilted = values + np.where(np.arange(16)[:, None] >= 8, [0.0, 90.0, 0.0, 120.0, 0.0], 0.0)
     assert find_change_point(solution.state.z_um, tilted, spread) is not None

@@ -36,6 +36,12 @@ def test_allens_own_coarse_structures_where_the_ontology_has_them() -> None:
     assert [s.acronym for s in coarse_structures(ontology)] == list(ALLEN_COARSE[:9])
 
 
+def test_of_allens_acronyms_one_that_several_have_is_left_out() -> None:
+    names = dict(enumerate(ALLEN_COARSE[:9], start=2)) | {50: ALLEN_COARSE[0]}
+    ontology = _ontology({1: None} | dict.fromkeys(names, 1), names)
+    assert [s.acronym for s in coarse_structures(ontology)] == list(ALLEN_COARSE[1:9])
+
+
 def test_another_tree_is_cut_where_it_has_not_too_many_branches() -> None:
     edges: dict[int, int | None] = {1: None, 2: 1, 3: 1, 4: 1}
     edges |= {10 + n: 2 for n in range(6)} | {20 + n: 3 for n in range(6)}

@@ -19,6 +19,7 @@ from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError
 from pipeline.runs.plan import find_sources, parse_shard
+from pipeline.runs.schedule import Engine, check_engine
 from pipeline.runs.schedule.memory import budget_mb
 from pipeline.runs.schedule.pool import Pool, is_abandoned
 from pipeline.system.locks import hold
@@ -219,6 +220,39 @@ def test_an_idle_worker_that_dies_leaves_none_behind_that_waits(which: int) -> N
 )
 def test_amounts_of_memory(text: str, mb: float) -> None:
     assert budget_mb(text) == mb
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "scheduler", "message"),
+    [
+        ("1GB", 4, "processes", r"4 worker processes take 1480 of these 1024 MB .* --memory 2480MB would be"),
+        ("1500MB", 4, "processes", r"take 1480 of these 1500 MB .*; --memory 2480MB .*, or fewer --workers"),
+        (None, 10**6, "processes", r"80% of the memory here: 1000000 worker processes take 370000000 of"),
+        ("50MB", 4, "threads", r"--memory 50MB: a task takes 60 MB or more; 1000MB would be enough"),
+    ],
+)
+def test_memory_that_leaves_nothing_for_tasks_is_refused_first(
+    memory: str | None, workers: int, scheduler: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_engine(Engine(scheduler, workers, memory))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "distributed"])
+def test_only_worker_processes_of_this_machine_take_memory_of_their_own(scheduler: str) -> None:
+    check_engine(Engine(scheduler, 4, "1GB"))
+    assert (budget_mb("2GB", 4), budget_mb("2480MB", 4)) == (568.0, 1000.0)
+
+
+def test_too_little_memory_is_one_line_before_anything_runs(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--memory", "1GB", "--workers", 4, "--scheduler", "processes")
+    assert ish("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *words) == 2
+    said = capfd.readouterr().err.strip()
+    assert "--memory 2480MB would be enough" in said.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["", "much", "-3GB", "GB", "3PB", "nan"])

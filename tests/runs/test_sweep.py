@@ -135,6 +135,15 @@ def test_a_huge_sweep_asks_first(
         ("sweep: [1]", "expected a list of values for each dotted key"),
         ("sweep: {gridding.smoothing_um: []}", "expected a list of values"),
         ("sweep: {gridding.smoothing_um: [1, 1]}", "listed twice"),
+        (
+            "sweep: {gridding.smoothing_um: [1, '1']}",
+            "gridding.smoothing_um: expected values with a folder each, got 1 and '1', both 'smoothing_um=1'",
+        ),
+        ("sweep: {gridding.smoothing_um: [1, 2], detection.name: [otsu, Otsu]}", "got 'otsu' and 'Otsu'"),
+        (
+            "sweep: {gridding.smoothing_um: [1], gridding: {smoothing_um: [2]}}",
+            "sweep.gridding.smoothing_um: the key is given twice",
+        ),
         ("sweep: {gridding.smothing_um: [1]}", "did you mean smoothing_um"),
         ("sweep: {gridding.smoothing_um: [-1]}", "greater than or equal"),
         ("cluster: {qeueu: x}", "did you mean queue"),

@@ -147,6 +147,17 @@ def test_an_alignment_changed_by_hand_is_kept(
     assert "alignment.edited-1.json" in capfd.readouterr().err
 
 
+def test_an_alignment_that_was_kept_is_never_overwritten(finished: Path, tmp_path: Path) -> None:
+    run = _copied(finished, tmp_path)
+    (run / "alignment.edited-2.json").write_text("of yesterday")  # -1 was deleted since
+    edited = (run / "alignment.json").read_text().replace('"pass"', '"fail"')
+    (run / "alignment.json").write_text(edited)
+    assert RunFolder(run).put_aside_edited() == "alignment.edited-3.json"
+    assert (run / "alignment.edited-2.json").read_text() == "of yesterday"
+    assert (run / "alignment.edited-3.json").read_text() == edited
+    assert not (run / "alignment.json").exists()
+
+
 def test_a_receipt_is_what_its_task_wrote_or_none(finished: Path, tmp_path: Path) -> None:
     run = RunFolder(_copied(finished, tmp_path))
     receipt = run.path / "receipts" / "grid.json"

@@ -158,6 +158,15 @@ def test_published_files_give_way_to_newer_ones_of_ours_alone(tmp_path: Path) ->
     assert ((tmp_path / "a.csv").read_text(), (tmp_path / "b.csv").read_text()) == ("edited", "mine")
 
 
+@pytest.mark.parametrize("content", ["", "[]", '"a.csv"', '{"a.csv": 1}', "[" * 100_000])
+def test_without_its_list_a_file_counts_as_foreign(tmp_path: Path, content: str) -> None:
+    _publish(tmp_path, {"a.csv": "1"})
+    (tmp_path / LIST).write_text(content)
+    with pytest.raises(ConfigError, match=r"a\.csv is there already"):
+        _publish(tmp_path, {"a.csv": "2"})
+    assert (tmp_path / "a.csv").read_text() == "1"
+
+
 @pytest.mark.parametrize("inside", ["", "grid", "receipts", "cells.zarr/1"])
 def test_nothing_is_exported_into_a_run(finished: Path, tmp_path: Path, ish: Ish, inside: str) -> None:
     run = Path(shutil.copytree(finished, tmp_path / ID))

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.core.errors import ConfigError
 from pipeline.system import locks
-from pipeline.system.locks import NAME, hold
+from pipeline.system.locks import NAME, hold, is_held
 
 HOLDER = """
 import sys, time
@@ -113,3 +113,48 @@ def test_the_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monk
         while (tmp_path / NAME).stat().st_mtime < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert (tmp_path / NAME).stat().st_mtime > 2
+
+
+HERE = platform.node()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '["a"]',
+        "7",
+        "null",
+        '"text"',
+        "{}",
+        "[" * 4000,
+        json.dumps({"host": HERE}),
+        json.dumps({"host": HERE, "pid": []}),
+        json.dumps({"host": HERE, "pid": 0}),
+        json.dumps({"host": HERE, "pid": -1}),
+        json.dumps({"host": HERE, "pid": 10**30}),
+    ],
+)
+def test_a_lock_file_of_other_content_is_nobodys(tmp_path: Path, content: str) -> None:
+    path = tmp_path / NAME
+    path.write_text(content)
+    assert not is_held(tmp_path)
+    with hold([tmp_path]):
+        path.write_text(content)  # damaged while it is held: the lock of the system still decides
+        with (
+            pytest.raises(ConfigError, match="another run is writing here, another process;"),
+            hold([tmp_path]),
+        ):
+            pytest.fail("held twice")
+    assert not path.exists()
+
+
+def test_a_held_folder_is_held(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with hold([tmp_path]):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+    (tmp_path / NAME).write_text(json.dumps({"host": "elsewhere", "pid": 7}))
+    assert is_held(tmp_path)

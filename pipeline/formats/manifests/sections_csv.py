@@ -110,6 +110,12 @@ class _Row:
             )
         return int(value)
 
+    def size(self, column: str) -> int | None:
+        value = self.whole(column)
+        if value == 0:
+            raise DataError(f"{self.where}: expected {column} of at least 1, got 0")
+        return value
+
     @property
     def section_number(self) -> int:
         value = self.whole("section_number")
@@ -154,7 +160,7 @@ def _check_numbers(path: Path, rows: list[_Row]) -> None:
 
 def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tuple[SectionImage, list[str]]:
     image, warnings = _file(row, folder)
-    width, height = row.whole("width_px"), row.whole("height_px")
+    width, height = row.size("width_px"), row.size("height_px")
     resolution = row.number("resolution_um")
     resolution = fields.resolution_um if resolution is None else resolution
     if image is not None and None in (width, height, resolution):
@@ -163,7 +169,8 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         except DataError as error:
             image, warnings = None, [f"section {row.section_number}: left out: {error}"]
         else:
-            width, height = width or info.width_px, height or info.height_px
+            width = info.width_px if width is None else width
+            height = info.height_px if height is None else height
             resolution = info.resolution_um if resolution is None else resolution
             if resolution is None:
                 raise DataError(_no_resolution(row, image))
@@ -171,8 +178,8 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         id=row.section_number,
         section_number=row.section_number,
         path=image,
-        width_px=_size(row, "width_px", width),
-        height_px=_size(row, "height_px", height),
+        width_px=width or 0,
+        height_px=height or 0,
         resolution_um=0.0 if resolution is None else check_resolution(row.where, resolution),
         dark_polygons_px=fields.dark_polygons_px.get(row.section_number, ()),
         failed=_failed(row),
@@ -187,12 +194,6 @@ def _no_resolution(row: _Row, image: Path) -> str:
         f"{row.where}: expected a resolution_um here, in {series_yaml.NAME} or in {image.name}, got none;"
         " add it or run `ish init --resolution-um`"
     )
-
-
-def _size(row: _Row, column: str, value: int | None) -> int:
-    if value == 0 and row.text(column):
-        raise DataError(f"{row.where}: expected {column} of at least 1, got 0")
-    return value or 0
 
 
 def _file(row: _Row, folder: Path) -> tuple[Path | None, list[str]]:

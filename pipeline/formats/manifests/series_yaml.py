@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.did_you_mean import hint, nearest
 from pipeline.core.errors import DataError
-from pipeline.core.model import Polygon
+from pipeline.core.model import PLANE_SPACES, Polygon
 from pipeline.core.reference_space import reference_space_id
 from pipeline.formats.manifests.yaml_text import parse_yaml
 from pipeline.formats.tables.tables import MOST_NUMBER
@@ -148,7 +148,7 @@ def _doubts(path: Path, document: Mapping[str, Any], plane: str) -> tuple[str, .
     if plane == "sagittal" and document.get("hemisphere") is None:
         doubts.append(f"{path}: no hemisphere: sagittal sections are taken as the left one; state hemisphere")
     space = document.get("reference_space_id")
-    if space in (9, 10) and space != reference_space_id(plane):
+    if space in PLANE_SPACES.values() and space != reference_space_id(plane):
         doubts.append(f"{path}: reference space {space} with {plane} sections is not Allen's own pairing")
     return tuple(doubts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,10 @@ import tifffile
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import CORONAL_SPACE, Structure
-from pipeline.core.ontology import Ontology
+from pipeline.core.ontology import COLOUR, Ontology, structure_number
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.formats.volumes.labels import is_cubic, structure_ids
+from pipeline.system.files import read_json_value
 from pipeline.system.limits import check_regular
 
 ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
@@ -76,7 +77,7 @@ def read_brainglobe(
         name, citation = str(metadata.get("name", folder.name)), str(metadata.get("citation", ""))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / METADATA}: expected orientation and resolution, got {error!r}") from error
-    if len(spacing) != 3 or max(spacing) - min(spacing) > 1e-6 or spacing[0] <= 0:
+    if not is_cubic(spacing):
         raise DataError(f"{folder / METADATA}: expected one resolution along all axes, got {spacing}")
     if resolution_um not in (None, spacing[0]):
         raise DataError(
@@ -84,7 +85,7 @@ def read_brainglobe(
         )
     if not _is_orientation(orientation):
         raise DataError(f"{folder / METADATA}: expected an orientation such as asr, got {orientation!r}")
-    labels = to_pir(_volume(folder / ANNOTATION), orientation)
+    labels = to_pir(structure_ids(_volume(folder / ANNOTATION), folder / ANNOTATION), orientation)
     grey = to_pir(_volume(folder / TEMPLATE), orientation) if template else None
     if grey is not None and grey.shape != labels.shape:
         raise DataError(
@@ -93,7 +94,7 @@ def read_brainglobe(
     return ReferenceSpace(
         id=CORONAL_SPACE,
         name=name,
-        annotation=labels.astype(np.uint32, copy=False),
+        annotation=labels,
         annotation_um=spacing[0],
         ontology=parse_structures(_json(folder / STRUCTURES), str(folder / STRUCTURES)),
         template=None if grey is None else grey.astype(np.float32),
@@ -164,7 +165,7 @@ def _structure(row: Any, order: int) -> Structure:
     path = [int(i) for i in row["structure_id_path"]]
     colour = row.get("rgb_triplet")
     return Structure(
-        id=int(row["id"]),
+        id=structure_number(row, "id"),
         acronym=str(row["acronym"]),
         name=str(row["name"]),
         parent_id=path[-2] if len(path) > 1 else None,
@@ -174,7 +175,8 @@ def _structure(row: Any, order: int) -> Structure:
 
 
 def _hex(colour: Sequence[int]) -> str:
-    return "".join(f"{int(c):02X}" for c in colour)
+    text = "".join(f"{int(c):02X}" for c in colour)
+    return text if COLOUR.fullmatch(text) else FILL_COLOUR
 
 
 def _is_orientation(text: str) -> bool:
@@ -182,10 +184,7 @@ def _is_orientation(text: str) -> bool:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected a BrainGlobe atlas file in JSON, got {error}") from error
+    return read_json_value(path, "a BrainGlobe atlas file")
 
 
 def _volume(path: Path) -> npt.NDArray[Any]:

@@ -15,6 +15,7 @@ from pipeline.core.model import CORONAL_SPACE
 from pipeline.core.ontology import Ontology, from_structure_graph
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.brainglobe import is_brainglobe, read_brainglobe
+from pipeline.formats.volumes.labels import is_cubic, structure_ids
 from pipeline.formats.volumes.metaimage import read_metaimage
 from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
 from pipeline.system.files import read_json_value, real_path
@@ -188,11 +189,7 @@ def _choose(folder: Path, volumes: list[tuple[Path, float | None]], resolution_u
 
 def _read_labels(path: Path) -> tuple[npt.NDArray[np.uint32], float]:
     volume, um = _read_volume(path)
-    if volume.dtype.kind not in "iu":
-        raise DataError(f"{path}: expected whole structure ids, got {volume.dtype}; is it a template?")
-    if volume.dtype != np.uint32 and (volume.min() < 0 or volume.max() > 0xFFFFFFFF):
-        raise DataError(f"{path}: expected structure ids of 32 bits, got {volume.min()} to {volume.max()}")
-    return volume.astype(np.uint32, copy=False), um
+    return structure_ids(volume, path), um
 
 
 def _read_template(folder: Path, labels_um: float) -> tuple[npt.NDArray[np.float32] | None, float]:
@@ -208,7 +205,7 @@ def _read_served(path: Path) -> npt.NDArray[np.uint32]:
     labels, spacing, _ = read_metaimage(path)
     if set(spacing) != {200.0}:
         raise DataError(f"{path}: expected a 200 um grid, got spacing {spacing}; leave the file out")
-    return labels.astype(np.uint32)
+    return structure_ids(labels, path)
 
 
 def _read_volume(path: Path) -> tuple[npt.NDArray[Any], float]:
@@ -229,7 +226,7 @@ def _header_um(path: Path) -> float:
 
 def _resolution_um(path: Path, spacing: tuple[float, ...]) -> float:
     """Return the voxel size in um; below 1 the header is in mm, else in um. The name must agree."""
-    if not 0 < min(spacing) <= max(spacing) < 1e6 or max(spacing) - min(spacing) > 1e-6 * max(spacing):
+    if not is_cubic(spacing):
         raise DataError(f"{path}: expected one spacing along all axes, got {spacing}")
     um = spacing[0] if spacing[0] >= 1.0 else 1000.0 * spacing[0]
     named = re.search(r"_(\d+(?:\.\d+)?)\.\w+$", path.name)

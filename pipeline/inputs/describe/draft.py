@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from pipeline.formats.manifests.series_yaml import HEMISPHERES, ORDERS, PLANES, 
 from pipeline.inputs.describe.names import Reading
 from pipeline.inputs.pixels import probe_any
 from pipeline.system.files import real_path
-from pipeline.system.whole_files import writing
+from pipeline.system.whole_files import put_aside, writing
 
 CONTACT_SHEET = "ish_init.png"  # sheet of thumbnails; never taken for a section
 OVERVIEW = re.compile(r"(?i)(?:^|[^a-z])(?:overview|macro|label|thumb(?:nail)?|preview)(?:[^a-z]|$)")
@@ -294,9 +293,7 @@ def keep_old(folder: Path) -> list[str]:
     for name in (sections_csv.NAME, series_yaml.NAME):
         path = folder / name
         if path.exists():
-            taken = len(list(folder.glob(f"{name}.old-*")))
-            os.replace(path, folder / f"{name}.old-{taken + 1}")
-            kept.append(f"{name}.old-{taken + 1}")
+            kept.append(put_aside(path, f"{name}.old-"))
     return kept
 
 

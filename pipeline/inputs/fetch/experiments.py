@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import ConfigError, DataError
@@ -224,14 +224,15 @@ def _members(keeper: _Keeper, url: str, names: Sequence[str], wanted: Wanted) ->
     if all(there):
         return [file for file in there if file]
     keeper.say(f"fetching {url}")
-    content = download(url, wanted.patience)
+    packed = io.BytesIO()
+    download(url, packed, wanted.patience)
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(packed) as archive:
             inside = {name.rpartition("/")[2]: name for name in archive.namelist()}
             found = {name: archive.read(inside[name]) for name in names}
     except (zipfile.BadZipFile, KeyError) as error:
         raise DataError(
-            f"{url}: expected a zip with {', '.join(names)}, got {_glimpse(content, error)}; is"
+            f"{url}: expected a zip with {', '.join(names)}, got {_glimpse(packed, error)}; is"
             f" {keeper.identifier} a mouse ISH experiment?"
         ) from None
     if allen_xml.NAME in found:
@@ -239,8 +240,8 @@ def _members(keeper: _Keeper, url: str, names: Sequence[str], wanted: Wanted) ->
     return [keeper.keep(name, url, lambda path, n=name: path.write_bytes(found[n])) for name in names]  # type: ignore[misc]
 
 
-def _glimpse(content: bytes, error: Exception) -> str:
-    return f"one without {error}" if isinstance(error, KeyError) else repr(content[:60])
+def _glimpse(packed: io.BytesIO, error: Exception) -> str:
+    return f"one without {error}" if isinstance(error, KeyError) else repr(packed.getvalue()[:60])
 
 
 def _check_identity(keeper: _Keeper, url: str, content: bytes) -> None:
@@ -275,24 +276,30 @@ def _fetch_image(keeper: _Keeper, image: SectionImage, wanted: Wanted) -> Fetche
     if there is not None:
         return there
     keeper.say(f"fetching section {image.section_number}: {url}")
-    content = download(url, wanted.patience)
 
     def write(path: Path) -> None:
-        path.write_bytes(content)
-        _check_image(path, url, content, image, wanted.downsample)
+        with path.open("w+b") as file:
+            download(url, file, wanted.patience)
+            _check_ends(file, url)
+        factor = frame_factor(image, probe(path))
+        if factor != 2**wanted.downsample:
+            raise DataError(
+                f"{url}: expected the image halved {wanted.downsample} times, got 1/{factor} of its size"
+            )
 
     return keeper.keep(name, url, write)
 
 
-def _check_image(path: Path, url: str, content: bytes, image: SectionImage, downsample: int) -> None:
-    """Raise DataError where the bytes are not the whole image of this section at this level."""
-    if not content.startswith(b"\xff\xd8"):  # start-of-image marker of JPEG
-        raise DataError(f"{url}: expected a JPEG, got {content[:60]!r}")
-    if b"\xff\xd9" not in content[-64:]:  # end-of-image marker; padding may follow
-        raise DataError(f"{url}: expected a whole JPEG, got one that breaks off after {len(content)} bytes")
-    factor = frame_factor(image, probe(path))
-    if factor != 2**downsample:
-        raise DataError(f"{url}: expected the image halved {downsample} times, got 1/{factor} of its size")
+def _check_ends(file: BinaryIO, url: str) -> None:
+    """Raise DataError where a file does not begin and end as a whole JPEG does."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(60)
+    if not start.startswith(b"\xff\xd8"):  # start-of-image marker of JPEG
+        raise DataError(f"{url}: expected a JPEG, got {start!r}")
+    file.seek(max(0, size - 64))
+    if b"\xff\xd9" not in file.read():  # end-of-image marker; padding may follow
+        raise DataError(f"{url}: expected a whole JPEG, got one that breaks off after {size} bytes")
 
 
 def experiment_source(folder: Path) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import tomllib
@@ -17,16 +16,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 
-import pooch
+from platformdirs import user_cache_path
 
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.volumes.reference_folder import read_ontology
+from pipeline.inputs.fetch.http import SILENT, USUAL, Patience, Progress, download
+from pipeline.system.files import read_json_value
 from pipeline.system.package import CHECKOUT, PACKAGE
 from pipeline.system.whole_files import beside, replacing, sweep
 
@@ -35,15 +36,6 @@ REGISTRIES = (
     PACKAGE / "references.toml",  # of an installed package
     CHECKOUT / "data" / "references.toml",  # of a checkout
 )
-TIMEOUT_S = 30  # longest wait for an answer
-BLOCK = 1 << 20  # bytes read at a time
-# Short reasons for the long messages of the network libraries, by a word that these contain.
-NETWORK = {
-    "NameResolution": "no such host; is there a network?",
-    "refused": "connection refused",
-    "timed out": "no answer in time",
-    "IncompleteRead": "the connection broke off",
-}
 
 Checked = Literal["registry", "first download"]
 
@@ -204,15 +196,16 @@ def default_directory(reference: Reference) -> Path:
     Path
         A folder in the user's cache.
     """
-    return Path(pooch.os_cache("ish-pipeline")) / reference.collection.name
+    return user_cache_path("ish-pipeline") / reference.collection.name
 
 
 def fetch(
     reference: Reference,
     directory: Path,
     base_url: str | None = None,
-    progress: Any = None,
+    progress: Progress = SILENT,
     listener: Callable[[str], None] = lambda url: None,
+    patience: Patience = USUAL,
 ) -> list[Fetched]:
     """Fetch the files of a reference into a folder, each complete or not at all; existing files stay.
 
@@ -224,10 +217,12 @@ def fetch(
         Destination, which is created where there is none.
     base_url : str, optional
         A mirror, http://host[:port][/folder], in place of the official servers.
-    progress : object, optional
-        Progress bar of each file, in bytes, with total, update(n), reset() and close().
+    progress : Progress
+        Told how far each file is.
     listener : callable
         Receives each URL before it is requested.
+    patience : Patience
+        Retries and waiting times.
 
     Returns
     -------
@@ -257,7 +252,8 @@ def fetch(
         if there is None:
             url = _url(file, base_url)
             listener(url)
-            there = _download(directory, file, url, source["files"], progress)
+            get = partial(download, url, patience=patience, progress=progress)
+            there = _download(directory, file, url, source["files"], get)
         found += there
         _record(directory, source, there)
     return found
@@ -281,15 +277,17 @@ def source_of(directory: Path) -> dict[str, Any] | None:
     DataError
         Where the record cannot be read.
     """
-    try:
-        document = json.loads((directory / SOURCE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = directory / SOURCE
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{directory / SOURCE}: expected JSON, got {error}; remove it") from None
-    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
-        raise DataError(f"{directory / SOURCE}: expected the origin of files, got something else; remove it")
-    return document
+    try:
+        document = read_json_value(path, "the origin of files")
+    except DataError as error:
+        raise DataError(f"{error}; remove it") from None
+    files = document.get("files") if isinstance(document, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
+        raise DataError(f"{path}: expected the origin of files, got something else; remove it")
+    return dict(document)
 
 
 def sha256_of(path: Path) -> str:
@@ -363,14 +361,25 @@ def _there(directory: Path, file: SourceFile, known: Mapping[str, Any]) -> list[
 
 
 def _download(
-    directory: Path, file: SourceFile, url: str, known: Mapping[str, Any], progress: Any
+    directory: Path,
+    file: SourceFile,
+    url: str,
+    known: Mapping[str, Any],
+    get: Callable[[BinaryIO], None],
 ) -> list[Fetched]:
     """Download a file to a temporary folder, check it, and move what is kept of it into place."""
     expected = file.sha256 or known.get(file.kept[0], {}).get("download_sha256")
     checked: Checked = "registry" if file.sha256 else "first download"
     with _workplace(directory) as work:
-        path = _retrieve(url, file.name, expected, work, progress)
+        path = work / file.name
+        with path.open("w+b") as stream:
+            get(stream)
         digest = sha256_of(path)
+        if expected not in (None, digest):
+            raise DataError(
+                f"{url}: expected a file with sha256 {expected}, got another; nothing was kept: try again"
+                " later"
+            )
         _unpack(path, file, url)
         found = [
             Fetched(directory / name, url, sha256_of(work / name), digest, checked) for name in file.kept
@@ -396,32 +405,6 @@ def _workplace(directory: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _retrieve(url: str, name: str, expected: str | None, work: Path, progress: Any) -> Path:
-    pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(progressbar=progress or False, chunk_size=BLOCK, timeout=TIMEOUT_S)
-    known_hash = f"sha256:{expected}" if expected else None
-    try:
-        return Path(pooch.retrieve(url, known_hash, fname=name, path=work, downloader=downloader))
-    except ValueError:
-        raise DataError(
-            f"{url}: expected a file with sha256 {expected}, got another; nothing was kept: try again later"
-        ) from None
-    except OSError as error:  # errors of `requests` are OSErrors too
-        raise DataError(f"{url}: cannot be fetched: {_reason(error)}; try again later") from None
-
-
-def _reason(error: OSError) -> str:
-    """Return in a few words why a file could not be fetched."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        response.close()
-        return f"the server answers {response.status_code} {response.reason}"
-    if error.errno is not None and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return next((reason for sign, reason in NETWORK.items() if sign in text), text[:120])
 
 
 def _unpack(path: Path, file: SourceFile, url: str) -> None:

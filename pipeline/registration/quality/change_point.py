@@ -99,9 +99,9 @@ def deviations(problem: FitProblem, solution: Solution, own: Sequence[int]) -> t
     steps, spread = residual_planes(problem, solution, own)
     state = solution.state
     # what the fit has already given to a section
-    strains = [strain_of(state.sections[k], problem.nominal[k]) for k in own]
+    strains = np.array([strain_of(state.sections[k], problem.nominal[k]) for k in own])
     values = steps.copy()
-    values[:, :_STRAIN_COUNT] += np.array(strains) * LENGTH_UM
+    values[:, :_STRAIN_COUNT] += strains.reshape(len(own), _STRAIN_COUNT) * LENGTH_UM
     return values, spread
 
 

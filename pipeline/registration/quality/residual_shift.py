@@ -176,8 +176,8 @@ def residual_planes(problem: FitProblem, solution: Solution, own: Sequence[int])
     def one(k: int) -> tuple[Float64, Float64]:
         return plane_steps(painting, solution.state, k, images[k], stage)
 
-    steps, spread = zip(*each(one, own, problem.options.threads), strict=True)
-    return np.array(steps), np.array(spread)
+    found = np.array(each(one, own, problem.options.threads)).reshape(len(own), 2, 5)
+    return found[:, 0], found[:, 1]
 
 
 def block_displacements(

@@ -129,7 +129,7 @@ def check_engine(engine: Engine) -> None:
     ------
     ConfigError
         Where the engine is unknown, has an address that it does not take, cannot submit jobs, or has a memory
-        limit that cannot be parsed.
+        limit that cannot be parsed or leaves nothing for tasks.
     """
     if engine.name not in ENGINES:
         raise ConfigError(f"--scheduler {engine.name}: expected one of {', '.join(ENGINES)}")
@@ -137,7 +137,11 @@ def check_engine(engine: Engine) -> None:
         raise ConfigError(f"--address {engine.address}: only with --scheduler distributed, got {engine.name}")
     if engine.name == "slurm":
         check_slurm()
-    budget_mb(engine.memory)
+    _budget_mb(engine)
+
+
+def _budget_mb(engine: Engine) -> float:
+    return budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
 
 
 class _ProgressCallback(Callback):  # type: ignore[misc]
@@ -159,7 +163,7 @@ class _ProgressCallback(Callback):  # type: ignore[misc]
 def _run_here(jobs: Sequence[SeriesJob], engine: Engine, listener: Listener) -> list[dict[str, Receipt]]:
     # The report is one task for a whole series: it may use the workers that the other series leave idle.
     spare = max(1, engine.workers // max(1, len(jobs)))
-    budget = budget_mb(engine.memory, engine.workers if engine.name == "processes" else 0)
+    budget = _budget_mb(engine)
     graph = build_graph([replace(job, threads=spare, memory_mb=budget) for job in jobs])
     keys = [key for key in graph if split_key(key)[0]]
     pool = Pool(engine.name, engine.workers, budget, needs(jobs))

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core.errors import ConfigError
 from pipeline.runs.schedule.graph import split_key
 from pipeline.stages.job import SeriesJob
-from pipeline.stages.memory import MB, section_mb
+from pipeline.stages.memory import BASE_MB, MB, section_mb
 from pipeline.store.tasks import TaskId
 
 SHARE = 0.8  # of the memory of the machine, or of the limit of its container or shell
@@ -36,12 +36,13 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
     Returns
     -------
     float
-        Budget, MB of 2**20 bytes.
+        Budget, MB of 2**20 bytes; at least what the smallest task on a section needs.
 
     Raises
     ------
     ConfigError
-        Where the amount cannot be parsed or is not positive.
+        Where the amount cannot be parsed or is not positive, or the worker processes leave too little of it
+        for any task; the message says what would be enough.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
     6144.0
     """
     if asked is None:
-        return SHARE * _limit_bytes() / MB - WORKER_MB * processes
+        return _left(SHARE * _limit_bytes() / MB, processes, f"{SHARE:.0%} of the memory here")
     text = asked.strip().upper()
     number = text.rstrip("BGMT")
     try:
@@ -58,7 +59,20 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise ConfigError(f"--memory {asked}: expected an amount such as 6GB or 800MB")
-    return value - WORKER_MB * processes
+    return _left(value, processes, f"--memory {asked.strip()}")
+
+
+def _left(whole_mb: float, processes: int, what: str) -> float:
+    """Return what worker processes leave of an amount; ConfigError where that is too little for any task."""
+    own_mb = WORKER_MB * processes
+    if whole_mb - own_mb >= BASE_MB:
+        return whole_mb - own_mb
+    if not processes:
+        raise ConfigError(f"{what}: a task takes {BASE_MB:.0f} MB or more; {SERIES_MB:.0f}MB would be enough")
+    raise ConfigError(
+        f"{what}: {processes} worker processes take {own_mb:.0f} of these {whole_mb:.0f} MB themselves;"
+        f" --memory {own_mb + SERIES_MB:.0f}MB would be enough, or fewer --workers, or --scheduler threads"
+    )
 
 
 def _limit_bytes() -> float:

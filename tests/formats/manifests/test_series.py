@@ -167,6 +167,16 @@ BAD_CSV = {
     "long cell": (CSV.replace("a_s0011.png", "x" * 200_000), "field larger than"),
     "one column in two ways": (CSV.replace("width_px,height_px", "width_px,Width px"), "width_px twice"),
     "zero width": (CSV.replace("60", "0", 1), "line 2: expected width_px of at least 1"),
+    "zero width, no resolution": (CSV.replace("60,40,4.0", "0,40,", 1), "line 2: expected width_px of at"),
+    "zero width, no height": (
+        CSV.replace("60,40", "0,", 1),
+        "line 2: expected width_px of at least 1, got 0",
+    ),
+    "zero height": (csv_with("0", "height_px"), "line 2: expected height_px of at least 1, got 0"),
+    "zero height, no file": (
+        "section_number,file,height_px\n3,,0\n11,a_s0011.png,\n",
+        "line 2: expected height_px of at least 1",
+    ),
     "failed": (csv_with("maybe", "failed"), "true or false in failed, got 'maybe'"),
     "flip": (csv_with("sideways", "flip"), "horizontal, vertical or nothing in flip, got 'sideways'"),
     "turn": (csv_with("left"), "line 2: expected a number in column rotate_deg"),

@@ -79,11 +79,36 @@ def update(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def relabel(folder: Path, labels: np.ndarray) -> None:
+    tifffile.imwrite(folder / "annotation.tiff", labels, photometric="minisblack")
+
+
+def structures(folder: Path, **changes: object) -> None:
+    path = folder / "structures.json"
+    first, *others = json.loads(path.read_text())
+    path.write_text(json.dumps([first | changes, *others]))
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "orientation": (lambda f: update(f, orientation="asx"), "an orientation such as asr, got 'asx'"),
     "axis twice": (lambda f: update(f, orientation="aps"), "an orientation such as asr"),
     "resolution": (lambda f: update(f, resolution=[25, 25, 50]), "one resolution along all axes"),
     "resolution in words": (lambda f: update(f, resolution="fine"), "orientation and resolution"),
+    "resolution of nothing": (lambda f: update(f, resolution=[0, 0, 0]), "one resolution along all axes"),
+    "resolution below 0": (lambda f: update(f, resolution=[-25.0] * 3), "one resolution along all axes"),
+    "resolution nan": (lambda f: update(f, resolution=["nan"] * 3), "one resolution along all axes"),
+    "one resolution nan": (lambda f: update(f, resolution=[25, "nan", 25]), "one resolution along all axes"),
+    "resolution inf": (lambda f: update(f, resolution=["inf"] * 3), "one resolution along all axes"),
+    "a bare NaN": (lambda f: update(f, resolution=[float("nan")] * 3), "NaN"),
+    "negative labels": (lambda f: relabel(f, PIR.astype("i4") - 1), "ids of 32 bits, got -1 to 22"),
+    "labels of 64 bits": (lambda f: relabel(f, PIR.astype("u8") + 2**32), "ids of 32 bits, got 4294967296"),
+    "labels with fractions": (
+        lambda f: relabel(f, PIR + np.float32(0.5)),
+        "whole structure ids, got float64",
+    ),
+    "negative id": (lambda f: structures(f, id=-2), "whole number from 0 to 4294967295 as id, got '-2'"),
+    "huge id": (lambda f: structures(f, id=2**32), "whole number from 0 to 4294967295 as id"),
+    "id with a fraction": (lambda f: structures(f, id=2.5), "whole number from 0 to 4294967295 as id"),
     "metadata": (lambda f: (f / "metadata.json").write_text("{"), "JSON"),
     "no annotation": (lambda f: (f / "annotation.tiff").unlink(), r"annotation\.tiff: .* no such file"),
     "cut off": (lambda f: (f / "annotation.tiff").write_bytes(b"II*\0"), "whole TIFF volume"),
@@ -110,3 +135,19 @@ def test_bad_atlases(what: str, tmp_path: Path) -> None:
         read_reference(folder, 25.0 if what == "other resolution" else None)
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u2", "i8"])
+def test_labels_of_any_whole_type_are_read(dtype: str, tmp_path: Path) -> None:
+    folder = atlas(tmp_path / "atlas")
+    relabel(folder, stored("asr").astype(dtype))
+    space = read_reference(folder)
+    assert space.annotation.dtype == np.uint32
+    np.testing.assert_array_equal(space.annotation, PIR)
+
+
+@pytest.mark.parametrize("color", [[-1, 0, 0], [256, 0, 0], [1, 2]])
+def test_a_color_that_is_none_is_grey(color: list[int], tmp_path: Path) -> None:
+    folder = atlas(tmp_path / "atlas")
+    structures(folder, rgb_triplet=color)
+    assert read_reference(folder).ontology.find("A").color == "AAAAAA"

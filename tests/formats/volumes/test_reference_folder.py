@@ -15,6 +15,7 @@ from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.formats.volumes.reference_folder import (
     available,
     present_labels,
+    read_ontology,
     read_reference,
     unknown_labels,
 )
@@ -135,6 +136,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: save(f / "gridAnnotation.mhd", np.ones((9, 5, 9), np.uint32), 200.0),
         "grid annotation of shape",
     ),
+    "negative grid labels": (
+        lambda f: save(f / "gridAnnotation.mhd", np.full((7, 5, 9), -1, np.int32), 200.0),
+        "gridAnnotation.mhd: expected structure ids of 32 bits, got -1",
+    ),
+    "float grid labels": (
+        lambda f: write_grid(f / "gridAnnotation.mhd", np.ones((7, 5, 9), np.float32), 200.0),
+        "gridAnnotation.mhd: expected whole structure ids",
+    ),
     "grid spacing": (
         lambda f: write_grid(f / "gridAnnotation.mhd", np.ones((7, 5, 9), np.float32), 100.0),
         "expected a 200 um grid",
@@ -187,3 +196,12 @@ def test_real_reference(ish_data: Path) -> None:
     assert anterior > 0
     assert superior > coarse.template[:, 40:].mean()
     assert coarse.template[:20].mean() < coarse.template[50:80].mean()  # the bulb is the thin end of P
+
+
+def test_the_real_ontology_has_every_acronym_once(ish_data: Path) -> None:
+    ontology = read_ontology(ish_data / "reference" / "structure_graph_1.json")
+    assert all(
+        ontology.find(s.acronym) is s and ontology.label(s.id) == s.acronym for s in ontology.structures
+    )
+    with pytest.raises(DataError, match=r"could be .*\(CM, .*\(cm, "):
+        ontology.find("Cm")

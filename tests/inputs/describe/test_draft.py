@@ -21,6 +21,7 @@ from pipeline.inputs.describe.draft import (
     check_answers,
     draft,
     image_names,
+    keep_old,
     made_id,
     open_questions,
     summary,
@@ -114,6 +115,21 @@ def test_nothing_is_written_over_unless_forced(
     assert (folder / "sections.csv").read_text() == "mine"
     assert ish(*words, "--force") == 0  # nor is its own sheet of thumbnails taken for a section
     assert len(read_series(folder, probe_any).data_set.section_images) == 5
+    assert (folder / "sections.csv.old-1").read_text() == "mine"
+
+
+def test_a_manifest_that_was_kept_is_never_overwritten(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        (tmp_path / "sections.csv").write_text(text)
+        keep_old(tmp_path)
+    (tmp_path / "sections.csv.old-1").unlink()
+    (tmp_path / "sections.csv").write_text("fourth")
+    assert keep_old(tmp_path) == ["sections.csv.old-4"]
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        "sections.csv.old-2": "second",
+        "sections.csv.old-3": "third",
+        "sections.csv.old-4": "fourth",
+    }
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ import SimpleITK
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import read_reference
+from pipeline.inputs.fetch.http import Patience
 from pipeline.inputs.fetch.references import (
     Collection,
     Reference,
     SourceFile,
+    default_directory,
     fetch,
     find_reference,
     registry,
@@ -42,6 +44,7 @@ GRAPH = {
 }
 COLLECTION = Collection("toy", "A toy brain", "Toy et al. 2020", "free to play with")
 GRAPH_URL, LABELS_URL, ZIP_URL = "/api/1.json", "/ccf/annotation_100.nrrd", "/old/grid.zip"
+QUICK = Patience(attempts=2, timeout_s=10.0, pause_s=0.01)
 GRID_FILES = ("gridAnnotation.mhd", "gridAnnotation.raw")
 
 
@@ -163,7 +166,7 @@ def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> N
 def refused(reference: Reference, folder: Path, url: str) -> str:
     """Return the one line that a fetch refuses with; no file but whole ones is left."""
     with pytest.raises(DataError) as caught:
-        fetch(reference, folder, url)
+        fetch(reference, folder, url, patience=QUICK)
     assert names(folder) <= WHOLE
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -209,13 +212,25 @@ def test_a_connection_that_breaks_off_leaves_nothing_half(server: Server, tmp_pa
     server.cut.add(LABELS_URL)
     assert "the connection broke off" in refused(toy(), tmp_path, server.url)
     assert names(tmp_path) == {"structure_graph_1.json", "SOURCE.json"}
+    assert server.asked.count(LABELS_URL) == 2
     server.cut.clear()
     fetch(toy(), tmp_path, server.url)
     assert names(tmp_path) == WHOLE
 
 
+def test_the_folder_of_references_is_where_it_always_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_directory(toy()) == Path("/somewhere/ish-pipeline/toy")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert default_directory(toy()) == Path("/home/someone/.cache/ish-pipeline/toy")
+
+
 def test_no_server_is_one_line(tmp_path: Path) -> None:
-    assert "connection refused; try again later" in refused(toy(), tmp_path, "http://127.0.0.1:9")
+    assert "connection refused; asked 2 times, try again later" in refused(
+        toy(), tmp_path, "http://127.0.0.1:9"
+    )
 
 
 def test_files_that_are_not_the_fetched_ones_are_not_touched(server: Server, tmp_path: Path) -> None:
@@ -228,8 +243,16 @@ def test_files_that_are_not_the_fetched_ones_are_not_touched(server: Server, tmp
     assert (tmp_path / "annotation_100.nrrd").read_bytes() == b"NRRD changed"
     (tmp_path / "SOURCE.json").write_text('{"collection": "other", "files": {}}')
     assert "holds other, expected toy or nothing" in refused(toy(), tmp_path, server.url)
-    (tmp_path / "SOURCE.json").write_text("torn")
-    assert "expected JSON" in refused(toy(), tmp_path, server.url)
+    for damaged, message in (
+        ("torn", "expected the origin of files in JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("[]", "expected the origin of files, got something else"),
+        ('{"collection": "toy", "files": {"annotation_100.nrrd": "x"}}', "got something else"),
+    ):
+        (tmp_path / "SOURCE.json").write_text(damaged)
+        said = refused(toy(), tmp_path, server.url)
+        assert message in said
+        assert said.endswith("; remove it")
 
 
 def test_an_official_file_from_elsewhere_is_taken_over(server: Server, tmp_path: Path) -> None:
