@@ -143,7 +143,7 @@ def specimen_series_of(job: SeriesJob, upstream: Upstream | None = None) -> list
 def _for_align(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     return {
         "series": to_align(job, measured_of(job, job, upstream)),
-        "family": specimen_series_of(job, upstream),
+        "specimen_series": specimen_series_of(job, upstream),
         "reference": job.reference,
         "digest": digest,
     }
