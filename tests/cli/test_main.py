@@ -37,7 +37,7 @@ def test_python_m_does_the_same_and_a_typo_is_met() -> None:
     assert printed("-m", "pipeline", "status", "--help").returncode == 0
     done = printed("-m", "pipeline", "rnu")
     assert done.returncode == 2
-    assert "Did you mean 'run'?" in done.stderr
+    assert "did you mean run?" in done.stderr
 
 
 def test_public_names_are_there() -> None:

@@ -119,7 +119,7 @@ def test_a_failed_run_says_which_step_and_why(tmp_path: Path, reference: Referen
     assert "align: 4 usable sections, alignment needs at least 6" in page.text
     assert "Not shown: the step “grid” was left out: there is no alignment" in page.text
     assert "Not shown: the step “unionize” was left out: there is no grid" in page.text
-    assert "Brain covered: not known." in page.text
+    assert "Brain covered: unknown." in page.text
     assert page.loads.count("#s40") == 1, "the sections are still there"
     assert sum(load.startswith("data:image/jpeg") for load in page.loads) >= 2
 

@@ -206,7 +206,7 @@ def test_an_id_that_contradicts_the_data_set_is_refused(ish_data: Path, finished
 
 
 def test_a_grid_needs_a_reference(grids: Path) -> None:
-    with pytest.raises(ConfigError, match="expected --reference DIR: a grid does not say which brain"):
+    with pytest.raises(ConfigError, match="expected --reference DIR: a grid does not name its reference"):
         unionize_grid(grids)
 
 
