@@ -151,7 +151,7 @@ def _take(found: Declared, row: dict[str, str]) -> None:
     check_experiment(experiment)
     known = found.by_id.get(experiment.section_data_set_id)
     if known is not None and known != experiment:
-        raise DataError(f"experiment {number} was already said to be {known.gene}, {known.plane_of_section}")
+        raise DataError(f"experiment {number} is already listed as {known.gene}, {known.plane_of_section}")
     file = row.get("file", "").rstrip("/")
     if file and found.by_file.get(Path(file).name, experiment) != experiment:
         raise DataError(f"file {shown(file)} was already given to another experiment")
