@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
+from pipeline.formats.images.headers import are_plain
 from pipeline.store.chunk_bounds import check_chunks, chunks_of
-from pipeline.system.files import real_path, shown
+from pipeline.system.files import check_plain, real_path, shown
 from pipeline.system.lazy import LazyModule
-from pipeline.system.limits import check_regular, check_size
+from pipeline.system.limits import check_size
 
 if TYPE_CHECKING:
     import zarr
@@ -34,8 +34,6 @@ UNIT_UM = {
 }  # fmt: skip
 DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 LARGEST_DOCUMENT = 16 * 1024**2  # bytes
-# Channel names that converters give to colour and grey images; any other name is taken for a fluorescent dye.
-PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -236,12 +234,10 @@ def _attributes(folder: Path) -> Mapping[str, Any]:
 def _check_documents(folder: Path) -> None:
     """Refuse documents that are not plain files or are too large, before they are opened."""
     for name in DOCUMENTS:
-        try:
-            size = check_regular(folder / name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+        path = folder / name
+        size = check_plain(path, "a document") if path.exists() else 0
         if size > LARGEST_DOCUMENT:
-            raise DataError(f"{folder / name}: expected a document, got {size} bytes")
+            raise DataError(f"{path}: expected a document, got {size} bytes")
 
 
 def _opened(place: Path, attributes: Mapping[str, Any]) -> _Image:
@@ -302,8 +298,7 @@ def _check_channels(image: _Image) -> None:
     count = image.sides().get("c", 1)
     stated = image.described["channels"]
     names = [str(c.get("label") or "") if isinstance(c, Mapping) else "" for c in stated][:count]
-    dyes = [name for name in names if not PLAIN_CHANNEL.fullmatch(name.strip())]
-    if count == 1 or (count == 3 and not dyes):
+    if count == 1 or (count == 3 and are_plain(names)):
         return
     which = f" ({', '.join(names)[:80]})" if any(names) else ""
     raise DataError(
@@ -388,7 +383,7 @@ def _chunk_files(folder: Path) -> Iterator[Path]:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
                     continue
-                check_regular(Path(entry.path))
+                check_plain(Path(entry.path), "a chunk")
                 if not entry.name.startswith(".") and entry.name != "zarr.json":
                     yield Path(entry.path)
 

@@ -16,8 +16,7 @@ from pipeline.core.model import CORONAL_SPACE, Structure
 from pipeline.core.ontology import COLOUR, Ontology, structure_number
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.labels import is_cubic, structure_ids
-from pipeline.system.files import read_json_value
-from pipeline.system.limits import check_regular
+from pipeline.system.files import check_plain, read_json_value
 
 ANNOTATION, TEMPLATE = "annotation.tiff", "reference.tiff"
 STRUCTURES, METADATA = "structures.json", "metadata.json"
@@ -188,15 +187,13 @@ def _json(path: Path) -> Any:
 
 
 def _volume(path: Path) -> npt.NDArray[Any]:
+    check_plain(path, "a volume of a BrainGlobe atlas")
     try:
-        check_regular(path)
         with tifffile.TiffFile(path, _multifile=False) as file:
             shape = file.series[0].shape
             if math.prod(shape) > MOST_VOXELS:
                 raise DataError(f"{path}: expected at most {MOST_VOXELS} voxels, got shape {shape}")
             volume = np.asarray(file.asarray())
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected it in a BrainGlobe atlas folder, got no such file") from None
     except DataError:
         raise
     except Exception as error:  # decoders raise errors of many types on damaged bytes
