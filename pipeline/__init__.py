@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pipeline.core.reference_space import ReferenceSpace
     from pipeline.detection import make_detector
     from pipeline.formats.manifests.series import read_series
-    from pipeline.formats.volumes.reference_folder import read_reference
     from pipeline.geometry.sync import (
         image_to_image,
         image_to_reference,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     )
     from pipeline.inputs.alignments import open_alignment
     from pipeline.inputs.config import load_config
+    from pipeline.inputs.references import read_reference
     from pipeline.quantification.cells import SectionCells, accumulate
     from pipeline.quantification.gridding import PlacedSection, assemble, smooth
     from pipeline.quantification.unionize import LabelIndex, unionize
@@ -51,7 +51,6 @@ _PLACES = {
     "core.reference_space": ("ReferenceSpace",),
     "detection": ("make_detector",),
     "formats.manifests.series": ("read_series",),
-    "formats.volumes.reference_folder": ("read_reference",),
     "geometry.sync": (
         "image_to_image",
         "image_to_reference",
@@ -60,6 +59,7 @@ _PLACES = {
     ),
     "inputs.alignments": ("open_alignment",),
     "inputs.config": ("load_config",),
+    "inputs.references": ("read_reference",),
     "quantification.cells": (
         "SectionCells",
         "accumulate",

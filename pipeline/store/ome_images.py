@@ -17,7 +17,7 @@ from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
 from pipeline.formats.images.headers import are_plain
-from pipeline.store.chunk_bounds import check_chunks, chunks_of
+from pipeline.store.chunk_bounds import check_chunks, chunk_files, chunks_of
 from pipeline.system.files import check_plain, real_path, shown
 from pipeline.system.lazy import LazyModule
 from pipeline.system.limits import check_size
@@ -360,7 +360,7 @@ def _samples(image: _Image, level: int) -> npt.NDArray[Any]:
     """Return the samples of a level as (H, W) or (H, W, 3), in native byte order."""
     array = image.levels[level]
     folder, itemsize = _folder(array), np.dtype(array.dtype).itemsize
-    check_chunks(_chunk_files(folder), chunks_of(folder, array.shape, array.chunks, itemsize))
+    check_chunks(chunk_files(folder), chunks_of(folder, array.shape, array.chunks, itemsize))
     pixels, axes = np.asarray(array[...]), image.axes
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     for axis in "tz":
@@ -374,26 +374,12 @@ def _folder(array: Any) -> Path:
     return Path(str(array.store.root)) / str(array.path)
 
 
-def _chunk_files(folder: Path) -> Iterator[Path]:
-    """Yield the chunk files of an array; DataError for one that is not a regular file."""
-    pending = [str(folder)]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                    continue
-                check_plain(Path(entry.path), "a chunk")
-                if not entry.name.startswith(".") and entry.name != "zarr.json":
-                    yield Path(entry.path)
-
-
 def _missing_chunks(image: _Image) -> tuple[str, ...]:
     """Return a warning about missing chunks: they read as the fill value, which may be black."""
     array = image.levels[0]
     parts = array.shards or array.chunks
     expected = math.prod(-(-side // part) for side, part in zip(array.shape, parts, strict=True))
-    there = sum(1 for _ in _chunk_files(_folder(array)))
+    there = sum(1 for _ in chunk_files(_folder(array)))
     if there == 0:
         raise DataError(f"{image.place}: expected pixels, got none of its {expected} chunks; copy it again")
     if there >= expected:
