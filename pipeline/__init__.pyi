@@ -23,7 +23,6 @@ from .detection import measure_section as measure_section
 from .detection import pool_contexts as pool_contexts
 from .detection import statistics_step as statistics_step
 from .formats.manifests.series import read_series as read_series
-from .formats.volumes.reference_folder import read_reference as read_reference
 from .geometry.sync import SyncGeometry as SyncGeometry
 from .geometry.sync import geometry_of as geometry_of
 from .geometry.sync import image_to_image as image_to_image
@@ -33,6 +32,7 @@ from .geometry.sync import reference_to_image as reference_to_image
 from .geometry.sync import structure_to_image as structure_to_image
 from .inputs.alignments import open_alignment as open_alignment
 from .inputs.config import load_config as load_config
+from .inputs.references import read_reference as read_reference
 from .phantom.brain import phantom_reference as phantom_reference
 from .quantification.cells import SectionCells as SectionCells
 from .quantification.cells import accumulate as accumulate

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.console import say
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import parse_overrides
+from pipeline.inputs.references import read_reference
 from pipeline.phantom.scenes import data_set_scene, phantom_scene, render_options, specimen_scenes
 from pipeline.phantom.write_series import SeriesForm, check_free, write_phantom_series
 
@@ -46,7 +47,8 @@ def phantom(
     elif reference is None:
         raise ConfigError("--geometry: expected --reference too, of the brain that is cut")
     else:
-        scene = data_set_scene(geometry, reference, energy, resolution_um, options)
+        brain = read_reference(reference, template=False)
+        scene = data_set_scene(geometry, brain, energy, resolution_um, options)
     form = SeriesForm(give_alignment=give_alignment, manifest="csv" if geometry is None else "xml")
     write_phantom_series(folder, scene, form)
     say(f"wrote {folder / 'series'}; its truth is in {folder / 'truth'}")

@@ -9,8 +9,10 @@ import typer
 from rich import progress as rich_progress
 
 from pipeline.cli.console import ERR, PLAIN, Json, say, show
+from pipeline.formats.volumes.brainglobe import atlas_origin
 from pipeline.formats.volumes.metaimage import write_labels
 from pipeline.formats.volumes.reference_folder import present_labels
+from pipeline.inputs.fetch.brainglobe import PREFIX, fetch_atlas
 from pipeline.inputs.fetch.http import SILENT
 from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
 from pipeline.inputs.references import open_reference
@@ -25,9 +27,16 @@ Directory = Annotated[Path | None, typer.Option("--directory", help="default: th
 
 
 @app.command()
-def info(reference: Folder = None, resolution_um: Resolution = None, json: Json = False) -> None:
+def info(
+    name: Annotated[
+        str | None, typer.Argument(help="a BrainGlobe atlas, brainglobe:NAME, instead of --reference")
+    ] = None,
+    reference: Folder = None,
+    resolution_um: Resolution = None,
+    json: Json = False,
+) -> None:
     """Show the extent, labels and ontology of a reference."""
-    space = open_reference(reference, resolution_um)
+    space = open_reference(reference if name is None else fetch_atlas(name), resolution_um)
     present = present_labels(space.annotation)
     rows = {
         "name": space.name,
@@ -82,7 +91,7 @@ def list_references(directory: Directory = None, json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch_reference(
-    name: Annotated[str, typer.Argument(help="one of `ish reference list`")] = "ccfv3_25",
+    name: Annotated[str, typer.Argument(help="one of `ish reference list`, or brainglobe:NAME")] = "ccfv3_25",
     directory: Directory = None,
     base_url: Annotated[
         str | None,
@@ -90,7 +99,13 @@ def fetch_reference(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Download an official reference, verify its checksums, and keep its terms beside it."""
+    """Download an official reference, verify its checksums, and keep its terms beside it.
+
+    An atlas of BrainGlobe is downloaded by its own package, into BrainGlobe's folder.
+    """
+    if name.startswith(PREFIX):
+        _fetch_atlas(name, directory, json)
+        return
     reference = find_reference(name)
     folder = directory or default_directory(reference)
     collection = reference.collection
@@ -111,6 +126,14 @@ def fetch_reference(
     if any(item.checked == "first download" for item in found):
         say("first download: there is no official checksum; the one of this download is kept in SOURCE.json")
     say(f"use it with --reference {folder}")
+
+
+def _fetch_atlas(name: str, directory: Path | None, json: bool) -> None:
+    folder = fetch_atlas(name, directory)
+    title, citation = atlas_origin(folder)
+    say(f"{title}\ncite: {citation}")
+    show([{"name": name, "directory": str(folder)}], json)
+    say(f"use it with --reference {folder}" + ("" if directory else f" or --set reference.name={name}"))
 
 
 def _announce(url: str) -> None:

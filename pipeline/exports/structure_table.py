@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Status, Structure
 from pipeline.core.ontology import Ontology
 from pipeline.formats.tables.anndata import AnnotatedTable
 from pipeline.formats.tables.tables import read_table
-from pipeline.formats.volumes.brainglobe import STRUCTURES, is_brainglobe, parse_structures
+from pipeline.formats.volumes.brainglobe import is_brainglobe, is_brainglobe_3, read_structures
 from pipeline.formats.volumes.reference_folder import ONTOLOGY, read_ontology
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
@@ -227,9 +226,8 @@ def _ontology(run: RunFolder, reference: Path | None) -> Ontology:
     if directory is None:
         return open_reference(None, GRID_LABELS_UM).ontology
     try:
-        if is_brainglobe(directory):
-            where = directory / STRUCTURES
-            return parse_structures(json.loads(where.read_text(encoding="utf-8")), str(where))
+        if is_brainglobe(directory) or is_brainglobe_3(directory):
+            return read_structures(directory)
         return read_ontology(directory / ONTOLOGY)
     except (PipelineError, OSError, ValueError) as error:
         raise DataError(

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.reference_space import LABELS
 from pipeline.formats.manifests.yaml_text import parse_yaml
+from pipeline.inputs.fetch.brainglobe import ATLAS_NAME, PREFIX, fetch_atlas
 from pipeline.system.files import read_text, shown
 from pipeline.system.package import CHECKOUT, PACKAGE
 
 LONGEST_PATH = 300  # characters of a missing file's path in a message
+PHANTOM = "phantom"  # name of the built-in reference
 MOST_BYTES = 1 << 20  # largest configuration file, bytes
 CONFIGS = PACKAGE / "configs", CHECKOUT / "configs"  # of an installed package; of a checkout
 
@@ -28,10 +30,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ReferenceConfig(_Section):
-    """Reference space: a directory, which overrides the name, or the phantom by its name."""
+def _reference_name(name: str) -> str:
+    if name != PHANTOM and not ATLAS_NAME.fullmatch(name):
+        raise ValueError(f"expected {PHANTOM}, or {PREFIX}NAME such as {PREFIX}allen_mouse_25um")
+    return name
 
-    name: Literal["phantom"] | None = None
+
+class ReferenceConfig(_Section):
+    """Reference space: a directory, which overrides the name; the phantom or a BrainGlobe atlas by name."""
+
+    name: Annotated[str, AfterValidator(_reference_name)] | None = None
     directory: Path | None = None
     resolution_um: float | None = Field(default=None, gt=0, le=400)
 
@@ -269,6 +277,8 @@ def _validated(model: type[Model], document: Any, where: str, section: str = "")
 def reference_directory(config: Config, given: Path | None) -> Path | None:
     """Return the reference folder: the option, else ISH_REFERENCE, else the configured one.
 
+    A BrainGlobe atlas that is configured by its name is downloaded where it is not there.
+
     Parameters
     ----------
     config : Config
@@ -284,11 +294,14 @@ def reference_directory(config: Config, given: Path | None) -> Path | None:
     Raises
     ------
     ConfigError
-        Where none of these is given and the configuration does not name the phantom.
+        Where none of these is given and the configuration names neither the phantom nor an atlas at hand.
     """
     environment = os.environ.get("ISH_REFERENCE")
     directory = given or (Path(environment) if environment else config.reference.directory)
-    if directory is None and config.reference.name is None:
+    name = config.reference.name
+    if directory is None and name is not None and name != PHANTOM:
+        return fetch_atlas(name)
+    if directory is None and name is None:
         raise ConfigError(
             "no reference: expected --reference DIR, ISH_REFERENCE or reference.directory, got none;"
             " `ish reference fetch` brings Allen's CCFv3, reference.name=phantom is a made-up brain for tests"

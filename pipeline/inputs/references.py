@@ -7,8 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.volumes.reference_folder import available, read_reference
+from pipeline.formats.volumes import reference_folder
+from pipeline.formats.volumes.brainglobe import is_brainglobe_3
 from pipeline.phantom import PHANTOM_UM, phantom_reference
+from pipeline.store.brainglobe import read_atlas
 
 GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
 
@@ -45,6 +47,35 @@ class RunReference:
         return open_reference(self.directory, self.resolution_um or _nearest(self.directory, asked_um))
 
 
+def read_reference(
+    folder: Path, resolution_um: float | None = None, *, template: bool = True
+) -> ReferenceSpace:
+    """Read a reference folder: Allen's files under either of their names, or a BrainGlobe atlas.
+
+    Parameters
+    ----------
+    folder : Path
+        Reference folder.
+    resolution_um : float, um, optional
+        Voxel size of the annotation; default the finest in the folder.
+    template : bool
+        Read the template too: at the resolution of the annotation, else the finest in the folder.
+
+    Returns
+    -------
+    ReferenceSpace
+        The reference; the served gridAnnotation is included where the folder holds it.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing, damaged or of another box; the message names what a reference folder needs.
+    """
+    if is_brainglobe_3(folder):
+        return read_atlas(folder, resolution_um, template=template)
+    return reference_folder.read_reference(folder, resolution_um, template=template)
+
+
 @lru_cache(maxsize=2)
 def open_reference(directory: Path | None, resolution_um: float | None) -> ReferenceSpace:
     """Read a reference folder, or make the phantom; the last two are cached.
@@ -72,5 +103,7 @@ def _nearest(directory: Path | None, asked_um: float | None) -> float | None:
         return max(asked_um or PHANTOM_UM, PHANTOM_UM)
     if asked_um is None or not directory.is_dir():
         return asked_um
-    there = [um for name, um in available(directory) if name.startswith("annotation") and um > 0]
+    there = [
+        um for name, um in reference_folder.available(directory) if name.startswith("annotation") and um > 0
+    ]
     return max((um for um in there if um <= asked_um), default=None)

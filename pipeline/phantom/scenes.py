@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.manifests.series import read_series
 from pipeline.formats.volumes.metaimage import read_grid
-from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.phantom import (
     PHANTOM_GENE,
     PHANTOM_UM,
@@ -144,7 +144,7 @@ def _gene(seed: int) -> StructureExpression:
 
 
 def data_set_scene(
-    series: Path, reference: Path, energy: Path | None, resolution_um: float, options: RenderOptions
+    series: Path, reference: ReferenceSpace, energy: Path | None, resolution_um: float, options: RenderOptions
 ) -> Scene:
     """Return a real reference seen through the sections of a real data set.
 
@@ -152,8 +152,8 @@ def data_set_scene(
     ----------
     series : Path
         Folder with a data_set.xml that has an alignment.
-    reference : Path
-        Reference folder; its finest annotation is cut.
+    reference : ReferenceSpace
+        The brain that is cut.
     energy : Path or None
         Energy grid as served, .mhd; None takes `energy.mhd` beside the manifest.
     resolution_um : float, um
@@ -176,4 +176,4 @@ def data_set_scene(
         raise DataError(f"{series}: expected a data set with an alignment, got none; data_set.xml brings one")
     expression = GridExpression(read_grid(energy or series / "energy.mhd"))
     geometry = geometry_from(source.data_set, source.alignment, resolution_um)
-    return build_scene(read_reference(reference, template=False), geometry, expression, options)
+    return build_scene(reference, geometry, expression, options)

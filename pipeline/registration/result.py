@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.reference_space import reference_space_id
 from pipeline.geometry import affine
-from pipeline.geometry.scales import scales_of, unusual_scales
+from pipeline.geometry.scales import USUAL_SCALES, outside, scales_of, unusual_scales
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
 from pipeline.registration.fit.joint import FitProblem, Solution
 from pipeline.registration.fit.neighbour_prior import predicted
@@ -97,8 +98,13 @@ def series_part(
     SeriesAlignment
         The series under the common Alignment3d.
     """
-    sections = tuple(s for s in whole.sections if s.alignment2d.section_number in numbers)
     scales = scales_of(whole.alignment3d.volume_to_reference)
+    doubtful = outside(scales, USUAL_SCALES)  # thickness or pixel size are wrong, or the fit is
+    sections = tuple(
+        replace(s, status=Status.CHECK) if doubtful and s.status is Status.PASS else s
+        for s in whole.sections
+        if s.alignment2d.section_number in numbers
+    )
     measures = _series_measures(sections, scales)
     if solution.model is not None:
         measures["stain_noise"] = round(float(solution.model.noises[series]), 4)

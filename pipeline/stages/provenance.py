@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.formats.manifests import allen_xml, sections_csv, series_yaml
-from pipeline.formats.volumes.brainglobe import METADATA, is_brainglobe
+from pipeline.formats.volumes.brainglobe import atlas_origin, is_brainglobe, is_brainglobe_3
 from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY, available
 from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.stages.job import SeriesJob, Upstream
-from pipeline.store.run import read_json
+from pipeline.store.brainglobe import atlas_files
 from pipeline.store.tasks import NOT_STORED, Receipt
 from pipeline.system.code import code_digest
 from pipeline.system.files import real_path
@@ -134,20 +134,22 @@ def reference_origin(directory: Path | None) -> dict[str, Any]:
     Returns
     -------
     dict of str to Any
-        `name`, `citation`, `terms`, and `files` with SHA-256 by file name.
+        `name`, `citation`, `terms`, and `files` with SHA-256 by path from the folder.
     """
     if directory is None:
         return {"name": "phantom", "citation": None, "terms": None, "files": {}}
+    directory = real_path(directory)  # parts of a BrainGlobe atlas lie elsewhere in its tree
     source = source_of(directory) or {}
-    name, citation = real_path(directory).name, source.get("citation")
-    if is_brainglobe(directory):
-        metadata = read_json(directory / METADATA)
-        name, citation = str(metadata.get("name", name)), metadata.get("citation")
+    name, citation = directory.name, source.get("citation")
+    if is_brainglobe(directory) or is_brainglobe_3(directory):
+        name, citation = atlas_origin(directory)
     return {
         "name": name,
         "citation": citation,
         "terms": source.get("terms"),
-        "files": {path.name: _known_sha256(path) for path in reference_files(directory)},
+        "files": {
+            os.path.relpath(path, directory): _known_sha256(path) for path in reference_files(directory)
+        },
     }
 
 
@@ -162,9 +164,10 @@ def reference_key(job: SeriesJob) -> dict[str, Any]:
     Returns
     -------
     dict of str to Any
-        `files` with SHA-256 by file name, and the configuration of the reference without its directory.
+        `files` with SHA-256 by path from the folder, and the configuration of the reference without the
+        folder or its name.
     """
-    configured = job.config.reference.model_dump(mode="json", exclude={"directory"})
+    configured = job.config.reference.model_dump(mode="json", exclude={"directory", "name"})
     return {"files": reference_origin(job.reference_directory)["files"], **configured}
 
 
@@ -181,6 +184,8 @@ def reference_files(directory: Path) -> list[Path]:
     list of Path
         Existing files, sorted.
     """
+    if is_brainglobe_3(directory):
+        return atlas_files(directory)
     if is_brainglobe(directory):
         return sorted(path for path in directory.iterdir() if path.suffix in {".json", ".tiff"})
     names = {name for name, _ in available(directory)} | {ONTOLOGY, GRID_ANNOTATION}
@@ -247,7 +252,7 @@ def _known_sha256(path: Path) -> str:
     return _sha256_once(real_path(path), state.st_size, state.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _sha256_once(path: Path, size: int, modified_ns: int) -> str:
     return sha256_of(path)
 

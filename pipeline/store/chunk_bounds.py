@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import imagecodecs
 import numpy as np
 
 from pipeline.core.errors import DataError
-from pipeline.system.files import read_json_value, shown
+from pipeline.system.files import check_plain, read_json_value, shown
 
 COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
 KEEPING = ("bytes", "crc32c", "shuffle", "transpose")  # codecs that keep the size, but for a checksum
@@ -112,6 +113,20 @@ def chunks_of(folder: Path, shape: Sequence[int], chunk: Sequence[int], itemsize
         )
     except (KeyError, TypeError, AttributeError):
         raise DataError(f"{folder}: expected codecs as zarr names them, got others") from None
+
+
+def chunk_files(folder: Path) -> Iterator[Path]:
+    """Yield the chunk files of an array; DataError for one that is not a regular file."""
+    pending = [str(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                check_plain(Path(entry.path), "a chunk")
+                if not entry.name.startswith(".") and entry.name != "zarr.json":
+                    yield Path(entry.path)
 
 
 def check_chunks(files: Iterator[Path], chunks: Chunks) -> None:

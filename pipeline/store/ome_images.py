@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits, to_uint8
 from pipeline.core.model import UInt8
-from pipeline.store.chunk_bounds import check_chunks, chunks_of
-from pipeline.system.files import real_path, shown
+from pipeline.formats.images.headers import are_plain
+from pipeline.store.chunk_bounds import check_chunks, chunk_files, chunks_of
+from pipeline.system.files import check_plain, real_path, shown
 from pipeline.system.lazy import LazyModule
-from pipeline.system.limits import check_regular, check_size
+from pipeline.system.limits import check_size
 
 if TYPE_CHECKING:
     import zarr
@@ -34,8 +34,6 @@ UNIT_UM = {
 }  # fmt: skip
 DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata")
 LARGEST_DOCUMENT = 16 * 1024**2  # bytes
-# Channel names that converters give to colour and grey images; any other name is taken for a fluorescent dye.
-PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -236,12 +234,10 @@ def _attributes(folder: Path) -> Mapping[str, Any]:
 def _check_documents(folder: Path) -> None:
     """Refuse documents that are not plain files or are too large, before they are opened."""
     for name in DOCUMENTS:
-        try:
-            size = check_regular(folder / name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+        path = folder / name
+        size = check_plain(path, "a document") if path.exists() else 0
         if size > LARGEST_DOCUMENT:
-            raise DataError(f"{folder / name}: expected a document, got {size} bytes")
+            raise DataError(f"{path}: expected a document, got {size} bytes")
 
 
 def _opened(place: Path, attributes: Mapping[str, Any]) -> _Image:
@@ -302,8 +298,7 @@ def _check_channels(image: _Image) -> None:
     count = image.sides().get("c", 1)
     stated = image.described["channels"]
     names = [str(c.get("label") or "") if isinstance(c, Mapping) else "" for c in stated][:count]
-    dyes = [name for name in names if not PLAIN_CHANNEL.fullmatch(name.strip())]
-    if count == 1 or (count == 3 and not dyes):
+    if count == 1 or (count == 3 and are_plain(names)):
         return
     which = f" ({', '.join(names)[:80]})" if any(names) else ""
     raise DataError(
@@ -365,7 +360,7 @@ def _samples(image: _Image, level: int) -> npt.NDArray[Any]:
     """Return the samples of a level as (H, W) or (H, W, 3), in native byte order."""
     array = image.levels[level]
     folder, itemsize = _folder(array), np.dtype(array.dtype).itemsize
-    check_chunks(_chunk_files(folder), chunks_of(folder, array.shape, array.chunks, itemsize))
+    check_chunks(chunk_files(folder), chunks_of(folder, array.shape, array.chunks, itemsize))
     pixels, axes = np.asarray(array[...]), image.axes
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     for axis in "tz":
@@ -379,26 +374,12 @@ def _folder(array: Any) -> Path:
     return Path(str(array.store.root)) / str(array.path)
 
 
-def _chunk_files(folder: Path) -> Iterator[Path]:
-    """Yield the chunk files of an array; DataError for one that is not a regular file."""
-    pending = [str(folder)]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                    continue
-                check_regular(Path(entry.path))
-                if not entry.name.startswith(".") and entry.name != "zarr.json":
-                    yield Path(entry.path)
-
-
 def _missing_chunks(image: _Image) -> tuple[str, ...]:
     """Return a warning about missing chunks: they read as the fill value, which may be black."""
     array = image.levels[0]
     parts = array.shards or array.chunks
     expected = math.prod(-(-side // part) for side, part in zip(array.shape, parts, strict=True))
-    there = sum(1 for _ in _chunk_files(_folder(array)))
+    there = sum(1 for _ in chunk_files(_folder(array)))
     if there == 0:
         raise DataError(f"{image.place}: expected pixels, got none of its {expected} chunks; copy it again")
     if there >= expected:

@@ -16,6 +16,13 @@ from pipeline.core.errors import DataError
 MOST_TEXT = 64 << 20  # bytes of a manifest, table, configuration or alignment; typical: 100 kB
 MOST_DIGITS = 400  # of an integer; the largest float has 309
 CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\ufffe\uffff]")  # terminals interpret them, XML forbids them
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 _SHORT = reprlib.Repr()
@@ -97,8 +104,7 @@ def check_plain(path: Path, what: str) -> int:
     except (OSError, ValueError) as error:  # circular links, or a name that is too long or contains NUL
         raise DataError(f"{shown(str(path))}: expected {what}, got {_reason(error)}") from None
     if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or device, which is no file"
-        raise DataError(f"{path}: expected {what}, got {kind}")
+        raise DataError(f"{path}: expected {what}, got {KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}")
     return found.st_size
 
 

@@ -1,50 +1,14 @@
-"""Limits on what is opened and decoded: regular files, and images up to a number of pixels."""
+"""The largest image that is decoded, in pixels."""
 
 from __future__ import annotations
 
 import math
 import os
-import stat
-from pathlib import Path
 
 from pipeline.core.errors import ConfigError, DataError
 
 MEGAPIXELS = "ISH_MAX_IMAGE_MEGAPIXELS"  # environment variable that raises or lowers the limit
 DEFAULT_MEGAPIXELS = 4000.0  # about 60,000 x 60,000 px, 3 times a whole brain section at 0.3 um
-
-
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def check_regular(path: Path) -> int:
-    """Return the size of a regular file.
-
-    Parameters
-    ----------
-    path : Path
-        File to check; OSError where it does not exist.
-
-    Returns
-    -------
-    int, bytes
-        Size of the file.
-
-    Raises
-    ------
-    DataError
-        For folders, pipes, sockets and devices, which may block whoever opens them.
-    """
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        got = KINDS.get(stat.S_IFMT(state.st_mode), "something else")
-        raise DataError(f"{path}: expected a file, got {got}")
-    return state.st_size
 
 
 def max_pixels() -> float:

@@ -341,9 +341,19 @@ def test_a_reference_that_cannot_hold_the_tissue_is_named(
     long = [replace(t, z_um=10 * t.z_um) for t in sagittal[1]]
     with pytest.raises(AlignmentError, match=r"um long, but the reference only .* um across.*thickness"):
         align_series(long, reference, SAGITTAL)
-    stretched = [replace(t, z_um=3 * t.z_um) for t in sagittal[1]]
+    stretched = [replace(t, z_um=2 * t.z_um) for t in sagittal[1]]
     with pytest.raises(AlignmentError, match=r"do not fit the sagittal planes.*scales"):
         align_series(stretched, reference, SAGITTAL)
+
+
+def test_of_unusual_scales_no_section_passes(
+    reference: ReferenceSpace, sagittal: tuple[Scene, list[SectionThumbnail]]
+) -> None:
+    """A thickness that is thrice too large: where the fit stops inside the limits, all of it is doubtful."""
+    stretched = [replace(t, z_um=3 * t.z_um) for t in sagittal[1]]
+    found = align_series(stretched, reference, SAGITTAL)
+    assert "outside the usual range" in found.notes[-1]
+    assert {s.status for s in found.sections} <= {Status.CHECK, Status.FAIL}
 
 
 def test_the_wrong_plane_is_refused_with_what_was_seen(

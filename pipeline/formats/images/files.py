@@ -28,7 +28,7 @@ from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import UInt8
 from pipeline.formats.images import headers, tiff
 from pipeline.formats.images.headers import Buffer, Header
-from pipeline.system.limits import check_regular
+from pipeline.system.files import check_plain
 from pipeline.system.whole_files import replacing
 
 HEADERS: dict[str, Callable[[Buffer], Header]] = {
@@ -232,12 +232,10 @@ def image_format(path: Path) -> str:
     """
     if path.is_dir():
         raise DataError(f"{path}: expected an image file, got a folder; OME-Zarr is read through the store")
+    check_plain(path, "an image")
     try:
-        check_regular(path)
         with path.open("rb") as file:
             start = file.read(16)
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected an image, got no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     kind = headers.sniff(start)

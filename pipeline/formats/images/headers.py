@@ -6,8 +6,9 @@ The format follows from the first bytes, never from the name. TIFF has a module 
 from __future__ import annotations
 
 import mmap
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.core.errors import DataError
@@ -40,6 +41,8 @@ PLAUSIBLE_UM = (0.1, 100.0)  # um: a pixel of a microscope or a slide scanner
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers before the size of an image
 PRINT_DPI = (72.0, 75.0, 96.0, 100.0, 150.0, 300.0)  # defaults of software, not measured
 INCH_UM = 25400.0  # um to an inch
+# Names that converters give to channels without a dye; any other name denotes fluorescence.
+PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,27 @@ def square_um(per_unit_x: float, per_unit_y: float, unit_um: float) -> float | N
     if per_unit_x <= 0 or per_unit_y <= 0 or abs(per_unit_x / per_unit_y - 1.0) > 0.01:
         return None
     return plausible_um(unit_um / per_unit_x)
+
+
+def are_plain(names: Iterable[str]) -> bool:
+    """Check that no name of a channel denotes a dye.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names as a file states them.
+
+    Returns
+    -------
+    bool
+        True where all are colours, numbers or empty, as converters name channels.
+
+    Examples
+    --------
+    >>> are_plain(["Red", "g", "Channel:0:2", ""]), are_plain(["DAPI"])
+    (True, False)
+    """
+    return all(PLAIN_CHANNEL.fullmatch(name.strip()) for name in names)
 
 
 def exif_orientation(block: bytes) -> int:

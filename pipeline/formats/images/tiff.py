@@ -15,15 +15,13 @@ import numpy.typing as npt
 import tifffile
 
 from pipeline.core.errors import DataError
-from pipeline.formats.images.headers import INCH_UM, Header, plausible_um, square_um
+from pipeline.formats.images.headers import INCH_UM, Header, are_plain, plausible_um, square_um
 from pipeline.formats.images.tiff_tiles import JPEGS, check_segments, check_tiles
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # PhotometricInterpretation
 JPEG = 7  # Compression whose tiles are complete JPEGs except for shared tables
 ALPHAS = ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2  # ExtraSamples; associated is premultiplied
 OME_UNIT_UM = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
-# Names that converters give to channels without a dye; any other name denotes fluorescence.
-PLAIN_CHANNEL = re.compile(r"(r|g|b|red|green|blue|(c|ch|channel)?[ :_-]*\d+(:\d+)*)?", re.IGNORECASE)
 IMAGEJ_UNITS = ("micron", "microns", "um", "µm", "μm", "\\u00B5m")
 
 # Without a handler Python prints tifffile's messages in addition to our one-line error.
@@ -238,9 +236,8 @@ def is_chunky(page: Any, header: Header) -> bool:
 def _are_colours(count: int, ome: Mapping[str, Any], page: Any) -> bool:
     """Check that planes are red, green and blue; DataError names channels that are not."""
     names = list(ome.get("channels", ()))
-    plain = all(PLAIN_CHANNEL.fullmatch(name.strip()) for name in names)
     named = [name.strip().lower()[:1] for name in names] == ["r", "g", "b"]
-    if count == 3 and plain and (page.bitspersample == 8 or named):
+    if count == 3 and are_plain(names) and (page.bitspersample == 8 or named):
         return True
     which = f" ({', '.join(names)[:80]})" if any(names) else ""
     raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError
-from pipeline.system.limits import check_regular
+from pipeline.system.files import check_plain
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -53,6 +53,7 @@ def read_nrrd(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
     DataError
         Where the file cannot be read, is damaged or is not such a volume.
     """
+    check_plain(path, "an NRRD volume")
     try:
         return _read(path)
     except OSError as error:
@@ -82,8 +83,8 @@ def nrrd_spacing(path: Path) -> tuple[float, ...]:
     DataError
         Where the header cannot be read or states no valid spacing.
     """
+    check_plain(path, "an NRRD volume")
     try:
-        check_regular(path)
         with path.open("rb") as file:
             return _spacing(_fields(file))
     except OSError as error:
@@ -97,7 +98,6 @@ def _damaged(path: Path, what: str) -> str:
 
 
 def _read(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
-    check_regular(path)
     with path.open("rb") as file:
         fields = _fields(file)
         shape, dtype, spacing = _shape(fields), _dtype(fields), _spacing(fields)
@@ -105,7 +105,7 @@ def _read(path: Path) -> tuple[npt.NDArray[Any], tuple[float, ...]]:
         if named is None:
             return _volume(file, path, fields, (shape, dtype)), spacing
     beside = _beside(path, named)
-    check_regular(beside)
+    check_plain(beside, "the voxels")
     with beside.open("rb") as file:
         return _volume(file, beside, fields, (shape, dtype)), spacing
 
@@ -190,7 +190,7 @@ def _volume(
     skips = {fields.get(name, "0") for name in ("line skip", "lineskip", "byte skip", "byteskip")}
     if skips != {"0"} or encoding not in ("raw", "gzip", "gz"):
         raise DataError(f"expected encoding raw or gzip without skips, got {encoding[:40]!r}")
-    there = check_regular(path) - file.tell()
+    there = path.stat().st_size - file.tell()
     most = there if encoding == "raw" else DEFLATE_MOST * there
     if size > most:
         voxels = " x ".join(map(str, shape))

@@ -31,7 +31,7 @@ NEEDS = f"a reference folder holds annotation_<um>.nrrd (or annotation.mhd) and 
 def read_reference(
     folder: Path, resolution_um: float | None = None, *, template: bool = True
 ) -> ReferenceSpace:
-    """Read a reference folder: Allen's files under either of their names, or a BrainGlobe atlas.
+    """Read a reference folder: Allen's files under either of their names, or a BrainGlobe atlas of TIFFs.
 
     Parameters
     ----------

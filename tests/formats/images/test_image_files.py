@@ -102,6 +102,10 @@ EXACT: dict[str, tuple[Callable[[Path], None], np.ndarray]] = {
     "png grey": (encoded(imagecodecs.png_encode(GREY)), GREY),
     "png 16 bit": (encoded(imagecodecs.png_encode(GREY16)), GREY),
     "png alpha": (encoded(imagecodecs.png_encode(np.dstack([RGB, ALPHA]))), over_white(RGB, ALPHA)),
+    "png 16 bit grey alpha": (
+        encoded(imagecodecs.png_encode(np.dstack([GREY16, ALPHA.astype("u2") * 257]))),
+        over_white(GREY[..., None], ALPHA)[..., 0],
+    ),
     "png grey alpha": (
         encoded(imagecodecs.png_encode(np.dstack([GREY, ALPHA]))),
         over_white(GREY[..., None], ALPHA)[..., 0],
@@ -184,9 +188,10 @@ def test_samples_beyond_the_stated_range_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.tif")
 
 
-def png_with(data: bytes, name: bytes, body: bytes) -> bytes:
+def png_with(data: bytes, name: bytes, body: bytes, before: bytes = b"") -> bytes:
     chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    return data[:33] + chunk + data[33:]
+    at = bytes(data).rindex(before) - 4 if before else 33
+    return data[:at] + chunk + data[at:]
 
 
 def test_png_significant_bits(tmp_path: Path) -> None:
@@ -218,13 +223,15 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "PNG, last", "TIFF"])
 def test_stated_orientation_is_applied(form: str, orientation: int, tmp_path: Path) -> None:
     path = tmp_path / "a"
     if form == "JPEG":
         path.write_bytes(jpeg_with_exif(orientation))
     elif form == "PNG":
         path.write_bytes(png_with(imagecodecs.png_encode(RGB), b"eXIf", exif(orientation)))
+    elif form == "PNG, last":
+        path.write_bytes(png_with(imagecodecs.png_encode(RGB), b"eXIf", exif(orientation), before=b"IEND"))
     else:
         tifffile.imwrite(path, RGB, extratags=[(274, "H", 1, orientation, True)])
     expected = TURNS[orientation](RGB)

@@ -343,7 +343,10 @@ REFERENCES: dict[str, tuple[Harm, str]] = {
         both(ATLAS, put("reference/metadata.json", json.dumps(BRAINGLOBE | {"orientation": "xyz"}))),
         "expected an orientation such as asr, got 'xyz'",
     ),
-    "atlas without labels": (ATLAS, "annotation.tiff: expected it in a BrainGlobe atlas folder"),
+    "atlas without labels": (
+        ATLAS,
+        "annotation.tiff: expected a volume of a BrainGlobe atlas, got no such file",
+    ),
     "atlas torn": (both(ATLAS, put("reference/annotation.tiff", "II*\0")), "expected a whole TIFF volume"),
 }
 CASES: dict[str, tuple[Harm, int, str, tuple[object, ...]]] = {
