@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.core.model import Float32, Grid, UInt8
-from pipeline.store.arrays import AGAIN, DOCUMENT, read_array, read_document
-from pipeline.store.bundle import read_attributes
+from pipeline.store.arrays import AGAIN, DOCUMENT, read_array, read_attributes, read_document
 from pipeline.store.masks import level_axes_um, read_level
 from pipeline.store.run import NO_DATA, RunFolder
 from pipeline.system.lazy import LazyModule

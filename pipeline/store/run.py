@@ -18,9 +18,9 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError, MissingResultError, OlderRunWarning, PipelineError
 from pipeline.core.model import SUM_FIELDS, Bool, Deformation, ExpressionSums, Float32, UInt8
 from pipeline.quantification.cells import SectionCells
-from pipeline.store.arrays import is_zarr_part
-from pipeline.store.bundle import (
+from pipeline.store.arrays import (
     ensure_group,
+    is_zarr_part,
     read_attributes,
     read_bundle,
     read_fields,

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.store.bundle import ensure_group
+from pipeline.store.arrays import ensure_group
 from pipeline.store.run import RunFolder, is_output_part
 from pipeline.system.whole_files import replacing
 

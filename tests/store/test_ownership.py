@@ -11,8 +11,7 @@ from conftest import CONFIG, GIVEN, ID, Ish, digests
 
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.runs.api import check_apart, open_run, report
-from pipeline.store.arrays import is_zarr_part
-from pipeline.store.bundle import write_bundle
+from pipeline.store.arrays import is_zarr_part, write_bundle
 from pipeline.store.publishing import LIST, publishing
 from pipeline.store.run import check_free, is_run
 from pipeline.system.whole_files import remove_ours, replacing, sweep

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.interpolate import NdBSpline
 
 from pipeline.core.model import Float64, Int64
 
@@ -39,6 +40,26 @@ class Lattice:
         """Number of control points."""
         return int(np.prod(self.shape))
 
+    def matrix(self, points_um: Float64) -> sparse.csr_array:
+        """Return the matrix that takes coefficients to values at points.
+
+        Parameters
+        ----------
+        points_um : (n, d) float64, um
+            Points; those outside the box are moved to its edge.
+
+        Returns
+        -------
+        (n, size) csr_array
+            4 ** d weights in each row, which sum to 1.
+        """
+        if not len(points_um):
+            return sparse.csr_array((0, self.size))
+        cells = np.array(self.shape) - 3  # n control points span n - 3 cells
+        at = np.clip((points_um - self.origin_um) / self.spacing_um, 0.0, cells)
+        knots = tuple(np.arange(-3.0, count + 1.0) for count in self.shape)
+        return NdBSpline.design_matrix(at, knots, 3)
+
     def basis(self, points_um: Float64) -> tuple[Int64, Float64]:
         """Return which control points act on points, and their spline weights.
 
@@ -54,59 +75,9 @@ class Lattice:
         weight : (n, 4 ** d) float64
             Their weights, which sum to 1.
         """
-        index = np.zeros((len(points_um), 1), np.int64)
-        weight = np.ones((len(points_um), 1))
-        for axis, count in enumerate(self.shape):
-            # n control points span n - 3 cells
-            at = np.clip((points_um[:, axis] - self.origin_um[axis]) / self.spacing_um[axis], 0.0, count - 3)
-            # the upper edge of the box belongs to the last cell
-            cell = np.minimum(at.astype(np.int64), count - 4)
-            own = _cubic(at - cell)
-            here = cell[:, None] + np.arange(4)
-            terms = (len(at), 4 ** (axis + 1))
-            # tensor product, one axis at a time
-            index = (index[:, :, None] * count + here[:, None, :]).reshape(terms)
-            weight = (weight[:, :, None] * own[:, None, :]).reshape(terms)
-        return index, weight
-
-    def matrix(self, points_um: Float64) -> sparse.csr_matrix:
-        """Return the matrix that takes coefficients to values at points.
-
-        Parameters
-        ----------
-        points_um : (n, d) float64, um
-            Points.
-
-        Returns
-        -------
-        (n, size) csr_matrix
-            4 ** d weights in each row.
-        """
-        return self.assembled(*self.basis(points_um))
-
-    def assembled(self, index: Int64, weight: Float64) -> sparse.csr_matrix:
-        """Return the sparse matrix of what `basis` returned.
-
-        Parameters
-        ----------
-        index : (n, 4 ** d) int64
-            Flat indices of control points.
-        weight : (n, 4 ** d) float64
-            Their weights.
-
-        Returns
-        -------
-        (n, size) csr_matrix
-            The weights at their indices.
-        """
-        starts = np.arange(0, index.size + 1, index.shape[1])
-        return sparse.csr_matrix((weight.ravel(), index.ravel(), starts), shape=(len(index), self.size))
-
-
-def _cubic(t: Float64) -> Float64:
-    """Return the four cubic B-spline weights, (n, 4), at fractions t, (n,), of a cell."""
-    s = 1.0 - t
-    return np.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=1) / 6.0
+        matrix = self.matrix(points_um)
+        rows = len(points_um), 4 ** len(self.shape)
+        return matrix.indices.astype(np.int64).reshape(rows), matrix.data.reshape(rows)
 
 
 def lattice_over(low_um: Float64, high_um: Float64, spacing_um: Sequence[float]) -> Lattice:

@@ -338,7 +338,7 @@ class _SectionEquations:
         self.blocks, self.places, self.information = blocks, places, level.information
         self.z_um = float(fit.fields.z_um[k])
         index, weight = fit.fields.plane.basis(places)
-        self.basis = fit.fields.plane.assembled(index, weight)
+        self.basis = fit.fields.plane.matrix(places)
         precision = fit.in_plane.precision(fit.fields.plane)  # of one component; x and y share it
         full = sparse.kron(precision, sparse.identity(2)).toarray()
         add_normal(full, index, weight, level.information * blocks.normal[:, :2, :2])
