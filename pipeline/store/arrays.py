@@ -17,6 +17,7 @@ from numcodecs import Zstd
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.system.lazy import LazyModule
+from pipeline.system.whole_files import replacing
 
 if TYPE_CHECKING:
     import zarr
