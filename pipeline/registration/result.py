@@ -72,6 +72,8 @@ def aligned_sections(
             )
         )
     space = Alignment3d(reference_space_id(options.plane_of_section), state.volume)
+    if outside(scales_of(state.volume), USUAL_SCALES):  # thickness or pixel size are wrong, or the fit is
+        sections = [replace(s, status=Status.CHECK) if s.status is Status.PASS else s for s in sections]
     return SeriesAlignment(space, tuple(sections))
 
 
@@ -98,13 +100,8 @@ def series_part(
     SeriesAlignment
         The series under the common Alignment3d.
     """
+    sections = tuple(s for s in whole.sections if s.alignment2d.section_number in numbers)
     scales = scales_of(whole.alignment3d.volume_to_reference)
-    doubtful = outside(scales, USUAL_SCALES)  # thickness or pixel size are wrong, or the fit is
-    sections = tuple(
-        replace(s, status=Status.CHECK) if doubtful and s.status is Status.PASS else s
-        for s in whole.sections
-        if s.alignment2d.section_number in numbers
-    )
     measures = _series_measures(sections, scales)
     if solution.model is not None:
         measures["stain_noise"] = round(float(solution.model.noises[series]), 4)
