@@ -40,7 +40,8 @@ def block_mean(pixels: UInt8, factor: int) -> UInt8:
     if factor == 2 and height % 2 == 0 and width % 2 == 0 and pixels.size:
         # Of four pixels OpenCV adds half before dividing, too, and it fills registers.
         half = (width // 2, height // 2)
-        return np.asarray(cv2.resize(pixels, half, interpolation=cv2.INTER_AREA), np.uint8)
+        halved = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)  # drops a single channel
+        return np.asarray(halved, np.uint8).reshape(half[1], half[0], *pixels.shape[2:])
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     flat = np.ascontiguousarray(pixels).reshape(height, width * channels)
     means = _wide_means if factor > LARGEST_OF_16_BITS else _means

@@ -96,9 +96,9 @@ def _readers(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def _labelled(found: xr.Dataset) -> dict[str, Any]:
-    """Return all that labelled arrays hold: values, coordinates and what is said of them."""
+    """Return values and coordinates of labelled arrays; their attributes lack what a run does not tell."""
     arrays = found.compute().reset_coords().variables
-    return {"about": found.attrs, **{str(name): array.to_numpy() for name, array in arrays.items()}}
+    return {str(name): array.to_numpy() for name, array in arrays.items()}
 
 
 def _digest(value: Any) -> str:

@@ -164,7 +164,7 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     ),
     "given key": (
         PHANTOM + "alignment: {name: given, configuration: {file: x}}",
-        "unknown key file; known: path",
+        "unknown key file; alignment.name=given takes only path",
     ),
     "labels": ("unionize: {grid_annotation: old}", "unionize.grid_annotation: .*got 'old'"),
 }

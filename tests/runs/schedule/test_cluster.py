@@ -199,8 +199,9 @@ def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
         *GIVEN,
     )
     process = start(*words, "--scheduler", "slurm", "--workers", 2, environment=slurm)
-    wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
-    running = running_jobs(slurm)
+    found: list[str] = []  # as soon as a job runs: a slow squeue must not miss a quick batch
+    wait_for(lambda: found.extend(running_jobs(slurm)) or found or process.poll() is not None)
+    running = found
     assert running, process.communicate()[1]
     subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
     printed = process.communicate(timeout=300)[1]
