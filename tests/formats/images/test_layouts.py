@@ -100,9 +100,9 @@ def test_every_read_sees_the_same_picture(layout: str, tmp_path: Path) -> None:
         assert np.array_equal(load_reduced(image, factor), block_mean(RGB, factor))
 
 
-@pytest.mark.parametrize("said", [{"Name": ["DAPI", "GFP", "Cy3"]}, {"Name": ["DAPI", "b", "c"]}])
-def test_channels_of_dyes_are_refused_by_name(printed: dict[str, list[str]], tmp_path: Path) -> None:
-    options = {"ome": True, "photometric": "minisblack", "metadata": {"axes": "CYX", "Channel": printed}}
+@pytest.mark.parametrize("channels", [{"Name": ["DAPI", "GFP", "Cy3"]}, {"Name": ["DAPI", "b", "c"]}])
+def test_channels_of_dyes_are_refused_by_name(channels: dict[str, list[str]], tmp_path: Path) -> None:
+    options = {"ome": True, "photometric": "minisblack", "metadata": {"axes": "CYX", "Channel": channels}}
     path = tif(PLANES, **options)(tmp_path)
     with pytest.raises(DataError, match=r"section\.tif: .*DAPI"):
         read_image(path)
