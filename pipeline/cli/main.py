@@ -156,6 +156,10 @@ def main() -> None:
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning of this package as one line; those of libraries are for developers."""
-    if isinstance(message, OlderRunWarning):
+    """Print a warning of this package as one line, once; those of libraries are for developers."""
+    if isinstance(message, OlderRunWarning) and str(message) not in _SHOWN:
+        _SHOWN.add(str(message))
         say(f"warning: {message}")
+
+
+_SHOWN: set[str] = set()  # libraries reset what Python remembers of warnings

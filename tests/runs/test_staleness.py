@@ -67,10 +67,10 @@ def test_another_configuration_and_older_receipts(
     assert list(found) == ALL
     assert found["measure"] == "made by version 0.1, which recorded no digests"
     sync = ("sync", "image-to-reference", run, "--section", "26", "--x", "9", "--y", "9")
-    for words in (sync, ("export", run, "--format", "tfm"), ("index", tmp_path / "index", run)):
+    for words in (sync, ("export", run, "--format", "tfm"), ("index", run, "--output", tmp_path / "index")):
         done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        (line,) = [line for line in done.stderr.splitlines() if "0.1" in line]
+        (line,) = [line for line in done.stderr.splitlines() if "version 0.1" in line]
         assert line == f"warning: {run}: {OLDER}"
 
 
