@@ -171,15 +171,19 @@ class RunResults(RunFolder):
 
     @cached_property
     def _documents(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Data set and reference of the run; empty where the last run has not summarised it.
+        """Data set and reference of the run. Kept, since the first may have megabytes of JSON."""
+        described = self._summary("section_data_set.json")
+        return described, self._summary("provenance.json").get("reference") or {}
 
-        Kept, since the first has some megabytes of JSON for many sections.
-        """
+    def _summary(self, name: str) -> Mapping[str, Any]:
+        """Return a document of the summarise stage; empty where the last run did not come that far."""
         try:
-            described = self.read_document("section_data_set.json")
-            return described, self.read_document("provenance.json").get("reference") or {}
+            return self.read_document(name)
         except MissingResultError:
-            return {}, {}
+            receipt = self.read_receipt("summarise")
+            if receipt is not None and receipt.ok:
+                raise  # it was written, and is lost
+            return {}
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,16 @@ def test_a_run_that_goes_on_is_read_without_what_it_does_not_know_yet(copied: Ru
     np.testing.assert_array_equal(mask, copied.read_expression(SECTION))
 
 
+@pytest.mark.parametrize("name", ["section_data_set.json", "provenance.json"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_what_a_run_knows_is_not_left_out_where_it_is_lost(
+    name: str, damage: Any, copied: RunResults
+) -> None:
+    damage(copied.path / name, random.Random(1))
+    for opened in (copied.grid, lambda: copied.expression(SECTION)):
+        assert name in str(refusal(opened))
+
+
 def test_opening_reads_no_chunk(copied: RunResults) -> None:
     mask, coarse, grid = copied.expression(SECTION), copied.expression(SECTION, level=2), copied.grid()
     expected = copied.read_expression(SECTION, 2)
