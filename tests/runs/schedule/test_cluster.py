@@ -199,7 +199,7 @@ def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
         *GIVEN,
     )
     process = start(*words, "--scheduler", "slurm", "--workers", 2, environment=slurm)
-    wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None)
+    wait_for(lambda: list(tmp_path.glob(f"out/{ID}/receipts/*")) or process.poll() is not None, 240.0)
     running = running_jobs(slurm)
     assert running, process.communicate()[1]
     subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
