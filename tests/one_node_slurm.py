@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo", "squeue", "scancel")
+COMMANDS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "sinfo", "squeue", "scancel")
 MUNGE_FILES = ("socket", "key-file", "pid-file", "log-file", "seed-file")
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))  # daemons are kept apart on Debian
 START_S = 30.0  # seconds until the node is idle; usually one
-STOP_S = 10.0  # seconds for jobs to end, and for each daemon
+STOP_S = 15.0  # seconds for jobs to end, and for each daemon
 
 # Neither cgroups nor an accounting database, which a container may lack; two slots whatever the machine has.
+# Jobs are ended by process group: a tree of processes loses those of a job whose shell has ended.
 SLURM_CONF = """\
 ClusterName=here
 SlurmctldHost={host}(127.0.0.1)
@@ -25,7 +26,7 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
@@ -39,7 +40,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
-KillWait=2
+KillWait=5
 SchedulerParameters=sched_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=here Nodes={host} Default=YES MaxTime=INFINITE State=UP
@@ -76,11 +77,11 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         munge = [f"--{name}={folder}/munge.{name.partition('-')[0]}" for name in MUNGE_FILES]
         words = (["munged", "--foreground", "--force", *munge], ["slurmctld", "-D"], ["slurmd", "-D"])
-        daemons = [stack.enter_context(_daemon(folder, environment, each)) for each in words]
+        daemons = {each[0]: stack.enter_context(_daemon(folder, environment, each)) for each in words}
         stack.callback(_end_jobs, environment)
         deadline = time.monotonic() + START_S
         while _output(environment, "sinfo", "-h", "-o", "%t") != "idle":
-            ended = [daemon.args[0] for daemon in daemons if daemon.poll() is not None]
+            ended = [name for name, daemon in daemons.items() if daemon.poll() is not None]
             if ended or time.monotonic() > deadline:
                 raise RuntimeError(_last_words(folder, ended or ["slurmd", "slurmctld"]))
             time.sleep(0.1)
@@ -116,9 +117,10 @@ def _cgroup_plugin() -> str:
 
 @contextmanager
 def _daemon(folder: Path, environment: dict[str, str], words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a daemon in the foreground, its log in a file named after it."""
+    """Run a daemon in the foreground, its log in a file named after it; it does not outlive this process."""
+    tied = ["setpriv", "--pdeathsig", "TERM", *words]
     with (folder / f"{words[0]}.log").open("wb") as log:
-        process = subprocess.Popen(words, env=os.environ | environment, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(tied, env=os.environ | environment, stdout=log, stderr=log, cwd=folder)
     try:
         yield process
     finally:
@@ -143,6 +145,6 @@ def _output(environment: dict[str, str], *words: str) -> str:
     return done.stdout.strip()
 
 
-def _last_words(folder: Path, names: list[object]) -> str:
+def _last_words(folder: Path, names: list[str]) -> str:
     lines = [(folder / f"{name}.log").read_text(errors="replace").splitlines()[-1:] for name in names]
     return "; ".join(line for found in lines for line in found)

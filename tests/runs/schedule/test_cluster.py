@@ -200,7 +200,7 @@ def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     )
     process = start(*words, "--scheduler", "slurm", "--workers", 2, environment=slurm)
     found: list[str] = []  # as soon as a job runs: a slow squeue must not miss a quick batch
-    wait_for(lambda: found.extend(running_jobs(slurm)) or found or process.poll() is not None)
+    wait_for(lambda: found.extend(running_jobs(slurm)) or found or process.poll() is not None, 240.0)
     running = found
     assert running, process.communicate()[1]
     subprocess.run(["scancel", running[0]], env=os.environ | slurm, check=True)
