@@ -146,7 +146,7 @@ def test_served_prox1(ish_data: Path, served: bool, voxels: int, energy: float) 
     assert root["voxel_energy_cv"] == pytest.approx(float(published["voxel_energy_cv"]), rel=0.015)
     assert root["sum_pixels"] == pytest.approx(float(published["sum_pixels"]), rel=0.06)
     assert np.isnan(root["expression_density"])
-    assert any(f"sums count {CELL} pixels" in note for note in notes)
+    assert any(f"sums assume {CELL} pixels" in note for note in notes)
     assert any(
         note.startswith("sum_expressing_pixels, sum_pixel_intensity, expression_density") for note in notes
     )
