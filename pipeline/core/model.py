@@ -366,10 +366,16 @@ class Grid:
     spacing_um: float
     origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    def axes_um(self) -> list[Float64]:
+        """Return the voxel positions along P, I and R, um."""
+        return [
+            o + self.spacing_um * np.arange(n, dtype=np.float64)
+            for o, n in zip(self.origin_um, self.shape, strict=True)
+        ]
+
     def points_um(self) -> Float64:
         """Return all voxel positions, (n, 3) um, in C order."""
-        axes = [o + self.spacing_um * np.arange(n) for o, n in zip(self.origin_um, self.shape, strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        return np.stack(np.meshgrid(*self.axes_um(), indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 GRID_200 = Grid(shape=(67, 41, 58), spacing_um=200.0)  # Allen's expression grid (Ng et al. 2009)

@@ -25,6 +25,7 @@ from pipeline.stages.job import SeriesJob
 from pipeline.stages.page import OUTLINE_UM
 from pipeline.stages.summarise import series_messages
 from pipeline.stages.table import specimen_series_of, to_align
+from pipeline.store.results import RunResults
 from pipeline.store.run import RECEIPTS, RunFolder, check_free, is_run
 from pipeline.store.tasks import Receipt
 from pipeline.system.files import real_path
@@ -83,7 +84,7 @@ class SeriesResult:
     ----------
     source : Path
         Folder of the series.
-    run : RunFolder or None
+    run : RunResults or None
         Run folder with the outputs; None for a series that could not start and has no page.
     receipts : dict of str to Receipt
         Receipt of every task, by task name; empty for a series that could not start.
@@ -94,7 +95,7 @@ class SeriesResult:
     """
 
     source: Path
-    run: RunFolder | None
+    run: RunResults | None
     receipts: dict[str, Receipt]
     errors: tuple[str, ...]
     warnings: tuple[str, ...] = ()
@@ -192,12 +193,12 @@ def run(
     return [*unread, *run_all(jobs, options, listener)]
 
 
-def _page_of_unread(output: Path, broken: Broken) -> RunFolder | None:
+def _page_of_unread(output: Path, broken: Broken) -> RunResults | None:
     """Write a page for a series without a readable manifest, named after its folder.
 
     Nothing is written, and None returned, where the place is taken or cannot be written.
     """
-    run = RunFolder(real_path(output) / real_path(broken.source).name)
+    run = RunResults(real_path(output) / real_path(broken.source).name)
     try:
         check_free(run.path)
         if run.receipts().keys() - {UNREAD}:
@@ -285,7 +286,7 @@ def _run_held(jobs: Sequence[SeriesJob], options: RunOptions, listener: Listener
     return [_result(job, done) for job, done in zip(jobs, receipts, strict=True)]
 
 
-def open_run(folder: Path | str) -> RunFolder:
+def open_run(folder: Path | str) -> RunResults:
     """Open a finished run folder.
 
     Parameters
@@ -295,8 +296,8 @@ def open_run(folder: Path | str) -> RunFolder:
 
     Returns
     -------
-    RunFolder
-        The run.
+    RunResults
+        The run; its `expression(section_number)` and `grid()` are lazily read arrays.
 
     Raises
     ------
@@ -306,7 +307,7 @@ def open_run(folder: Path | str) -> RunFolder:
     path = Path(folder)
     if not is_run(path):
         raise DataError(f"{path}: expected a run folder (OUTPUT/<section_data_set_id>), got something else")
-    return RunFolder(path)
+    return RunResults(path)
 
 
 def status(folder: Path) -> list[dict[str, object]]:
@@ -524,4 +525,5 @@ def _result(job: SeriesJob, receipts: dict[str, Receipt]) -> SeriesResult:
         m for m in series_messages(receipts) if m.split(":", 1)[0] not in {r.task for r in stages}
     )
     notes = tuple(receipts["align"].facts.get("notes", ())) if receipts["align"].ok else ()
-    return SeriesResult(job.source, job.run, receipts, errors, (*job.warnings, *notes, *sections))
+    run = RunResults(job.run.path)
+    return SeriesResult(job.source, run, receipts, errors, (*job.warnings, *notes, *sections))

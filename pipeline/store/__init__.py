@@ -1,4 +1,4 @@
-"""Storage: OME-Zarr images, the arrays of a run, and receipts of finished tasks.
+"""Storage: OME-Zarr images, the arrays of a run, its results as xarray, and receipts of finished tasks.
 
-Only this package knows zarr.
+Only this package knows zarr and xarray.
 """

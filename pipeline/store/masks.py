@@ -13,8 +13,10 @@ import numpy.typing as npt
 from numcodecs.checksum32 import CRC32C
 
 from pipeline.core.errors import DataError, MissingResultError
-from pipeline.core.model import UInt8
+from pipeline.core.model import Float64, UInt8
 from pipeline.store.arrays import (
+    AGAIN,
+    DOCUMENT,
     ZSTD,
     Document,
     array_document,
@@ -308,19 +310,63 @@ def read_level(folder: Path, level: int = 0, part: Part = (slice(None), slice(No
     DataError
         Where the level is not an array, or is damaged.
     """
-    place = folder / str(level)
-    try:
-        document = read_document(place)
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingResultError(f"{folder}: no OME-Zarr image with level {level}") from None
-    if document.get("node_type") != "array":
-        raise DataError(f"{folder}: level {level} is a group, expected an array")
+    place, document = folder / str(level), _read_level_document(folder, level)
     shape = tuple(document["shape"])
     own, shard, chunk = _level_document(shape)
     if document == own:  # written by this module: read it without zarr, whose opening takes 10 ms
         starts, stops, _ = zip(*(side.indices(n) for side, n in zip(part, shape, strict=True)), strict=True)
         return read_shards(place, (starts, stops), shard, chunk)
     return np.asarray(zarr.open_array(place, mode="r")[part], dtype=np.uint8)
+
+
+def level_axes_um(folder: Path, level: int = 0) -> tuple[float, Float64, Float64]:
+    """Return where the pixels of a level lie, by the metadata of the image; no pixel is read.
+
+    Parameters
+    ----------
+    folder : Path
+        Group of the image.
+    level : int
+        Level; 0 is the finest.
+
+    Returns
+    -------
+    pixel_um : float, um
+        Size of a pixel of this level.
+    y_um, x_um : (h,) and (w,) float64, um
+        Pixel centres, from the centre of the first pixel of the finest level on.
+
+    Raises
+    ------
+    MissingResultError
+        Where there is no such image or level.
+    DataError
+        Where the level is not an array, or the image does not state where its pixels lie.
+    """
+    shape = _read_level_document(folder, level)["shape"]
+    attributes = read_group(folder)[1] if (folder / DOCUMENT).exists() else {}
+    try:
+        datasets = attributes["ome"]["multiscales"][0]["datasets"]
+        found = next(each for each in datasets if each["path"] == str(level))
+        transforms = {each["type"]: each[each["type"]] for each in found["coordinateTransformations"]}
+        (size_um, _), starts_um = transforms["scale"], transforms["translation"]
+        y_um, x_um = (a + size_um * np.arange(n) for a, n in zip(starts_um, shape, strict=True))
+    except (LookupError, TypeError, ValueError, StopIteration):
+        raise DataError(
+            f"{folder}: expected the scale and translation of level {level} in its metadata; {AGAIN}"
+        ) from None
+    return float(size_um), y_um, x_um
+
+
+def _read_level_document(folder: Path, level: int) -> Document:
+    """Return what a level says of itself; MissingResultError, DataError where it is not an array."""
+    try:
+        document = read_document(folder / str(level))
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingResultError(f"{folder}: no OME-Zarr image with level {level}") from None
+    if document.get("node_type") != "array":
+        raise DataError(f"{folder}: level {level} is a group, expected an array")
+    return document
 
 
 def level_count(folder: Path) -> int:

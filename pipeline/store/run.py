@@ -30,7 +30,7 @@ from pipeline.store.bundle import (
 from pipeline.store.masks import Part, read_level, write_image
 from pipeline.store.tasks import NOT_STORED, SECTION_STAGES, Receipt
 from pipeline.system.files import read_json_value
-from pipeline.system.seals import DIGITS, first_damaged
+from pipeline.system.seals import DIGITS, Seals, first_damaged
 from pipeline.system.whole_files import put_aside, remove_ours, replacing, sync
 
 RATIOS = ("density", "intensity", "energy")
@@ -87,13 +87,15 @@ class RunFolder:
         """
         return self.path / name
 
-    def require(self, name: str) -> Path:
+    def require(self, name: str, only: str = "") -> Path:
         """Return the path of an output after checking that it is, byte for byte, what the run wrote.
 
         Parameters
         ----------
         name : str
             Path inside the run folder.
+        only : str
+            Check only files of this name, such as zarr.json; empty: all files of the output.
 
         Returns
         -------
@@ -119,7 +121,7 @@ class RunFolder:
             )
         if receipt is not None and receipt.unsealed:
             warnings.warn(f"{self.path}: {OLDER}", OlderRunWarning, stacklevel=1)  # one place: told once
-        damaged = first_damaged(self.path, receipt.outputs, name) if receipt else ""
+        damaged = first_damaged(self.path, _seals_of(receipt, name, only)) if receipt else ""
         if damaged:
             stage = WRITERS[name.split("/")[0]]
             raise DataError(
@@ -127,6 +129,22 @@ class RunFolder:
                 f" `ish run` again makes it anew, from stage {stage} on"
             )
         return found
+
+    def seals(self, name: str) -> Seals:
+        """Return size and digest of the files of an output, as the task that wrote them left them.
+
+        Parameters
+        ----------
+        name : str
+            Path inside the run folder: a file, or a folder with its files.
+
+        Returns
+        -------
+        mapping of [int, str]
+            Seals by path inside the run folder; empty where there is no receipt.
+        """
+        receipt = self._receipt_of(name)
+        return _seals_of(receipt, name) if receipt else {}
 
     def _receipt_of(self, name: str) -> Receipt | None:
         """Return the receipt of the task that writes an output.
@@ -359,12 +377,12 @@ class RunFolder:
         write_bundle(self.path / "grid.zarr", arrays, attributes)
         return arrays
 
-    def _whole(self, name: str) -> Path:
-        """Return the path of an output after checking it, where it exists.
+    def _whole(self, name: str, only: str = "") -> Path:
+        """Return the path of an output after checking it as `require` does, where it exists.
 
         Where it does not exist, its reader raises the error.
         """
-        return self.require(name) if (self.path / name).exists() else self.path / name
+        return self.require(name, only) if (self.path / name).exists() else self.path / name
 
     def read_grid(self) -> dict[str, Float32]:
         """Read the arrays of `grid.zarr` by name, (P, I, R) float32.
@@ -504,6 +522,15 @@ class RunFolder:
         names = sorted(path.stem for path in (self.path / RECEIPTS).glob("[!.]*.json"))
         found = {name: self.read_receipt(name) for name in names}
         return {name: receipt for name, receipt in found.items() if receipt is not None}
+
+
+def _seals_of(receipt: Receipt, name: str, only: str = "") -> Seals:
+    """Return the seals of the files of one output; `only` as `RunFolder.require` takes it."""
+    return {
+        file: known
+        for file, known in receipt.outputs.items()
+        if f"{file}/".startswith(f"{name}/") and only in ("", file.rpartition("/")[2])
+    }
 
 
 def grid_arrays(sums: ExpressionSums, covered: Bool) -> dict[str, Float32]:

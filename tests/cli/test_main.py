@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 from conftest import Ish
@@ -43,5 +44,22 @@ def test_python_m_does_the_same_and_a_typo_is_met() -> None:
 def test_public_names_are_there() -> None:
     assert {"run", "open_run", "open_index", "load_config", "RunOptions"} <= set(pipeline.__all__)
     assert all(getattr(pipeline, name) is not None for name in pipeline.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         _ = pipeline.nothing
+
+
+def test_what_scripts_want_to_call_is_public() -> None:
+    """The pure functions, and every type of ours that one of them takes."""
+    for name in ("unionize", "assemble", "smooth", "accumulate", "image_to_reference", "measure_section"):
+        parameters = get_type_hints(getattr(pipeline, name)).values()
+        types = {t for hint in parameters for t in (hint, *get_args(hint)) if isinstance(t, type)}
+        ours = {t.__name__ for t in types if t.__module__.startswith("pipeline.")}
+        assert ours <= set(pipeline.__all__), name
+
+
+def test_importing_the_package_imports_no_library_that_few_runs_need() -> None:
+    code = (
+        "import sys, pipeline.cli.run\nprint(*{'xarray', 'pandas', 'dask.array', 'zarr'} & set(sys.modules))"
+    )
+    done = printed("-c", code)
+    assert (done.returncode, done.stdout.strip()) == (0, "")

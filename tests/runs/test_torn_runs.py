@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import CONFIG, GIVEN, ID, Ish, digests
 from damage import DAMAGES, flipped, kinds
 
@@ -82,6 +83,8 @@ def _readers(folder: Path) -> dict[str, Callable[[], Any]]:
         "grid": run.read_grid,
         "cells": lambda: [run.read_cells(n).sums.arrays() for n in numbers],
         "expression": lambda: [run.read_expression(n) for n in numbers],
+        "lazy mask": lambda: _labelled(run.expression(first, level=1).to_dataset()),
+        "lazy grid": lambda: _labelled(run.grid()[["energy", "covered"]]),
         "thumbnails": lambda: [run.read_thumbnail(n)[:2] for n in numbers],
         "outlines": lambda: [run.read_outlines(n) for n in numbers],
         "table": lambda: read_table(run.require("structure_unionize.parquet")),
@@ -90,6 +93,12 @@ def _readers(folder: Path) -> dict[str, Callable[[], Any]]:
         "sync": lambda: image_to_reference(open_alignment(folder), first, [[100.0, 120.0]]),
         "reference": lambda: run_reference(folder),
     }
+
+
+def _labelled(found: xr.Dataset) -> dict[str, Any]:
+    """Return all that labelled arrays hold: values, coordinates and what is said of them."""
+    arrays = found.compute().reset_coords().variables
+    return {"about": found.attrs, **{str(name): array.to_numpy() for name, array in arrays.items()}}
 
 
 def _digest(value: Any) -> str:

@@ -202,7 +202,7 @@ def test_apart_is_noted_through_links(tmp_path: Path) -> None:
     (tmp_path / "a" / "series").mkdir(parents=True)
     (tmp_path / "b").symlink_to(tmp_path / "a")
     check_apart(tmp_path / "a" / "runs", [tmp_path / "b" / "series"], None)
-    with pytest.raises(ConfigError, match="holds"):
+    with pytest.raises(ConfigError, match="contains"):
         check_apart(tmp_path / "b", [tmp_path / "a" / "series"], None)
     with pytest.raises(ConfigError, match="reference"):
         check_apart(tmp_path / "a" / "runs", [], tmp_path / "b")

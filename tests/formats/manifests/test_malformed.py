@@ -304,7 +304,7 @@ ALIGNMENTS: dict[str, tuple[Harm, str]] = {
     "status": (aligned(alignment2d=[placed(status="good")]), "'good' is not a valid Status"),
     "impossible": (
         aligned(alignment3d={"tvr": [0, 0, -9, 0, 9, 0, 9, 0, 0, 0, 0, 0]}),
-        "scales 9.00 x 9.00 x 9.00: expected 0.6-1.6",
+        "scales 9.00 x 9.00 x 9.00: expected 0.60-1.60",
     ),
     "all images gone": (
         both(*(gone(f"series/a_{n}.png") for n in NUMBERS)),

@@ -312,7 +312,7 @@ def test_the_command_fetches_and_reports(
     for text in (
         COLLECTION.terms,
         COLLECTION.citation,
-        "no official checksum is known",
+        "there is no official checksum",
         f"{server.url}{ZIP_URL}",
     ):
         assert text in shown.err
