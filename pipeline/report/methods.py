@@ -113,9 +113,10 @@ def _series(contents: RunContents) -> str:
 def _algorithm(known: Mapping[str, str], chosen: Mapping[str, Any], kind: str) -> str:
     """Return the paragraph on a detector or aligner, with its parameters."""
     name, parameters = str(chosen["name"]), chosen.get("configuration") or {}
-    text = known.get(name, f"Another {kind} than those of the package was used")
-    listed = ", ".join(f"{key} = {value}" for key, value in parameters.items())
-    return f"{text} ({kind} “{name}”, {listed or 'default parameters'})."
+    listed = ", ".join(f"{key} = {value}" for key, value in parameters.items()) or "default parameters"
+    if name not in known:
+        return f"The {kind} “{name}” was used ({listed})."
+    return f"{known[name]} ({kind} “{name}”, {listed})."
 
 
 def _gridding(parameters: Mapping[str, Any], contents: RunContents) -> str:

@@ -210,5 +210,5 @@ def test_citations_fit_the_reference(tmp_path: Path, reference: ReferenceSpace) 
     found = methods(read_contents(run), reference)
     assert WANG in found.citations
     assert ("numpy", "2.1.0") in found.versions
-    assert any("“mine”" in text for text in found.paragraphs)
+    assert any("The aligner “mine” was used" in text for text in found.paragraphs)
     assert any("contrast = 9" in text for text in found.paragraphs)
