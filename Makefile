@@ -20,6 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "compiling, once"; $(BIN)/python workflows/compile_kernels.py || echo "not compiled: the first run does it"
 	@touch $@
 
 setup: $(READY)  ## create .venv with the pinned versions

@@ -117,8 +117,8 @@ def _means(flat: UInt8, channels: int, factor: int) -> UInt8:
     line = np.empty(flat.shape[1], np.uint16)
     for i in range(rows):
         bottom = min((i + 1) * factor, height)
-        line[:] = flat[i * factor]
-        for y in range(i * factor + 1, bottom):
+        line.fill(0)  # an assignment of arrays takes numba seconds to compile
+        for y in range(i * factor, bottom):
             row = flat[y]
             for x in range(line.size):
                 line[x] = np.uint16(line[x] + np.uint16(row[x]))

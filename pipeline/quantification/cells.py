@@ -126,7 +126,9 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
         )
     rows, columns = (-(-n // pitch_px) for n in darkness.shape)
     totals = np.zeros((4, rows, columns), np.int64)
-    _accumulate(darkness, expression, alike(valid).view(np.uint8), pitch_px, totals)
+    counted = alike(valid).view(np.uint8)
+    counted.flags.writeable = False  # as a broadcast row is: one type to compile for
+    _accumulate(darkness, expression, counted, pitch_px, totals)
     return ExpressionSums(**dict(zip(SUM_FIELDS, totals, strict=True)))
 
 

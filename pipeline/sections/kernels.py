@@ -33,11 +33,11 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
         FIXED_POINT_SCALE x the value at that rank, interpolated within its grey level; -1 where under a
         quarter of the window counts.
     """
-    return np.asarray(window_ranks(values, floor, step, window, (percent,))[0])
+    return np.asarray(window_ranks(values, floor, step, window, np.array([percent]))[0])
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: tuple[int, ...]) -> Int32:
+def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: Int64) -> Int32:
     """Return `window_rank` at several percents; pixels are counted once.
 
     Parameters
@@ -48,7 +48,7 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
         Values at or below it do not count in the window of that node; 255 leaves the node out.
     step, window : int, px
         As `window_rank`.
-    percents : tuple of int, 0-100
+    percents : (n,) int64, 0-100
         Ranks to return.
 
     Returns
@@ -57,7 +57,7 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
         As `window_rank`, for each rank.
     """
     height, width = values.shape
-    out = np.full((len(percents), *floor.shape), -1, np.int32)
+    out = np.full((percents.size, *floor.shape), -1, np.int32)
     before = (window - step) // 2
     counts = np.empty(256, np.int32)
     for i in range(floor.shape[0]):
@@ -72,8 +72,8 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
             total = counts.sum()
             # A rank of fewer pixels than a quarter of the window says little of its surroundings.
             if total and total * 4 >= window * window:
-                for k, percent in enumerate(percents):
-                    out[k, i, j] = _rank(counts, total * percent)
+                for k in range(percents.size):
+                    out[k, i, j] = _rank(counts, total * percents[k])
     return out
 
 
@@ -131,8 +131,9 @@ def _above_median(values: UInt8, padded: UInt8, side: int, least: int) -> UInt8:
     out, limit, row_count = np.empty((height, width), np.uint8), values[0].copy(), values[0].copy()
     count = np.empty(width, np.uint16)  # 255 x 255 pixels fit 16 bits; those of one row of the window fit 8
     for y in range(height):
-        limit[:] = np.maximum(values[y], np.uint8(least)) - np.uint8(least)
         count[:] = 0
+        for x in range(width):
+            limit[x] = max(values[y, x], np.uint8(least)) - np.uint8(least)
         for dy in range(side):
             row_count[:] = 0
             for dx in range(side):
@@ -228,7 +229,8 @@ def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
             for k in range(width):
                 run[reach + k] = (run[reach + k] + np.int32(1)) * np.int32(region[row, k])
             while 0 <= i < y.size and y[i] == row:
-                vertical[i] = run if direction == 1 else np.minimum(vertical[i], run)
+                for k in range(run.size):
+                    vertical[i, k] = run[k] if direction == 1 else min(vertical[i, k], run[k])
                 i += direction
     for i in range(y.size):
         for j in range(x.size):

@@ -204,7 +204,7 @@ def _between_cells(
     quiet = np.zeros(fine.dark.shape, np.uint8)
     for part in _bands(inside, side):
         quiet[part] = _quiet(context, fine, CLEARLY_STAINED * first, part)
-    low, middle = window_ranks(quiet, floor, side, side, (LOW_PERCENT, MIDDLE_PERCENT))
+    low, middle = window_ranks(quiet, floor, side, side, np.array([LOW_PERCENT, MIDDLE_PERCENT]))
     seen = inside & (low >= 0)
     if not seen.any():
         return first, 0.0

@@ -13,7 +13,6 @@ from pipeline.core.model import Bool, Int32, Int64, UInt8
 RUN_STRIDE = 256  # px of a row that are skipped together where nothing changes
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
     """Clear the objects of fewer pixels, then fill the holes of fewer, in place.
 
@@ -26,15 +25,24 @@ def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
     least_hole : int, px
         Smaller holes are filled. Corners do not join pixels of a hole (4 neighbours).
     """
-    row, start, stop = _runs(mask)
-    large = _large(row, start, stop, 1, least_object)
-    for n in np.flatnonzero(~large):
-        mask[row[n], start[n] : stop[n]] = 0
+    # One kernel that calls the others would compile them all once more.
+    runs = _runs(mask)
+    large = _large(*runs, 1, least_object)
+    _set_runs(mask, *runs, ~large, 0)
     if least_hole <= 1:  # no hole is smaller than one pixel
         return
-    row, start, stop = _gaps(row[large], start[large], stop[large], mask.shape)
-    for n in np.flatnonzero(~_large(row, start, stop, 0, least_hole)):
-        mask[row[n], start[n] : stop[n]] = 1
+    row, start, stop = runs
+    gaps = _gaps(row[large], start[large], stop[large], mask.shape)
+    _set_runs(mask, *gaps, ~_large(*gaps, 0, least_hole), 1)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _set_runs(mask: UInt8, row: Int32, start: Int32, stop: Int32, chosen: Bool, value: int) -> None:
+    """Write a value into the chosen runs of a mask, in place."""
+    for n in range(row.size):
+        if chosen[n]:
+            for x in range(start[n], stop[n]):
+                mask[row[n], x] = value
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -79,7 +87,8 @@ def _add_runs(line: UInt8, start: Int32, stop: Int32, n: int) -> int:
 def _longer(values: Int32) -> Int32:
     """Return the array with room for four times as many values."""
     longer = np.empty(values.size * 4, np.int32)
-    longer[: values.size] = values
+    for n in range(values.size):  # an assignment of arrays takes numba seconds to compile
+        longer[n] = values[n]
     return longer
 
 

@@ -33,15 +33,21 @@ def connected_objects(mask: UInt8, connectivity: int) -> tuple[Int32, Int32]:
     OpenCV's own statistics include centroids, of the background too, which takes five times as long.
     """
     count, labels = cv2.connectedComponents(mask, connectivity=connectivity)
-    return np.asarray(labels, np.int32), _boxes(labels, count)
+    boxes = np.zeros((count, 5), np.int32)
+    boxes[:, LEFT], boxes[:, TOP] = labels.shape[::-1]
+    _add_boxes(labels, boxes)
+    boxes[0] = 0
+    boxes[:, (WIDTH, HEIGHT)] -= boxes[:, (LEFT, TOP)]
+    return np.asarray(labels, np.int32), boxes
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _boxes(labels: Int32, count: int) -> Int32:
-    """Go from run to run of equal labels: most pixels have the number of the one before."""
+def _add_boxes(labels: Int32, ends: Int32) -> None:
+    """Go from run to run of equal labels: most pixels have the number of the one before.
+
+    Right and bottom are entered as sizes.
+    """
     height, width = labels.shape
-    ends = np.zeros((count, 5), np.int32)  # right and bottom, before they become width and height
-    ends[:, LEFT], ends[:, TOP] = width, height
     for y in range(height):
         x = 0
         while x < width:
@@ -53,10 +59,6 @@ def _boxes(labels: Int32, count: int) -> Int32:
                 box[LEFT], box[WIDTH] = min(box[LEFT], start), max(box[WIDTH], x)
                 box[TOP], box[HEIGHT] = min(box[TOP], y), y + 1
                 box[AREA] += x - start
-    ends[0] = 0
-    ends[:, WIDTH] -= ends[:, LEFT]
-    ends[:, HEIGHT] -= ends[:, TOP]
-    return ends
 
 
 def box_part(box: Int32, margin: int = 0) -> tuple[slice, slice]:

@@ -62,7 +62,7 @@ def test_window_rank_against_sorting(step: int, window: int, percent: int) -> No
     got = window_rank(values, floor, step, window, percent)
     assert ((got == -1) == (expected == -1)).all()
     assert np.abs(got - FIXED_POINT_SCALE * expected)[got >= 0].max() <= 1
-    assert (window_ranks(values, floor, step, window, (50, percent))[1] == got).all()
+    assert (window_ranks(values, floor, step, window, np.array([50, percent]))[1] == got).all()
 
 
 def surface_oracle(
