@@ -17,6 +17,6 @@ import lazy_loader
 if sys.platform == "win32":  # the locks of files, among others, are those of POSIX
     sys.exit("ish: Windows is not supported; it runs in WSL, the Windows Subsystem for Linux")
 
-from pipeline.system import compiled_cache  # noqa: F401  before numba
+from pipeline.core import compiled_cache  # noqa: F401  before numba
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.system.package import PACKAGE
+from pipeline.core.package import PACKAGE
 
 FLOORS = (
     {"core"},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import cv2
-import numba
 import numpy as np
 
 from pipeline.core.errors import DataError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Float32, UInt8
 
 LARGEST_OF_16_BITS = 257  # a column of 257 pixels of 255 still fits 16 bits
@@ -108,7 +108,7 @@ def block_mean_float(image: Float32, factor: int) -> Float32:
     return np.asarray(full.reshape(h // factor, factor, w // factor, factor).mean(axis=(1, 3)))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _means(flat: UInt8, channels: int, factor: int) -> UInt8:
     """Add up the rows of a block in 16 bits, many columns a register; then its columns."""
     height, width = flat.shape[0], flat.shape[1] // channels

@@ -6,11 +6,11 @@ up.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Float64, UInt8
 
 # BT.601 luma weights in units of 2**-23. The bias is one half (1 << 22) plus 2500 * 2**-23 = 0.0003, which is
@@ -70,7 +70,7 @@ def put_darkness(dark: UInt8, y: int, x: int, pixels: npt.NDArray[np.uint8]) -> 
     put(rows, dark.reshape(-1), y * dark.shape[1] + x, dark.shape[1])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _inverted(grey: UInt8, flat: UInt8, start: int, stride: int) -> None:
     """Write 255 - grey; row y goes to index `start` + y x `stride` of the flat image."""
     for y in range(grey.shape[0]):
@@ -80,7 +80,7 @@ def _inverted(grey: UInt8, flat: UInt8, start: int, stride: int) -> None:
             out[x] = np.uint8(~line[x])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _inverted_luma(rgb: UInt8, flat: UInt8, start: int, stride: int) -> None:
     """Write 255 - luma of RGB rows; row y goes to index `start` + y x `stride` of the flat image."""
     for y in range(rgb.shape[0]):
@@ -134,7 +134,7 @@ def alike(rows: Bool) -> Bool:
     return np.ascontiguousarray(rows[:1] if rows.strides[0] == 0 else rows)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _expression(dark: UInt8, valid: UInt8, out: UInt8) -> None:
     for y in range(dark.shape[0]):
         counts, level, line = valid[min(y, valid.shape[0] - 1)], dark[y], out[y]

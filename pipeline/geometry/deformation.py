@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int64, SectionAlignment
 from pipeline.geometry import affine
 
@@ -19,7 +19,7 @@ _STEPS = 60  # most Newton steps of a point
 _CLOSE_PX = 1e-7  # step at which a point counts as found, in node units
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def _cell(nodes, x, y):  # type: ignore[no-untyped-def]
     """Return the cell (i, j) of a place in node units, fractions in it, and 1 along axes where d varies."""
     columns, rows = nodes.shape[2], nodes.shape[1]
@@ -30,7 +30,7 @@ def _cell(nodes, x, y):  # type: ignore[no-untyped-def]
     return i, j, cx - i, cy - j, varies_x, varies_y
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _displace(nodes, at):  # type: ignore[no-untyped-def]
     """Interpolate the displacement, (n, 3) um, at places (n, 2) in node units."""
     out = np.empty((at.shape[0], 3))
@@ -43,7 +43,7 @@ def _displace(nodes, at):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
     """Solve forward(at) + d(at) = targets by Newton's method, in node units; `at` is changed in place.
 
@@ -73,7 +73,7 @@ def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
         at[n, 0], at[n, 1] = x, y
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
     """Return target minus the in-plane map at a place, um."""
     i, j, fx, fy, _, _ = _cell(nodes, x, y)
@@ -86,7 +86,7 @@ def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
     return left[0], left[1]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
     """Return the derivative of the in-plane map, row by row; beyond the lattice d is constant."""
     i, j, fx, fy, varies_x, varies_y = _cell(nodes, x, y)

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.package import CHECKOUT, PACKAGE
 from pipeline.core.reference_space import LABELS
 from pipeline.formats.manifests.yaml_text import parse_yaml
 from pipeline.inputs.fetch.brainglobe import ATLAS_NAME, PREFIX, fetch_atlas
 from pipeline.system.files import read_text, shown
-from pipeline.system.package import CHECKOUT, PACKAGE
 
 LONGEST_PATH = 300  # characters of a missing file's path in a message
 PHANTOM = "phantom"  # name of the built-in reference

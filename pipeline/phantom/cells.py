@@ -15,10 +15,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Float64
 from pipeline.system.lazy import LazyModule
 
@@ -124,7 +124,7 @@ def calibrate(resolution_um: float) -> Calibration:
     )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def discs_over_point(energy: float, tissue: float, calibration: Calibration) -> float:
     """Return the mean number of discs over a point that yields a wanted energy.
 
@@ -162,7 +162,7 @@ def discs_over_point(energy: float, tissue: float, calibration: Calibration) -> 
     return float(calibration.mu[low] + part * (calibration.mu[high] - calibration.mu[low]))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _mean_discs(energy: Float32, tissue: Float32, calibration: Calibration) -> Float32:
     """Return the mean number of discs over every pixel, (h, w) float32."""
     mean = np.zeros(energy.shape, np.float32)
@@ -219,7 +219,7 @@ def _radius_px(size: Float32, resolution_um: float) -> Float32:
     return np.asarray(radius, np.float32)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _coverage(dx: float, dy: float, radius: float) -> float:
     """Return the share of a unit pixel at (dx, dy) from the centre of a disc that the disc covers."""
     distance = np.sqrt(dx * dx + dy * dy)
@@ -237,7 +237,7 @@ def _coverage(dx: float, dy: float, radius: float) -> float:
     return hits / (SAMPLES * SAMPLES)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def draw_cells(cells: Cells, height: int, width: int) -> tuple[Float32, Float32]:
     """Draw discs over one another, with anti-aliased rims.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import MIDLINE_UM, Bool, Float32, Float64, Int64, UInt8, UInt32
 from pipeline.phantom.stain import COLOUR_STEPS
 
@@ -82,7 +82,7 @@ def distinct(annotation: UInt32) -> UInt32:
     return np.unique(np.array(_met(annotation), np.uint32))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _met(annotation: UInt32) -> list[np.uint32]:
     """Return 0 and every label, some of them more than once."""
     # A direct-mapped cache by the low 16 bits: labels that share them are listed again on each change,
@@ -102,7 +102,7 @@ def _met(annotation: UInt32) -> list[np.uint32]:
     return found
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _position(ids: UInt32, label: int) -> int:
     """Return the index of a label in sorted ids, by bisection."""
     low, high = 0, ids.size - 1
@@ -115,7 +115,7 @@ def _position(ids: UInt32, label: int) -> int:
     return low
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def compact(annotation: UInt32, ids: UInt32) -> tuple[npt.NDArray[np.uint16], Int64]:
     """Replace structure ids by their index in the sorted `ids`.
 
@@ -147,28 +147,28 @@ def compact(annotation: UInt32, ids: UInt32) -> tuple[npt.NDArray[np.uint16], In
     return out, voxels
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _between(values: Float64, i: int, j: int, fx: float, fy: float) -> float:
     """Return the bilinear value at fraction (fx, fy) of the cell whose first node is (row j, column i)."""
     top = values[j, i] * (1 - fx) + values[j, i + 1] * fx
     return float(top * (1 - fy) + (values[j + 1, i] * (1 - fx) + values[j + 1, i + 1] * fx) * fy)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _inside(shape: tuple[int, int, int], a: int, b: int, c: int, margin: int) -> bool:
     """Return whether a voxel and `margin` more on every side lie in an array."""
     near = a >= margin and b >= margin and c >= margin
     return near and a + margin < shape[0] and b + margin < shape[1] and c + margin < shape[2]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _nearest(labels: npt.NDArray[np.uint16], p: float, i: float, r: float) -> int:
     """Return the compact label of the nearest voxel, 0 outside; positions in voxels."""
     a, b, c = int(np.rint(p)), int(np.rint(i)), int(np.rint(r))
     return int(labels[a, b, c]) if _inside(labels.shape, a, b, c, 0) else 0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _weight(offset: float, step: int) -> float:
     """Return the quadratic B-spline weight of the voxel `step` (0, 1, 2 = before, nearest, after)."""
     if step == 0:
@@ -178,7 +178,7 @@ def _weight(offset: float, step: int) -> float:
     return 0.5 * (0.5 + offset) ** 2
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _soft(volume: Volume, p: float, i: float, r: float) -> tuple[float, float]:
     """Return darkness and energy smoothed by a quadratic B-spline, so that borders do not show voxels."""
     labels = volume.labels
@@ -198,7 +198,7 @@ def _soft(volume: Volume, p: float, i: float, r: float) -> tuple[float, float]:
     return darkness, energy
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _grid_value(grid: Float32, p: float, i: float, r: float) -> float:
     """Return a grid at a point, trilinear over the voxels that have data; 0 where none has."""
     a, b, c = int(np.floor(p)), int(np.floor(i)), int(np.floor(r))
@@ -214,7 +214,7 @@ def _grid_value(grid: Float32, p: float, i: float, r: float) -> float:
     return total / weight if weight > 1e-6 else 0.0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def look_up(
     volume: Volume, lattice: Lattice, gone: UInt8, gain: float
 ) -> tuple[npt.NDArray[np.uint16], Float32, Float32]:
@@ -270,7 +270,7 @@ def look_up(
     return labels, tissue, energy
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def tally(
     lattice: Lattice,
     labels: npt.NDArray[np.uint16],
@@ -313,7 +313,7 @@ def tally(
                 _add(by_voxel[a, b, c], value, expressing[y, x])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _add(cells: Float64, value: float, expressing: bool) -> None:
     """Add one pixel to the four sums of a cell."""
     cells[0] += 1
@@ -323,7 +323,7 @@ def _add(cells: Float64, value: float, expressing: bool) -> None:
         cells[2] += value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def develop(
     darkness: Float32, lattice: Lattice, colour: Float32, noise: Float32, tone: tuple[float, float]
 ) -> UInt8:

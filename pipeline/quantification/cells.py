@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import alike
+from pipeline.core.kernels import kernel
 from pipeline.core.model import SUM_FIELDS, Bool, ExpressionSums, Int64, UInt8
 
 CELL_UM = 200.0  # width of a division of the Allen grid, um
@@ -132,7 +132,7 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
     return ExpressionSums(**dict(zip(SUM_FIELDS, totals, strict=True)))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, totals: Int64) -> None:
     """Add up the rows of a cell column by column, then the columns; the sums of a strip stay in the cache."""
     (height, width), last = darkness.shape, valid.shape[0] - 1
@@ -159,7 +159,7 @@ def _accumulate(darkness: UInt8, expression: UInt8, valid: UInt8, pitch: int, to
         top = bottom
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _four(image: UInt8, y: int, last: int, part: slice) -> Rows:
     """Return a part of four rows of an image; beyond the image the last row is repeated."""
     return (
@@ -170,7 +170,7 @@ def _four(image: UInt8, y: int, last: int, part: slice) -> Rows:
     )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _add_rows(dark: Rows, level: Rows, valid: Rows, lines: npt.NDArray[np.uint16]) -> None:
     """Add four rows to the four sums of every column.
 
@@ -193,7 +193,7 @@ def _add_rows(dark: Rows, level: Rows, valid: Rows, lines: npt.NDArray[np.uint16
         darkness[x] = np.uint16(darkness[x] + np.uint16(pair + other))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _add_columns(lines: npt.NDArray[np.uint16], pitch: int, width: int, totals: Int64) -> None:
     """Add the columns of each cell to its four totals."""
     for k in range(4):

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from pipeline.core.errors import DataError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import (
     BOTH,
     LEFT,
@@ -39,7 +39,6 @@ from pipeline.core.ontology import Ontology
 HEMISPHERES = (LEFT, RIGHT, BOTH)
 _ENERGY, _ENERGY_SQUARED, _COVERED, _VOXELS = range(len(SUM_FIELDS), len(SUM_FIELDS) + 4)
 _QUANTITIES = len(SUM_FIELDS) + 4
-_REORDER = {"reassoc", "contract", "nsz"}  # fast-math flags: sums may be reordered, NaN keeps its meaning
 _SMALLEST_TABLE = 1 << 12  # slots of the hash table of labels
 _LANES = 8  # count, sum and squares of the left, a spare, the same of the right: one vector register
 
@@ -392,7 +391,7 @@ def _turns(side: Int64) -> Int64:
     return turns
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _accumulate(  # type: ignore[no-untyped-def]
     runs, side, turns, step, covered, pixels, expressing, bright, intensity, out
 ):
@@ -429,7 +428,7 @@ def _accumulate(  # type: ignore[no-untyped-def]
             start = end
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_sorted(near, order, stretches, values, totals):  # type: ignore[no-untyped-def]
     """Add count, sum and sum of squares of every label to its structure: left in lanes 0-2, right in 4-6."""
     for v in range(order.size):
@@ -442,7 +441,7 @@ def _sum_sorted(near, order, stretches, values, totals):  # type: ignore[no-unty
         totals[structure, 4 * side + 2] += squares
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _moments(values):  # type: ignore[no-untyped-def]
     n = total = squares = 0.0
     for v in range(values.size):
@@ -455,7 +454,7 @@ def _moments(values):  # type: ignore[no-untyped-def]
     return n, total, squares
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_rows(pairs, rows, totals):  # type: ignore[no-untyped-def]
     """Add rows to totals, from one place to another, in the order of the pairs."""
     for pair in range(pairs.shape[0]):
@@ -484,7 +483,7 @@ def _runs(flat: UInt32, row: int) -> tuple[UInt32, npt.NDArray[np.int32]]:
     return np.concatenate([np.array(outside, np.uint32), found[order]]), runs
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _changes(flat):  # type: ignore[no-untyped-def]
     count = 0
     for i in range(flat.size - 1):
@@ -492,7 +491,7 @@ def _changes(flat):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan(flat, row, keys, seen, runs):  # type: ignore[no-untyped-def]
     """Write runs, number labels by a hash table; return (runs, distinct), or (0, -1) if it is too small."""
     mask = np.uint64(keys.size - 1)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.code import code_digest
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.inputs.config import Config, parse_config, parse_overrides
 from pipeline.stages.provenance import checksum, versions
 from pipeline.store.run import RunFolder, read_json
-from pipeline.system.code import code_digest
 
 
 @dataclass(frozen=True)

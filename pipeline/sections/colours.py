@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Float32, Float64, Int32, UInt8
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def optical_planes(colours: UInt8, light: Float64, tables: Float64, valid: Bool) -> Float32:
     """Return the optical density of every colour over its own light.
 
@@ -39,7 +39,7 @@ def optical_planes(colours: UInt8, light: Float64, tables: Float64, valid: Bool)
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def plane_means(planes: Float32) -> Float32:
     """Return the mean of three planes.
 
@@ -61,7 +61,7 @@ def plane_means(planes: Float32) -> Float32:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def red_and_all(planes: Float32, scale: np.float32) -> Float32:
     """Return the first of three planes and the sum of all, scaled.
 
@@ -88,7 +88,7 @@ def red_and_all(planes: Float32, scale: np.float32) -> Float32:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def object_sums(planes: Float32, labels: Int32, count: int, most: float) -> Float64:
     """Add up the densities of every object over the pixels where all three stay below a limit.
 
@@ -122,7 +122,7 @@ def object_sums(planes: Float32, labels: Int32, count: int, most: float) -> Floa
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def above_blocks(values: Float32, limits: Float32, factor: int) -> Bool:
     """Compare pixels with a limit of their block.
 
@@ -152,7 +152,7 @@ def above_blocks(values: Float32, limits: Float32, factor: int) -> Bool:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def block_shares(where: Bool, planes: tuple[Float32, ...], factor: int) -> Float32:
     """Return which share of every block counts, and block means of planes.
 

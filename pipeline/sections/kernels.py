@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import cv2
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float64, Int16, Int32, Int64, UInt8
 
 FIXED_POINT_SCALE = 256  # values at the nodes of a lattice are stated in 1/256 of a grey level
@@ -36,7 +36,7 @@ def window_rank(values: UInt8, floor: UInt8, step: int, window: int, percent: in
     return np.asarray(window_ranks(values, floor, step, window, np.array([percent]))[0])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: Int64) -> Int32:
     """Return `window_rank` at several percents; pixels are counted once.
 
@@ -77,7 +77,7 @@ def window_ranks(values: UInt8, floor: UInt8, step: int, window: int, percents: 
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _count(part: UInt8, counts: Int32) -> None:
     """Count the pixels of each grey level, (256,), in place."""
     counts[:] = 0
@@ -86,7 +86,7 @@ def _count(part: UInt8, counts: Int32) -> None:
             counts[part[y, x]] += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _rank(counts: Int32, behind: int) -> int:
     """Return FIXED_POINT_SCALE x the value that has `behind` hundredths of a pixel below it."""
     value = 0
@@ -124,7 +124,7 @@ def above_median(values: UInt8, side: int, least: int) -> UInt8:
     return np.asarray(_above_median(values, padded, side, least))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _above_median(values: UInt8, padded: UInt8, side: int, least: int) -> UInt8:
     """Compare all pixels of a row at once, each with its own limit: the loops over x vectorise."""
     height, width = values.shape
@@ -147,7 +147,7 @@ def _above_median(values: UInt8, padded: UInt8, side: int, least: int) -> UInt8:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Float64:
     """Return the mean of table[values] over the middle half, by rank, of every block.
 
@@ -191,7 +191,7 @@ def middle_halves(values: UInt8, valid: UInt8, side: int, table: Float64) -> Flo
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def depths_at(region: UInt8, y: Int64, x: Int64, reach: int) -> Int32:
     """Return how deep inside a region its pixels at some rows and columns lie.
 
@@ -265,7 +265,7 @@ def above_surface(values: UInt8, nodes: Int32, spacing: int, first: tuple[int, i
     return mask
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def keep_above(mask: UInt8, values: UInt8, nodes: Int32, spacing: int, first: tuple[int, int]) -> None:
     """Clear a mask in place where values do not exceed a surface.
 
@@ -301,7 +301,7 @@ def keep_above(mask: UInt8, values: UInt8, nodes: Int32, spacing: int, first: tu
         _above_line(values[y], upper, change, np.int16(part), mask[y])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _along_row(nodes: Int32, spacing: int, first: int, out: Int16) -> None:
     """Interpolate a row of nodes at every pixel, in 1/64 of a grey level, 0-255.
 
@@ -321,7 +321,7 @@ def _along_row(nodes: Int32, spacing: int, first: int, out: Int16) -> None:
         x += count
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _above_line(values: UInt8, upper: Int16, change: Int16, part: int, out: UInt8) -> None:
     """Compare a row with a surface that lies part / 2^15 of the direction from one row of nodes to the next.
 
@@ -332,7 +332,7 @@ def _above_line(values: UInt8, upper: Int16, change: Int16, part: int, out: UInt
         out[x] &= values[x] > np.uint8(level >> np.int16(6))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def clear_outside(mask: UInt8, inside: UInt8, factor: int, first: tuple[int, int]) -> None:
     """Clear a mask in place where a coarse map is 0.
 

@@ -5,9 +5,9 @@ The mask is read once: after the objects, its holes are the gaps between the run
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Int32, Int64, UInt8
 
 RUN_STRIDE = 256  # px of a row that are skipped together where nothing changes
@@ -36,7 +36,7 @@ def drop_small(mask: UInt8, least_object: int, least_hole: int) -> None:
     _set_runs(mask, *gaps, ~_large(*gaps, 0, least_hole), 1)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _set_runs(mask: UInt8, row: Int32, start: Int32, stop: Int32, chosen: Bool, value: int) -> None:
     """Write a value into the chosen runs of a mask, in place."""
     for n in range(row.size):
@@ -45,7 +45,7 @@ def _set_runs(mask: UInt8, row: Int32, start: Int32, stop: Int32, chosen: Bool, 
                 mask[row[n], x] = value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _runs(mask: UInt8) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of ones, in reading order."""
     row, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
@@ -59,7 +59,7 @@ def _runs(mask: UInt8) -> tuple[Int32, Int32, Int32]:
     return row[:n], start[:n], stop[:n]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _add_runs(line: UInt8, start: Int32, stop: Int32, n: int) -> int:
     """Enter start and stop of every run of a row from place `n` on; return the place after the last."""
     inside = line[0] != 0
@@ -83,7 +83,7 @@ def _add_runs(line: UInt8, start: Int32, stop: Int32, n: int) -> int:
     return n
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _longer(values: Int32) -> Int32:
     """Return the array with room for four times as many values."""
     longer = np.empty(values.size * 4, np.int32)
@@ -92,7 +92,7 @@ def _longer(values: Int32) -> Int32:
     return longer
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _varies(line: UInt8) -> bool:
     """Whether a row changes from one pixel to the next; the loop stays in eight bits and vectorises."""
     found = np.uint8(0)
@@ -101,7 +101,7 @@ def _varies(line: UInt8) -> bool:
     return bool(found != 0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _gaps(row: Int32, start: Int32, stop: Int32, shape: tuple[int, int]) -> tuple[Int32, Int32, Int32]:
     """Return row, start and stop of every run of zeros, from those of ones."""
     height, width = shape
@@ -121,7 +121,7 @@ def _gaps(row: Int32, start: Int32, stop: Int32, shape: tuple[int, int]) -> tupl
     return rows[:count], starts[:count], stops[:count]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _large(row: Int32, start: Int32, stop: Int32, reach: int, least: int) -> Bool:
     """Return which runs belong to objects of at least so many pixels; `reach` 1 joins corners."""
     parent, area = _joined(row, start, stop, reach)
@@ -131,7 +131,7 @@ def _large(row: Int32, start: Int32, stop: Int32, reach: int, least: int) -> Boo
     return large
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, Int64]:
     """Return the union-find forest of the runs, and each root's area in pixels.
 
@@ -153,7 +153,7 @@ def _joined(row: Int32, start: Int32, stop: Int32, reach: int) -> tuple[Int64, I
     return parent, area
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _root(parent: Int64, run: int) -> int:
     """Return the root of a run, with path halving (Tarjan and van Leeuwen 1984)."""
     while parent[run] != run:

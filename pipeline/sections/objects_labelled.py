@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import cv2
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Int32, UInt8
 
 LEFT, TOP, WIDTH, HEIGHT, AREA = range(5)  # columns of the boxes, px
@@ -41,7 +41,7 @@ def connected_objects(mask: UInt8, connectivity: int) -> tuple[Int32, Int32]:
     return np.asarray(labels, np.int32), boxes
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _add_boxes(labels: Int32, ends: Int32) -> None:
     """Go from run to run of equal labels: most pixels have the number of the one before.
 

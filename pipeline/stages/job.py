@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.core.code import reach_digest
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.inputs.config import Config
 from pipeline.inputs.references import RunReference
 from pipeline.store.run import RunFolder
 from pipeline.store.tasks import Receipt, TaskId
-from pipeline.system.code import reach_digest
 
 Upstream = Mapping[str, Receipt]  # receipts of earlier tasks, by task name
 

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.code import code_digest
+from pipeline.core.package import CHECKOUT, PACKAGE
 from pipeline.formats.manifests import allen_xml, sections_csv, series_yaml
 from pipeline.formats.volumes.brainglobe import atlas_origin, is_brainglobe, is_brainglobe_3
 from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY, available
@@ -22,9 +24,7 @@ from pipeline.inputs.fetch.references import sha256_of, source_of
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.store.brainglobe import atlas_files
 from pipeline.store.tasks import NOT_STORED, Receipt
-from pipeline.system.code import code_digest
 from pipeline.system.files import real_path
-from pipeline.system.package import CHECKOUT, PACKAGE
 
 LIBRARIES = (
     "dask", "imagecodecs", "numba", "numpy", "opencv-python-headless", "scikit-image", "scipy", "SimpleITK",

@@ -7,12 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numcodecs.checksum32 import CRC32C
 
 from pipeline.core.errors import DataError, MissingResultError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float64, UInt8
 from pipeline.store.arrays import (
     AGAIN,
@@ -145,7 +145,7 @@ def encode_shards(pixels: UInt8, shard: tuple[int, ...], chunk: tuple[int, ...])
     return first, second
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _lay_out(part: UInt8, pair: UInt8) -> bool:
     """Copy pixels, and where they are above 0, to the corner of two blocks; tell whether any is above 0.
 
@@ -236,7 +236,7 @@ def pyramid(pixels: UInt8) -> list[UInt8]:
     return levels
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _half(pixels: UInt8) -> UInt8:
     """Return the maximum of every 2 x 2 pixels; at an odd edge of the pixels that exist."""
     height, width = pixels.shape

@@ -14,10 +14,10 @@ from conftest import COMMAND, CONFIG, GIVEN, ID, Ish
 
 from pipeline.cli.borders import unbroken
 from pipeline.cli.outcome import ending
+from pipeline.core.compiled_cache import cache_folder
 from pipeline.formats.tables.tables import read_cells, write_csv
 from pipeline.stages.summarise import series_messages
 from pipeline.store.tasks import Receipt
-from pipeline.system.compiled_cache import cache_folder
 
 
 def test_the_end_of_a_run_says_what_users_look_for(

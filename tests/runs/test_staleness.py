@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, CONFIG, GIVEN, ID, Ish
 
+from pipeline.core.package import PACKAGE
 from pipeline.store.run import OLDER
-from pipeline.system.package import PACKAGE
 
 ALL = ["measure", "pool", "detect", "align", "grid", "unionize", "summarise", "report"]
 

@@ -25,10 +25,10 @@ from platformdirs import user_cache_path
 
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.package import CHECKOUT, PACKAGE
 from pipeline.formats.volumes.reference_folder import read_ontology
 from pipeline.inputs.fetch.http import SILENT, USUAL, Patience, Progress, download
 from pipeline.system.files import read_json_value
-from pipeline.system.package import CHECKOUT, PACKAGE
 from pipeline.system.whole_files import beside, replacing, sweep
 
 SOURCE = "SOURCE.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Float64
 
 
@@ -32,7 +32,7 @@ class Blocks:
     residuals: Float32
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def bilinear(nodes, at_x, at_y, c):  # type: ignore[no-untyped-def]
     """Interpolate one component of a displacement field.
 
@@ -60,7 +60,7 @@ def bilinear(nodes, at_x, at_y, c):  # type: ignore[no-untyped-def]
     return top * (1.0 - fy) + bottom * fy
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def paint_displaced(index, scale, table, plane, field, shape, samples):  # type: ignore[no-untyped-def]
     """Paint a deformed plane of the atlas.
 
@@ -113,7 +113,7 @@ def paint_displaced(index, scale, table, plane, field, shape, samples):  # type:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def labels_displaced(index, scale, plane, field, shape):  # type: ignore[no-untyped-def]
     """Read the label at every pixel of a deformed plane of the atlas.
 
@@ -149,7 +149,7 @@ def labels_displaced(index, scale, plane, field, shape):  # type: ignore[no-unty
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sum_blocks(pixels, inverse, known, scale, size):  # type: ignore[no-untyped-def]
     """Sum the normal equations of every block, with robust weights.
 
@@ -230,7 +230,7 @@ def blocks_of(sums: Float64, residuals: Float32, size: int) -> Blocks:
     return Blocks(places, normal, found[:, 6:9], residuals)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add_normal(full, index, weight, normal):  # type: ignore[no-untyped-def]
     """Add the normal equations of all blocks to those of the control points, in place.
 

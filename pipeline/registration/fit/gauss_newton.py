@@ -32,9 +32,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.geometry import affine
 from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, blur, paint, samples_a_pixel
@@ -184,7 +184,7 @@ class System:
     weight: float
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def _columns(j, gradient, place, freedom):  # type: ignore[no-untyped-def]
     """Fill the row of J of one pixel.
 
@@ -211,7 +211,7 @@ def _columns(j, gradient, place, freedom):  # type: ignore[no-untyped-def]
     j[freedom + 6] = gz * qz
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline=True)
 def _add(hessian, right, j, weight, residual):  # type: ignore[no-untyped-def]
     """Add one weighted row to J'WJ (upper triangle) and J'Wr."""
     # The upper triangle is enough, since the matrix is symmetric.
@@ -222,7 +222,7 @@ def _add(hessian, right, j, weight, residual):  # type: ignore[no-untyped-def]
             hessian[a, c] += weighted * j[c]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def accumulate(pixels, geometry, scale, freedom):  # type: ignore[no-untyped-def]
     """Sum J'WJ and J'Wr over the pixels of a section.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt32
 from pipeline.core.reference_space import ReferenceSpace
 
@@ -156,7 +156,7 @@ def _parents(reference: ReferenceSpace, ids: UInt32) -> Int64:
     return np.array(parent, dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _distinct(annotation):  # type: ignore[no-untyped-def]
     """Return the distinct ids of an annotation, 0 among them."""
     found = {np.uint32(0)}
@@ -171,7 +171,7 @@ def _distinct(annotation):  # type: ignore[no-untyped-def]
     return np.array(list(found))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _renumber(annotation, ids):  # type: ignore[no-untyped-def]
     """Return the position of each voxel's id in the ascending `ids`."""
     out = np.zeros(annotation.shape, np.uint16)
@@ -208,7 +208,7 @@ def samples_a_pixel(pixel_um: float, voxel_um: float, sigma_um: float) -> int:
     return 1 if smooth else 2
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyped-def]
     """Render a plane of the atlas.
 
@@ -257,7 +257,7 @@ def paint(index, scale, table, matrix, shape, samples):  # type: ignore[no-untyp
     return out / np.float32(samples * samples)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def label_plane(index, scale, matrix, shape):  # type: ignore[no-untyped-def]
     """Return the label at every pixel of a plane, by nearest neighbour.
 

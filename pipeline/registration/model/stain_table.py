@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Float64, Int64
 from pipeline.registration.model.painted_atlas import Atlas, label_plane
 from pipeline.registration.model.state import LevelImage, TransformState
@@ -87,7 +87,7 @@ class StainModel:
         return self.noises / self.noise
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def label_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-untyped-def]
     """Return the robust sums of a section from which the mean stain of each label follows.
 
@@ -129,7 +129,7 @@ def label_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-
     return sums
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def gain_sums(labels, values, weights, gain, table, scale):  # type: ignore[no-untyped-def]
     """Return the robust sums of a section from which its gain follows by least squares.
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float64
 from pipeline.registration.fit.gauss_newton import (
     AFFINE,
@@ -67,7 +67,7 @@ class ResidualDisplacement:
     plane_um: float
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untyped-def]
     """Sum the normal equations of every block, with robust weights.
 

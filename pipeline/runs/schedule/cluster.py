@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from pipeline.core.code import code_digest
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.inputs.config import ClusterConfig
 from pipeline.runs.schedule.graph import build_graph, describe, key_without_run, split_key, tasks_of
 from pipeline.stages.job import SeriesJob
 from pipeline.store.tasks import Receipt
-from pipeline.system.code import code_digest
 from pipeline.system.lazy import LazyModule
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.code import code_digest
 from pipeline.core.errors import ConfigError
 from pipeline.runs.schedule.pool import is_abandoned
 from pipeline.stages.job import SeriesJob, Stage
@@ -17,7 +18,6 @@ from pipeline.stages.run_task import lost_task, run_task
 from pipeline.stages.specimen import measured_name
 from pipeline.stages.table import STEPS
 from pipeline.store.tasks import Receipt, task_name
-from pipeline.system.code import code_digest
 
 BY_NAME = {step.name: step for step in STEPS}
 SEPARATOR = "@"  # between the task and the number of its series in a key

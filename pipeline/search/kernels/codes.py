@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from pipeline.core.errors import DataError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, UInt8
 from pipeline.search.kernels.order import BLOCK, VoxelOrder
 
@@ -231,7 +231,7 @@ def decode_brain(row: Row) -> Float32:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _encode_brain(bits, base, codes, fine):  # type: ignore[no-untyped-def]
     """Write the codes of brain voxels, given as bits of float32; `base` is the exponent, shifted by 22."""
     half = BLOCK // 2
@@ -252,7 +252,7 @@ def _encode_brain(bits, base, codes, fine):  # type: ignore[no-untyped-def]
                 fine[byte + BLOCK + v - half] |= nibble << np.uint32(4)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _encode_steps(values, scale, steps):  # type: ignore[no-untyped-def]
     """Write the steps of the square root; return the sum of squared rounding errors."""
     lost = 0.0
@@ -266,13 +266,13 @@ def _encode_steps(values, scale, steps):  # type: ignore[no-untyped-def]
     return lost
 
 
-@njit(inline="always")
+@kernel(inline=True)
 def coarse(code):  # type: ignore[no-untyped-def]
     """Read a code as float32, in units of its row (see `unit`): the largest value lies in [1, 2)."""
     return np.uint32((np.uint32(code) << _SHIFT) + _CENTRE).view(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decode(codes, fine, base, start, stop, out):  # type: ignore[no-untyped-def]
     """Decode the blocks of one row from `start` to `stop`, inside the brain.
 
@@ -301,7 +301,7 @@ def decode(codes, fine, base, start, stop, out):  # type: ignore[no-untyped-def]
             target[half + v] = _join(upper[half + v], middle[half + v], lower[v] >> np.uint8(4), base)
 
 
-@njit(inline="always")
+@kernel(inline=True)
 def _join(upper, middle, lower, base):  # type: ignore[no-untyped-def]
     """Return the energy of the upper 16, middle 8 and lower 4 bits of one voxel."""
     code = (np.uint32(upper) << np.uint32(12)) | (np.uint32(middle) << np.uint32(4)) | np.uint32(lower)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
 from pipeline.core.errors import DataError
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Float32, Float64, Int64
 from pipeline.search.kernels.codes import (
     CODE_ERROR,
@@ -30,7 +30,6 @@ from pipeline.search.kernels.codes import (
 from pipeline.search.kernels.order import block_runs
 from pipeline.search.kernels.sums import Block, Scales
 
-_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered into vector lanes; NaN stays NaN
 _STRETCH = 4096  # voxels summed in float32 before float64 takes over
 _SUM_ERROR = 2.0**-14  # of such a sum: at least 4 lanes, so at most 1024 roundings of 2^-24
 _XY, _Y, _YY, _N, _X, _XX = range(6)  # columns of sums: x is the probe's weight, y the row's value
@@ -305,7 +304,7 @@ def _stretches(runs: Int64) -> Int64:
     return np.array(cut, np.int64).reshape(-1, 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_products(codes, rows, runs, weights, out):  # type: ignore[no-untyped-def]
     """Add the sums of x y of rows, four at a time, to the first column of `out`."""
     for i in range(0, rows.size, 4):
@@ -317,7 +316,7 @@ def _scan_products(codes, rows, runs, weights, out):  # type: ignore[no-untyped-
                 out[i + k, 0] += s[k]
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _products(c0, c1, c2, c3, weights):  # type: ignore[no-untyped-def]
     """Return the sums of x y of four rows; each weight is loaded once for all four."""
     s0 = s1 = s2 = s3 = np.float32(0)
@@ -330,7 +329,7 @@ def _products(c0, c1, c2, c3, weights):  # type: ignore[no-untyped-def]
     return s0, s1, s2, s3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-untyped-def]
     """Add the six sums of rows, two at a time, to `out`."""
     for i in range(0, rows.size, 2):
@@ -339,7 +338,7 @@ def _scan_joint(codes, rows, runs, weights, valid, out):  # type: ignore[no-unty
             _joint(codes[rows[i], a:b], codes[rows[i + 1], a:b], weights[a:b], valid[a:b], out[i : i + 2])
 
 
-@njit(inline="always")
+@kernel(inline=True)
 def _share(sums, value, there, weight, valid):  # type: ignore[no-untyped-def]
     """Return six sums with one more voxel, which counts where the row and the probe both have data."""
     xy, y, yy, n, x, xx = sums
@@ -349,7 +348,7 @@ def _share(sums, value, there, weight, valid):  # type: ignore[no-untyped-def]
     return xy + weight * value, y + part, yy + part * value, n + one, x + weight, xx + weight * weight
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
     """Add the six sums of two rows to `out`; the probe is loaded once for both."""
     zero = np.float32(0)
@@ -362,7 +361,7 @@ def _joint(c, d, weights, valid, out):  # type: ignore[no-untyped-def]
         out[1, k] += second[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-def]
     """Add the six sums of rows outside the brain, in squared steps, to `out`."""
     for i in range(rows.size):
@@ -371,7 +370,7 @@ def _scan_outside(steps, rows, weights, valid, out):  # type: ignore[no-untyped-
             _joint_steps(steps[rows[i], a:b], weights[a:b], valid[a:b], out[i])
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
     """Add the six sums of one row outside the brain to `out`."""
     zero = np.float32(0)
@@ -383,7 +382,7 @@ def _joint_steps(steps, weights, valid, out):  # type: ignore[no-untyped-def]
         out[k] += sums[k]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rerank(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):  # type: ignore[no-untyped-def]
     """Write r and the number of shared voxels of every row, from decoded values."""
     length = 0
@@ -403,7 +402,7 @@ def _rerank(codes, fine, rows, bases, runs, probe, probe_outside, outside, out):
         out[i, 0], out[i, 1] = pearson(x, y)
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def pearson(x, y):  # type: ignore[no-untyped-def]
     """Return Pearson's r over the places where neither is NaN, and the number of these places.
 

@@ -12,14 +12,13 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.kernels import kernel
 from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8
 from pipeline.search.kernels.codes import MISSING, UInt16, decode
 from pipeline.search.kernels.order import VoxelOrder, block_runs
 
 COVERED_PERCENT = 80  # of the experiments must have data in a voxel of a set
-_REORDER = {"reassoc", "contract", "nsz"}  # sums may be reordered into vector lanes; NaN stays NaN
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +250,7 @@ def _segments(order: VoxelOrder, runs: Int64) -> Int64:
     return np.array(cut, np.int64).reshape(-1, 3)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(codes, rows, counts):  # type: ignore[no-untyped-def]
     """Add 1 to the count of every voxel with data, for each row."""
     for row in rows:
@@ -260,7 +259,7 @@ def _count(codes, rows, counts):  # type: ignore[no-untyped-def]
             counts[v] += line[v] != MISSING
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_rows(  # type: ignore[no-untyped-def]
     codes, fine, rows, bases, member, runs, segments, parents, out
 ):
@@ -279,7 +278,7 @@ def _sum_rows(  # type: ignore[no-untyped-def]
             out[i, parents[structure]] += out[i, structure]
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER)
+@kernel(reorder=True)
 def _add(values, member, out):  # type: ignore[no-untyped-def]
     """Add count, sum and sum of squares of a segment to `out`, over voxels of the set with data."""
     count = total = squares = 0.0

@@ -17,8 +17,8 @@ import pytest
 from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 from one_node_slurm import missing_command, one_node_slurm, running_jobs
 
+from pipeline.core.package import PACKAGE
 from pipeline.runs.schedule import cluster
-from pipeline.system.package import PACKAGE
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import CodeType
 
-from pipeline.system.package import PACKAGE
+from pipeline.core.package import PACKAGE
 
 IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 TEMPLATES = (".j2",)  # suffixes of templates; they lie beside the modules that fill them

@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.system.package import PACKAGE
+from pipeline.core.package import PACKAGE
 
 VARIABLE = "NUMBA_CACHE_DIR"  # environment variable that numba reads
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core import code
+from pipeline.core.package import PACKAGE
 from pipeline.stages.table import STEPS
-from pipeline.system import code
-from pipeline.system.package import PACKAGE
 
 
 def forget() -> None:
