@@ -28,6 +28,7 @@ from pipeline.registration import (
     reconstruct,
 )
 from pipeline.stages.specimen_parts import Outcome, forget_parts, keep_parts, kept_part
+from pipeline.store.facts import AlignFacts
 from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
 
@@ -74,7 +75,7 @@ class SeriesToAlign:
 
 def align(
     series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
-) -> dict[str, Any]:
+) -> AlignFacts:
     """Place every measured section in the reference space, and write `alignment.json`.
 
     Parameters

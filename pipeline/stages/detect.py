@@ -25,7 +25,7 @@ def detect(
     factor: int,
     context: Mapping[str, Any],
     digest: str,
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Find expressing pixels, write them with their intensity, and sum the section over fine cells.
 
     Parameters

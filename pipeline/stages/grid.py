@@ -6,7 +6,6 @@ The 200 um expression grid follows the Allen Mouse Brain Atlas (Lein et al. 2007
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, Status
@@ -14,6 +13,7 @@ from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.references import GRID_LABELS_UM, RunReference
 from pipeline.quantification import gridding
+from pipeline.store.facts import GridFacts
 from pipeline.store.run import RATIOS, RunFolder
 
 
@@ -25,7 +25,7 @@ def grid(
     smoothing_um: float,
     z_smoothing_um: float,
     digest: str,
-) -> dict[str, Any]:
+) -> GridFacts:
     """Gather the sums of all detected and aligned sections on the 200 um grid, and write it.
 
     Density, intensity and energy are also written as MetaImage files in the form that Allen serves.

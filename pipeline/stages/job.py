@@ -155,7 +155,7 @@ class Stage:
     name: str
     scope: Literal["section", "series"]
     after: tuple[str, ...]
-    run: Callable[..., dict[str, Any]]
+    run: Callable[..., Mapping[str, Any]]
     values: Callable[[SeriesJob, Any, Upstream, str], dict[str, Any]]
     grounds: Callable[[SeriesJob, Any, Upstream], Grounds]
     outputs: Callable[[SeriesJob, Any], Sequence[Path]]

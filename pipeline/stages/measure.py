@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +13,13 @@ from pipeline.sections.measure import measure_section, statistics_step
 from pipeline.sections.scan import check_background, scan_rectangle
 from pipeline.sections.statistics import OUTLINES
 from pipeline.stages.memory import check_memory
+from pipeline.store.facts import MeasureFacts
 from pipeline.store.run import RunFolder
 
 THUMBNAIL_UM = 25.0  # approximate pixel size of the thumbnails that are aligned
 
 
-def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str) -> dict[str, Any]:
+def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str) -> MeasureFacts:
     """Reduce a section and take its statistics.
 
     Parameters

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.sections.statistics import OUTLINES, SectionContext, pool_contexts
+from pipeline.store.facts import PoolFacts
 
 
-def pool(contexts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def pool(contexts: Mapping[int, Mapping[str, Any]]) -> PoolFacts:
     """Pool the statistics of a series.
 
     Parameters

@@ -65,7 +65,10 @@ def run_task(
             facts = stage.run(**stage.values(job, section, upstream, receipt.digest))
         _check_unchanged(job, section)
         receipt = replace(
-            receipt, state="done", facts=facts, outputs=seal(job.run.path, _written(stage, job, section))
+            receipt,
+            state="done",
+            facts=dict(facts),
+            outputs=seal(job.run.path, _written(stage, job, section)),
         )
     except PipelineError as error:
         receipt = replace(receipt, message=str(error))

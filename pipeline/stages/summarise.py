@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.core.model import SectionImage, numbered
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.stages.provenance import provenance
+from pipeline.store.facts import SummariseFacts
 from pipeline.store.run import write_json
 from pipeline.store.tasks import Receipt, task_name
 
 
-def summarise(job: SeriesJob, upstream: Upstream, digest: str) -> dict[str, Any]:
+def summarise(job: SeriesJob, upstream: Upstream, digest: str) -> SummariseFacts:
     """Write `section_data_set.json` and `provenance.json`.
 
     Parameters

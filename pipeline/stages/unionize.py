@@ -5,8 +5,6 @@ The table has the fields of the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pipeline.core.model import SUM_FIELDS, ExpressionSums, StructureUnionize
@@ -14,12 +12,13 @@ from pipeline.core.reference_space import hemispheres
 from pipeline.formats.tables.tables import columns_of, write_table
 from pipeline.inputs.references import GRID_LABELS_UM, RunReference
 from pipeline.quantification.unionize import LabelIndex, unionize
+from pipeline.store.facts import UnionizeFacts
 from pipeline.store.run import RunFolder
 
 
 def unionize_structures(
     run: RunFolder, section_data_set_id: int, reference: RunReference, grid_annotation: str
-) -> dict[str, Any]:
+) -> UnionizeFacts:
     """Sum the grid over the structure hierarchy, and write the table as CSV and Parquet.
 
     Parameters

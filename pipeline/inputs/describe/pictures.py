@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
+from skimage.measure import label, regionprops
 
 from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
@@ -189,17 +189,16 @@ def tissue_pieces(pixels: UInt8, pixel_um: float) -> tuple[list[Box], tuple[floa
     if not mask.any():
         return [], (0.0, 0.0)
     joined = ndimage.binary_dilation(mask, iterations=max(1, round(JOIN_UM / pixel_um)))
-    labels = np.where(mask, ndimage.label(joined)[0], 0)
-    areas = np.bincount(labels.ravel())[1:]
-    large = [n for n in np.argsort(-areas, kind="stable") + 1 if areas[n - 1] >= LARGE * areas.max()]
-    x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    extent = float(x[-1] - x[0] + 1), float(y[-1] - y[0] + 1)
-    return [_box(labels == n) for n in large], extent
+    pieces = regionprops(np.where(mask, label(joined, connectivity=1), 0))
+    least = LARGE * max(piece.area for piece in pieces)
+    large = sorted((p for p in pieces if p.area >= least), key=lambda piece: -piece.area)
+    _, _, width, height = _box(regionprops(mask.astype(np.uint8))[0].bbox)
+    return [_box(piece.bbox) for piece in large], (width, height)
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> Box:
-    x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return float(x[0]), float(y[0]), float(x[-1] - x[0] + 1), float(y[-1] - y[0] + 1)
+def _box(bounds: tuple[int, int, int, int]) -> Box:
+    top, left, bottom, right = bounds
+    return float(left), float(top), float(right - left), float(bottom - top)
 
 
 def _in_image(box: Box, step: int, margin_px: float, size_px: tuple[int, int]) -> Box:
