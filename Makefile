@@ -47,7 +47,7 @@ bench: $(READY)  ## ratios against what most people write, and against merely re
 	$(BIN)/python workflows/benchmarks/benchmark.py
 
 faults: $(READY)  ## runs that are killed, starved and lied to, again and again
-	$(BIN)/python -m pytest -m "faults" tests/test_faults.py tests/test_torn_runs.py
+	$(BIN)/python -m pytest -m faults tests/runs/test_faults.py tests/runs/test_torn_runs.py
 
 fuzz: $(READY)  ## 10,000 damaged inputs of every form, an hour or more (CASES=n)
 	$(BIN)/python workflows/fuzz.py --count $(CASES) --keep fuzz-output

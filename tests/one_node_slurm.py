@@ -89,8 +89,11 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def running_jobs(environment: dict[str, str]) -> list[str]:
-    """Return the ids of the jobs that run."""
-    return _output(environment, "squeue", "-h", "-t", "RUNNING", "-o", "%i").split()
+    """Return the ids of the jobs that run; RuntimeError with the words of squeue where it fails."""
+    done = _called(environment, "squeue", "-h", "-t", "RUNNING", "-o", "%i")
+    if done.returncode != 0:
+        raise RuntimeError(f"squeue ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.split()
 
 
 def _write_files(folder: Path) -> None:
@@ -141,8 +144,12 @@ def _end_jobs(environment: dict[str, str]) -> None:
 
 
 def _output(environment: dict[str, str], *words: str) -> str:
-    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    """Return what a command prints; nothing where it fails, as while the daemons start and end."""
+    return _called(environment, *words).stdout.strip()
+
+
+def _called(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 def _last_words(folder: Path, names: list[str]) -> str:

@@ -91,8 +91,9 @@ def structure_to_image(
     """Find the section and pixel nearest to the middle of a structure."""
     if hemisphere not in ("left", "right"):
         raise ConfigError(f"--hemisphere {hemisphere}: expected left or right")
+    series = open_alignment(run)
     space = open_reference(reference or run_reference(run), None)
-    numbers, pixels = sync.structure_to_image(open_alignment(run), space, structure, hemisphere)
+    numbers, pixels = sync.structure_to_image(series, space, structure, hemisphere)
     columns = {
         "structure": np.array(structure),
         "section_number": numbers,

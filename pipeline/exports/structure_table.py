@@ -221,7 +221,7 @@ def _add_structures(
 
 
 def _ontology(run: RunFolder, reference: Path | None) -> Ontology:
-    """Read the ontology that names the structures of a run; DataError where it cannot be read."""
+    """Read the ontology that names the structures of a run; DataError where it is unknown or unreadable."""
     directory = reference or run_reference(run.path)
     if directory is None:
         return open_reference(None, GRID_LABELS_UM).ontology

@@ -108,12 +108,24 @@ def run_reference(folder: Path) -> Path | None:
     Returns
     -------
     Path or None
-        The folder; None for the phantom, or where it is not known.
+        The folder; None for the phantom.
+
+    Raises
+    ------
+    MissingResultError
+        Where the run has no provenance.json: its reference is not known.
+    DataError
+        Where provenance.json is damaged or names no reference.
     """
-    run = RunFolder(folder)
-    if not run.file("provenance.json").exists():
-        return None
-    directory = run.read_document("provenance.json").get("reference_directory")
+    run, path = RunFolder(folder), folder / "provenance.json"
+    if not path.exists():
+        raise MissingResultError(
+            f"{path}: expected the file in which a run names its reference, got none; give --reference"
+        )
+    document = run.read_document("provenance.json")
+    if "reference_directory" not in document:
+        raise DataError(f"{path}: expected reference_directory, got none; give --reference, or run again")
+    directory = document["reference_directory"]
     return Path(directory) if directory else None
 
 

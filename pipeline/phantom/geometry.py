@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,6 @@ from pipeline.core.model import (
     Alignment2d,
     Alignment3d,
     Float64,
-    SectionAlignment,
     SectionDataSet,
     SectionImage,
     SeriesAlignment,
@@ -107,8 +107,8 @@ def geometry_from(
     """Take the geometry of an aligned data set, to be drawn at about `resolution_um`.
 
     Where that is a power of two times the manifest's resolution (within 1 %), the manifest is kept and
-    images are stored reduced. Otherwise manifest and alignment are rescaled to exactly `resolution_um`.
-    Sections without an alignment are left out.
+    images are stored reduced. Otherwise manifest and alignment are rescaled to exactly `resolution_um`,
+    tissue boxes and dark polygons with them. Sections without an alignment are left out.
 
     Parameters
     ----------
@@ -160,29 +160,15 @@ def drawn(geometry: SeriesGeometry) -> SeriesGeometry:
 
 
 def _rescaled(data_set: SectionDataSet, alignment: SeriesAlignment, resolution_um: float) -> SeriesGeometry:
-    """Rescale manifest and matrices to a resolution; tissue boxes and dark polygons are dropped."""
-    images, sections = [], []
-    for image in data_set.section_images:
+    """Rescale manifest, matrices, tissue boxes and dark polygons to a resolution."""
+
+    def frame(image: SectionImage) -> tuple[Float64, tuple[int, int]]:
         f = resolution_um / image.resolution_um
-        width, height = int(image.width_px / f), int(image.height_px / f)
-        images.append(
-            replace(
-                image,
-                width_px=width,
-                height_px=height,
-                resolution_um=resolution_um,
-                path=None,
-                tissue_box_px=None,
-                dark_polygons_px=(),
-            )
-        )
-        found = alignment.of(image.section_number)
-        if found is not None:
-            matrix = affine.compose(found.alignment2d.section_to_volume, affine.scaling((f, f)))
-            sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
-    return SeriesGeometry(
-        replace(data_set, section_images=tuple(images)), replace(alignment, sections=tuple(sections))
-    )
+        return affine.scaling((f, f)), (int(image.width_px / f), int(image.height_px / f))
+
+    moved = _moved(SeriesGeometry(data_set, alignment), frame)
+    images = tuple(replace(i, resolution_um=resolution_um, path=None) for i in moved.data_set.section_images)
+    return replace(moved, data_set=replace(moved.data_set, section_images=images))
 
 
 def with_margin(geometry: SeriesGeometry, margin_um: float) -> SeriesGeometry:
@@ -198,18 +184,15 @@ def with_margin(geometry: SeriesGeometry, margin_um: float) -> SeriesGeometry:
     Returns
     -------
     SeriesGeometry
-        The series with larger images and shifted Alignment2d.
+        The series with larger images; Alignment2d, tissue boxes and dark polygons are shifted.
     """
-    images, sections = [], []
-    for image in geometry.data_set.section_images:
+
+    def frame(image: SectionImage) -> tuple[Float64, tuple[int, int]]:
         pad = int(np.ceil(margin_um / image.resolution_um))
-        images.append(replace(image, width_px=image.width_px + 2 * pad, height_px=image.height_px + 2 * pad))
-        found = geometry.alignment.of(image.section_number)
-        if found is not None:
-            shift = np.array([[1.0, 0.0, -pad], [0.0, 1.0, -pad]])
-            matrix = affine.compose(found.alignment2d.section_to_volume, shift)
-            sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
-    return _with(geometry, images, sections)
+        back = np.array([[1.0, 0.0, -pad], [0.0, 1.0, -pad]])
+        return back, (image.width_px + 2 * pad, image.height_px + 2 * pad)
+
+    return _moved(geometry, frame)
 
 
 def reversed_numbers(geometry: SeriesGeometry) -> SeriesGeometry:
@@ -254,7 +237,8 @@ def reversed_numbers(geometry: SeriesGeometry) -> SeriesGeometry:
 def turned(geometry: SeriesGeometry, quarter_turns: int = 0, *, mirrored: bool = False) -> SeriesGeometry:
     """Return the series scanned in another orientation: mirrored left to right, then rotated clockwise.
 
-    The alignment follows; a mirrored series has Alignment2d of negative determinant.
+    Alignment, tissue boxes and dark polygons follow. A mirrored series has Alignment2d of negative
+    determinant. The hints (`rotate_deg`, `flip`, `image_up`) stay as the manifest states them.
 
     Parameters
     ----------
@@ -270,29 +254,50 @@ def turned(geometry: SeriesGeometry, quarter_turns: int = 0, *, mirrored: bool =
     SeriesGeometry
         The series with reoriented images.
     """
-    images, sections = [], []
-    for image in geometry.data_set.section_images:
+
+    def frame(image: SectionImage) -> tuple[Float64, tuple[int, int]]:
         size = (image.width_px, image.height_px)
-        back = affine.identity(2)  # new pixels to old ones
+        back = affine.identity(2)
         if mirrored:
             back = np.array([[-1.0, 0.0, size[0] - 1.0], [0.0, 1.0, 0.0]])
         for _ in range(quarter_turns % 4):
             back = affine.compose(back, np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, size[1] - 1.0]]))
             size = size[::-1]
-        images.append(replace(image, width_px=size[0], height_px=size[1]))
+        return back, size
+
+    return _moved(geometry, frame)
+
+
+def _moved(
+    geometry: SeriesGeometry, frame: Callable[[SectionImage], tuple[Float64, tuple[int, int]]]
+) -> SeriesGeometry:
+    """Return the series in other frames: `frame` gives the map of new pixels to old ones and the new size."""
+    images, sections = [], []
+    for image in geometry.data_set.section_images:
+        back, size = frame(image)
+        images.append(_image_in(image, affine.invert(back), size))
         found = geometry.alignment.of(image.section_number)
         if found is not None:
             matrix = affine.compose(found.alignment2d.section_to_volume, back)
             sections.append(replace(found, alignment2d=Alignment2d(image.section_number, matrix)))
-    return _with(geometry, images, sections)
-
-
-def _with(
-    geometry: SeriesGeometry, images: list[SectionImage], sections: list[SectionAlignment]
-) -> SeriesGeometry:
-    """Return the geometry with other images and sections."""
     return replace(
         geometry,
         data_set=replace(geometry.data_set, section_images=tuple(images)),
         alignment=replace(geometry.alignment, sections=tuple(sections)),
     )
+
+
+def _image_in(image: SectionImage, to_new: Float64, size: tuple[int, int]) -> SectionImage:
+    """Return a section in another frame, with its tissue box, cut to the frame, and its dark polygons."""
+    box = image.tissue_box_px
+    if box is not None:
+        # The edges of a box lie between pixels, whose centres lie at integers.
+        corners = np.array([box[:2], (box[0] + box[2], box[1] + box[3])]) - 0.5
+        low, high = np.clip(np.sort(affine.apply(to_new, corners) + 0.5, axis=0), 0.0, size)
+        low, high = np.rint(low * 16) / 16, np.rint(high * 16) / 16  # so that left + width is exact
+        box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    polygons = tuple(
+        tuple((float(x), float(y)) for x, y in affine.apply(to_new, polygon))
+        for polygon in image.dark_polygons_px
+    )
+    return replace(image, width_px=size[0], height_px=size[1], tissue_box_px=box, dark_polygons_px=polygons)

@@ -14,7 +14,6 @@ from pipeline.report.pictures import magma_rgba, png_uri
 
 QUANTITIES = ("energy", "density")
 BRIGHTEST_PERCENT = 99.5  # percentile of positive values at which a colour scale ends
-GRID_UM = 200.0
 # (axis of projection, its name). The other two axes run down and right, in the order P, I, R; along R they
 # are exchanged.
 ALONG = ((0, "P"), (1, "I"), (2, "R"))

@@ -240,7 +240,7 @@ def labels_reference(directory: Path | None, folders: Iterable[Path]) -> Referen
     Parameters
     ----------
     directory : Path or None
-        Folder of the reference; None: the reference of the first run.
+        Folder of the reference; None: the reference of the first finished run.
     folders : iterable of Path
         Runs, or folders that hold them.
 
@@ -252,14 +252,19 @@ def labels_reference(directory: Path | None, folders: Iterable[Path]) -> Referen
     Raises
     ------
     ConfigError
-        Where no reference is given and there is no run.
+        Where no reference is given and there is no finished run.
+    DataError
+        Where the run's provenance.json is damaged or names no reference.
     """
     if directory is None:
         candidates = (path for folder in folders for path in (folder, *_children(folder)))
-        runs = [path for path in candidates if os.access(path, os.R_OK | os.X_OK) and _is_run(path)]
-        if not runs:
-            raise ConfigError("index: expected --reference DIR: grids do not say which brain they lie in")
-        directory = run_reference(runs[0])
+        readable = (path for path in candidates if os.access(path, os.R_OK | os.X_OK) and _is_run(path))
+        run = next((path for path in readable if (path / "provenance.json").exists()), None)
+        if run is None:
+            raise ConfigError(
+                "index: expected --reference DIR: grids and unfinished runs do not say which brain they show"
+            )
+        directory = run_reference(run)
     return open_labels(directory)
 
 

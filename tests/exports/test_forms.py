@@ -197,6 +197,28 @@ def test_structures_without_a_name_are_refused(runs: Path, tmp_path: Path) -> No
         export(runs, "csv", reference=tmp_path / "gone")
 
 
+@pytest.mark.parametrize("form", ["csv", "anndata"])
+def test_structures_of_an_unknown_reference_get_no_names_of_the_phantom(
+    form: str, runs: Path, tmp_path: Path
+) -> None:
+    path = runs / str(OTHER) / "provenance.json"
+    document = json.loads(path.read_text())
+    write_json(path, {key: value for key, value in document.items() if key != "reference_directory"})
+    vouch(runs / str(OTHER))
+    with pytest.raises(DataError) as damaged:
+        export(runs, form, tmp_path / "out")
+    assert str(damaged.value) == (
+        f"{path}: expected reference_directory, got none; give --reference, or run again"
+    )
+    path.unlink()
+    with pytest.raises(MissingResultError) as lost:
+        export(runs, form, tmp_path / "out")
+    assert str(lost.value) == (
+        f"{path}: expected the file in which a run names its reference, got none; give --reference"
+    )
+    assert not list((tmp_path / "out").glob("*.*"))
+
+
 def test_runs_of_different_references_are_not_mixed(runs: Path, tmp_path: Path) -> None:
     from_phantom = export(runs, "csv").files[0]
     names = pandas.read_csv(from_phantom, keep_default_na=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.model import Float64, SectionImage
+from pipeline.core.model import Bool, Float64, SectionImage
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.source import SeriesSource
@@ -28,6 +28,7 @@ from pipeline.phantom import (
     with_margin,
 )
 from pipeline.phantom.cut import labels_at
+from pipeline.sections.scan import valid_region
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,65 @@ def test_turned_pictures_show_the_same_places(
     expected = np.rot90(picture[:, ::-1] if mirrored else picture, -quarter_turns)
     assert np.array_equal(seen(brain, other, twin).reshape(twin.height_px, twin.width_px), expected)
     assert (np.linalg.det(other.drawn_to_volume(twin)[:, :2]) < 0) == mirrored
+
+
+BOX, DARK = (20.0, 30.0, 61.0, 40.0), ((30.0, 40.0), (50.0, 40.0), (50.0, 47.0), (30.0, 47.0))
+
+
+def marked(geometry: SeriesGeometry) -> SeriesGeometry:
+    """The series with a tissue box and a dark rectangle in every section."""
+    images = tuple(
+        replace(image, tissue_box_px=BOX, dark_polygons_px=(DARK,))
+        for image in geometry.data_set.section_images
+    )
+    return replace(geometry, data_set=replace(geometry.data_set, section_images=images))
+
+
+def counted(geometry: SeriesGeometry) -> Bool:
+    """Which pixels of the second section count."""
+    image = geometry.data_set.section_images[1]
+    shape = (image.height_px, image.width_px)
+    return valid_region(shape, image.tissue_box_px, image.dark_polygons_px, None)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_box_and_dark_polygons_turn_with_the_picture(
+    brain: ReferenceSpace, quarter_turns: int, mirrored: bool
+) -> None:
+    geometry = marked(sagittal_geometry(brain, 2, 80.0))
+    before = counted(geometry)
+    assert before.sum() == 61 * 40 - 21 * 8
+    after = counted(turned(geometry, quarter_turns, mirrored=mirrored))
+    assert np.array_equal(after, np.rot90(before[:, ::-1] if mirrored else before, -quarter_turns))
+
+
+def test_box_and_dark_polygons_shift_with_a_margin(brain: ReferenceSpace) -> None:
+    geometry = marked(sagittal_geometry(brain, 2, 80.0))
+    assert np.array_equal(counted(with_margin(geometry, 400.0)), np.pad(counted(geometry), 5))
+
+
+def test_box_and_dark_polygons_scale_with_the_pixels(brain: ReferenceSpace) -> None:
+    geometry = marked(sagittal_geometry(brain, 2, 80.0))
+    scaled = geometry_from(geometry.data_set, geometry.alignment, 100.0)
+    old, new = geometry.data_set.section_images[1], scaled.data_set.section_images[1]
+    (dark,) = new.dark_polygons_px
+    places = to_reference(geometry, old, np.array(DARK)), to_reference(scaled, new, np.array(dark))
+    assert np.allclose(*places)
+    # The edges lie half a pixel before the centres; they are rounded to 1/16 px.
+    assert new.tissue_box_px == pytest.approx((16.1, 24.1, 48.8, 32.0), abs=1 / 16)
+
+
+@pytest.mark.parametrize("left", range(20))
+def test_a_box_to_the_edge_never_leaves_the_scaled_frame(brain: ReferenceSpace, left: int) -> None:
+    geometry = sagittal_geometry(brain, 1, 80.0)
+    (image,) = geometry.data_set.section_images
+    box = (float(left), 0.0, float(image.width_px - left), float(image.height_px))
+    data_set = replace(geometry.data_set, section_images=(replace(image, tissue_box_px=box),))
+    (scaled,) = geometry_from(data_set, geometry.alignment, 100.0).data_set.section_images
+    assert scaled.tissue_box_px is not None
+    x, y, width, height = scaled.tissue_box_px
+    assert (x + width, y + height) == (scaled.width_px, scaled.height_px)  # the reader refuses more
 
 
 def test_real_geometry_at_a_quarter_and_at_any_resolution(ish_data: Path) -> None:

@@ -324,6 +324,10 @@ def test_sync_answers_through_the_command(
     assert json.loads(capfd.readouterr().out)[0]["x"] == pytest.approx(1)
     assert ish("sync", "structure-to-image", finished, "--structure", "TH", "--json") == 0
     assert json.loads(capfd.readouterr().out)[0]["section_number"] > 0
+    for name in ("alignment.json", "section_data_set.json"):  # of a run that went no further
+        shutil.copy(finished / name, tmp_path / name)
+    assert ish("sync", "structure-to-image", tmp_path, "--structure", "TH") == 1
+    assert "names its reference, got none; give --reference" in capfd.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -246,8 +246,13 @@ def test_grids_do_not_say_which_brain_they_lie_in(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected --reference DIR"):
         labels_reference(None, [tmp_path])
     run = finished_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="unfinished runs do not say which brain"):
+        labels_reference(None, [tmp_path])
     (run / "provenance.json").write_text("{}")
-    assert labels_reference(None, [tmp_path]).name
+    with pytest.raises(DataError, match="expected reference_directory, got none; give --reference"):
+        labels_reference(None, [tmp_path])
+    (run / "provenance.json").write_text('{"reference_directory": null}')
+    assert labels_reference(None, [tmp_path]).name == "phantom"
 
 
 @pytest.mark.parametrize("name", ["70000003.zip", "70000003.mhd", "70000003"])

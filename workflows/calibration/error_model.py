@@ -4,8 +4,8 @@
 
 Every series of the chosen families is aligned twice: as rendered, and damaged: some sections exchange their
 numbers, some lose up to half of their picture. Prints the coefficients for
-`pipeline/registration/calibration.py`, then, for the held-out seeds, what became of the sections under the
-coefficients in use.
+`pipeline/registration/quality/error_model.py`, then, for the held-out seeds, what became of the
+sections under the coefficients in use.
 """
 
 from __future__ import annotations

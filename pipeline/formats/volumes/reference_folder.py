@@ -101,22 +101,6 @@ def read_ontology(path: Path) -> Ontology:
         raise DataError(f"{path}: {error}") from error
 
 
-def unknown_labels(reference: ReferenceSpace) -> tuple[int, ...]:
-    """Return the ids of the annotation that the ontology lacks; their voxels count under the root.
-
-    Parameters
-    ----------
-    reference : ReferenceSpace
-        The reference to check.
-
-    Returns
-    -------
-    tuple of int
-        Sorted.
-    """
-    return reference.ontology.unknown(present_labels(reference.annotation))
-
-
 def present_labels(labels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Return the sorted distinct labels of a volume in little more time than one pass takes.
 

@@ -126,21 +126,6 @@ class UsableSections:
         """
         return np.array([t.hinted(*turn_and_mirror[t.series]) for t in self.thumbnails])
 
-    def of_series(self, series: int) -> UsableSections:
-        """Return the sections of one series.
-
-        Parameters
-        ----------
-        series : int
-            Number of the series within its specimen.
-
-        Returns
-        -------
-        UsableSections
-            Its sections.
-        """
-        return self.select([k for k, t in enumerate(self.thumbnails) if t.series == series])
-
     def subset(self, count: int) -> UsableSections:
         """Return a subset of the larger sections, evenly spread over the series.
 

@@ -133,7 +133,7 @@ ATLAS = both(
                                                   "structure_id_path": [997], "rgb_triplet": [0, 0, 0]}])),
 )  # fmt: skip
 
-# What is done, and what is then said. Each group shares its command and exit status.
+# What is done, and the message that follows. Each group shares its command and exit status.
 PHANTOM = "reference: {name: phantom}\n"
 CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "bytes": (b"\xff\xfe\x00gridding", "config.yaml: expected a configuration .YAML. in UTF-8"),
@@ -216,7 +216,10 @@ TABLES: dict[str, tuple[Harm, str]] = {
     "no file": (table("100", header="section_number\n"), "expected the columns section_number, file"),
     "column twice": (table("1,a,b", header="section_number,file,file\n"), "got 'file' twice"),
     "too many cells": (table(f"{FIRST},7"), "line 2: expected 5 cells, got 6"),
-    "UTF-16 unsaid": (put("series/sections.csv", CSV.encode("utf-16-le")), "text with NUL characters"),
+    "UTF-16 without a mark": (
+        put("series/sections.csv", CSV.encode("utf-16-le")),
+        "text with NUL characters",
+    ),
     "number twice": (table(FIRST, FIRST), "section 100 on lines 2 and 3"),
     "number in words": (table(f"ten,a.png,{ROW}"), "line 2: expected a number in column section_number"),
     "number and a half": (

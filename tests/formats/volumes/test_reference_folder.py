@@ -17,7 +17,6 @@ from pipeline.formats.volumes.reference_folder import (
     present_labels,
     read_ontology,
     read_reference,
-    unknown_labels,
 )
 
 SHAPE = (6, 4, 8)
@@ -58,7 +57,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert space.annotation.dtype == np.uint32
     assert space.template is not None
     np.testing.assert_array_equal(space.template, labels() % 255)
-    assert unknown_labels(space) == (5,)
+    assert space.ontology.unknown(present_labels(space.annotation)) == (5,)
     assert space.extent_um == (1200.0, 800.0, 1600.0)
 
 
@@ -187,7 +186,7 @@ def test_real_reference(ish_data: Path) -> None:
     assert coarse.template is not None
     assert (coarse.template.shape, coarse.template_um) == ((132, 80, 114), 100.0)
     np.testing.assert_array_equal(half.annotation[::2, ::2, ::2], coarse.annotation)
-    assert unknown_labels(half) == ()
+    assert half.ontology.unknown(present_labels(half.annotation)) == ()
     assert coarse.grid_annotation is not None
     assert len(present_labels(coarse.grid_annotation)) == 650  # 649 labels and 0
     assert coarse.grid.shape == (67, 41, 58)

@@ -198,7 +198,7 @@ class Seen:
         self.ended += 1
 
 
-def test_progress_is_told(server: Server) -> None:
+def test_a_resumed_download_reports_its_progress(server: Server) -> None:
     seen = Seen()
     server.replies = [whole(HALF), part(HALF)]
     download(server.url, io.BytesIO(), QUICK, seen)

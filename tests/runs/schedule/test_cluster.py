@@ -181,6 +181,14 @@ def slurm() -> Iterator[dict[str, str]]:
         yield environment
 
 
+def test_a_failing_squeue_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho 'slurm_load_jobs error: no controller' >&2\nexit 1\n")
+    squeue.chmod(0o755)
+    with pytest.raises(RuntimeError, match="squeue ended with 1: slurm_load_jobs error: no controller"):
+        running_jobs({"PATH": str(tmp_path)})
+
+
 def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     slurm: dict[str, str], rendered: Path, finished: Path, tmp_path: Path
 ) -> None:
