@@ -297,14 +297,14 @@ class SectionAlignment:
     deformation : Deformation or None
         Displacement field beyond the matrix, where one was requested.
     reason : str
-        Why the section was left out of the fit; empty where it was not.
+        Why the section was left out of the fit, or what about its place is in doubt; empty for neither.
     """
 
     alignment2d: Alignment2d
     status: Status = Status.PASS
     measures: dict[str, float] = field(default_factory=dict)
     deformation: Deformation | None = None
-    reason: str = ""  # why the section was left out of the fit, in words
+    reason: str = ""  # why it was left out of the fit, or is in doubt, in words
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ def fit_together(
     whole = replace(
         whole,
         sections=tuple(
-            replace(s, reason=outliers.get(s.alignment2d.section_number, "")) for s in whole.sections
+            replace(s, reason=outliers.get(s.alignment2d.section_number, s.reason)) for s in whole.sections
         ),
     )
     # a turn far from `rotate_deg` contradicts the manifest and is noted

@@ -69,6 +69,7 @@ def aligned_sections(
                 alignment,
                 Status.FAIL if verdict is None else verdict.status,
                 {} if verdict is None else verdict.measures,
+                reason="" if verdict is None else verdict.reason,
             )
         )
     space = Alignment3d(reference_space_id(options.plane_of_section), state.volume)
@@ -180,7 +181,9 @@ def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tupl
     """Return notes on unusual scales, outlier sections and sections that could not be placed."""
     unusual = unusual_scales(scales)
     notes = [unusual] if unusual else []
-    notes += [f"section {s.alignment2d.section_number} left out: {s.reason}" for s in sections if s.reason]
+    for s in (s for s in sections if s.reason):
+        left_out = " left out" if s.status is Status.FAIL and not s.measures else ""
+        notes.append(f"section {s.alignment2d.section_number}{left_out}: {s.reason}")
     failed = [s.alignment2d.section_number for s in sections if s.status is Status.FAIL]
     if failed:
         notes.append(

@@ -470,7 +470,25 @@ class Prior:
     spread: Float64
 
 
-def solve(found: Sequence[System], prior: Prior, stage: Stage, damping: Float64) -> tuple[Float64, Float64]:
+@dataclass(frozen=True, eq=False)
+class VolumePrior:
+    """Gaussian prior of the volume's parameters.
+
+    Attributes
+    ----------
+    target : (7,) float64, um
+        Step that would reach the expected value.
+    spread : (7,) float64, um
+        Standard deviation about it; infinite where nothing is expected.
+    """
+
+    target: Float64
+    spread: Float64
+
+
+def solve(
+    found: Sequence[System], prior: Prior, whole: VolumePrior, stage: Stage, damping: Float64
+) -> tuple[Float64, Float64]:
     """Solve the damped normal equations of all sections and the volume.
 
     Parameters
@@ -479,6 +497,8 @@ def solve(found: Sequence[System], prior: Prior, stage: Stage, damping: Float64)
         Normal equations of every section.
     prior : Prior
         Expected steps of the sections.
+    whole : VolumePrior
+        Expected step of the volume.
     stage : Stage
         Weight of the data, degrees of freedom, and whether the volume moves.
     damping : (n,) float64
@@ -500,7 +520,8 @@ def solve(found: Sequence[System], prior: Prior, stage: Stage, damping: Float64)
     own, cross, right = [], [], []
     # Information of the volume alone; the Schur terms of the sections are subtracted one by one.
     reduced = np.eye(N_VOLUME) / _VOLUME_SPREAD_UM**2
-    reduced_right = np.zeros(N_VOLUME)
+    reduced += np.diag(1.0 / whole.spread**2)
+    reduced_right = whole.target / whole.spread**2
     for k, system in enumerate(found):
         precision = 1.0 / prior.spread[k] ** 2
         # MAP estimate: the prior adds its precision to the data's.
@@ -547,13 +568,13 @@ def moved(
     """
     matrices = [
         # A section's step acts after its matrix, in the volume; the volume's acts before its matrix.
-        affine.compose(_section_step(step, centre_um(state, k, images[k])), state.sections[k])
+        affine.compose(section_step(step, centre_um(state, k, images[k])), state.sections[k])
         for k, step in enumerate(sections)
     ]
     return state.replaced(np.array(matrices), affine.compose(state.volume, _volume_step(state, volume)))
 
 
-def _section_step(step: Float64, centre: tuple[float, float]) -> Float64:
+def section_step(step: Float64, centre: tuple[float, float]) -> Float64:
     """Return the (2, 3) map of the volume's plane onto itself: strain, rotation about `centre`, shift."""
     # Arc at LENGTH_UM to angle.
     turn = affine.rigid2d(float(np.rad2deg(step[2] / LENGTH_UM)), (step[0], step[1]), centre)

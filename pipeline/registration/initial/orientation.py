@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.core.model import Bool, Float64
+from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of
 from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_explained
 from pipeline.registration.initial.pose_search import (
     Landscape,
@@ -52,6 +53,7 @@ _SCORE_MARGIN = 0.10  # outline score behind the best within which a position is
 _MOST_POSITIONS = 4  # positions that are fitted, besides the best of each direction
 _HINT_DEG = 45.0  # degrees; within which a rotation agrees with a hint: halfway to the next right angle
 _COMMON_DEG = 20.0  # degrees; by which sections may deviate from a common rotation
+_IMPOSSIBLE = 2.0  # taken off the score of a fit at an impossible scale: more than any score
 _COMMON_STEPS = round(_COMMON_DEG / _ANGLE_STEP_DEG)  # the same in steps of `ANGLES_DEG`
 _PEAK_DEG = 60.0  # degrees; by which two common rotations must differ to be tried both
 _MOST_ROTATIONS = 2  # common rotations that are tried: the right one and, mostly, that upside down
@@ -295,13 +297,17 @@ class CoarseFit:
 
     @property
     def score(self) -> float:
-        """Dice plus share explained: outlines separate most orientations, the stain upside down ones."""
-        return self.dice + self.explained
+        """Dice plus share explained: outlines separate most orientations, the stain upside down ones.
+
+        A fit at a scale or tilt that no brain has comes after all others: a few sections may fit well so.
+        """
+        impossible = outside(scales_of(self.volume), POSSIBLE_SCALES)
+        return self.dice + self.explained - (_IMPOSSIBLE if impossible else 0.0)
 
     @property
     def good(self) -> bool:
         """Whether further positions in the same direction are not worth a fit."""
-        return self.dice >= _GOOD_DICE and self.explained >= _GOOD_STAIN
+        return self.score > 0 and self.dice >= _GOOD_DICE and self.explained >= _GOOD_STAIN
 
     @property
     def unambiguous(self) -> bool:

@@ -24,6 +24,8 @@ TERMS = (
     "stain",
     "stray",
 )
+# measures of what the residuals do not show, um
+UNDECIDED = ("normal_common_um", "normal_own_um", "mirrored_um")
 # From 54 series, whole and damaged, of 16 families (seeds 101, 102): 1,678 sections, 120 of them more than
 # 300 um off. Each family was judged by fits that had not seen it: of 1,550 sections called
 # pass 5 were wrong by more than 300 um, and 99.4 % of those within 150 um were called pass.
@@ -88,7 +90,24 @@ def estimated_error_um(measures: Mapping[str, float]) -> float:
         Expected error, 1 to 3000 um.
     """
     weights = STAINED if "stain_residual" in measures else OUTLINE
-    return float(np.clip(np.exp(terms(measures) @ np.array(weights)), 1.0, _FAR_UM))
+    seen = float(np.exp(terms(measures) @ np.array(weights)))
+    return float(np.clip(np.hypot(seen, undecided_um(measures)), 1.0, _FAR_UM))
+
+
+def undecided_um(measures: Mapping[str, float]) -> float:
+    """Return what the images leave undecided about a section's place, see `undecided`.
+
+    Parameters
+    ----------
+    measures : mapping of str to float
+        Measures of a section; those of `UNDECIDED` count, where they are there.
+
+    Returns
+    -------
+    float, um
+        Root of the sum of their squares.
+    """
+    return float(np.linalg.norm([measures.get(name, 0.0) for name in UNDECIDED]))
 
 
 def status_of(measures: Mapping[str, float], minimum_dice: float) -> Status:

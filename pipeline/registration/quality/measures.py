@@ -17,6 +17,7 @@ from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.error_model import estimated_error_um, status_of
 from pipeline.registration.quality.residual_shift import residual_displacements
+from pipeline.registration.quality.undecided import reason_of, undecided
 from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
@@ -198,10 +199,13 @@ class Verdict:
         Figures by name; lengths end in `_um`. Values that are not finite are left out.
     status : Status
         PASS, CHECK or FAIL.
+    reason : str
+        What about its place the images leave undecided; empty where that is little.
     """
 
     measures: dict[str, float]
     status: Status
+    reason: str = ""
 
 
 def verdicts(problem: FitProblem, state: TransformState, model: StainModel | None) -> list[Verdict]:
@@ -229,6 +233,7 @@ def verdicts(problem: FitProblem, state: TransformState, model: StainModel | Non
     # um off the line through its neighbours
     away = np.linalg.norm(parts - smooth_parts(state.z_um, parts, good), axis=1)
     usual = float(np.median(away[good])) if good.any() else 0.0  # um; how regular the series is
+    open_questions = [None] * len(tissues) if model is None else undecided(problem, state, model)
     judged = []
     for k, left in enumerate(residual_displacements(problem, state, model)):
         one = found[k]
@@ -244,7 +249,16 @@ def verdicts(problem: FitProblem, state: TransformState, model: StainModel | Non
         }
         if model is not None:
             measures["stain_residual"] = stain_residual(atlas, state, k, tissues[k], model)
+        question = open_questions[k]
+        if question is not None:
+            measures |= {
+                "normal_common_um": question.common_um,
+                "normal_own_um": question.own_um,
+                "mirrored_um": question.mirrored_um,
+            }
         measures = {name: round(value, 4) for name, value in measures.items() if np.isfinite(value)}
         measures["estimated_error_um"] = round(estimated_error_um(measures), 1)
-        judged.append(Verdict(measures, status_of(measures, options.minimum_dice)))
+        status = status_of(measures, options.minimum_dice)
+        reason = "" if question is None or status is Status.PASS else reason_of(question)
+        judged.append(Verdict(measures, status, reason))
     return judged
