@@ -58,7 +58,9 @@ class Lattice:
         cells = np.array(self.shape) - 3  # n control points span n - 3 cells
         at = np.clip((points_um - self.origin_um) / self.spacing_um, 0.0, cells)
         knots = tuple(np.arange(-3.0, count + 1.0) for count in self.shape)
-        return NdBSpline.design_matrix(at, knots, 3)
+        found = NdBSpline.design_matrix(at, knots, 3)
+        # scipy infers the number of columns, which is too small where no point reaches the last control point
+        return sparse.csr_array((found.data, found.indices, found.indptr), shape=(len(at), self.size))
 
     def basis(self, points_um: Float64) -> tuple[Int64, Float64]:
         """Return which control points act on points, and their spline weights.

@@ -24,6 +24,7 @@ from pipeline.registration.deformable.fit import (
     section_labels,
     step,
 )
+from pipeline.registration.deformable.renewed import judged_anew, renewed_measures
 from pipeline.registration.fit.joint import FitProblem, level_images
 from pipeline.registration.model.stain_table import StainModel, fit_stain_on
 from pipeline.registration.model.state import TransformState
@@ -69,13 +70,16 @@ def refine(
         failed or was not fitted takes the whole brain's displacement only.
     """
     options = problem.options
-    fit = fit_fields(problem, _state(thumbnails, usable, alignment))
+    fit, model = fit_fields(problem, _state(thumbnails, usable, alignment))
+    renewed = renewed_measures(fit, model)
     own = {number: k for k, number in enumerate(usable)}
     sections, scaled_back = [], []
     for number, (thumbnail, section) in enumerate(zip(thumbnails, alignment.sections, strict=True)):
         k = own.get(number)
         fields = fit.fields if k is not None and section.status is not Status.FAIL else None
         deformed, least = _deformed(section, thumbnail, fit, fields, k)
+        if fields is not None and k is not None and least == 1.0:  # else it is less deformed than fitted
+            deformed = judged_anew(deformed, renewed[k], options.minimum_dice)
         sections.append(deformed)
         if least < 1.0:
             scaled_back.append(thumbnail.section_number)  # noted: the fit asked for more than was given
@@ -99,7 +103,7 @@ def _state(
     return TransformState(np.array(matrices), z_um, alignment.alignment3d.volume_to_reference)
 
 
-def fit_fields(problem: FitProblem, state: TransformState) -> DeformableFit:
+def fit_fields(problem: FitProblem, state: TransformState) -> tuple[DeformableFit, StainModel]:
     """Fit the displacement fields, coarse to fine; the stain table is re-estimated before every step.
 
     Parameters
@@ -111,8 +115,10 @@ def fit_fields(problem: FitProblem, state: TransformState) -> DeformableFit:
 
     Returns
     -------
-    DeformableFit
+    fit : DeformableFit
         Displacement fields of the finest level.
+    model : StainModel
+        Stain model of the last step.
     """
     options = problem.options
     in_plane = Stiffness(options.node_um, options.warp_um, options.bending)
@@ -136,7 +142,8 @@ def fit_fields(problem: FitProblem, state: TransformState) -> DeformableFit:
             fit = replace(fit, fields=fit.fields.unfolded())
             if moved < _CONVERGED_UM:
                 break
-    return fit
+    assert model is not None  # `_LEVELS` is not empty
+    return fit, model
 
 
 def _box(problem: FitProblem, state: TransformState) -> tuple[Float64, Float64]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.kernels import kernel
-from pipeline.core.model import Float64
+from pipeline.core.model import Float32, Float64
 from pipeline.registration.fit.gauss_newton import (
     AFFINE,
     RIGID,
@@ -205,16 +205,42 @@ def block_displacements(
     """
 
     def one(k: int) -> ResidualDisplacement:
-        image, gain = images[k], np.float32(painting.gains[k])
-        painted = painted_plane(painting, state, k, image, stage)
-        size = max(_LEAST_BLOCK_PX, round(_BLOCK_UM / image.pixel_um))
-        sums = block_sums(
-            image.values / painting.strength(k), image.weights * gain**2, painted, stage.scale, size
-        )
-        local, uncertainty = _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
-        return ResidualDisplacement(local, uncertainty, _along_normal(painting, state, k, image, stage))
+        painted = painted_plane(painting, state, k, images[k], stage)
+        local, uncertainty = block_displacement(painting, k, images[k], painted, stage)
+        return ResidualDisplacement(local, uncertainty, _along_normal(painting, state, k, images[k], stage))
 
     return each(one, range(len(images)), threads)
+
+
+def block_displacement(
+    painting: Painting, k: int, image: LevelImage, painted: Float32, stage: Stage
+) -> tuple[float, float]:
+    """Estimate the residual displacement of one section within its plane.
+
+    Parameters
+    ----------
+    painting : Painting
+        What the atlas is painted with.
+    k : int
+        Index of the section.
+    image : LevelImage
+        Its image.
+    painted : (h, w) float32
+        Atlas painted where the section lies, with the blur of the image.
+    stage : Stage
+        Blur, robust scale and noise.
+
+    Returns
+    -------
+    local : float, um
+        Displacement of the blocks, r.m.s.
+    uncertainty : float, um
+        Uncertainty of these displacements, r.m.s.
+    """
+    size = max(_LEAST_BLOCK_PX, round(_BLOCK_UM / image.pixel_um))
+    weights = image.weights * np.float32(painting.gains[k]) ** 2
+    sums = block_sums(image.values / painting.strength(k), weights, painted, stage.scale, size)
+    return _blocks(sums.reshape(-1, 6), stage.information, image.pixel_um)
 
 
 def _blocks(sums: Float64, information: float, pixel_um: float) -> tuple[float, float]:
