@@ -10,6 +10,7 @@ from pipeline.registration.fit.gauss_newton import (
     Prior,
     Stage,
     System,
+    VolumePrior,
     moved,
     section_system,
     solve,
@@ -115,9 +116,11 @@ def test_arrow_solution_equals_the_dense_one() -> None:
         h, b = j.T @ j, j.T @ r
         systems.append(System(h[:3, :3], h[:3, 3:], h[3:, 3:], b[:3], b[3:], 0.0, 1.0))
     prior = Prior(rng.normal(size=(4, 3)), rng.uniform(0.5, 2, (4, 3)))
-    sections, volume = solve(systems, prior, chosen, np.zeros(4))
+    whole = VolumePrior(rng.normal(size=7), np.r_[rng.uniform(0.5, 2, 6), np.inf])
+    sections, volume = solve(systems, prior, whole, chosen, np.zeros(4))
     dense, right = np.zeros((19, 19)), np.zeros(19)
-    dense[12:, 12:] += np.eye(7) / 2000.0**2
+    dense[12:, 12:] += np.eye(7) / 2000.0**2 + np.diag(1 / whole.spread**2)
+    right[12:] += whole.target / whole.spread**2
     for k, s in enumerate(systems):
         own = slice(3 * k, 3 * k + 3)
         dense[own, own] += s.own + np.diag(1 / prior.spread[k] ** 2)
