@@ -11,7 +11,13 @@ from pipeline.geometry import affine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
 from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_now
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
-from pipeline.registration.initial.orientation import ANGLES_DEG, COARSE_SIGMA_UM, CoarseFit, UsableSections
+from pipeline.registration.initial.orientation import (
+    ANGLES_DEG,
+    COARSE_SIGMA_UM,
+    HINT_DEG,
+    CoarseFit,
+    UsableSections,
+)
 from pipeline.registration.initial.pose_search import PoseSearch
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.measures import overlaps
@@ -114,6 +120,8 @@ def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformStat
     TransformState
         Transforms, fitted to outlines again after every round that moved a section.
     """
+    # a trusted hint of the manifest holds for every section
+    reach_deg = HINT_DEG if problem.options.trusted_up else 180.0
     for _ in range(_STAIN_ROUNDS):
         model = stain_now(problem, state)
         tables = [model.table(k) for k in range(len(problem.tissues))]
@@ -123,7 +131,8 @@ def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformStat
         ]
         search = PoseSearch(problem.atlas, tables, problem.options.threads)
         present = search.scores(pictures, state)
-        poses, scores = search.landscape(pictures, problem.nominal, state, ANGLES_DEG).poses()
+        found = search.landscape(pictures, problem.nominal, state, ANGLES_DEG)
+        poses, scores = found.poses(np.zeros(len(pictures)), reach_deg)
         better = scores > present + _LEAST_SCORE_GAIN
         if not better.any():
             return state

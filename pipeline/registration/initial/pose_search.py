@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from scipy import fft
 
 from pipeline.core.model import Float32, Float64
@@ -274,7 +275,7 @@ class PoseSearch:
         """
 
         def one(k: int) -> tuple[Float64, Float64]:
-            plane, origin = self._plane(state, k)
+            plane, origin = self.plane(state, k)
             return _correlated(pictures[k], nominal[k], (plane, origin), angles_deg)
 
         found = each(one, range(len(pictures)), self.threads)
@@ -299,7 +300,7 @@ class PoseSearch:
         """
 
         def one(k: int) -> float:
-            plane, origin = self._plane(state, k)
+            plane, origin = self.plane(state, k)
             to_lattice = affine.compose(affine.scaling([1 / PIXEL_UM] * 2), _translation(-origin))
             matrix = affine.compose(to_lattice, state.sections[k])
             warped = cv2.warpAffine(_softened(pictures[k], matrix), matrix, plane.shape[::-1])
@@ -307,8 +308,23 @@ class PoseSearch:
 
         return np.array(each(one, range(len(pictures)), self.threads))
 
-    def _plane(self, state: TransformState, k: int) -> tuple[Float32, Float64]:
-        """Return the plane of section `k` rendered on a lattice of the volume, and its corner, um."""
+    def plane(self, state: TransformState, k: int) -> tuple[Float32, Float64]:
+        """Render the plane of a section on a lattice of the volume.
+
+        Parameters
+        ----------
+        state : TransformState
+            Gives the position of the plane and the map of the volume.
+        k : int
+            Index of the section.
+
+        Returns
+        -------
+        painted : (h, w) float32
+            The plane, at 200 um a pixel.
+        origin : (2,) float64, um
+            Corner of the lattice in the volume; the same for all sections.
+        """
         plane = self.atlas.plane
         extent = self.atlas.extent_um[list(IN_PLANE_AXES[plane])]
         x_axis, y_axis = IN_PLANE_AXES[plane]
@@ -333,12 +349,38 @@ def _correlated(
 ) -> tuple[Float64, Float64]:
     """Return the best score at every angle, (a,), and the shift that reaches it, (a, 2) um."""
     painted, origin = plane
-    rows, columns = np.nonzero(picture > 0)
-    if rows.size == 0:
+    if not (picture > 0).any():
         return np.zeros(len(angles_deg)), np.zeros((len(angles_deg), 2))
-    # Square and padded by zeros, since the correlation is circular.
-    size = fft.next_fast_len(int(_PADDING * max(painted.shape)), real=True)
-    # The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
+    size = _fft_size(painted.shape)
+    warped, centres = _turned(picture, nominal, size, angles_deg)
+    half = 0.5 * size
+    # Correlation theorem: the inverse transform of conj(F(picture)) F(plane) has the overlap at every shift.
+    spectrum = fft.rfft2(painted, s=(size, size))
+    common = fft.irfft2(np.conj(fft.rfft2(warped)) * spectrum, s=(size, size))
+    peaks = common.reshape(len(angles_deg), -1).argmax(axis=1)
+    row, column = np.unravel_index(peaks, (size, size))
+    top = common.reshape(len(angles_deg), -1)[np.arange(len(peaks)), peaks]
+    # Both norms are constant for a given angle, so that the greatest overlap has the greatest score.
+    scores = 2.0 * top / np.maximum((warped**2).sum(axis=(1, 2)) + (painted**2).sum(), 1.0)
+    step = np.stack([column, row], axis=1)
+    # Shifts beyond half the size are negative ones.
+    step = np.where(step > size // 2, step - size, step)
+    return scores.astype(np.float64), origin - np.array(centres) + PIXEL_UM * (half + step)
+
+
+def _fft_size(shape: tuple[int, ...]) -> int:
+    """Return the side, px, on which planes are correlated: padded, since the correlation is circular."""
+    return int(fft.next_fast_len(int(_PADDING * max(shape)), real=True))
+
+
+def _turned(
+    picture: Float32, nominal: Float64, size: int, angles_deg: Float64
+) -> tuple[Float32, list[Float64]]:
+    """Return the picture at every angle, (a, size, size), and where each has its centroid in the volume, um.
+
+    The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
+    """
+    rows, columns = np.nonzero(picture > 0)
     middle = np.array([columns.mean(), rows.mean()])
     soft, half = _softened(picture, nominal / PIXEL_UM), 0.5 * size
     warped, centres = np.empty((len(angles_deg), size, size), np.float32), []
@@ -353,18 +395,85 @@ def _correlated(
         )
         warped[a] = cv2.warpAffine(soft, to_lattice, (size, size))
         centres.append(centre)
-    # Correlation theorem: the inverse transform of conj(F(picture)) F(plane) has the overlap at every shift.
-    spectrum = fft.rfft2(painted, s=(size, size))
-    common = fft.irfft2(np.conj(fft.rfft2(warped)) * spectrum, s=(size, size))
-    peaks = common.reshape(len(angles_deg), -1).argmax(axis=1)
-    row, column = np.unravel_index(peaks, (size, size))
-    top = common.reshape(len(angles_deg), -1)[np.arange(len(peaks)), peaks]
-    # Both norms are constant for a given angle, so that the greatest overlap has the greatest score.
-    scores = 2.0 * top / np.maximum((warped**2).sum(axis=(1, 2)) + (painted**2).sum(), 1.0)
-    step = np.stack([column, row], axis=1)
-    # Shifts beyond half the size are negative ones.
-    step = np.where(step > size // 2, step - size, step)
-    return scores.astype(np.float64), origin - np.array(centres) + PIXEL_UM * (half + step)
+    return warped, centres
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneStack:
+    """Planes of the atlas at many positions, ready to be compared with pictures.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square on which they are compared, px.
+    spectra : (m, size, size / 2 + 1) complex64
+        Fourier transforms of the planes.
+    norms : (m,) float64
+        Root of the sum of squares of each plane.
+    """
+
+    size: int
+    spectra: npt.NDArray[np.complex64]
+    norms: Float64
+
+    @staticmethod
+    def of(atlas: Atlas, table: Float32, volume: Float64, positions_um: Float64, threads: int) -> PlaneStack:
+        """Render the planes at some positions of a volume.
+
+        Parameters
+        ----------
+        atlas : Atlas
+            Labels of the reference.
+        table : (labels,) float32
+            Value of each label.
+        volume : (3, 4) float64, um to um
+            Volume to reference.
+        positions_um : (m,) float64, um
+            Positions along z of the volume.
+        threads : int
+            Threads that share the planes.
+
+        Returns
+        -------
+        PlaneStack
+            The planes at 200 um a pixel.
+        """
+        count = len(positions_um)
+        state = TransformState(np.tile(np.eye(2, 3), (count, 1, 1)), positions_um, volume)
+        search = PoseSearch(atlas, [table] * count, threads)
+        planes = np.array(each(lambda k: search.plane(state, k)[0], range(count), threads))
+        size = _fft_size(planes.shape[1:])
+        norms = np.sqrt((planes.astype(np.float64) ** 2).sum(axis=(1, 2)))
+        return PlaneStack(size, fft.rfft2(planes, s=(size, size)).astype(np.complex64), norms)
+
+    def cosines(self, picture: Float32, nominal: Float64, angles_deg: Float64) -> Float64:
+        """Compare a picture with every plane, whatever its brightness.
+
+        Parameters
+        ----------
+        picture : (h, w) float32
+            Stain of a section; 0 on glass.
+        nominal : (2, 3) float64, px to um
+            Pose before rotation and shift.
+        angles_deg : (a,) float64, degrees
+            Rotations to try.
+
+        Returns
+        -------
+        (m,) float64
+            Sum of products over the root of both sums of squares, at the best rotation and shift; 0 where
+            the plane or the picture is empty.
+        """
+        found = np.zeros(len(self.norms))
+        if not (picture > 0).any():
+            return found
+        warped, _ = _turned(picture, nominal, self.size, angles_deg)
+        norms = np.sqrt((warped**2).sum(axis=(1, 2)))
+        spectra = np.conj(fft.rfft2(warped))
+        for j in np.flatnonzero(self.norms > 0):
+            common = fft.irfft2(spectra * self.spectra[j], s=(self.size, self.size))
+            found[j] = (common.max(axis=(1, 2)) / norms).max() / self.norms[j]
+        return found
 
 
 def _softened(picture: Float32, matrix: Float64) -> Float32:
