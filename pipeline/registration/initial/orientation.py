@@ -33,6 +33,7 @@ from pipeline.registration.initial.pose_search import (
     fit_profile,
     middle_span_um,
 )
+from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.options import ORDERS, AlignmentOptions
@@ -476,10 +477,14 @@ def _coarse_fit(
 ) -> CoarseFit:
     """Fit one orientation to blurred outlines and score it."""
     found, state = start
-    near = None if orientation.turn_deg is None else np.full(len(some.tissues), orientation.turn_deg)
-    poses, _ = found.poses(near, max(_COMMON_DEG, options.rotation_range_deg))
+    count = len(some.tissues)
     nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
     problem = FitProblem(atlas, some.tissues, nominal, some.known, options, fixed_planes=some.fixed_planes)
+    if orientation.turn_deg is None:
+        poses = turned_together(problem, state, found, None, np.full((count, 1), 180.0))
+    else:
+        reach = max(_COMMON_DEG, options.rotation_range_deg)
+        poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
     state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
     dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
     return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))

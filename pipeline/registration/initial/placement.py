@@ -19,6 +19,7 @@ from pipeline.registration.initial.orientation import (
     UsableSections,
 )
 from pipeline.registration.initial.pose_search import PoseSearch
+from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.measures import overlaps
 
@@ -66,7 +67,11 @@ def initial_placement(
     # Degrees: all angles where each section is rotated by itself.
     reach = np.where(own, 180.0, options.rotation_range_deg)
     found = search.landscape(masks, nominal, state, ANGLES_DEG)
-    poses, _ = found.poses(np.zeros(len(masks)), reach[:, None])
+    near = np.zeros(len(masks))
+    if options.trusted_up:
+        poses, _ = found.poses(near, reach[:, None])
+    else:
+        poses = turned_together(problem, state, found, near, reach[:, None])
     state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
     return with_common_frame(problem, state), state
 
