@@ -58,7 +58,7 @@ def test_numbers_far_beyond_the_brain_are_told_from_a_wrong_thickness(
 def test_a_number_with_a_digit_too_many_names_its_section(
     reference: ReferenceSpace, coronal: tuple[Scene, list[SectionThumbnail]]
 ) -> None:
-    scene, drawn = coronal
+    _, drawn = coronal
     right = drawn[5].section_number
     found = align_series([numbered(t, 10 * right) if t is drawn[5] else t for t in drawn], reference, CORONAL)
     (wrong,) = (s for s in found.sections if s.status is Status.FAIL)
