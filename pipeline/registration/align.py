@@ -237,6 +237,7 @@ def orientation_of(series: Series, usable: UsableSections, reference: ReferenceS
     if far:  # a mistyped number must not stretch the series beyond the brain
         usable = usable.select([k for k, t in enumerate(usable.thumbnails) if t.section_number not in far])
     check_extent(atlas, usable.thumbnails, usable.tissues, options.hemisphere)
+    options = options.scaled(atlas.size)
     coarse_fit, notes = choose_orientation(reference, atlas, usable, options)
     # the declared plane fits poorly: try the other one before trusting it
     kept = check_plane(reference, usable, coarse_fit)

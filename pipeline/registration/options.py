@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.core.errors import ConfigError
@@ -144,6 +144,31 @@ class AlignmentOptions:
             for word, (name, value) in hints.items()
             if word in self.trust and value is None
         )
+
+    def scaled(self, size: float) -> AlignmentOptions:
+        """Return the options for a brain of another size: default lengths are those for a mouse's.
+
+        Parameters
+        ----------
+        size : float
+            Length of the brain over that of a mouse, see `Atlas.size`.
+
+        Returns
+        -------
+        AlignmentOptions
+            The same for size 1; lengths that are set to another value than the default stay.
+        """
+        defaults = AlignmentOptions()
+        if size == 1.0:
+            return self
+        found = self
+        if self.stain_pixel_um == defaults.stain_pixel_um:
+            found = replace(found, stain_pixel_um=self.stain_pixel_um * size)
+        if self.outline_sigma_um == defaults.outline_sigma_um:
+            found = replace(found, outline_sigma_um=tuple(s * size for s in self.outline_sigma_um))
+        if self.stain_sigma_um == defaults.stain_sigma_um:
+            found = replace(found, stain_sigma_um=tuple(s * size for s in self.stain_sigma_um))
+        return found
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:

@@ -41,7 +41,7 @@ from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-COARSE_SIGMA_UM = (400.0, 250.0)  # um; blurs of the coarse outline fit
+_COARSE_SIGMA_UM = (400.0, 250.0)  # um in a mouse; blurs of the coarse outline fit
 _ANGLE_STEP_DEG = 5.0  # degrees
 ANGLES_DEG = np.arange(-180.0, 180.0, _ANGLE_STEP_DEG)  # exhaustive search, clockwise as displayed
 _SCREENING_SECTIONS = 10  # sections that score the positions
@@ -330,6 +330,22 @@ class CoarseFit:
         return f"{orientation}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
 
 
+def coarse_sigmas_um(atlas: Atlas) -> tuple[float, ...]:
+    """Return the blurs of the coarse outline fit.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Gives the size of the brain.
+
+    Returns
+    -------
+    tuple of float, um
+        Coarse to fine.
+    """
+    return tuple(sigma * atlas.size for sigma in _COARSE_SIGMA_UM)
+
+
 def allen_sign(options: AlignmentOptions) -> int:
     """Return the direction in which Allen numbers its sections.
 
@@ -485,7 +501,7 @@ def _coarse_fit(
     else:
         reach = max(_COMMON_DEG, options.rotation_range_deg)
         poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
-    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
+    state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(atlas)).state
     dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
     return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))
 

@@ -13,10 +13,10 @@ from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_now
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
 from pipeline.registration.initial.orientation import (
     ANGLES_DEG,
-    COARSE_SIGMA_UM,
     HINT_DEG,
     CoarseFit,
     UsableSections,
+    coarse_sigmas_um,
 )
 from pipeline.registration.initial.pose_search import PoseSearch
 from pipeline.registration.initial.upright import turned_together
@@ -72,7 +72,7 @@ def initial_placement(
         poses, _ = found.poses(near, reach[:, None])
     else:
         poses = turned_together(problem, state, found, near, reach[:, None])
-    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
+    state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(problem.atlas)).state
     return with_common_frame(problem, state), state
 
 
@@ -142,7 +142,7 @@ def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformStat
         if not better.any():
             return state
         state = state.replaced(np.where(better[:, None, None], poses, state.sections))
-        state = fit_outlines(problem, state, COARSE_SIGMA_UM[1:]).state
+        state = fit_outlines(problem, state, coarse_sigmas_um(problem.atlas)[1:]).state
     return state
 
 

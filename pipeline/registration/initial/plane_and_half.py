@@ -96,10 +96,10 @@ def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: Coars
     plane: Plane = "sagittal" if options.plane_of_section == "coronal" else "coronal"
     hemisphere: Hemisphere = "left" if plane == "sagittal" else "both"
     # No hints: those of the manifest are in the terms of the declared plane.
+    atlas = atlas_of(reference, plane, hemisphere)
     other = AlignmentOptions(plane_of_section=plane, hemisphere=hemisphere, threads=options.threads)
-    best = max(
-        fit_orientations(atlas_of(reference, plane, hemisphere), usable, other), key=lambda one: one.score
-    )
+    tried = fit_orientations(atlas, usable, other.scaled(atlas.size))
+    best = max(tried, key=lambda one: one.score)
     if best.score <= chosen.score or best.dice <= POOR_DICE:
         return ()
     seen = f"the {plane} planes of {reference.name} fit better ({best.describe()}; as declared,"

@@ -27,12 +27,12 @@ from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS
 from pipeline.registration.model.state import TransformState
 from pipeline.system.threads import each
 
-PIXEL_UM = 200.0  # um; pixel of the lattice on which poses are searched
+PIXEL_UM = 200.0  # um in a mouse; pixel of the lattice on which poses are searched
 _PADDING = 1.5  # FFT size over plane size: what is shifted over one edge must not come in at the other
 # Reference um per section um along z: shrinkage, or a wrong section thickness.
 _Z_SCALES = np.arange(0.70, 1.4001, 0.025)
-_Z_STEP_UM = 50.0  # um; grid of the middle of the series along the cutting axis
-_SAME_POSITION_UM = 900.0  # um; fits closer than this are one position
+_Z_STEP_UM = 50.0  # um in a mouse; grid of the middle of the series along the cutting axis
+_SAME_POSITION_UM = 900.0  # um in a mouse; fits closer than this are one position
 # Weights of |log| penalties in the misfit: ratio of the scales along z and in the plane; scale along z.
 _ANISOTROPY_WEIGHT, _Z_SCALE_WEIGHT = 0.15, 0.1
 # Where the middle of a series may lie, as shares of the extent of the reference along the cutting axis. The
@@ -123,7 +123,7 @@ def fit_profile(
     usable = areas_um2 > 0
     z, areas = z_um[usable], areas_um2[usable]
     middle = 0.5 * (z.min() + z.max())
-    centres = np.arange(span_um[0], span_um[1] + 1.0, _Z_STEP_UM)
+    centres = np.arange(span_um[0], span_um[1] + 1.0, _Z_STEP_UM * atlas.size)
     found = []
     for stretch in _Z_SCALES:
         slope = sign * stretch
@@ -141,15 +141,15 @@ def fit_profile(
             ProfileFit(slope, float(c - slope * middle), float(1.0 / np.sqrt(s)), float(m))
             for c, s, m in zip(centres, scale2, misfit, strict=True)
         ]
-    return _local_optima(found, middle)
+    return _local_optima(found, middle, _SAME_POSITION_UM * atlas.size)
 
 
-def _local_optima(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
+def _local_optima(found: list[ProfileFit], middle: float, apart_um: float) -> list[ProfileFit]:
     """Return the best fit of every neighbourhood, best first (non-maximum suppression)."""
     kept: list[ProfileFit] = []
     for fit in sorted(found, key=lambda f: f.misfit):
         centre = fit.offset_um + fit.slope * middle
-        if all(abs(centre - k.offset_um - k.slope * middle) > _SAME_POSITION_UM for k in kept):
+        if all(abs(centre - k.offset_um - k.slope * middle) > apart_um for k in kept):
             kept.append(fit)
     return kept
 
@@ -252,6 +252,11 @@ class PoseSearch:
     tables: Sequence[Float32]
     threads: int
 
+    @property
+    def pixel_um(self) -> float:
+        """Pixel of the lattice, um."""
+        return PIXEL_UM * self.atlas.size
+
     def landscape(
         self, pictures: Sequence[Float32], nominal: Float64, state: TransformState, angles_deg: Float64
     ) -> Landscape:
@@ -275,8 +280,7 @@ class PoseSearch:
         """
 
         def one(k: int) -> tuple[Float64, Float64]:
-            plane, origin = self.plane(state, k)
-            return _correlated(pictures[k], nominal[k], (plane, origin), angles_deg)
+            return _correlated(pictures[k], nominal[k], self.plane(state, k), angles_deg, self.pixel_um)
 
         found = each(one, range(len(pictures)), self.threads)
         return Landscape(
@@ -301,7 +305,7 @@ class PoseSearch:
 
         def one(k: int) -> float:
             plane, origin = self.plane(state, k)
-            to_lattice = affine.compose(affine.scaling([1 / PIXEL_UM] * 2), _translation(-origin))
+            to_lattice = affine.compose(affine.scaling([1 / self.pixel_um] * 2), _translation(-origin))
             matrix = affine.compose(to_lattice, state.sections[k])
             warped = cv2.warpAffine(_softened(pictures[k], matrix), matrix, plane.shape[::-1])
             return 2.0 * float((warped * plane).sum()) / max(float((warped**2).sum() + (plane**2).sum()), 1.0)
@@ -321,7 +325,7 @@ class PoseSearch:
         Returns
         -------
         painted : (h, w) float32
-            The plane, at 200 um a pixel.
+            The plane, at `pixel_um`.
         origin : (2,) float64, um
             Corner of the lattice in the volume; the same for all sections.
         """
@@ -335,8 +339,8 @@ class PoseSearch:
         corners[:, NORMAL_AXIS[plane]] = 0.5 * self.atlas.extent_um[NORMAL_AXIS[plane]]
         in_volume = affine.apply(affine.invert(state.volume), corners)[:, :2]
         origin = in_volume.min(axis=0)
-        h, w = (int(np.ceil(s)) + 1 for s in (np.ptp(in_volume, axis=0) / PIXEL_UM)[::-1])
-        lattice = np.array([[PIXEL_UM, 0.0, origin[0]], [0.0, PIXEL_UM, origin[1]]])
+        h, w = (int(np.ceil(s)) + 1 for s in (np.ptp(in_volume, axis=0) / self.pixel_um)[::-1])
+        lattice = np.array([[self.pixel_um, 0.0, origin[0]], [0.0, self.pixel_um, origin[1]]])
         # Identity as section pose: the lattice itself is in um of the volume.
         sections = np.tile(np.eye(2, 3), (len(state.z_um), 1, 1))
         matrix = state.replaced(sections).plane(k, lattice)
@@ -345,14 +349,18 @@ class PoseSearch:
 
 
 def _correlated(
-    picture: Float32, nominal: Float64, plane: tuple[Float32, Float64], angles_deg: Float64
+    picture: Float32,
+    nominal: Float64,
+    plane: tuple[Float32, Float64],
+    angles_deg: Float64,
+    pixel_um: float,
 ) -> tuple[Float64, Float64]:
     """Return the best score at every angle, (a,), and the shift that reaches it, (a, 2) um."""
     painted, origin = plane
     if not (picture > 0).any():
         return np.zeros(len(angles_deg)), np.zeros((len(angles_deg), 2))
     size = _fft_size(painted.shape)
-    warped, centres = _turned(picture, nominal, size, angles_deg)
+    warped, centres = _turned(picture, nominal, size, angles_deg, pixel_um)
     half = 0.5 * size
     # Correlation theorem: the inverse transform of conj(F(picture)) F(plane) has the overlap at every shift.
     spectrum = fft.rfft2(painted, s=(size, size))
@@ -365,7 +373,7 @@ def _correlated(
     step = np.stack([column, row], axis=1)
     # Shifts beyond half the size are negative ones.
     step = np.where(step > size // 2, step - size, step)
-    return scores.astype(np.float64), origin - np.array(centres) + PIXEL_UM * (half + step)
+    return scores.astype(np.float64), origin - np.array(centres) + pixel_um * (half + step)
 
 
 def _fft_size(shape: tuple[int, ...]) -> int:
@@ -374,7 +382,7 @@ def _fft_size(shape: tuple[int, ...]) -> int:
 
 
 def _turned(
-    picture: Float32, nominal: Float64, size: int, angles_deg: Float64
+    picture: Float32, nominal: Float64, size: int, angles_deg: Float64, pixel_um: float
 ) -> tuple[Float32, list[Float64]]:
     """Return the picture at every angle, (a, size, size), and where each has its centroid in the volume, um.
 
@@ -382,14 +390,14 @@ def _turned(
     """
     rows, columns = np.nonzero(picture > 0)
     middle = np.array([columns.mean(), rows.mean()])
-    soft, half = _softened(picture, nominal / PIXEL_UM), 0.5 * size
+    soft, half = _softened(picture, nominal / pixel_um), 0.5 * size
     warped, centres = np.empty((len(angles_deg), size, size), np.float32), []
     for a, angle in enumerate(angles_deg):
         turned = affine.compose(affine.rigid2d(float(angle), (0.0, 0.0)), nominal)
         centre = affine.apply(turned, middle)
         to_lattice = affine.compose(
             _translation(np.array([half, half])),
-            affine.scaling([1 / PIXEL_UM] * 2),
+            affine.scaling([1 / pixel_um] * 2),
             _translation(-centre),
             turned,
         )
@@ -406,6 +414,8 @@ class PlaneStack:
     ----------
     size : int
         Side of the square on which they are compared, px.
+    pixel_um : float, um
+        Pixel of the planes.
     spectra : (m, size, size / 2 + 1) complex64
         Fourier transforms of the planes.
     norms : (m,) float64
@@ -413,6 +423,7 @@ class PlaneStack:
     """
 
     size: int
+    pixel_um: float
     spectra: npt.NDArray[np.complex64]
     norms: Float64
 
@@ -436,7 +447,7 @@ class PlaneStack:
         Returns
         -------
         PlaneStack
-            The planes at 200 um a pixel.
+            The planes at the pixel of `PoseSearch`.
         """
         count = len(positions_um)
         state = TransformState(np.tile(np.eye(2, 3), (count, 1, 1)), positions_um, volume)
@@ -444,7 +455,8 @@ class PlaneStack:
         planes = np.array(each(lambda k: search.plane(state, k)[0], range(count), threads))
         size = _fft_size(planes.shape[1:])
         norms = np.sqrt((planes.astype(np.float64) ** 2).sum(axis=(1, 2)))
-        return PlaneStack(size, fft.rfft2(planes, s=(size, size)).astype(np.complex64), norms)
+        spectra = fft.rfft2(planes, s=(size, size)).astype(np.complex64)
+        return PlaneStack(size, search.pixel_um, spectra, norms)
 
     def cosines(self, picture: Float32, nominal: Float64, angles_deg: Float64) -> Float64:
         """Compare a picture with every plane, whatever its brightness.
@@ -467,7 +479,7 @@ class PlaneStack:
         found = np.zeros(len(self.norms))
         if not (picture > 0).any():
             return found
-        warped, _ = _turned(picture, nominal, self.size, angles_deg)
+        warped, _ = _turned(picture, nominal, self.size, angles_deg, self.pixel_um)
         norms = np.sqrt((warped**2).sum(axis=(1, 2)))
         spectra = np.conj(fft.rfft2(warped))
         for j in np.flatnonzero(self.norms > 0):

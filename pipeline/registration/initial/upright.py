@@ -25,9 +25,9 @@ from pipeline.registration.model.state import TransformState
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 _OPPOSITE_REACH_DEG = 30.0  # degrees; by which the other way round may differ from half a turn
-_SECTIONS_APART, _MOST_UM_APART = 3, 1200.0  # sections that are compared: this close in rank and along z
+_SECTIONS_APART, _MOST_UM_APART = 3, 1200.0  # compared sections: this close in rank, and in um in a mouse
 _FIELD_WEIGHT = 3.0  # of a difference in outline score, against one in correlation
-_SIDE_UM = 16000.0  # um; the square, about the middle of the sections, on which they are compared
+_SIDE_UM = 16000.0  # um in a mouse; the square, about the middle of the sections, on which they are compared
 _ROUNDS = 20  # of single flips, at most; each lowers the energy
 
 
@@ -59,7 +59,7 @@ def turned_together(
     turns = _turns(poses, found.nominal)
     opposite, against = found.poses(turns + 180.0, np.full((len(turns), 1), _OPPOSITE_REACH_DEG))
     both = np.array([poses, opposite])
-    couplings = _couplings(problem.tissues, both, state.z_um)
+    couplings = _couplings(problem.tissues, both, state.z_um, problem.atlas.size)
     side = settle(couplings, _FIELD_WEIGHT * (scores - against))
     if (reach_deg >= 180.0).all():
         # mean outline score and share of the stain explained, as coarse fits are ranked
@@ -81,7 +81,7 @@ def _turns(poses: Float64, nominal: Float64) -> Float64:
     return np.array(found)
 
 
-def _couplings(tissues: Sequence[TissueImage], both: Float64, z_um: Float64) -> Float64:
+def _couplings(tissues: Sequence[TissueImage], both: Float64, z_um: Float64, scale: float) -> Float64:
     """Return how much better neighbours correlate one way round than the other, (n, n), 0 for distant pairs.
 
     Positive where they look alike as they lie in `both[0]`, negative where one must be turned.
@@ -89,12 +89,15 @@ def _couplings(tissues: Sequence[TissueImage], both: Float64, z_um: Float64) -> 
     count = len(tissues)
     middle = np.median([affine.apply(p, _centroid(t)) for p, t in zip(both[0], tissues, strict=True)], axis=0)
     pictures = np.array(
-        [[_rendered(t, pose, middle) for t, pose in zip(tissues, poses, strict=True)] for poses in both]
+        [
+            [_rendered(t, pose, middle, scale) for t, pose in zip(tissues, poses, strict=True)]
+            for poses in both
+        ]
     )
     found = np.zeros((count, count))
     for k in range(count):
         for other in range(k + 1, min(count, k + 1 + _SECTIONS_APART)):
-            if abs(z_um[other] - z_um[k]) <= _MOST_UM_APART:
+            if abs(z_um[other] - z_um[k]) <= _MOST_UM_APART * scale:
                 products = np.tensordot(pictures[:, k], pictures[:, other], axes=([1, 2], [1, 2]))
                 along, across = products[0, 0] + products[1, 1], products[0, 1] + products[1, 0]
                 found[k, other] = found[other, k] = 0.25 * float(along - across)
@@ -106,14 +109,15 @@ def _centroid(tissue: TissueImage) -> Float64:
     return np.asarray(np.argwhere(tissue.mask).mean(axis=0)[::-1])
 
 
-def _rendered(tissue: TissueImage, pose: Float64, middle: Float64) -> Float32:
+def _rendered(tissue: TissueImage, pose: Float64, middle: Float64, scale: float) -> Float32:
     """Return the stain of a section in the volume, mean 0 inside the tissue, sum of squares 1."""
-    size = round(_SIDE_UM / PIXEL_UM)
-    to_square = np.array([[1.0, 0.0, 0.5 * _SIDE_UM - middle[0]], [0.0, 1.0, 0.5 * _SIDE_UM - middle[1]]])
-    matrix = affine.compose(affine.scaling([1.0 / PIXEL_UM] * 2), affine.compose(to_square, pose))
+    side, pixel = _SIDE_UM * scale, PIXEL_UM * scale
+    size = round(side / pixel)
+    to_square = np.column_stack([np.eye(2), 0.5 * side - middle])
+    matrix = affine.compose(affine.scaling([1.0 / pixel] * 2), affine.compose(to_square, pose))
     mean = float(tissue.stain[tissue.mask].mean())
     centred = np.where(tissue.mask, tissue.stain - np.float32(mean), np.float32(0.0))
-    width = max(1, round(PIXEL_UM / tissue.pixel_um))
+    width = max(1, round(pixel / tissue.pixel_um))
     warped = cv2.warpAffine(cv2.blur(centred, (width, width)), matrix, (size, size))
     return np.asarray(warped / max(float(np.linalg.norm(warped)), 1e-9), dtype=np.float32)
 

@@ -25,8 +25,8 @@ from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
-_STEP_UM = 200.0  # um of the reference; distance of the planes
-_NEAR_UM = 350.0  # um of the reference; a section this close lies where its number says
+_STEP_UM = 200.0  # um in a mouse; distance of the planes
+_NEAR_UM = 350.0  # um in a mouse; a section this close lies where its number says
 _SWING_DEG = np.array([-8.0, 0.0, 8.0])  # degrees; rotations that are tried about an expected one
 _SAME_TURN_DEG = 16.0  # degrees; expected rotations this close are tried once
 _DARKEST_PERCENT = 98  # of the tissue: a dark fold or bubble must not dominate
@@ -86,7 +86,7 @@ def compare_places(
     positions = _positions(problem.atlas, state)
     tables = [problem.atlas.outline_table()] if model is None else list(model.tables)
     stacks = [PlaneStack.of(problem.atlas, t, state.volume, positions, threads) for t in tables]
-    near_um = _NEAR_UM / float(np.linalg.norm(state.volume[:, 2]))
+    near_um = _NEAR_UM * problem.atlas.size / float(np.linalg.norm(state.volume[:, 2]))
     turns = dict(
         zip(state.z_um, np.rad2deg(rigid_parts(state, problem.nominal)[:, 2] / LENGTH_UM), strict=True)
     )
@@ -111,7 +111,7 @@ def _positions(atlas: Atlas, state: TransformState) -> Float64:
     """Return positions along z of the volume, um, at which the reference has tissue."""
     along, areas = area_profile(atlas)
     occupied = along[areas > 0]
-    wanted = np.arange(occupied.min(), occupied.max() + 1.0, _STEP_UM)
+    wanted = np.arange(occupied.min(), occupied.max() + 1.0, _STEP_UM * atlas.size)
     row = state.volume[NORMAL_AXIS[atlas.plane]]
     # the planes may be tilted: their middle counts
     x, y, _ = affine.apply(affine.invert(state.volume), 0.5 * atlas.extent_um)
