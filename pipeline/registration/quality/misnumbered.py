@@ -1,9 +1,9 @@
 """Wrong section numbers: sections whose image fits far better elsewhere in the brain than their number says.
 
 Every section is taken out of its place and compared with planes of the stain table all along the cutting
-axis, each at its best rotation and shift. Where a plane far from the stated one fits clearly better, and fits
-as well as sections of this series do, the number is wrong. Such sections are left out of the fit, and
-compared again once the others have been fitted without them.
+axis, each at its best rotation and shift. Where a plane far from the stated one fits clearly better, and as
+well as such planes fit the sections that lie there, the number is wrong. Such sections are left out of the
+fit, and compared again once the others have been fitted without them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _SWING_DEG = np.array([-8.0, 0.0, 8.0])  # degrees; rotations that are tried abo
 _SAME_TURN_DEG = 16.0  # degrees; expected rotations this close are tried once
 _DARKEST_PERCENT = 98  # of the tissue: a dark fold or bubble must not dominate
 # A section is misnumbered where its misfit (1 - cosine) at its own place is this many times that elsewhere,
-# and its misfit elsewhere at most so many times what is usual in its series.
-_LEAST_RATIO, _MOST_MISFIT = 1.5, 2.0
+# and its misfit elsewhere at most so many times that of the sections that lie there.
+_LEAST_RATIO, _MOST_MISFIT = 1.4, 1.6
+_USUAL_SECTIONS = 7  # sections about a place that tell what is usual there
+_MOST_BEYOND = 3.0  # in units of `_NEAR_UM`: this far beyond its end a section may still be of the brain
 _CLEARED_RATIO = 1.1  # at most this, once the others are fitted without it: the number was right
 _LEAST_SECTIONS = 5  # sections needed for what is usual
 # The larger of a share and a count may be misnumbered: of more the fit itself is wrong.
@@ -127,8 +129,11 @@ def _picture(tissue: TissueImage, by_stain: bool) -> Float32:
 
 
 def _comparison(misfits: Float64, positions_um: Float64, z_um: float, near_um: float) -> Comparison:
-    """Compare the misfits near a position with those elsewhere; nothing near is the greatest misfit, 1."""
-    near = np.abs(positions_um - z_um) <= near_um
+    """Compare the misfits near a position with those elsewhere; far from the brain the misfit is 1."""
+    away = np.abs(positions_um - z_um)
+    # a little beyond its end the last planes count
+    beyond = float(away.min())
+    near = away <= (near_um if beyond < near_um or beyond > _MOST_BEYOND * near_um else beyond + near_um)
     elsewhere = np.where(near, np.inf, misfits)
     best = int(elsewhere.argmin())
     return Comparison(
@@ -162,12 +167,16 @@ def misnumbered_sections(
     if count < _LEAST_SECTIONS:
         return {}
     compared = compare_places(problem, solution, list(zip(thumbnails, problem.tissues, strict=True)))
-    usual = float(np.median([min(one.own, one.elsewhere) for one in compared]))
-    found = {
-        k: one.z_um
-        for k, one in enumerate(compared)
-        if one.ratio > _LEAST_RATIO and one.elsewhere < _MOST_MISFIT * usual and k not in problem.fixed_planes
-    }
+    z_um = np.array([t.z_um for t in thumbnails])
+    own = np.array([one.own for one in compared])
+    suspects = [k for k, one in enumerate(compared) if one.ratio > _LEAST_RATIO]
+    innocent = np.setdiff1d(np.arange(count), suspects)
+    found = {}
+    for k in suspects:
+        there = innocent[np.argsort(np.abs(z_um[innocent] - compared[k].z_um))[:_USUAL_SECTIONS]]
+        usual = float(np.median(own[there])) if there.size else 0.0
+        if k not in problem.fixed_planes and compared[k].elsewhere < _MOST_MISFIT * usual:
+            found[k] = compared[k].z_um
     return found if len(found) <= max(_MOST_COUNT, _MOST_SHARE * count) else {}
 
 
