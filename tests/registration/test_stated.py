@@ -47,7 +47,7 @@ def test_trust_is_read_as_words() -> None:
         ConfigError, match=r"configuration\.trust: expected some of plane, order, up, got side"
     ):
         configured(trust="side")
-    with pytest.raises(ConfigError, match=r"configuration\.trust: expected words such as plane,order"):
+    with pytest.raises(ConfigError, match=r"configuration\.trust: expected some of plane, order, up, got 3"):
         configured(trust=3)
 
 

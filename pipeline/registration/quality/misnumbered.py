@@ -32,7 +32,8 @@ _SAME_TURN_DEG = 16.0  # degrees; expected rotations this close are tried once
 _DARKEST_PERCENT = 98  # of the tissue: a dark fold or bubble must not dominate
 # A section is misnumbered where its misfit (1 - cosine) at its own place is this many times that elsewhere,
 # and its misfit elsewhere at most so many times that of the sections that lie there.
-_LEAST_RATIO, _MOST_MISFIT = 1.4, 1.6
+_LEAST_RATIO, _MOST_MISFIT = 1.3, 3.0
+_CLEAR_RATIO, _USUAL_MISFIT = 1.6, 1.6  # one of the two must hold as well: a torn section fits nowhere well
 _USUAL_SECTIONS = 7  # sections about a place that tell what is usual there
 _MOST_BEYOND = 3.0  # in units of `_NEAR_UM`: this far beyond its end a section may still be of the brain
 _CLEARED_RATIO = 1.1  # at most this, once the others are fitted without it: the number was right
@@ -175,7 +176,8 @@ def misnumbered_sections(
     for k in suspects:
         there = innocent[np.argsort(np.abs(z_um[innocent] - compared[k].z_um))[:_USUAL_SECTIONS]]
         usual = float(np.median(own[there])) if there.size else 0.0
-        if k not in problem.fixed_planes and compared[k].elsewhere < _MOST_MISFIT * usual:
+        most = _MOST_MISFIT if compared[k].ratio > _CLEAR_RATIO else _USUAL_MISFIT
+        if k not in problem.fixed_planes and compared[k].elsewhere < most * usual:
             found[k] = compared[k].z_um
     return found if len(found) <= max(_MOST_COUNT, _MOST_SHARE * count) else {}
 
