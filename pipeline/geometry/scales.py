@@ -33,8 +33,8 @@ def outside(scales: Float64, limits: tuple[float, float]) -> bool:
 
     Parameters
     ----------
-    scales : (3,) float64
-        Scales of `scales_of`.
+    scales : (n,) float64
+        Scales of `scales_of`, or some of them.
     limits : (float, float)
         Least and largest scale, `USUAL_SCALES` or `POSSIBLE_SCALES`.
 
@@ -79,3 +79,23 @@ def unusual_scales(scales: Float64) -> str:
         return ""
     low, high = USUAL_SCALES
     return f"Alignment3d scales {scales_text(scales)} are outside the usual range {low:.2f}-{high:.2f}"
+
+
+def spacing_text(scales: Float64) -> str:
+    """Return by which factor the section thickness seems wrong, for a message.
+
+    Parameters
+    ----------
+    scales : (3,) float64
+        Scales of `scales_of`.
+
+    Returns
+    -------
+    str
+        Such as "section_thickness_um or the section numbers seem off by x 8.5"; empty where the scale along z
+        is possible, or one in the plane is not.
+    """
+    if outside(scales[:2], POSSIBLE_SCALES) or not outside(scales[2:], POSSIBLE_SCALES):
+        return ""
+    factor = float(scales[2] / np.sqrt(scales[0] * scales[1]))
+    return f"section_thickness_um or the section numbers seem off by x {factor:.2g}"

@@ -24,19 +24,19 @@ from pipeline.registration.initial.orientation import (
 )
 from pipeline.registration.initial.placement import initial_placement, placed_by_neighbours, placed_by_stain
 from pipeline.registration.initial.plane_and_half import check_plane, choose_orientation
+from pipeline.registration.leave_out import fit_without_outliers
 from pipeline.registration.model.hand_placed import fixed_planes_of, with_corrections
 from pipeline.registration.model.painted_atlas import atlas_of
 from pipeline.registration.model.state import TransformState, known_with_margin
 from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
-from pipeline.registration.quality.outliers import outlier_sections
 from pipeline.registration.refusals import (
     check_background,
     check_extent,
     check_fit,
     check_numbers,
-    check_one_brain,
     check_usable,
+    far_numbers,
 )
 from pipeline.registration.result import aligned_sections, series_part
 from pipeline.sections.thumbnail import SectionThumbnail, reduced
@@ -233,11 +233,15 @@ def orientation_of(series: Series, usable: UsableSections, reference: ReferenceS
     check_background(series.thumbnails)
     check_usable(series.thumbnails, series.tissues, series.usable_indices, options)
     atlas = atlas_of(reference, options.plane_of_section, options.hemisphere)
+    far = far_numbers(atlas, usable.thumbnails, options.hemisphere)
+    if far:  # a mistyped number must not stretch the series beyond the brain
+        usable = usable.select([k for k, t in enumerate(usable.thumbnails) if t.section_number not in far])
     check_extent(atlas, usable.thumbnails, usable.tissues, options.hemisphere)
+    options = options.scaled(atlas.size)
     coarse_fit, notes = choose_orientation(reference, atlas, usable, options)
     # the declared plane fits poorly: try the other one before trusting it
-    check_plane(reference, usable, coarse_fit)
-    return ChosenOrientation(coarse_fit, notes)
+    kept = check_plane(reference, usable, coarse_fit)
+    return ChosenOrientation(coarse_fit, (*notes, *kept, *options.trusted_in_vain))
 
 
 def fit_together(
@@ -271,7 +275,11 @@ def fit_together(
     AlignmentError
         Where the outlines do not fit, or too many sections belong to another brain.
     """
-    usable, (problem, solution), outliers = _without_outliers(chosen, usable, reference)
+    first = next(iter(chosen.values())).coarse_fit
+    far = far_numbers(first.atlas, usable.thumbnails, first.options.hemisphere)
+    usable, (problem, solution), outliers = fit_without_outliers(
+        usable, lambda some: _fit(chosen, some, reference), far
+    )
     # the failed and blank sections come back in: they get a pose from their neighbours
     ordered = sorted((t for one in series.values() for t in one.thumbnails), key=lambda t: t.z_um)
     index_of = {t.section_number: k for k, t in enumerate(ordered)}
@@ -298,32 +306,6 @@ def fit_together(
     # sections placed by hand end exactly where they were put, whatever the fit did
     final = with_corrections(deformed, corrections, {t.section_number: t.z_um for t in ordered})
     return {number: _finished(part, final) for number, part in parts.items()}
-
-
-def _without_outliers(
-    chosen: Mapping[int, ChosenOrientation], usable: UsableSections, reference: ReferenceSpace
-) -> tuple[UsableSections, tuple[FitProblem, Solution], dict[int, str]]:
-    """Fit, drop the outlier sections and fit the rest anew, until no outlier is found.
-
-    Returns
-    -------
-    usable : UsableSections
-        The sections that stayed in the fit.
-    fit : (FitProblem, Solution)
-        What was fitted, and the result.
-    outliers : dict of int to str
-        Why each other section was left out, by section number.
-    """
-    count, outliers = len(usable.thumbnails), dict[int, str]()
-    while True:
-        fit = _fit(chosen, usable, reference)
-        found = outlier_sections(*fit)
-        outliers |= {usable.thumbnails[k].section_number: why for k, why in found.items()}
-        # many outliers mean that the series is a mixture, not that sections are odd
-        check_one_brain(outliers, count)
-        if not found:
-            return usable, fit, outliers
-        usable = usable.select([k for k in range(len(usable.thumbnails)) if k not in found])
 
 
 def _fit(

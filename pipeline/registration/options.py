@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.core.errors import ConfigError
@@ -11,6 +11,7 @@ from pipeline.core.model import Plane
 # direction in which section numbers rise
 SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
 Hemisphere = Literal["left", "right", "both"]
+TRUSTED = ("plane", "order", "up")  # statements of the manifest that may be trusted against the images
 # section orders of each plane: the one that Allen's numbering follows, then its reverse
 ORDERS: dict[str, tuple[str, str]] = {
     "coronal": ("caudal_to_rostral", "rostral_to_caudal"),
@@ -89,6 +90,9 @@ class AlignmentOptions:
         Expected size of the displacement of a section and of the whole brain.
     bending : float
         Weight of the bending energy against the size of a displacement.
+    trust : tuple of str
+        Statements that no image overrules, of `TRUSTED`: `plane` for `plane_of_section`, `order` for
+        `section_order`, `up` for `image_up`. What disagrees with them is not tried.
     threads : int
         Threads that share the sections; the result does not depend on it.
     aligner : str
@@ -112,6 +116,7 @@ class AlignmentOptions:
     warp_um: float = 60.0
     shape_um: float = 120.0
     bending: float = 0.1
+    trust: tuple[str, ...] = ()
     threads: int = 2
     aligner: str = "joint"
 
@@ -119,6 +124,51 @@ class AlignmentOptions:
     def hinted(self) -> bool:
         """Whether the manifest gives both hints of the orientation, `section_order` and `image_up`."""
         return self.section_order is not None and self.image_up is not None
+
+    @property
+    def trusted_order(self) -> bool:
+        """Whether `section_order` is given and trusted."""
+        return self.section_order is not None and "order" in self.trust
+
+    @property
+    def trusted_up(self) -> bool:
+        """Whether `image_up` is given and trusted."""
+        return self.image_up is not None and "up" in self.trust
+
+    @property
+    def trusted_in_vain(self) -> tuple[str, ...]:
+        """A note for each trusted hint that the manifest does not give."""
+        hints = {"order": ("section_order", self.section_order), "up": ("image_up", self.image_up)}
+        return tuple(
+            f"trust names {word}, but the manifest gives no {name}"
+            for word, (name, value) in hints.items()
+            if word in self.trust and value is None
+        )
+
+    def scaled(self, size: float) -> AlignmentOptions:
+        """Return the options for a brain of another size: default lengths are those for a mouse's.
+
+        Parameters
+        ----------
+        size : float
+            Length of the brain over that of a mouse, see `Atlas.size`.
+
+        Returns
+        -------
+        AlignmentOptions
+            The same for size 1; lengths that are set to another value than the default stay.
+        """
+        defaults = AlignmentOptions()
+        if size == 1.0:
+            return self
+        found = self
+        if self.stain_pixel_um == defaults.stain_pixel_um:
+            found = replace(found, stain_pixel_um=self.stain_pixel_um * size)
+        if self.outline_sigma_um == defaults.outline_sigma_um:
+            found = replace(found, outline_sigma_um=tuple(s * size for s in self.outline_sigma_um))
+        if self.stain_sigma_um == defaults.stain_sigma_um:
+            found = replace(found, stain_sigma_um=tuple(s * size for s in self.stain_sigma_um))
+        return found
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:
@@ -135,6 +185,11 @@ class AlignmentOptions:
             raise ConfigError(
                 "alignment.configuration.deformable: expected none, in_plane or volume, got"
                 f" {self.deformable!r}"
+            )
+        if not set(self.trust) <= set(TRUSTED):
+            raise ConfigError(
+                f"alignment.configuration.trust: expected some of {', '.join(TRUSTED)}, got"
+                f" {', '.join(map(str, self.trust))}"
             )
         for name, allowed in _RANGES.items():
             _check_range(name, getattr(self, name), allowed)

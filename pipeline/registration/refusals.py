@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Float64
-from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of, scales_text
+from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of, scales_text, spacing_text
 from pipeline.registration.model.painted_atlas import Atlas, area_profile
 from pipeline.registration.options import AlignmentOptions
 from pipeline.sections.thumbnail import SectionThumbnail
@@ -18,6 +18,9 @@ POOR_DICE = 0.80  # median Dice below which a series is taken as not fitted
 _HALF_BRAIN = 0.6  # share of the width that a series of one half may span: a little over the midline
 _LARGE_PERCENTILE = 90  # of the tissue areas: a single smear on the glass does not count
 _MOST_LISTED = 8  # section numbers in a message
+_LEAST_FOR_FAR = 5  # sections needed to tell a number that is far off
+# Share of a series that may have such a number, and the gap before it, in units of the usual distance.
+_MOST_FAR, _WIDE_GAP = 0.1, 3.0
 _MOST_OUTLIERS = 0.4  # share of outlier sections above which the series is a mixture of brains
 
 
@@ -145,14 +148,53 @@ def check_extent(
             " reference"
         )
     length = thumbnails[-1].z_um - thumbnails[0].z_um
-    room = float(np.ptp(occupied))  # um of annotation along the cutting axis
-    if atlas.plane == "sagittal" and hemisphere != "both":
-        room *= _HALF_BRAIN
+    room = _room_um(atlas, hemisphere)
     if length > room * largest_scale:
         raise AlignmentError(
             f"alignment: the series is {length:.0f} um long, but the reference only {room:.0f} um across the"
             f" {atlas.plane} plane; check section_thickness_um, plane_of_section and the reference"
         )
+
+
+def _room_um(atlas: Atlas, hemisphere: str) -> float:
+    """Return the length of the annotation along the cutting axis that a series may span, um."""
+    positions, profile = area_profile(atlas)
+    room = float(np.ptp(positions[profile > 0])) if (profile > 0).any() else 0.0
+    return room * _HALF_BRAIN if atlas.plane == "sagittal" and hemisphere != "both" else room
+
+
+def far_numbers(atlas: Atlas, thumbnails: Sequence[SectionThumbnail], hemisphere: str) -> set[int]:
+    """Return the few numbers at the ends of a series that alone make it too long for the reference.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    thumbnails : sequence of SectionThumbnail
+        Usable sections in ascending z.
+    hemisphere : {"left", "right", "both"}
+        Half that the series shows.
+
+    Returns
+    -------
+    set of int
+        Section numbers that cannot be right; empty where the series fits, or where more than a tenth of it
+        would have to go.
+    """
+    z_um = np.array([t.z_um for t in thumbnails])
+    limit = _room_um(atlas, hemisphere) * POSSIBLE_SCALES[1]
+    if len(z_um) < _LEAST_FOR_FAR or np.ptp(z_um) <= limit:
+        return set()
+    most = max(1, round(_MOST_FAR * len(z_um)))
+    wide = _WIDE_GAP * float(np.median(np.diff(z_um)))
+    for dropped in range(1, most + 1):
+        for start in range(dropped + 1):
+            end = len(z_um) - (dropped - start)
+            gaps = np.diff(z_um)
+            apart = (start == 0 or gaps[start - 1] > wide) and (end == len(z_um) or gaps[end - 1] > wide)
+            if apart and z_um[end - 1] - z_um[start] <= limit:
+                return {t.section_number for t in (*thumbnails[:start], *thumbnails[end:])}
+    return set()
 
 
 def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -> None:
@@ -179,9 +221,20 @@ def check_fit(atlas: Atlas, dice: Sequence[float], volume: Float64, name: str) -
     if typical < POOR_DICE or outside(scales, POSSIBLE_SCALES):
         raise AlignmentError(
             f"alignment: the outlines of {len(dice)} sections do not fit the {atlas.plane} planes of {name}:"
-            f" median Dice {typical:.2f} (expected at least {POOR_DICE:.2f}), scales {scales_text(scales)};"
-            " check plane_of_section, section_order, image_up, resolution_um and section_thickness_um"
+            f" median Dice {typical:.2f} (expected at least {POOR_DICE:.2f}), scales {scales_text(scales)}"
+            f" (expected {POSSIBLE_SCALES[0]:.1f} to {POSSIBLE_SCALES[1]:.1f}); {_advice(typical, scales)}"
         )
+
+
+def _advice(dice: float, scales: Float64) -> str:
+    """Return what to check where outlines do not fit: the spacing alone where the rest does."""
+    spacing = spacing_text(scales)
+    if spacing and dice >= POOR_DICE:
+        return spacing
+    return (
+        "check plane_of_section, hemisphere, section_order, image_up, rotate_deg, resolution_um and"
+        f" section_thickness_um{f' ({spacing})' if spacing else ''}"
+    )
 
 
 def check_one_brain(outliers: Mapping[int, str], count: int) -> None:

@@ -14,7 +14,14 @@ from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import write_alignment
-from pipeline.geometry.scales import POSSIBLE_SCALES, outside, scales_of, scales_text, unusual_scales
+from pipeline.geometry.scales import (
+    POSSIBLE_SCALES,
+    outside,
+    scales_of,
+    scales_text,
+    spacing_text,
+    unusual_scales,
+)
 from pipeline.inputs.hand_corrections import find_file, read_corrections, read_given
 from pipeline.inputs.references import RunReference
 from pipeline.registration import (
@@ -288,8 +295,8 @@ def check_scales(alignment: SeriesAlignment) -> tuple[str, ...]:
     if outside(scales, POSSIBLE_SCALES):
         low, high = POSSIBLE_SCALES
         raise AlignmentError(
-            f"Alignment3d scales {scales_text(scales)}: expected {low:.2f}-{high:.2f}; check resolution_um"
-            " and section_thickness_um of the manifest"
+            f"Alignment3d scales {scales_text(scales)}: expected {low:.2f}-{high:.2f};"
+            f" {spacing_text(scales) or 'check resolution_um and section_thickness_um of the manifest'}"
         )
     unusual = unusual_scales(scales)
     return (unusual,) if unusual else ()
@@ -407,7 +414,8 @@ def _like(default: Any, value: Any, key: str) -> Any:
     try:
         if isinstance(default, tuple):
             listed = value.replace(",", " ").split() if isinstance(value, str) else value
-            return tuple(float(n) for n in (listed if isinstance(listed, list) else [listed]))
+            kind = float if default else str  # the only list that is empty by default is one of words
+            return tuple(kind(n) for n in (listed if isinstance(listed, list) else [listed]))
         if isinstance(default, int | float) and not isinstance(value, bool):
             number = type(default)(value)
             if math.isfinite(number) and number == float(value):
@@ -416,7 +424,8 @@ def _like(default: Any, value: Any, key: str) -> Any:
             return value
     except (TypeError, ValueError, OverflowError):
         pass
-    expected = "numbers such as 250,150" if isinstance(default, tuple) else f"a value such as {default!r}"
+    lists = "numbers such as 250,150" if default else "words such as plane,order"
+    expected = lists if isinstance(default, tuple) else f"a value such as {default!r}"
     raise ConfigError(f"alignment.configuration.{key}: expected {expected}, got {shown(value)}")
 
 

@@ -33,6 +33,7 @@ from pipeline.registration.initial.pose_search import (
     fit_profile,
     middle_span_um,
 )
+from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.options import ORDERS, AlignmentOptions
@@ -40,7 +41,7 @@ from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import TissueImage
 
-COARSE_SIGMA_UM = (400.0, 250.0)  # um; blurs of the coarse outline fit
+_COARSE_SIGMA_UM = (400.0, 250.0)  # um in a mouse; blurs of the coarse outline fit
 _ANGLE_STEP_DEG = 5.0  # degrees
 ANGLES_DEG = np.arange(-180.0, 180.0, _ANGLE_STEP_DEG)  # exhaustive search, clockwise as displayed
 _SCREENING_SECTIONS = 10  # sections that score the positions
@@ -51,7 +52,7 @@ _POSITIONS_A_PROFILE = 3  # positions taken from each area profile
 _LARGE_SHARE, _LARGE_PERCENTILE = 0.3, 80
 _SCORE_MARGIN = 0.10  # outline score behind the best within which a position is fitted
 _MOST_POSITIONS = 4  # positions that are fitted, besides the best of each direction
-_HINT_DEG = 45.0  # degrees; within which a rotation agrees with a hint: halfway to the next right angle
+HINT_DEG = 45.0  # degrees; within which a rotation agrees with a hint: halfway to the next right angle
 _COMMON_DEG = 20.0  # degrees; by which sections may deviate from a common rotation
 _IMPOSSIBLE = 2.0  # taken off the score of a fit at an impossible scale: more than any score
 _COMMON_STEPS = round(_COMMON_DEG / _ANGLE_STEP_DEG)  # the same in steps of `ANGLES_DEG`
@@ -59,6 +60,7 @@ _PEAK_DEG = 60.0  # degrees; by which two common rotations must differ to be tri
 _MOST_ROTATIONS = 2  # common rotations that are tried: the right one and, mostly, that upside down
 _TIE_WEIGHT = 0.1  # of the score at the angle itself, against that within `_COMMON_DEG`
 _TIED_SCORES = 0.02  # difference of `CoarseFit.score` that is too small to decide
+ACCEPTABLE_DICE = 0.85  # mean Dice from which what the manifest states is kept against a better score
 _CONTRADICTION = 0.10  # difference of `CoarseFit.score` that overrules a hint
 # Unambiguous from here on: the best wrong fit of rendered series had 0.96 and 0.36.
 _CERTAIN_DICE, _CERTAIN_STAIN = 0.96, 0.42
@@ -239,13 +241,21 @@ class Orientation:
         order = ORDERS[options.plane_of_section][0 if self.sign == allen_sign(options) else 1]
         if self.turn_deg is None:
             turn = "a separate rotation for every section"
-        elif _angle_between(self.turn_deg, 0.0) <= _HINT_DEG:
+        elif _angle_between(self.turn_deg, 0.0) <= HINT_DEG:
             turn = "image_up superior"
-        elif _angle_between(self.turn_deg, 180.0) <= _HINT_DEG:
+        elif _angle_between(self.turn_deg, 180.0) <= HINT_DEG:
             turn = "image_up inferior"
         else:
             turn = f"images rotated by {-self.turn_deg:.0f} degrees"
         return f"{order}, {turn}{', mirrored' if self.mirrored else ''}"
+
+    def rotate_text(self) -> str:
+        """Return how `rotate_deg` would state the rotation; empty where `image_up` does."""
+        if self.turn_deg is None:
+            return "rotate_deg in sections.csv would state each"
+        if min(_angle_between(self.turn_deg, 0.0), _angle_between(self.turn_deg, 180.0)) <= HINT_DEG:
+            return ""
+        return f"rotate_deg: {self.turn_deg % 360.0:.0f} in sections.csv would state it"
 
     def agrees_with_hints(self, options: AlignmentOptions) -> bool:
         """Return whether the orientation agrees with the manifest's hints.
@@ -265,7 +275,7 @@ class Orientation:
         if options.image_up is None:
             return True
         wanted = 180.0 if options.image_up == "inferior" else 0.0
-        return self.turn_deg is not None and _angle_between(self.turn_deg, wanted) <= _HINT_DEG
+        return self.turn_deg is not None and _angle_between(self.turn_deg, wanted) <= HINT_DEG
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,6 +328,22 @@ class CoarseFit:
         """Describe the orientation and how well it fits."""
         orientation = self.orientation.describe(self.options)
         return f"{orientation}: Dice {self.dice:.2f}, stain explained {self.explained:.2f}"
+
+
+def coarse_sigmas_um(atlas: Atlas) -> tuple[float, ...]:
+    """Return the blurs of the coarse outline fit.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Gives the size of the brain.
+
+    Returns
+    -------
+    tuple of float, um
+        Coarse to fine.
+    """
+    return tuple(sigma * atlas.size for sigma in _COARSE_SIGMA_UM)
 
 
 def allen_sign(options: AlignmentOptions) -> int:
@@ -398,7 +424,7 @@ def _profile_positions(
     areas = np.array([t.area_um2 for t in usable.tissues])
     some, span = usable.subset(_SCREENING_SECTIONS), middle_span_um(atlas, options.hemisphere)
     found = []
-    for sign in (-1, 1):
+    for sign in (_hinted_sign(options),) if options.trusted_order else (-1, 1):
         # Mirroring shows in sagittal sections only: the halves of a coronal one look alike.
         fits = fit_profile(atlas, usable.z_um, areas, sign, span)[:_POSITIONS_A_PROFILE]
         for mirrored in (False, True) if options.plane_of_section == "sagittal" else (False,):
@@ -436,16 +462,21 @@ def _common_rotations(found: Landscape, options: AlignmentOptions) -> list[float
     turns: list[float | None] = []
     # The fine term breaks ties between neighbouring angles, whose maxima nearby are often equal.
     order = np.argsort(-(mean + _TIE_WEIGHT * fine), kind="stable")
+    wanted = 180.0 if options.image_up == "inferior" else 0.0
     for a in order:
         angle = float(found.angles_deg[a])
+        if options.trusted_up:  # the best angle that agrees with the hint, and no other
+            if _angle_between(angle, wanted) <= HINT_DEG:
+                return [angle]
+            continue
         if all(_angle_between(angle, t) > _PEAK_DEG for t in turns if t is not None):
             turns.append(angle)
         if len(turns) == _MOST_ROTATIONS:
             break
-    if options.image_up is not None:
-        hinted = 180.0 if options.image_up == "inferior" else 0.0
-        if all(_angle_between(hinted, t) > _HINT_DEG for t in turns if t is not None):
-            turns.append(hinted)
+    if options.image_up is not None and all(
+        _angle_between(wanted, t) > HINT_DEG for t in turns if t is not None
+    ):
+        turns.append(wanted)
     # How much better sections fit when each has its best angle, beyond scatter about a common one.
     own = found.scores.max(axis=1).mean() - mean.max()
     if own > _OWN_ROTATION_GAIN:
@@ -462,11 +493,15 @@ def _coarse_fit(
 ) -> CoarseFit:
     """Fit one orientation to blurred outlines and score it."""
     found, state = start
-    near = None if orientation.turn_deg is None else np.full(len(some.tissues), orientation.turn_deg)
-    poses, _ = found.poses(near, max(_COMMON_DEG, options.rotation_range_deg))
+    count = len(some.tissues)
     nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
     problem = FitProblem(atlas, some.tissues, nominal, some.known, options, fixed_planes=some.fixed_planes)
-    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
+    if orientation.turn_deg is None:
+        poses = turned_together(problem, state, found, None, np.full((count, 1), 180.0))
+    else:
+        reach = max(_COMMON_DEG, options.rotation_range_deg)
+        poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
+    state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(atlas)).state
     dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
     return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))
 
@@ -511,6 +546,9 @@ def choose(candidates: Sequence[CoarseFit]) -> tuple[CoarseFit, tuple[str, ...]]
         if options.hinted:
             return kept, ()
         return kept, _choice_note(kept, candidates)
+    if kept is not None and options.hinted and kept.dice >= ACCEPTABLE_DICE and not best.good:
+        seen = f"the images rather show {best.describe()} (as hinted: {kept.describe()})"
+        return kept, (f"the manifest's section_order and image_up are kept, though {seen}",)
     hints = ", ".join(
         f"{name} {value}"
         for name, value in (("section_order", options.section_order), ("image_up", options.image_up))
@@ -528,7 +566,9 @@ def _choice_note(best: CoarseFit, candidates: Sequence[CoarseFit]) -> tuple[str,
         if one.orientation.describe(one.options) != best.orientation.describe(best.options):
             others.setdefault(one.orientation.describe(one.options), one)
     text = "; ".join(one.describe() for one in list(others.values())[:_MOST_ALTERNATIVES])
-    return (f"orientation from the images: {best.describe()}" + (f" (alternatives: {text})" if text else ""),)
+    turned = best.orientation.rotate_text()
+    note = f"orientation from the images: {best.describe()}{f'; {turned}' if turned else ''}"
+    return (note + (f" (alternatives: {text})" if text else ""),)
 
 
 def convention_notes(orientation: Orientation, options: AlignmentOptions) -> tuple[str, ...]:

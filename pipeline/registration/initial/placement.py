@@ -11,8 +11,15 @@ from pipeline.geometry import affine
 from pipeline.registration.fit.gauss_newton import LENGTH_UM
 from pipeline.registration.fit.joint import FitProblem, fit_outlines, stain_now
 from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
-from pipeline.registration.initial.orientation import ANGLES_DEG, COARSE_SIGMA_UM, CoarseFit, UsableSections
+from pipeline.registration.initial.orientation import (
+    ANGLES_DEG,
+    HINT_DEG,
+    CoarseFit,
+    UsableSections,
+    coarse_sigmas_um,
+)
 from pipeline.registration.initial.pose_search import PoseSearch
+from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.quality.measures import overlaps
 
@@ -60,8 +67,12 @@ def initial_placement(
     # Degrees: all angles where each section is rotated by itself.
     reach = np.where(own, 180.0, options.rotation_range_deg)
     found = search.landscape(masks, nominal, state, ANGLES_DEG)
-    poses, _ = found.poses(np.zeros(len(masks)), reach[:, None])
-    state = fit_outlines(problem, state.replaced(poses), COARSE_SIGMA_UM).state
+    near = np.zeros(len(masks))
+    if options.trusted_up:
+        poses, _ = found.poses(near, reach[:, None])
+    else:
+        poses = turned_together(problem, state, found, near, reach[:, None])
+    state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(problem.atlas)).state
     return with_common_frame(problem, state), state
 
 
@@ -114,6 +125,8 @@ def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformStat
     TransformState
         Transforms, fitted to outlines again after every round that moved a section.
     """
+    # a trusted hint of the manifest holds for every section
+    reach_deg = HINT_DEG if problem.options.trusted_up else 180.0
     for _ in range(_STAIN_ROUNDS):
         model = stain_now(problem, state)
         tables = [model.table(k) for k in range(len(problem.tissues))]
@@ -123,12 +136,13 @@ def placed_by_stain(problem: FitProblem, state: TransformState) -> TransformStat
         ]
         search = PoseSearch(problem.atlas, tables, problem.options.threads)
         present = search.scores(pictures, state)
-        poses, scores = search.landscape(pictures, problem.nominal, state, ANGLES_DEG).poses()
+        found = search.landscape(pictures, problem.nominal, state, ANGLES_DEG)
+        poses, scores = found.poses(np.zeros(len(pictures)), reach_deg)
         better = scores > present + _LEAST_SCORE_GAIN
         if not better.any():
             return state
         state = state.replaced(np.where(better[:, None, None], poses, state.sections))
-        state = fit_outlines(problem, state, COARSE_SIGMA_UM[1:]).state
+        state = fit_outlines(problem, state, coarse_sigmas_um(problem.atlas)[1:]).state
     return state
 
 

@@ -7,12 +7,19 @@ from dataclasses import replace
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Plane
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.registration.initial.orientation import CoarseFit, UsableSections, choose, fit_orientations
+from pipeline.registration.initial.orientation import (
+    ACCEPTABLE_DICE,
+    CoarseFit,
+    UsableSections,
+    choose,
+    fit_orientations,
+)
 from pipeline.registration.model.painted_atlas import Atlas, atlas_of
 from pipeline.registration.options import AlignmentOptions, Hemisphere
 from pipeline.registration.refusals import POOR_DICE
 
 _DOUBTFUL_DICE, _DOUBTFUL_STAIN = 0.95, 0.30  # below either the other plane is tried
+_BETTER_DICE = 0.02  # by which the outlines must fit the other plane better
 # Dice between which other halves are tried: below nothing fits, above the declared half does.
 _LEAST_DICE, _HALF_DICE = 0.62, 0.93
 _LEAST_SCORE_GAIN = 0.05  # by which another half must score better than the declared one
@@ -59,8 +66,8 @@ def choose_orientation(
     return best, notes
 
 
-def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: CoarseFit) -> None:
-    """Refuse a series with a doubtful fit that the other plane fits better.
+def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: CoarseFit) -> tuple[str, ...]:
+    """Refuse a series with a doubtful fit that the other plane fits better; keep one whose outlines fit.
 
     Parameters
     ----------
@@ -71,23 +78,36 @@ def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: Coars
     chosen : CoarseFit
         Orientation under the declared plane.
 
+    Returns
+    -------
+    tuple of str
+        A note where the declared plane is kept though the other scores better.
+
     Raises
     ------
     AlignmentError
-        Where the other plane scores better and its Dice is above 0.80.
+        Where the other plane scores better, and the outlines fit it clearly better or do not fit the declared
+        plane.
     """
-    if chosen.dice >= _DOUBTFUL_DICE and chosen.explained >= _DOUBTFUL_STAIN:
-        return
     options = chosen.options
+    certain = chosen.dice >= _DOUBTFUL_DICE and chosen.explained >= _DOUBTFUL_STAIN
+    if certain or "plane" in options.trust:
+        return ()
     plane: Plane = "sagittal" if options.plane_of_section == "coronal" else "coronal"
     hemisphere: Hemisphere = "left" if plane == "sagittal" else "both"
     # No hints: those of the manifest are in the terms of the declared plane.
+    atlas = atlas_of(reference, plane, hemisphere)
     other = AlignmentOptions(plane_of_section=plane, hemisphere=hemisphere, threads=options.threads)
-    best = max(
-        fit_orientations(atlas_of(reference, plane, hemisphere), usable, other), key=lambda one: one.score
+    tried = fit_orientations(atlas, usable, other.scaled(atlas.size))
+    best = max(tried, key=lambda one: one.score)
+    if best.score <= chosen.score or best.dice <= POOR_DICE:
+        return ()
+    seen = f"the {plane} planes of {reference.name} fit better ({best.describe()}; as declared,"
+    seen += f" {chosen.describe()})"
+    if chosen.dice >= ACCEPTABLE_DICE and best.dice < chosen.dice + _BETTER_DICE:
+        note = f"kept as declared, {options.plane_of_section}, since the outlines fit, though {seen}"
+        return (f"{note}; check plane_of_section, and hemisphere where the sections are of half brains",)
+    raise AlignmentError(
+        f"alignment: declared {options.plane_of_section}, but {seen}; check plane_of_section, or set"
+        " alignment.configuration.trust=plane to keep it"
     )
-    if best.score > chosen.score and best.dice > POOR_DICE:
-        raise AlignmentError(
-            f"alignment: declared {options.plane_of_section}, but the {plane} planes of {reference.name} fit"
-            f" better ({best.describe()}; as declared, {chosen.describe()}); check plane_of_section"
-        )

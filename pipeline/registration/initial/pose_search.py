@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from scipy import fft
 
 from pipeline.core.model import Float32, Float64
@@ -26,12 +27,12 @@ from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS
 from pipeline.registration.model.state import TransformState
 from pipeline.system.threads import each
 
-PIXEL_UM = 200.0  # um; pixel of the lattice on which poses are searched
+PIXEL_UM = 200.0  # um in a mouse; pixel of the lattice on which poses are searched
 _PADDING = 1.5  # FFT size over plane size: what is shifted over one edge must not come in at the other
 # Reference um per section um along z: shrinkage, or a wrong section thickness.
 _Z_SCALES = np.arange(0.70, 1.4001, 0.025)
-_Z_STEP_UM = 50.0  # um; grid of the middle of the series along the cutting axis
-_SAME_POSITION_UM = 900.0  # um; fits closer than this are one position
+_Z_STEP_UM = 50.0  # um in a mouse; grid of the middle of the series along the cutting axis
+_SAME_POSITION_UM = 900.0  # um in a mouse; fits closer than this are one position
 # Weights of |log| penalties in the misfit: ratio of the scales along z and in the plane; scale along z.
 _ANISOTROPY_WEIGHT, _Z_SCALE_WEIGHT = 0.15, 0.1
 # Where the middle of a series may lie, as shares of the extent of the reference along the cutting axis. The
@@ -122,7 +123,7 @@ def fit_profile(
     usable = areas_um2 > 0
     z, areas = z_um[usable], areas_um2[usable]
     middle = 0.5 * (z.min() + z.max())
-    centres = np.arange(span_um[0], span_um[1] + 1.0, _Z_STEP_UM)
+    centres = np.arange(span_um[0], span_um[1] + 1.0, _Z_STEP_UM * atlas.size)
     found = []
     for stretch in _Z_SCALES:
         slope = sign * stretch
@@ -140,15 +141,15 @@ def fit_profile(
             ProfileFit(slope, float(c - slope * middle), float(1.0 / np.sqrt(s)), float(m))
             for c, s, m in zip(centres, scale2, misfit, strict=True)
         ]
-    return _local_optima(found, middle)
+    return _local_optima(found, middle, _SAME_POSITION_UM * atlas.size)
 
 
-def _local_optima(found: list[ProfileFit], middle: float) -> list[ProfileFit]:
+def _local_optima(found: list[ProfileFit], middle: float, apart_um: float) -> list[ProfileFit]:
     """Return the best fit of every neighbourhood, best first (non-maximum suppression)."""
     kept: list[ProfileFit] = []
     for fit in sorted(found, key=lambda f: f.misfit):
         centre = fit.offset_um + fit.slope * middle
-        if all(abs(centre - k.offset_um - k.slope * middle) > _SAME_POSITION_UM for k in kept):
+        if all(abs(centre - k.offset_um - k.slope * middle) > apart_um for k in kept):
             kept.append(fit)
     return kept
 
@@ -251,6 +252,11 @@ class PoseSearch:
     tables: Sequence[Float32]
     threads: int
 
+    @property
+    def pixel_um(self) -> float:
+        """Pixel of the lattice, um."""
+        return PIXEL_UM * self.atlas.size
+
     def landscape(
         self, pictures: Sequence[Float32], nominal: Float64, state: TransformState, angles_deg: Float64
     ) -> Landscape:
@@ -274,8 +280,7 @@ class PoseSearch:
         """
 
         def one(k: int) -> tuple[Float64, Float64]:
-            plane, origin = self._plane(state, k)
-            return _correlated(pictures[k], nominal[k], (plane, origin), angles_deg)
+            return _correlated(pictures[k], nominal[k], self.plane(state, k), angles_deg, self.pixel_um)
 
         found = each(one, range(len(pictures)), self.threads)
         return Landscape(
@@ -299,16 +304,31 @@ class PoseSearch:
         """
 
         def one(k: int) -> float:
-            plane, origin = self._plane(state, k)
-            to_lattice = affine.compose(affine.scaling([1 / PIXEL_UM] * 2), _translation(-origin))
+            plane, origin = self.plane(state, k)
+            to_lattice = affine.compose(affine.scaling([1 / self.pixel_um] * 2), _translation(-origin))
             matrix = affine.compose(to_lattice, state.sections[k])
             warped = cv2.warpAffine(_softened(pictures[k], matrix), matrix, plane.shape[::-1])
             return 2.0 * float((warped * plane).sum()) / max(float((warped**2).sum() + (plane**2).sum()), 1.0)
 
         return np.array(each(one, range(len(pictures)), self.threads))
 
-    def _plane(self, state: TransformState, k: int) -> tuple[Float32, Float64]:
-        """Return the plane of section `k` rendered on a lattice of the volume, and its corner, um."""
+    def plane(self, state: TransformState, k: int) -> tuple[Float32, Float64]:
+        """Render the plane of a section on a lattice of the volume.
+
+        Parameters
+        ----------
+        state : TransformState
+            Gives the position of the plane and the map of the volume.
+        k : int
+            Index of the section.
+
+        Returns
+        -------
+        painted : (h, w) float32
+            The plane, at `pixel_um`.
+        origin : (2,) float64, um
+            Corner of the lattice in the volume; the same for all sections.
+        """
         plane = self.atlas.plane
         extent = self.atlas.extent_um[list(IN_PLANE_AXES[plane])]
         x_axis, y_axis = IN_PLANE_AXES[plane]
@@ -319,8 +339,8 @@ class PoseSearch:
         corners[:, NORMAL_AXIS[plane]] = 0.5 * self.atlas.extent_um[NORMAL_AXIS[plane]]
         in_volume = affine.apply(affine.invert(state.volume), corners)[:, :2]
         origin = in_volume.min(axis=0)
-        h, w = (int(np.ceil(s)) + 1 for s in (np.ptp(in_volume, axis=0) / PIXEL_UM)[::-1])
-        lattice = np.array([[PIXEL_UM, 0.0, origin[0]], [0.0, PIXEL_UM, origin[1]]])
+        h, w = (int(np.ceil(s)) + 1 for s in (np.ptp(in_volume, axis=0) / self.pixel_um)[::-1])
+        lattice = np.array([[self.pixel_um, 0.0, origin[0]], [0.0, self.pixel_um, origin[1]]])
         # Identity as section pose: the lattice itself is in um of the volume.
         sections = np.tile(np.eye(2, 3), (len(state.z_um), 1, 1))
         matrix = state.replaced(sections).plane(k, lattice)
@@ -329,30 +349,19 @@ class PoseSearch:
 
 
 def _correlated(
-    picture: Float32, nominal: Float64, plane: tuple[Float32, Float64], angles_deg: Float64
+    picture: Float32,
+    nominal: Float64,
+    plane: tuple[Float32, Float64],
+    angles_deg: Float64,
+    pixel_um: float,
 ) -> tuple[Float64, Float64]:
     """Return the best score at every angle, (a,), and the shift that reaches it, (a, 2) um."""
     painted, origin = plane
-    rows, columns = np.nonzero(picture > 0)
-    if rows.size == 0:
+    if not (picture > 0).any():
         return np.zeros(len(angles_deg)), np.zeros((len(angles_deg), 2))
-    # Square and padded by zeros, since the correlation is circular.
-    size = fft.next_fast_len(int(_PADDING * max(painted.shape)), real=True)
-    # The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
-    middle = np.array([columns.mean(), rows.mean()])
-    soft, half = _softened(picture, nominal / PIXEL_UM), 0.5 * size
-    warped, centres = np.empty((len(angles_deg), size, size), np.float32), []
-    for a, angle in enumerate(angles_deg):
-        turned = affine.compose(affine.rigid2d(float(angle), (0.0, 0.0)), nominal)
-        centre = affine.apply(turned, middle)
-        to_lattice = affine.compose(
-            _translation(np.array([half, half])),
-            affine.scaling([1 / PIXEL_UM] * 2),
-            _translation(-centre),
-            turned,
-        )
-        warped[a] = cv2.warpAffine(soft, to_lattice, (size, size))
-        centres.append(centre)
+    size = _fft_size(painted.shape)
+    warped, centres = _turned(picture, nominal, size, angles_deg, pixel_um)
+    half = 0.5 * size
     # Correlation theorem: the inverse transform of conj(F(picture)) F(plane) has the overlap at every shift.
     spectrum = fft.rfft2(painted, s=(size, size))
     common = fft.irfft2(np.conj(fft.rfft2(warped)) * spectrum, s=(size, size))
@@ -364,7 +373,119 @@ def _correlated(
     step = np.stack([column, row], axis=1)
     # Shifts beyond half the size are negative ones.
     step = np.where(step > size // 2, step - size, step)
-    return scores.astype(np.float64), origin - np.array(centres) + PIXEL_UM * (half + step)
+    return scores.astype(np.float64), origin - np.array(centres) + pixel_um * (half + step)
+
+
+def _fft_size(shape: tuple[int, ...]) -> int:
+    """Return the side, px, on which planes are correlated: padded, since the correlation is circular."""
+    return int(fft.next_fast_len(int(_PADDING * max(shape)), real=True))
+
+
+def _turned(
+    picture: Float32, nominal: Float64, size: int, angles_deg: Float64, pixel_um: float
+) -> tuple[Float32, list[Float64]]:
+    """Return the picture at every angle, (a, size, size), and where each has its centroid in the volume, um.
+
+    The tissue's centroid goes to the middle of the lattice at every angle, which leaves room all round.
+    """
+    rows, columns = np.nonzero(picture > 0)
+    middle = np.array([columns.mean(), rows.mean()])
+    soft, half = _softened(picture, nominal / pixel_um), 0.5 * size
+    warped, centres = np.empty((len(angles_deg), size, size), np.float32), []
+    for a, angle in enumerate(angles_deg):
+        turned = affine.compose(affine.rigid2d(float(angle), (0.0, 0.0)), nominal)
+        centre = affine.apply(turned, middle)
+        to_lattice = affine.compose(
+            _translation(np.array([half, half])),
+            affine.scaling([1 / pixel_um] * 2),
+            _translation(-centre),
+            turned,
+        )
+        warped[a] = cv2.warpAffine(soft, to_lattice, (size, size))
+        centres.append(centre)
+    return warped, centres
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneStack:
+    """Planes of the atlas at many positions, ready to be compared with pictures.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square on which they are compared, px.
+    pixel_um : float, um
+        Pixel of the planes.
+    spectra : (m, size, size / 2 + 1) complex64
+        Fourier transforms of the planes.
+    norms : (m,) float64
+        Root of the sum of squares of each plane.
+    """
+
+    size: int
+    pixel_um: float
+    spectra: npt.NDArray[np.complex64]
+    norms: Float64
+
+    @staticmethod
+    def of(atlas: Atlas, table: Float32, volume: Float64, positions_um: Float64, threads: int) -> PlaneStack:
+        """Render the planes at some positions of a volume.
+
+        Parameters
+        ----------
+        atlas : Atlas
+            Labels of the reference.
+        table : (labels,) float32
+            Value of each label.
+        volume : (3, 4) float64, um to um
+            Volume to reference.
+        positions_um : (m,) float64, um
+            Positions along z of the volume.
+        threads : int
+            Threads that share the planes.
+
+        Returns
+        -------
+        PlaneStack
+            The planes at the pixel of `PoseSearch`.
+        """
+        count = len(positions_um)
+        state = TransformState(np.tile(np.eye(2, 3), (count, 1, 1)), positions_um, volume)
+        search = PoseSearch(atlas, [table] * count, threads)
+        planes = np.array(each(lambda k: search.plane(state, k)[0], range(count), threads))
+        size = _fft_size(planes.shape[1:])
+        norms = np.sqrt((planes.astype(np.float64) ** 2).sum(axis=(1, 2)))
+        spectra = fft.rfft2(planes, s=(size, size)).astype(np.complex64)
+        return PlaneStack(size, search.pixel_um, spectra, norms)
+
+    def cosines(self, picture: Float32, nominal: Float64, angles_deg: Float64) -> Float64:
+        """Compare a picture with every plane, whatever its brightness.
+
+        Parameters
+        ----------
+        picture : (h, w) float32
+            Stain of a section; 0 on glass.
+        nominal : (2, 3) float64, px to um
+            Pose before rotation and shift.
+        angles_deg : (a,) float64, degrees
+            Rotations to try.
+
+        Returns
+        -------
+        (m,) float64
+            Sum of products over the root of both sums of squares, at the best rotation and shift; 0 where
+            the plane or the picture is empty.
+        """
+        found = np.zeros(len(self.norms))
+        if not (picture > 0).any():
+            return found
+        warped, _ = _turned(picture, nominal, self.size, angles_deg, self.pixel_um)
+        norms = np.sqrt((warped**2).sum(axis=(1, 2)))
+        spectra = np.conj(fft.rfft2(warped))
+        for j in np.flatnonzero(self.norms > 0):
+            common = fft.irfft2(spectra * self.spectra[j], s=(self.size, self.size))
+            found[j] = (common.max(axis=(1, 2)) / norms).max() / self.norms[j]
+        return found
 
 
 def _softened(picture: Float32, matrix: Float64) -> Float32:

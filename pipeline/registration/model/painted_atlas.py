@@ -7,6 +7,7 @@ result on a plane (nearest neighbour).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,6 +22,12 @@ NORMAL_AXIS = {"coronal": 0, "sagittal": 2}  # index into (P, I, R)
 IN_PLANE_AXES = {"coronal": (2, 1), "sagittal": (0, 1)}  # what image x and y run along
 _FINEST_UM = 25.0  # finer annotations are subsampled to the largest whole multiple up to this
 _CUT_SHARE = 0.02  # of the largest plane: more on the last plane means that the brain goes on
+_MOUSE_UM3 = 5.0e11  # um3; volume of the annotated brain of the mouse
+_MOUSE_SIZES = (
+    0.7,
+    1.7,
+)  # between them a brain (half of one, a rat's) is fitted with the lengths of a mouse's
+_THIN = 4  # every so many voxels along each axis are enough for a volume
 _LEAST_SIGMA_PX = 0.34  # px; a narrower Gaussian keeps 95 % or more of its weight on the central pixel
 # One sample a pixel is enough below this pixel size, in voxels, or above this blur, in pixels.
 _FINE_PIXEL_VOXELS, _WIDE_BLUR_PX = 1.6, 1.8
@@ -59,6 +66,13 @@ class Atlas:
     def extent_um(self) -> Float64:
         """Size of the box, (3,) um."""
         return np.array(self.index.shape, dtype=np.float64) * self.voxel_um
+
+    @cached_property
+    def size(self) -> float:
+        """Length of the brain over a mouse's, by which lengths in um are scaled; 1 where it is similar."""
+        voxels = float((self.index[::_THIN, ::_THIN, ::_THIN] > 0).sum()) * _THIN**3
+        size = float(np.cbrt(voxels * self.voxel_um**3 / _MOUSE_UM3))
+        return size if 0.0 < size < _MOUSE_SIZES[0] or size > _MOUSE_SIZES[1] else 1.0
 
     def outline_table(self) -> Float32:
         """Return the table that paints tissue 1 and outside 0."""
