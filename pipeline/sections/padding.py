@@ -1,8 +1,8 @@
 """Padding: what a scanner or an image editor put where nothing was scanned.
 
-Padding is of one value and drawn with a ruler: strips at a side, the corners of a turned picture, tiles that were
-not scanned. Glass may be of one value too, where light saturates or noise is lost; but tissue bounds it, which is
-darker and has no straight outline.
+Padding is of one value and has straight edges: strips at a side, the corners of a turned picture, tiles that
+were not scanned. Glass may be of one value too, where light saturates or noise is lost; but tissue bounds it,
+which is darker and has no straight outline.
 """
 
 from __future__ import annotations
@@ -165,8 +165,9 @@ def _ruled(region: UInt8, seed: UInt8) -> tuple[UInt8, UInt8]:
 def _is_straight(part: UInt8, corner: tuple[int, int], shape: tuple[int, ...]) -> bool:
     """Return whether the edges of a part inside the image are straight.
 
-    `corner` is the place of the part in the image of `shape`, (x, y) px. An edge is straight where it is longer
-    than the chord of a curve as wide as the image, within `STRAIGHT_PX`, or where it follows rows or columns.
+    `corner` is the place of the part in the image of `shape`, (x, y) px. An edge is straight where it is
+    longer than the chord of a curve as wide as the image, within `STRAIGHT_PX`, or where it follows rows or
+    columns.
     """
     contours, _ = cv2.findContours(np.pad(part, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     longest_chord = 3.0 * (STRAIGHT_PX * min(shape)) ** 0.5

@@ -36,6 +36,7 @@ from pipeline.system.whole_files import put_aside, remove_ours, replacing, sync
 RATIOS = ("density", "intensity", "energy")
 NO_DATA = np.float32(-1)  # of a voxel, as in the grids of Allen
 DEFORMATION = "deformation.zarr"
+MISSING_TISSUE = "missing_tissue.json"
 PLAN = "plan.json"
 RECEIPTS = "receipts"
 SEAL = "seal"  # key of the digest of a receipt
@@ -52,6 +53,7 @@ WRITERS = {  # the stage that writes an output, by the first part of its path
     "siblings": "align",
     "grid.zarr": "grid",
     "grid": "grid",
+    MISSING_TISSUE: "grid",
     "structure_unionize.csv": "unionize",
     "structure_unionize.parquet": "unionize",
     "section_data_set.json": "summarise",
