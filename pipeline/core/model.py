@@ -87,6 +87,8 @@ class SectionImage:
         x, y, width and height of the box around the tissue.
     dark_polygons_px : tuple of polygons, px
         Dark artifacts that the manifest marks.
+    missing_polygons_px : tuple of polygons, px
+        Missing tissue that the manifest marks.
     failed : bool
         The source marks the section as failed.
     rotate_deg : float, degrees
@@ -105,6 +107,7 @@ class SectionImage:
     resolution_um: float
     tissue_box_px: tuple[float, float, float, float] | None = None
     dark_polygons_px: tuple[Polygon, ...] = ()
+    missing_polygons_px: tuple[Polygon, ...] = ()
     failed: bool = False
     rotate_deg: float = 0.0
     flip: Literal["horizontal", "vertical"] | None = None

@@ -87,16 +87,18 @@ def export(folder: Path, form: str, output: Path | None = None, reference: Path 
 
 
 def _masked(runs: Sequence[RunFolder]) -> list[str]:
-    """Note the runs whose tissue boxes and dark polygons are lost, since data_set.xml cannot hold them."""
+    """Note the runs whose tissue boxes and polygons are lost, since data_set.xml cannot hold them."""
     notes = []
     for run in runs:
         if not run.file("section_data_set.json").exists():
             continue
         images = read_data_set(run).section_images
-        numbers = [i.section_number for i in images if i.tissue_box_px or i.dark_polygons_px]
+        numbers = [
+            i.section_number for i in images if i.tissue_box_px or i.dark_polygons_px or i.missing_polygons_px
+        ]
         if numbers:
             notes.append(
-                f"{run.path.name}: data_set.xml has no place for tissue boxes and dark polygons, those of"
+                f"{run.path.name}: data_set.xml has no place for tissue boxes and polygons, those of"
                 f" sections {', '.join(map(str, numbers))} are dropped"
             )
     return notes
@@ -272,7 +274,9 @@ def _section_image(item: dict[str, object]) -> SectionImage:
     """Return a section from its JSON entry; lists become tuples."""
     names = SectionImage.__dataclass_fields__.keys() - {"path"}
     values = {name: item[name] for name in names if name in item}
-    box, polygons = values["tissue_box_px"], values["dark_polygons_px"]
+    box = values["tissue_box_px"]
     values["tissue_box_px"] = tuple(box) if box else None  # type: ignore[arg-type]
-    values["dark_polygons_px"] = tuple(tuple(tuple(p) for p in polygon) for polygon in polygons)  # type: ignore[attr-defined]
+    for name in ("dark_polygons_px", "missing_polygons_px"):
+        polygons = values.get(name, ())
+        values[name] = tuple(tuple(tuple(p) for p in polygon) for polygon in polygons)  # type: ignore[attr-defined]
     return SectionImage(path=None, **values)  # type: ignore[arg-type]

@@ -71,10 +71,14 @@ class AlignmentConfig(AlgorithmConfig):
 
 
 class GriddingConfig(_Section):
-    """Standard deviations of the Gaussian smoothing of sums, um: within sections, and across them (z)."""
+    """Standard deviations of the Gaussian smoothing of sums, um: within sections, and across them (z).
+
+    `find_missing_tissue: false` takes only the missing tissue that the manifest names.
+    """
 
     smoothing_um: float = Field(default=200.0, ge=0, le=2000)
     z_smoothing_um: float = Field(default=140.0, ge=0, le=2000)
+    find_missing_tissue: bool = True
 
 
 class UnionizeConfig(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import numpy as np
 from pipeline.core.blocks import block_mean
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import put_darkness
-from pipeline.core.model import Bool, SectionImage, UInt8
+from pipeline.core.model import Bool, Polygon, SectionImage, UInt8
 from pipeline.formats.images import files as images
 from pipeline.formats.images.files import ImageInfo, probe, read_image
 from pipeline.formats.images.parts import read_luma, read_part
 from pipeline.formats.images.reduced import read_reduced
+from pipeline.sections.padding import enlarged
 from pipeline.sections.scan import Rectangle, scan_rectangle, valid_region
 from pipeline.store import ome_images
 from pipeline.store.ome_images import image_info, read_pixels
@@ -210,8 +212,14 @@ def load_reduced(section: SectionImage, factor: int) -> UInt8:
     return block_mean(pixels, factor // done)
 
 
-def valid_pixels(section: SectionImage, shape: tuple[int, ...], factor: int, rectangle: Rectangle) -> Bool:
-    """Return which pixels of an image count: inside the tissue box and the scan, outside every dark polygon.
+def valid_pixels(
+    section: SectionImage,
+    shape: tuple[int, ...],
+    factor: int,
+    rectangle: Rectangle,
+    padding: tuple[Bool, int] | None = None,
+) -> Bool:
+    """Return which pixels of an image count: inside tissue box and scan, outside padding and every polygon.
 
     Parameters
     ----------
@@ -223,6 +231,8 @@ def valid_pixels(section: SectionImage, shape: tuple[int, ...], factor: int, rec
         Manifest pixels per pixel of the image.
     rectangle : (x0, y0, x1, y1)
         The scan inside white padding, px of the image.
+    padding : ((h, w) bool, int), optional
+        Further padding, and pixels of the image per pixel of it.
 
     Returns
     -------
@@ -230,12 +240,37 @@ def valid_pixels(section: SectionImage, shape: tuple[int, ...], factor: int, rec
         True where the pixel counts.
     """
     box = None if section.tissue_box_px is None else tuple(v / factor for v in section.tissue_box_px)
-    # Pixel centres lie at integers, so that the frame begins at -0.5: hence the half pixels.
-    polygons = [
-        [((x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5) for x, y in polygon]
-        for polygon in section.dark_polygons_px
-    ]
-    return valid_region((shape[0], shape[1]), box, polygons, rectangle)  # type: ignore[arg-type]
+    polygons = _reduced((*section.dark_polygons_px, *section.missing_polygons_px), factor)
+    valid = valid_region((shape[0], shape[1]), box, polygons, rectangle)  # type: ignore[arg-type]
+    return valid if padding is None else valid & ~enlarged(*padding, shape)
+
+
+def drawn_missing(section: SectionImage, shape: tuple[int, ...], factor: int) -> Bool:
+    """Return where the manifest marks missing tissue.
+
+    Parameters
+    ----------
+    section : SectionImage
+        The section, with polygons in manifest px.
+    shape : (H, W)
+        Size of the image, px.
+    factor : int
+        Manifest pixels per pixel of the image.
+
+    Returns
+    -------
+    (H, W) bool
+        True where tissue is missing.
+    """
+    return ~valid_region((shape[0], shape[1]), None, _reduced(section.missing_polygons_px, factor), None)
+
+
+def _reduced(polygons: Sequence[Polygon], factor: int) -> list[Polygon]:
+    """Return polygons of the manifest's frame in that of a reduced image.
+
+    Pixel centres lie at integers, so that the frame begins at -0.5: hence the half pixels.
+    """
+    return [tuple(((x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5) for x, y in ring) for ring in polygons]
 
 
 def _path(section: SectionImage) -> Path:

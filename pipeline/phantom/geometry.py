@@ -288,7 +288,7 @@ def _moved(
 
 
 def _image_in(image: SectionImage, to_new: Float64, size: tuple[int, int]) -> SectionImage:
-    """Return a section in another frame, with its tissue box, cut to the frame, and its dark polygons."""
+    """Return a section in another frame, with its tissue box, cut to the frame, and its polygons."""
     box = image.tissue_box_px
     if box is not None:
         # The edges of a box lie between pixels, whose centres lie at integers.
@@ -296,8 +296,15 @@ def _image_in(image: SectionImage, to_new: Float64, size: tuple[int, int]) -> Se
         low, high = np.clip(np.sort(affine.apply(to_new, corners) + 0.5, axis=0), 0.0, size)
         low, high = np.rint(low * 16) / 16, np.rint(high * 16) / 16  # so that left + width is exact
         box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-    polygons = tuple(
-        tuple((float(x), float(y)) for x, y in affine.apply(to_new, polygon))
-        for polygon in image.dark_polygons_px
+    dark, missing = (
+        tuple(tuple((float(x), float(y)) for x, y in affine.apply(to_new, ring)) for ring in polygons)
+        for polygons in (image.dark_polygons_px, image.missing_polygons_px)
     )
-    return replace(image, width_px=size[0], height_px=size[1], tissue_box_px=box, dark_polygons_px=polygons)
+    return replace(
+        image,
+        width_px=size[0],
+        height_px=size[1],
+        tissue_box_px=box,
+        dark_polygons_px=dark,
+        missing_polygons_px=missing,
+    )

@@ -6,7 +6,7 @@ Source: the algorithm that the Allen Mouse Brain Atlas states (Lein et al. 2007;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pipeline.core.errors import DataError
 from pipeline.core.intensity import alike
 from pipeline.core.kernels import kernel
-from pipeline.core.model import SUM_FIELDS, Bool, ExpressionSums, Int64, UInt8
+from pipeline.core.model import SUM_FIELDS, Bool, ExpressionSums, Float64, Int64, UInt8
 
 CELL_UM = 200.0  # width of a division of the Allen grid, um
 FINE_UM = 50.0  # wanted width of a fine cell, um
@@ -130,6 +130,66 @@ def accumulate(darkness: UInt8, expression: UInt8, valid: Bool, pitch_px: int) -
     counted.flags.writeable = False  # as a broadcast row is: one type to compile for
     _accumulate(darkness, expression, counted, pitch_px, totals)
     return ExpressionSums(**dict(zip(SUM_FIELDS, totals, strict=True)))
+
+
+def share_in_cells(mask: Bool, step_px: int, cells: SectionCells) -> Float64:
+    """Return which share of each cell a mask of the section covers.
+
+    Parameters
+    ----------
+    mask : (h, w) bool
+        Mask of the stored image, reduced.
+    step_px : int, px
+        Stored pixels per pixel of the mask, along each axis.
+    cells : SectionCells
+        Cells of the section.
+
+    Returns
+    -------
+    (rows, columns) float64
+        From 0 to 1; cells at the far edges as if they went on beyond the image.
+    """
+    rows, columns = (
+        _overlaps(count, cells.pitch_px, length, step_px)
+        for count, length in zip(cells.sums.sum_pixels.shape, mask.shape, strict=True)
+    )
+    return np.asarray(rows @ mask.astype(np.float64) @ columns.T)
+
+
+def _overlaps(cells: int, pitch: int, pixels: int, step: int) -> Float64:
+    """Return which share of each cell each pixel of a mask fills along an axis, (cells, pixels)."""
+    starts, edges = np.arange(cells)[:, None] * pitch, np.arange(pixels)[None] * step
+    ends = edges + step
+    ends[:, -1] = max(int(ends[0, -1]), cells * pitch)  # the last pixel goes on beyond the image
+    common = np.minimum(starts + pitch, ends) - np.maximum(starts, edges)
+    return np.maximum(common, 0) / pitch
+
+
+def without(cells: SectionCells, share: Float64, darkness: float) -> SectionCells:
+    """Take empty glass out of the sums of cells: there was tissue, and it is missing.
+
+    Parameters
+    ----------
+    cells : SectionCells
+        Sums as accumulated.
+    share : (rows, columns) float64, 0-1
+        Which share of each cell is missing tissue.
+    darkness : float, 0-255
+        Mean darkness of the missing tissue, that is of the glass seen in its place.
+
+    Returns
+    -------
+    SectionCells
+        The sums of what is left. Glass does not express: expressing pixels go only where a whole cell goes.
+    """
+    sums, left = cells.sums, 1.0 - np.clip(share, 0.0, 1.0)
+    gone = (1.0 - left) * sums.sum_pixels
+    kept = left > 0.0
+    pixels = np.maximum(sums.sum_pixels - gone, np.where(kept, sums.sum_expressing_pixels, 0))
+    intensity = np.maximum(sums.sum_pixel_intensity - gone * darkness, sums.sum_expressing_pixel_intensity)
+    expressing = sums.sum_expressing_pixels, sums.sum_expressing_pixel_intensity
+    arrays = (pixels, *expressing, intensity)
+    return replace(cells, sums=ExpressionSums(*(np.where(kept, array, 0.0) for array in arrays)))
 
 
 @kernel

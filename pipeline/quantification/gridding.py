@@ -36,6 +36,7 @@ from pipeline.quantification.cells import CELL_UM, SectionCells
 
 TRUNCATE_SIGMA = 4.0  # a Gaussian is cut off here, in sigmas
 LEAST_REACH_UM = 50.0  # um along z that a section fills at least
+MOST_LACKING = 0.5  # share of a cell that may lack where a voxel has data
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,14 @@ class PlacedSection:
         Position in the volume.
     alignment : SectionAlignment
         Map of its manifest pixels to the volume.
+    lacking : (rows, columns) float64 or None
+        Share of each cell where tissue is missing or nothing was scanned: there it has no data.
     """
 
     cells: SectionCells
     z_um: float
     alignment: SectionAlignment
+    lacking: Float64 | None = None
 
 
 def window(width: float, sigma: float) -> Float64:
@@ -201,15 +205,24 @@ def _z_weight(offset: Float64, least: Float64, sigma_um: float) -> Float64:
 
 
 def _inside(section: PlacedSection, points: Float64) -> Bool:
-    """Return which stored pixels lie on the scan."""
+    """Return which stored pixels lie on the scan, where tissue is not missing."""
     x0, y0, x1, y1 = section.cells.rectangle_px
     x, y = points.T
-    return np.asarray((x >= x0 - 0.5) & (x <= x1 - 0.5) & (y >= y0 - 0.5) & (y <= y1 - 0.5))
+    inside = np.asarray((x >= x0 - 0.5) & (x <= x1 - 0.5) & (y >= y0 - 0.5) & (y <= y1 - 0.5))
+    if section.lacking is not None:
+        at = _in_cells(section, points)
+        inside &= ndimage.map_coordinates(section.lacking, at, order=1, mode="nearest") < MOST_LACKING
+    return inside
+
+
+def _in_cells(section: PlacedSection, points: Float64) -> tuple[Float64, Float64]:
+    """Return the row and column of stored pixels, in cells: pixel centres to cell centres."""
+    x, y = (points.T + 0.5) / section.cells.pitch_px - 0.5
+    return y, x
 
 
 def _sample(section: PlacedSection, points: Float64) -> Float64:
     """Return the four sums at stored pixels, bilinear between cells, in manifest pixels of a 200 um cell."""
-    x, y = (points.T + 0.5) / section.cells.pitch_px - 0.5  # pixel centres to cell centres
-    fields = section.cells.sums.arrays().values()
-    sampled = [ndimage.map_coordinates(field, (y, x), order=1, mode="grid-constant") for field in fields]
+    at, fields = _in_cells(section, points), section.cells.sums.arrays().values()
+    sampled = [ndimage.map_coordinates(field, at, order=1, mode="grid-constant") for field in fields]
     return np.asarray(sampled) * section.cells.voxel_factor

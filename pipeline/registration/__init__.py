@@ -25,6 +25,7 @@ template.
 from pipeline.geometry.hand_placement import Correction
 from pipeline.registration.align import ALIGNERS, Series, align_series
 from pipeline.registration.deformable import DEFORMABLE
+from pipeline.registration.missing_tissue import MissingTissue, PlacedThumbnail, find_missing
 from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.reconstruction import SpecimenVolume, reconstruct
 from pipeline.registration.refusals import check_background
@@ -36,11 +37,14 @@ __all__ = [
     "DEFORMABLE",
     "AlignmentOptions",
     "Correction",
+    "MissingTissue",
+    "PlacedThumbnail",
     "SectionThumbnail",
     "Series",
     "SpecimenVolume",
     "align_series",
     "align_specimen",
     "check_background",
+    "find_missing",
     "reconstruct",
 ]

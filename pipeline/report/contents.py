@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.model import Float32, SectionAlignment, SeriesAlignment
 from pipeline.formats.tables.tables import read_table
 from pipeline.inputs.alignments import read_placement
-from pipeline.store.run import RunFolder
+from pipeline.store.run import MISSING_TISSUE, RunFolder
 from pipeline.store.tasks import PURPOSES, Receipt, task_name
 
 OWN_TASK = "report"  # the task that writes the page; its receipt is not shown on it
@@ -20,6 +20,7 @@ TROUBLES = ("fail", "check", "missing")  # statuses that flag a section
 SHARED_SHARE, LEAST_SHARED = 0.5, 3  # a flag on more than half the sections, and more than 3, is the series'
 
 T = TypeVar("T")
+Polygons = Sequence[Sequence[Sequence[float]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class Section:
     measured: bool
     detected: bool
     alignment: SectionAlignment | None
+    missing: Polygons = ()  # tissue that was found missing, px of the manifest
 
     @property
     def quality(self) -> Mapping[str, Any]:
@@ -68,6 +70,7 @@ class RunContents:
     data_set: Mapping[str, Any]
     provenance: Mapping[str, Any]
     alignment: Panel[SeriesAlignment]
+    missing: Mapping[str, Polygons] = field(default_factory=dict)
     complaints: tuple[str, ...] = field(default=())
 
     @property
@@ -117,6 +120,7 @@ class RunContents:
             measured=bool(measure and measure.ok),
             detected=bool(detect and detect.ok),
             alignment=alignment.of(number) if alignment else None,
+            missing=tuple(self.missing.get(str(number), ())),
         )
 
     def panel(self, stage: str, build: Callable[[], T]) -> Panel[T]:
@@ -207,13 +211,16 @@ def read_contents(run: RunFolder) -> RunContents:
         return found.content or {}
 
     data_set, provenance = document("section_data_set.json"), document("provenance.json")
+    missing: Panel[dict[str, Any]] = Panel(None)
+    if not why_absent(receipts, "grid") and run.file(MISSING_TISSUE).exists():  # older runs have none
+        missing = attempt(lambda: run.read_document(MISSING_TISSUE)["missing_tissue"])
+        complaints.extend([missing.reason] if missing.reason else [])
     reason = why_absent(receipts, "align")
     alignment: Panel[SeriesAlignment] = (
         Panel(None, reason) if reason else attempt(lambda: read_placement(run))
     )
-    return RunContents(
-        run, _of_this_run(receipts, data_set), data_set, provenance, alignment, tuple(complaints)
-    )
+    own = _of_this_run(receipts, data_set)
+    return RunContents(run, own, data_set, provenance, alignment, missing.content or {}, tuple(complaints))
 
 
 def read_grid(contents: RunContents) -> Panel[dict[str, Float32]]:

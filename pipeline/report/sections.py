@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.core.errors import MissingResultError
 from pipeline.core.model import Float64, Status
 from pipeline.report.coarse_atlas import OUTSIDE, CoarseAtlas
-from pipeline.report.contents import Panel, RunContents, Section, attempt
+from pipeline.report.contents import Panel, Polygons, RunContents, Section, attempt
 from pipeline.report.crops import Crop, Window, choose_sources, choose_windows, crop
 from pipeline.report.frames import Thumbnail, read_thumbnail, reference_points
 from pipeline.report.outlines import Outline, mask_path, outlines
@@ -64,6 +64,7 @@ class Picture:
     overlay: Panel[Overlay]
     box: tuple[float, ...]  # x, y, width, height; empty where the manifest gives none
     dark_polygons: tuple[str, ...]
+    missing: tuple[str, ...]  # tissue, found or marked in the manifest
     artifacts: tuple[str, ...]
     frame: tuple[float, ...]  # where the cell-scale view lies: x, y, width, height
 
@@ -149,10 +150,8 @@ def _picture(
         outlines=attempt(lambda: _outlines(contents, section, thumbnail, atlas)),
         overlay=drawn,
         box=_box(section.document.get("tissue_box_px"), thumbnail),
-        dark_polygons=tuple(
-            polygon(thumbnail.picture_points(np.array(ring, float)))
-            for ring in section.document.get("dark_polygons_px") or ()
-        ),
+        dark_polygons=_rings(section.document.get("dark_polygons_px"), thumbnail),
+        missing=_rings([*(section.document.get("missing_polygons_px") or ()), *section.missing], thumbnail),
         artifacts=_artifacts(section, thumbnail),
         frame=() if frame is None else _frame(frame, thumbnail),
     )
@@ -235,6 +234,11 @@ def _box(box: Sequence[float] | None, thumbnail: Thumbnail) -> tuple[float, ...]
     return tuple(float(v) / scale for v in box) if box else ()
 
 
+def _rings(polygons: Polygons | None, thumbnail: Thumbnail) -> tuple[str, ...]:
+    """Return polygons of the manifest's frame as SVG polygons."""
+    return tuple(polygon(thumbnail.picture_points(np.array(ring, float))) for ring in polygons or ())
+
+
 def _frame(window: Window, thumbnail: Thumbnail) -> tuple[float, ...]:
     """Return the rectangle of the cell-scale view in picture coordinates."""
     return tuple(v / thumbnail.reduce for v in (window.x, window.y, window.width, window.height))
@@ -289,6 +293,8 @@ def figures(section: Section) -> tuple[tuple[str, str], ...]:
     if expressing:
         mean = float(quality.get("sum_expressing_pixel_intensity") or 0) / float(expressing)
         found.append(("mean intensity", f"{mean:.0f}"))
+    if quality.get("missing_tissue_share"):
+        found.append(("missing tissue", f"{100 * float(quality['missing_tissue_share']):.1f} %"))
     measures: Mapping[str, Any] = section.alignment.measures if section.alignment else {}
     found += [(MEASURES.get(name, name), figure(value)) for name, value in measures.items()]
     return tuple(found)

@@ -29,6 +29,7 @@ from pipeline.sections.kernels import (
     window_ranks,
 )
 from pipeline.sections.medians import median
+from pipeline.sections.scan import outermost
 from pipeline.sections.statistics import Artifact, SectionContext
 from pipeline.sections.tissue import (
     LEAST_OD,
@@ -133,6 +134,7 @@ def measure_section(pixels: npt.NDArray[np.uint8], valid: Bool, resolution_um: f
     tissue = find_tissue(density, level.valid & ~foreign, level.um)
     if not tissue.any():
         return replace(context, flags=(NO_TISSUE,))
+    tissue &= level.valid  # what is filled as a hole may be padding
     tissue_level, noise = _between_cells(context, fine, tissue, level.um)
     if tissue_level == 0:
         return replace(context, flags=(NO_TISSUE,))
@@ -170,8 +172,8 @@ def _foreign(
 def _flags(valid: Bool, tissue: Bool, um: float) -> tuple[str, ...]:
     """Return what makes the statistics of a section doubtful."""
     glass = valid & ~tissue
-    border = np.concatenate([glass[0], glass[-1], glass[:, 0], glass[:, -1]])
-    bare = () if border.mean() >= GLASS_BORDER else ("hardly any glass at the border",)
+    rim = outermost(valid)
+    bare = () if glass[rim].mean() >= GLASS_BORDER else ("hardly any glass at the border",)
     coarse = () if um <= COARSEST_UM else (f"cells are not resolved at {um:.3g} um per pixel",)
     return bare + coarse
 

@@ -149,22 +149,44 @@ def object_outline(labels: Int32, box: Int32, index: int, um: float) -> Polygon:
     return tuple(((float(p) + x - 1.5) * um, (float(q) + y - 1.5) * um) for p, q in contours[0][:, 0, :])
 
 
-def check_background(pixels: UInt8) -> None:
+def check_background(pixels: UInt8, padding: Bool | None = None) -> None:
     """Refuse a section on a dark background, where dark pixels are not stain.
 
     Parameters
     ----------
     pixels : (h, w[, 3]) uint8
         The whole section, reduced.
+    padding : (h, w) bool, optional
+        Padding, which is no background.
 
     Raises
     ------
     DataError
         Where the border is mostly dark.
     """
-    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    if np.median(darkness(rim[None])) > DARK_RIM:
+    if padding is None or not padding.any():
+        rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    else:
+        rim = pixels[outermost(~padding)]
+    if rim.size and np.median(darkness(rim[None])) > DARK_RIM:
         raise DataError(
             "expected stained tissue on a bright background, got a dark background: fluorescence, an inverted"
             " stain, or black padding around the scan? such images are not read yet"
         )
+
+
+def outermost(region: Bool) -> Bool:
+    """Return the outermost pixels of a region.
+
+    Parameters
+    ----------
+    region : (h, w) bool
+        The region.
+
+    Returns
+    -------
+    (h, w) bool
+        Pixels of the region with a neighbour that is not, or none because the image ends.
+    """
+    inner = cv2.erode(np.pad(region.view(np.uint8), 1), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
+    return np.asarray(region & (inner == 0))

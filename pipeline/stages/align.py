@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.core.did_you_mean import hint
 from pipeline.core.errors import AlignmentError, ConfigError
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
@@ -27,7 +25,6 @@ from pipeline.inputs.references import RunReference
 from pipeline.registration import (
     AlignmentOptions,
     Correction,
-    SectionThumbnail,
     Series,
     align_series,
     align_specimen,
@@ -35,6 +32,7 @@ from pipeline.registration import (
     reconstruct,
 )
 from pipeline.stages.specimen_parts import Outcome, forget_parts, keep_parts, kept_part
+from pipeline.stages.thumbnails import section_thumbnail
 from pipeline.store.facts import AlignFacts
 from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
@@ -269,7 +267,7 @@ def _given(series: SeriesToAlign) -> SeriesAlignment:
             f"series {series.data_set.id}: the given alignment covers none of the {len(series.read)} sections"
             " that were read; check its section numbers"
         )
-    check_background([_thumbnail(series, section) for section in series.measured])
+    check_background([section_thumbnail(series.run, series.data_set, section) for section in series.measured])
     return replace(alignment, sections=taken)
 
 
@@ -306,7 +304,7 @@ def _from_nothing(
     series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
     """Align the series by its images alone, and store the reconstructed specimen."""
-    thumbnails = [_thumbnail(series, section) for section in series.measured]
+    thumbnails = [section_thumbnail(series.run, series.data_set, section) for section in series.measured]
     if len(specimen_series) > 1 and thumbnails:
         alignment = _part_of_specimen(series, specimen_series, reference, digest)
     else:
@@ -349,7 +347,7 @@ def _together(
     names = []
     corrections = _corrections(series, specimen_series)
     for one in in_order(series, specimen_series):
-        thumbnails = [_thumbnail(one, s) for s in one.measured]
+        thumbnails = [section_thumbnail(one.run, one.data_set, s) for s in one.measured]
         if thumbnails:
             own = {n: c for n, c in corrections.items() if n in one.read}
             members.append(Series.of(thumbnails, alignment_options(one), own, len(members)))
@@ -427,22 +425,3 @@ def _like(default: Any, value: Any, key: str) -> Any:
     lists = "numbers such as 250,150" if default else "words such as plane,order"
     expected = lists if isinstance(default, tuple) else f"a value such as {default!r}"
     raise ConfigError(f"alignment.configuration.{key}: expected {expected}, got {shown(value)}")
-
-
-def _thumbnail(series: SeriesToAlign, section: SectionImage) -> SectionThumbnail:
-    pixels, valid, attributes = series.run.read_thumbnail(section.section_number)
-    reduce, factor = attributes["reduce"], attributes["factor"]
-    # Pixel centres lie at integer coordinates. A reduced pixel is the mean of a block of reduce x reduce
-    # stored pixels: the centre of block 0 is (reduce - 1) / 2. Manifest pixel = factor x stored pixel,
-    # without such a shift.
-    to_section = np.array([[reduce, 0.0, (reduce - 1) / 2], [0.0, reduce, (reduce - 1) / 2]]) * factor
-    return SectionThumbnail(
-        section_number=section.section_number,
-        z_um=series.data_set.z_um(section.section_number),
-        pixels=pixels,
-        resolution_um=section.resolution_um,
-        thumbnail_to_section=to_section,
-        valid=valid,
-        rotate_deg=section.rotate_deg,
-        flip=section.flip,
-    )

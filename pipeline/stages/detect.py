@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from pipeline.core import intensity
 from pipeline.core.intensity import darkness
 from pipeline.core.model import Bool, SectionImage, UInt8
 from pipeline.detection import Detector, make_detector
 from pipeline.inputs.pixels import load_dark, load_pixels, valid_pixels
 from pipeline.quantification.cells import SectionCells, accumulate, fine_pitch_px
+from pipeline.sections.padding import enlarged
 from pipeline.sections.scan import Rectangle, scan_rectangle
 from pipeline.sections.statistics import SectionContext
 from pipeline.store.run import RunFolder
@@ -53,8 +56,9 @@ def detect(
     stored_um = section.resolution_um * factor
     outlines = run.read_outlines(section.section_number)
     known = replace(SectionContext(**context), resolution_um=stored_um, **outlines)
-    dark, rectangle, mask = _marked(section, make_detector(detector, configuration), known)
-    valid = valid_pixels(section, dark.shape, factor, rectangle)
+    padding = run.read_padding(section.section_number)
+    dark, rectangle, mask = _marked(section, make_detector(detector, configuration), known, padding)
+    valid = valid_pixels(section, dark.shape, factor, rectangle, padding)
     expression = intensity.expression(dark, mask, valid)
     run.write_expression(section.section_number, expression, stored_um, digest)
     pitch = fine_pitch_px(stored_um)
@@ -65,11 +69,25 @@ def detect(
 
 
 def _marked(
-    section: SectionImage, detector: Detector, context: SectionContext
+    section: SectionImage, detector: Detector, context: SectionContext, padding: tuple[Bool, int] | None
 ) -> tuple[UInt8, Rectangle, Bool]:
-    """Return a section's darkness, the rectangle of its scan, and the mask of the detector."""
+    """Return a section's darkness, the rectangle of its scan, and the mask of the detector.
+
+    The detector sees glass in place of padding, since it looks at the surroundings of a pixel.
+    """
+    glass = np.uint8(10.0 ** context.background[0])  # luma in the middle of the section
     if detector.reads_colour:
         pixels = load_pixels(section)
-        return darkness(pixels), scan_rectangle(pixels), detector(pixels, context)
+        rectangle = scan_rectangle(pixels)
+        if padding is not None:
+            pixels = np.where(_like(enlarged(*padding, pixels.shape), pixels), glass, pixels)
+        return darkness(pixels), rectangle, detector(pixels, context)
     dark, rectangle = load_dark(section)
+    if padding is not None:
+        dark[enlarged(*padding, dark.shape)] = 255 - glass
     return dark, rectangle, detector.of_darkness(dark, context)
+
+
+def _like(mask: Bool, pixels: UInt8) -> Bool:
+    """Return a mask (H, W) with an axis for channels where the pixels have one."""
+    return mask[..., None] if pixels.ndim == 3 else mask

@@ -1,20 +1,39 @@
 """The grid stage: sums of all sections gathered on the 200 um grid of the reference space.
 
-The 200 um expression grid follows the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009).
+The 200 um expression grid follows the Allen Mouse Brain Atlas (Lein et al. 2007; Ng et al. 2009). Tissue that
+a section lacks is found here, since only a placed section can be held against reference and neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
 
 from pipeline.core.errors import DataError
-from pipeline.core.model import SectionDataSet, Status
+from pipeline.core.intensity import darkness
+from pipeline.core.model import (
+    Float64,
+    SectionAlignment,
+    SectionDataSet,
+    SectionImage,
+    SeriesAlignment,
+    Status,
+)
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.alignments import read_placement
+from pipeline.inputs.config import GriddingConfig
+from pipeline.inputs.pixels import drawn_missing
 from pipeline.inputs.references import GRID_LABELS_UM, RunReference
-from pipeline.quantification import gridding
+from pipeline.quantification import gridding as grids
+from pipeline.quantification.cells import share_in_cells, without
+from pipeline.registration import MissingTissue, PlacedThumbnail, find_missing
+from pipeline.registration.missing_tissue import outlines_px
+from pipeline.stages.thumbnails import section_thumbnail
 from pipeline.store.facts import GridFacts
-from pipeline.store.run import RATIOS, RunFolder
+from pipeline.store.run import MISSING_TISSUE, RATIOS, RunFolder, write_json
+
+OUTLINE_UM = 50.0  # voxel size of the annotation that sections are held against
 
 
 def grid(
@@ -22,13 +41,14 @@ def grid(
     data_set: SectionDataSet,
     detected: Collection[int],
     reference: RunReference,
-    smoothing_um: float,
-    z_smoothing_um: float,
+    gridding: GriddingConfig,
+    threads: int,
     digest: str,
 ) -> GridFacts:
     """Gather the sums of all detected and aligned sections on the 200 um grid, and write it.
 
-    Density, intensity and energy are also written as MetaImage files in the form that Allen serves.
+    Density, intensity and energy are also written as MetaImage files in the form that Allen serves. What the
+    sections lack goes into `missing_tissue.json`, and out of sums and coverage.
 
     Parameters
     ----------
@@ -40,17 +60,17 @@ def grid(
         Numbers of the sections whose expression was detected.
     reference : RunReference
         Reference space.
-    smoothing_um : float
-        Gaussian sigma within a section, um.
-    z_smoothing_um : float
-        Gaussian sigma across sections, um.
+    gridding : GriddingConfig
+        Smoothing, and whether missing tissue is looked for.
+    threads : int
+        Threads that share the sections.
     digest : str
         Digest of everything that decides the outcome, stored with the grid.
 
     Returns
     -------
-    dict of str to int
-        Facts: number of sections gathered, and of voxels with data.
+    dict of str to Any
+        Facts: number of sections gathered, of voxels with data, and the share of tissue that sections lack.
 
     Raises
     ------
@@ -58,21 +78,87 @@ def grid(
         Where no section is both detected and aligned.
     """
     alignment = read_placement(run)
-    placed = []
-    for image in data_set.section_images:
-        number = image.section_number
-        aligned = alignment.of(number)
-        if aligned is None or aligned.status == Status.FAIL or number not in detected:
-            continue
-        cells = gridding.smooth(run.read_cells(number), smoothing_um)
-        placed.append(gridding.PlacedSection(cells, data_set.z_um(number), aligned))
-    if not placed:
+    used = [
+        (image, aligned)
+        for image in data_set.section_images
+        if (aligned := alignment.of(image.section_number)) is not None
+        and aligned.status != Status.FAIL
+        and image.section_number in detected
+    ]
+    if not used:
         raise DataError(f"series {data_set.id}: no section is both detected and aligned: nothing to grid")
-    lattice = reference.at(GRID_LABELS_UM).grid
-    sums, covered = gridding.assemble(
-        placed, alignment.alignment3d, lattice, data_set.spacing_um, z_smoothing_um
+    missing = (
+        _missing(run, data_set, used, alignment, reference, threads) if gridding.find_missing_tissue else {}
     )
+    placed = [
+        _placed(run, data_set, image, aligned, missing.get(image.section_number), gridding.smoothing_um)
+        for image, aligned in used
+    ]
+    lattice = reference.at(GRID_LABELS_UM).grid
+    sums, covered = grids.assemble(
+        placed, alignment.alignment3d, lattice, data_set.spacing_um, gridding.z_smoothing_um
+    )
+    write_json(run.file(MISSING_TISSUE), _document(run, data_set, missing, digest))
     arrays = run.write_grid(sums, covered, digest)
     for name in RATIOS:  # the form of Allen's grid service
         write_grid(run.file("grid") / f"{name}.mhd", arrays[name], lattice.spacing_um)
-    return {"sections": len(placed), "covered_voxels": int(covered.sum())}
+    return {
+        "sections": len(placed),
+        "covered_voxels": int(covered.sum()),
+        "missing": {str(number): round(found.share, 5) for number, found in missing.items()},
+    }
+
+
+def _missing(
+    run: RunFolder,
+    data_set: SectionDataSet,
+    used: Sequence[tuple[SectionImage, SectionAlignment]],
+    alignment: SeriesAlignment,
+    reference: RunReference,
+    threads: int,
+) -> dict[int, MissingTissue]:
+    """Find what the sections lack, by section number."""
+    placed = [PlacedThumbnail(section_thumbnail(run, data_set, image), aligned) for image, aligned in used]
+    return find_missing(placed, alignment.alignment3d, reference.at(OUTLINE_UM), threads)
+
+
+def _document(
+    run: RunFolder, data_set: SectionDataSet, missing: Mapping[int, MissingTissue], digest: str
+) -> dict[str, object]:
+    """Return the content of `missing_tissue.json`: what the sections lack, in the form of a manifest."""
+    images = {image.section_number: image for image in data_set.section_images}
+    outlines = {
+        str(number): outlines_px(found, section_thumbnail(run, data_set, images[number]))
+        for number, found in missing.items()
+    }
+    shares = {str(number): round(found.share, 5) for number, found in missing.items()}
+    return {"missing_tissue": outlines, "shares": shares, "ish_pipeline": {"digest": digest}}
+
+
+def _placed(
+    run: RunFolder,
+    data_set: SectionDataSet,
+    image: SectionImage,
+    aligned: SectionAlignment,
+    found: MissingTissue | None,
+    smoothing_um: float,
+) -> grids.PlacedSection:
+    """Return the sums of a section without what it lacks, smoothed and placed."""
+    number = image.section_number
+    cells = run.read_cells(number)
+    lacking: list[Float64] = []
+    thumbnail = run.read_thumbnail(number) if found or image.missing_polygons_px else None
+    if thumbnail is not None and image.missing_polygons_px:
+        pixels, _, attributes = thumbnail
+        drawn = drawn_missing(image, pixels.shape, attributes["reduce"] * attributes["factor"])
+        lacking.append(share_in_cells(drawn, attributes["reduce"], cells))
+    padding = run.read_padding(number)
+    if padding is not None:
+        lacking.append(share_in_cells(*padding, cells))
+    if thumbnail is not None and found is not None:
+        pixels, _, attributes = thumbnail
+        lacking.append(share_in_cells(found.mask, attributes["reduce"], cells))
+        cells = without(cells, lacking[-1], float(darkness(pixels)[found.mask].mean()))
+    smooth = grids.smooth(cells, smoothing_um)
+    share = np.minimum(sum(lacking), 1.0) if lacking else None
+    return grids.PlacedSection(smooth, data_set.z_um(number), aligned, share)

@@ -10,6 +10,7 @@ from pipeline.core.blocks import block_majority, block_mean
 from pipeline.core.model import SectionImage
 from pipeline.inputs.pixels import frame_factor, load_info, load_reduced, valid_pixels
 from pipeline.sections.measure import measure_section, statistics_step
+from pipeline.sections.padding import find_padding
 from pipeline.sections.scan import check_background, scan_rectangle
 from pipeline.sections.statistics import OUTLINES
 from pipeline.stages.memory import check_memory
@@ -50,17 +51,26 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
     step = statistics_step(stored_um)
     check_memory(section, info.width_px * info.height_px * info.channels, memory_mb)
     pixels = load_reduced(section, step)
-    check_background(pixels)
-    rectangle = scan_rectangle(pixels)
-    valid = np.ascontiguousarray(valid_pixels(section, pixels.shape, factor * step, rectangle))
+    rectangle, padding = scan_rectangle(pixels), find_padding(pixels)
+    check_background(pixels, padding)
+    kept = (padding, 1) if padding.any() else None
+    valid = np.ascontiguousarray(valid_pixels(section, pixels.shape, factor * step, rectangle, kept))
     context = measure_section(pixels, valid, stored_um * step)
     more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
     # Outlines are long, and the pool stage receives the receipts of all sections: they stay in the store.
     numbers = asdict(context)
     outlines = {name: numbers.pop(name) for name in OUTLINES}
     thumbnail = block_mean(pixels, more)
-    attributes = {"reduce": step * more, "factor": factor, "digest": digest, "outlines": outlines}
-    run.write_thumbnail(section.section_number, thumbnail, block_majority(valid, more), attributes)
+    attributes = {
+        "reduce": step * more,
+        "padding_step": step,
+        "factor": factor,
+        "digest": digest,
+        "outlines": outlines,
+    }
+    whole = block_mean(padding.view(np.uint8) * np.uint8(255), more) == 0  # no pixel of padding in a block
+    counts = block_majority(valid, more) & whole
+    run.write_thumbnail(section.section_number, thumbnail, counts, attributes, padding if kept else None)
     stored = info.width_px, info.height_px
     return {
         "factor": factor,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.core.model import SectionImage, numbered
+from pipeline.registration.missing_tissue import missing_flags
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.stages.provenance import provenance
 from pipeline.store.facts import SummariseFacts
@@ -70,7 +71,8 @@ def section_summary(
     else:
         status = aligned.get("status", "fail")
     own = {k: v for k, v in asdict(section).items() if k != "path"}
-    flags = measure.facts["context"]["flags"] if measure.ok else ()
+    share = _missing_share(upstream, section)
+    flags = (*(measure.facts["context"]["flags"] if measure.ok else ()), *missing_flags(share))
     messages = dict.fromkeys(m for m in (measure.message, detect.message, aligned.get("reason"), *flags) if m)
     return {
         **own,
@@ -80,9 +82,16 @@ def section_summary(
         "quality": {
             **(_measured(job, section, measure.facts) if measure.ok else {}),
             **(detect.facts if detect.ok else {}),
+            **({"missing_tissue_share": share} if share else {}),
             **aligned.get("measures", {}),
         },
     }
+
+
+def _missing_share(upstream: Upstream, section: SectionImage) -> float:
+    """Return the share of its tissue that a section lacks, 0 where nothing was found."""
+    grid = upstream["grid"]
+    return float(grid.facts["missing"].get(str(section.section_number), 0.0)) if grid.ok else 0.0
 
 
 def _measured(job: SeriesJob, section: SectionImage, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ measure (a section)   stored image -> reduced image, section statistics
 pool (a series)       statistics of all sections -> pooled statistics of each section
 detect (a section)    image, pooled statistics -> expression mask, sums over fine cells
 align (a series)      reduced images, reference -> Alignment2d per section, Alignment3d
-grid (a series)       sums, alignment -> density, intensity, energy at 200 um
+grid (a series)       sums, alignment -> missing tissue; density, intensity, energy at 200 um
 unionize (a series)   grid, labels -> StructureUnionize table
 summarise (a series)  everything -> section_data_set.json, provenance.json
 report (a series)     everything -> report.html
@@ -31,7 +31,7 @@ from pipeline.stages.specimen import measured_of
 from pipeline.stages.specimen_parts import SPECIMEN_FOLDER
 from pipeline.stages.summarise import summarise
 from pipeline.stages.unionize import unionize_structures
-from pipeline.store.run import DEFORMATION, RATIOS
+from pipeline.store.run import DEFORMATION, MISSING_TISSUE, RATIOS
 from pipeline.store.tasks import Receipt, task_name
 
 # Fields of the manifest that an alignment depends on.
@@ -39,6 +39,8 @@ FRAME = (
     "plane_of_section", "section_thickness_um", "hemisphere", "section_order", "image_up",
     "reference_space_id",
 )  # fmt: skip
+
+GRID_FILES = tuple(f"grid/{name}.{end}" for name in RATIOS for end in ("mhd", "raw"))
 
 
 def _measured(upstream: Upstream, section: SectionImage) -> Receipt:
@@ -206,8 +208,8 @@ def _for_grid(job: SeriesJob, section: None, upstream: Upstream, digest: str) ->
         "data_set": job.data_set,
         "detected": frozenset(n for n in numbers if upstream[task_name("detect", n)].ok),
         "reference": job.reference,
-        "smoothing_um": job.config.gridding.smoothing_um,
-        "z_smoothing_um": job.config.gridding.z_smoothing_um,
+        "gridding": job.config.gridding,
+        "threads": job.threads,
         "digest": digest,
     }
 
@@ -217,6 +219,7 @@ def _of_grid(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
     inputs = {
         "alignment and detected sections": _became(upstream),
         "manifest": [numbers, job.data_set.section_thickness_um],
+        "missing tissue": {s.section_number: s.missing_polygons_px for s in job.sections},
         "reference": reference_key(job),
     }
     return Grounds(inputs, job.config.gridding.model_dump())
@@ -307,7 +310,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "grid", "series", ("detect", "align"), grid, _for_grid, _of_grid,
-        _within("series", "grid.zarr", *(f"grid/{name}.{end}" for name in RATIOS for end in ("mhd", "raw"))),
+        _within("series", "grid.zarr", MISSING_TISSUE, *GRID_FILES),
         _needs_alignment,
     ),
     Stage(

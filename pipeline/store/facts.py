@@ -68,10 +68,13 @@ class GridFacts(TypedDict):
         Sections in the grid.
     covered_voxels : int
         Voxels that have data.
+    missing : dict of str to float
+        Share of the tissue that a section lacks, by section number; sections that lack none are left out.
     """
 
     sections: int
     covered_voxels: int
+    missing: dict[str, float]
 
 
 class UnionizeFacts(TypedDict):

@@ -36,6 +36,7 @@ from pipeline.system.whole_files import put_aside, remove_ours, replacing, sync
 RATIOS = ("density", "intensity", "energy")
 NO_DATA = np.float32(-1)  # of a voxel, as in the grids of Allen
 DEFORMATION = "deformation.zarr"
+MISSING_TISSUE = "missing_tissue.json"
 PLAN = "plan.json"
 RECEIPTS = "receipts"
 SEAL = "seal"  # key of the digest of a receipt
@@ -52,6 +53,7 @@ WRITERS = {  # the stage that writes an output, by the first part of its path
     "siblings": "align",
     "grid.zarr": "grid",
     "grid": "grid",
+    MISSING_TISSUE: "grid",
     "structure_unionize.csv": "unionize",
     "structure_unionize.parquet": "unionize",
     "section_data_set.json": "summarise",
@@ -229,7 +231,12 @@ class RunFolder:
         return read_level(self._whole(f"expression.zarr/{section_number}"), level, part)
 
     def write_thumbnail(
-        self, section_number: int, pixels: UInt8, valid: Bool, attributes: Mapping[str, Any]
+        self,
+        section_number: int,
+        pixels: UInt8,
+        valid: Bool,
+        attributes: Mapping[str, Any],
+        padding: Bool | None = None,
     ) -> None:
         """Write the reduced image of a section.
 
@@ -242,10 +249,15 @@ class RunFolder:
         valid : (h, w) bool
             Pixels that count.
         attributes : mapping of str to Any
-            Reduction, factor of the manifest's frame, outlines and digest.
+            Reduction, factor of the manifest's frame, outlines and digest; `padding_step`, stored pixels per
+            pixel of the padding.
+        padding : (m, n) bool, optional
+            Padding inside the scan's rectangle; None where there is none.
         """
         ensure_group(self.path / "thumbnails.zarr")
         arrays = {"pixels": pixels, "valid": valid.astype(np.uint8)}
+        if padding is not None:
+            arrays["padding"] = padding.astype(np.uint8)
         write_bundle(self.path / "thumbnails.zarr" / str(section_number), arrays, attributes)
 
     def read_thumbnail(self, section_number: int) -> tuple[UInt8, Bool, dict[str, Any]]:
@@ -274,6 +286,31 @@ class RunFolder:
         """
         arrays, attributes = read_bundle(self._whole(f"thumbnails.zarr/{section_number}"))
         return arrays["pixels"], arrays["valid"].astype(bool), attributes
+
+    def read_padding(self, section_number: int) -> tuple[Bool, int] | None:
+        """Read the padding of a section.
+
+        Parameters
+        ----------
+        section_number : int
+            Section.
+
+        Returns
+        -------
+        ((m, n) bool, int) or None
+            Padding, and stored pixels per pixel of it; None where there is none inside the scan's rectangle.
+
+        Raises
+        ------
+        MissingResultError
+            Where there is no reduced image.
+        DataError
+            Where it is damaged.
+        """
+        arrays, attributes = read_bundle(self._whole(f"thumbnails.zarr/{section_number}"))
+        if "padding" not in arrays:
+            return None
+        return arrays["padding"].astype(bool), int(attributes["padding_step"])
 
     def read_outlines(self, section_number: int) -> dict[str, Any]:
         """Read the outlines that are stored with the reduced image of a section, without the image.

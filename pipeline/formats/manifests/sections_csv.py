@@ -16,7 +16,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import SectionDataSet, SectionImage
 from pipeline.formats.images.files import ImageInfo
 from pipeline.formats.manifests import series_yaml
-from pipeline.formats.manifests.series_yaml import SeriesFields, check_resolution, read_series_yaml
+from pipeline.formats.manifests.series_yaml import POLYGONS, SeriesFields, check_resolution, read_series_yaml
 from pipeline.formats.manifests.source import SeriesSource
 from pipeline.formats.tables.tables import MOST_NUMBER, number, read_cells, write_csv
 from pipeline.system.files import CONTROLS, shown
@@ -72,11 +72,10 @@ def read_sections_csv(folder: Path, probe: Probe) -> SeriesSource:
         section, warning = _section(row, folder, fields, probe)
         sections.append(section)
         warnings += warning
-    lacking = sorted(fields.dark_polygons_px.keys() - {s.section_number for s in sections})
-    if lacking:
-        raise DataError(
-            f"{folder / series_yaml.NAME}: dark_artifacts names section {lacking[0]}, {NAME} does not"
-        )
+    for key, polygons in zip(POLYGONS, (fields.dark_polygons_px, fields.missing_polygons_px), strict=True):
+        lacking = sorted(polygons.keys() - {s.section_number for s in sections})
+        if lacking:
+            raise DataError(f"{folder / series_yaml.NAME}: {key} names section {lacking[0]}, {NAME} does not")
     data_set = SectionDataSet(section_images=tuple(sections), **fields.values)
     return SeriesSource(data_set, None, tuple(warnings))
 
@@ -182,6 +181,7 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         height_px=height or 0,
         resolution_um=0.0 if resolution is None else check_resolution(row.where, resolution),
         dark_polygons_px=fields.dark_polygons_px.get(row.section_number, ()),
+        missing_polygons_px=fields.missing_polygons_px.get(row.section_number, ()),
         failed=_failed(row),
         rotate_deg=_turn(row),
         flip=_flip(row),
@@ -291,11 +291,13 @@ def _document(data_set: SectionDataSet) -> dict[str, Any]:
     document = {
         key: getattr(data_set, key)
         for key in series_yaml.KEYS
-        if key not in ("resolution_um", "dark_artifacts") and getattr(data_set, key) is not None
+        if key not in ("resolution_um", *POLYGONS) and getattr(data_set, key) is not None
     }
-    polygons = {
-        image.section_number: [[list(point) for point in polygon] for polygon in image.dark_polygons_px]
-        for image in data_set.section_images
-        if image.dark_polygons_px
-    }
-    return document | ({"dark_artifacts": polygons} if polygons else {})
+    for key, name in zip(POLYGONS, ("dark_polygons_px", "missing_polygons_px"), strict=True):
+        polygons = {
+            image.section_number: [[list(point) for point in ring] for ring in getattr(image, name)]
+            for image in data_set.section_images
+            if getattr(image, name)
+        }
+        document |= {key: polygons} if polygons else {}
+    return document

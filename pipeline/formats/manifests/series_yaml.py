@@ -35,6 +35,7 @@ MOST_BYTES = 4 << 20  # of the file; typical: a few kB, with many polygons 100 k
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
 RESOLUTION_UM = (0.05, 200.0)  # accepted pixel sizes
 TEXTS = ("gene", "specimen", "treatment", "probe_orientation", "age")
+POLYGONS = ("dark_artifacts", "missing_tissue")
 KEYS = (
     "id",
     "plane_of_section",
@@ -44,7 +45,7 @@ KEYS = (
     "resolution_um",
     "section_order",
     "image_up",
-    "dark_artifacts",
+    *POLYGONS,
     *TEXTS,
 )
 
@@ -61,6 +62,8 @@ class SeriesFields:
         Pixel size of sections that state none themselves.
     dark_polygons_px : dict of tuple of polygons
         Dark artifacts by section number, px in the manifest's frame.
+    missing_polygons_px : dict of tuple of polygons
+        Missing tissue by section number, likewise.
     warnings : tuple of str
         Doubtful entries, one line each.
     """
@@ -68,6 +71,7 @@ class SeriesFields:
     values: dict[str, Any]
     resolution_um: float | None
     dark_polygons_px: dict[int, tuple[Polygon, ...]]
+    missing_polygons_px: dict[int, tuple[Polygon, ...]]
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -107,8 +111,8 @@ def read_series_yaml(path: Path) -> SeriesFields:
     resolution = None
     if document.get("resolution_um") is not None:
         resolution = check_resolution(str(path), _positive(path, document, "resolution_um"))
-    polygons = _dark_polygons(path, document.get("dark_artifacts") or {})
-    return SeriesFields(values, resolution, polygons, _doubts(path, document, plane))
+    dark, missing = (_polygons(path, document, key) for key in POLYGONS)
+    return SeriesFields(values, resolution, dark, missing, _doubts(path, document, plane))
 
 
 def check_resolution(where: str, value_um: float) -> float:
@@ -236,14 +240,13 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _dark_polygons(path: Path, document: Any) -> dict[int, tuple[Polygon, ...]]:
-    form = "dark_artifacts: {section_number: [[[x, y], …], …]}"
+def _polygons(path: Path, document: Mapping[str, Any], key: str) -> dict[int, tuple[Polygon, ...]]:
+    form = f"{key}: {{section_number: [[[x, y], …], …]}}"
+    given = document.get(key) or {}
     try:
-        found = {_section(n): tuple(_polygon(p) for p in polygons) for n, polygons in document.items()}
+        found = {_section(n): tuple(_polygon(p) for p in polygons) for n, polygons in given.items()}
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{path}: expected {form} in px, got {shown(document)} ({str(error)[:120]})"
-        ) from error
+        raise DataError(f"{path}: expected {form} in px, got {shown(given)} ({str(error)[:120]})") from error
     return found
 
 

@@ -1,0 +1,301 @@
+"""Missing tissue: where a section shows glass, the reference has tissue, and so have its neighbours.
+
+A hole, a torn quadrant or a lost half is no tissue without expression. It is told from a ventricle that is
+wider than the reference's, and from pale tissue, by the same place in the sections beside it and in the other
+half of the brain: a ventricle is seen there too, a hole is not. Gaps at the outline that misplacement may
+explain are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from pipeline.core.model import (
+    Alignment3d,
+    Bool,
+    Float32,
+    Float64,
+    Int64,
+    Polygon,
+    SectionAlignment,
+    UInt8,
+)
+from pipeline.core.ontology import Ontology
+from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import section_to_volume, volume_to_section
+from pipeline.sections.medians import MAD_TO_SIGMA
+from pipeline.sections.thumbnail import SectionThumbnail
+from pipeline.sections.thumbnail_tissue import tissue_image
+from pipeline.sections.tissue import LEAST_OD
+from pipeline.system.threads import each
+
+VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
+EMPTY_SHARE = 0.2  # of the density of most tissue: paler is empty
+NOISES = 4.0  # and as many times the noise of the glass
+EDGE_SHARE = 0.5  # of the density of most tissue: where the edge of a hole lies
+VOTE_SIGMA_UM = 50.0  # of the Gaussian over a neighbour's tissue
+ERRORS_UM = 150.0, 400.0  # least and largest error of placement that is allowed for
+RADIUS_UM = 150.0  # a disc of so much that is empty, beyond the error of placement
+LEAST_UM2 = 1.2e5  # smaller pieces are left alone
+NEAR_UM = 1000.0  # along z: farther sections do not tell what a section should show
+NEIGHBOURS = 4  # sections that are asked about a place
+APART_UM = 400.0  # from outline and ventricles: there the other half, or the reference, may be right alone
+LEAST_SHARE = 0.005  # of a section's tissue: less is not flagged
+
+UNKNOWN, GLASS, TISSUE = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedThumbnail:
+    """A reduced section and where it lies.
+
+    Attributes
+    ----------
+    thumbnail : SectionThumbnail
+        The section.
+    alignment : SectionAlignment
+        Its place in the volume.
+    """
+
+    thumbnail: SectionThumbnail
+    alignment: SectionAlignment
+
+
+@dataclass(frozen=True, eq=False)
+class MissingTissue:
+    """What a section lacks.
+
+    Attributes
+    ----------
+    mask : (h, w) bool
+        Missing tissue, px of the thumbnail.
+    share : float, 0-1
+        Of the tissue that the section should show.
+    """
+
+    mask: Bool
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Section:
+    """What one section shows, and what it should show: all maps are of the thumbnail, (h, w)."""
+
+    placed: PlacedThumbnail
+    empty: Bool
+    pale: Bool
+    shown: UInt8
+    tissue: Bool  # of the reference, without ventricles
+    depth_um: Float32  # within that tissue
+
+    @property
+    def z_um(self) -> float:
+        return self.placed.thumbnail.z_um
+
+
+def find_missing(
+    placed: Sequence[PlacedThumbnail], alignment3d: Alignment3d, reference: ReferenceSpace, threads: int = 1
+) -> dict[int, MissingTissue]:
+    """Find the tissue that sections lack.
+
+    Parameters
+    ----------
+    placed : sequence of PlacedThumbnail
+        The placed sections of a series, in any order.
+    alignment3d : Alignment3d
+        Volume to reference.
+    reference : ReferenceSpace
+        Annotation and ontology.
+    threads : int
+        Threads that share the sections.
+
+    Returns
+    -------
+    dict of int to MissingTissue
+        By section number; sections that lack nothing are left out.
+    """
+    fluid = _ventricles(reference.ontology)
+    sections = each(lambda one: _section(one, alignment3d, reference, fluid), placed, threads)
+    middle_um = reference.extent_um[2] / 2
+    masks = each(lambda one: _missing(one, sections, alignment3d, middle_um), sections, threads)
+    found = {}
+    for one, mask in zip(sections, masks, strict=True):
+        if mask.any():
+            share = float(np.count_nonzero(mask) / np.count_nonzero(one.tissue))
+            found[one.placed.thumbnail.section_number] = MissingTissue(mask, share)
+    return found
+
+
+def _ventricles(ontology: Ontology) -> Int64:
+    """Return the labels of ventricles, sorted."""
+    roots = ontology.by_acronym.get(VENTRICLES, ())
+    return np.array(sorted({i for root in roots for i in ontology.descendants(root.id)}), np.int64)
+
+
+def _section(
+    placed: PlacedThumbnail, alignment3d: Alignment3d, reference: ReferenceSpace, fluid: Int64
+) -> _Section:
+    """Return what a section shows and what it should show."""
+    thumbnail = placed.thumbnail
+    seen = tissue_image(thumbnail)
+    um = thumbnail.pixel_um
+    around = seen.valid & ~cv2.dilate(seen.mask.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(seen.stain[around]))) if around.any() else 0.0
+    stained = seen.stain[seen.mask & (seen.stain > LEAST_OD)]
+    level = float(np.median(stained)) if stained.size else 0.0
+    least = max(LEAST_OD, NOISES * noise, EMPTY_SHARE * level)
+    dense = (seen.valid & (seen.stain >= least)).astype(np.float32)
+    known = seen.valid.astype(np.float32)
+    sigma = VOTE_SIGMA_UM / um
+    share = cv2.GaussianBlur(dense, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(known, (0, 0), sigma), 1e-3)
+    shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, GLASS), UNKNOWN).astype(np.uint8)
+    labels = _labels(placed, alignment3d, reference)
+    tissue = (labels > 0) & ~np.isin(labels, fluid) & seen.valid
+    beyond = (labels > 0) & ~np.isin(labels, fluid)
+    depth = cv2.distanceTransform(np.pad(beyond, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
+    empty = seen.valid & (seen.stain < least) & (not seen.blank)
+    pale = seen.valid & (seen.stain < max(least, EDGE_SHARE * level))
+    return _Section(placed, empty, pale, shown, tissue, depth[1:-1, 1:-1] * np.float32(um))
+
+
+def _labels(placed: PlacedThumbnail, alignment3d: Alignment3d, reference: ReferenceSpace) -> Int64:
+    """Return the labels of the reference at the pixels of a thumbnail, (h, w); 0 outside."""
+    thumbnail = placed.thumbnail
+    h, w = thumbnail.pixels.shape[:2]
+    y, x = np.mgrid[:h, :w]
+    points = _to_volume(placed, np.stack([x.ravel(), y.ravel()], axis=1))
+    at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / reference.annotation_um)
+    inside = ((at >= 0) & (at < reference.annotation.shape)).all(axis=1)
+    labels = np.zeros(len(at), np.int64)
+    labels[inside] = reference.annotation[tuple(at[inside].astype(np.intp).T)]
+    return labels.reshape(h, w)
+
+
+def _to_volume(placed: PlacedThumbnail, pixels: Int64) -> Float64:
+    """Return the places of pixels (x, y) of a thumbnail in the volume, (n, 3) um."""
+    thumbnail = placed.thumbnail
+    in_section = affine.apply(thumbnail.thumbnail_to_section, pixels)
+    return section_to_volume(placed.alignment, in_section, thumbnail.z_um)
+
+
+def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment3d, middle_um: float) -> Bool:
+    """Return what a section lacks, (h, w)."""
+    um = one.placed.thumbnail.pixel_um
+    error_um = float(np.clip(one.placed.alignment.measures.get("estimated_error_um", 0.0), *ERRORS_UM))
+    empty = one.empty & one.tissue
+    core = _opened(empty & (one.depth_um > error_um), um)
+    reach = round((error_um + 2 * RADIUS_UM) / um)
+    near = ndimage.binary_dilation(core, iterations=reach, mask=empty)
+    if not core.any():
+        return core
+    rows, columns = np.nonzero(near)
+    lacking = np.zeros(empty.shape, np.bool_)
+    apart = one.depth_um[rows, columns] > APART_UM
+    points = _to_volume(one.placed, np.stack([columns, rows], axis=1))
+    lacking[rows, columns] = _told(one, sections, alignment3d, middle_um, points, apart)
+    seeds = _opened(lacking & (one.depth_um > error_um), um)
+    pieces, count = ndimage.label(seeds)
+    areas = np.bincount(pieces.ravel(), minlength=count + 1) * um * um
+    seeds &= areas[pieces] >= LEAST_UM2
+    whole = ndimage.binary_dilation(seeds, iterations=reach, mask=lacking) if seeds.any() else seeds
+    return np.asarray(whole | ndimage.binary_dilation(whole, np.ones((3, 3)), mask=one.pale & one.tissue))
+
+
+def _opened(region: Bool, um: float) -> Bool:
+    """Return the parts of a region that a disc of `RADIUS_UM` fits into."""
+    away = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] * um
+    inner = away >= RADIUS_UM
+    if not inner.any():
+        return inner
+    beyond = cv2.distanceTransform((~inner).astype(np.uint8), cv2.DIST_L2, 5) * um
+    return np.asarray(region & (beyond <= RADIUS_UM))
+
+
+def _told(
+    one: _Section,
+    sections: Sequence[_Section],
+    alignment3d: Alignment3d,
+    middle_um: float,
+    points: Float64,
+    apart: Bool,
+) -> Bool:
+    """Return at which volume points (n, 3) other sections, or the other half, show that there was tissue.
+
+    `apart` are the points deep inside the tissue of the reference.
+    """
+    mirrored = affine.apply(alignment3d.volume_to_reference, points)
+    mirrored[:, 2] = 2 * middle_um - mirrored[:, 2]
+    across = affine.apply(alignment3d.reference_to_volume, mirrored)
+    own = _asked([s for s in sections if s is not one], points)
+    other = _asked(sections, across)
+    same = np.sign(own[TISSUE] - own[GLASS])  # 1 tissue, -1 glass, 0 no one knows
+    half = np.sign(other[TISSUE] - other[GLASS])
+    nobody = (own[TISSUE] + own[GLASS] + other[TISSUE] + other[GLASS]) == 0
+    return np.asarray((same > 0) | ((same == 0) & (half > 0)) | (apart & (half > 0)) | (apart & nobody))
+
+
+def _asked(sections: Sequence[_Section], points: Float64) -> Int64:
+    """Return how many of the sections nearest along z know nothing, show glass and show tissue, (3, n)."""
+    votes = np.zeros((3, len(points)), np.int64)
+    if not len(points):
+        return votes
+    z_um = float(np.median(points[:, 2]))
+    nearest = sorted(sections, key=lambda s: abs(s.z_um - z_um))[:NEIGHBOURS]
+    for section in nearest:
+        if abs(section.z_um - z_um) > NEAR_UM:
+            continue
+        pixels, _ = volume_to_section(section.placed.alignment, points, section.z_um)
+        to_thumbnail = affine.invert(section.placed.thumbnail.thumbnail_to_section)
+        x, y = np.rint(affine.apply(to_thumbnail, pixels)).astype(np.int64).T
+        h, w = section.shown.shape
+        inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+        shown = np.where(inside, section.shown[y.clip(0, h - 1), x.clip(0, w - 1)], UNKNOWN)
+        for kind in (UNKNOWN, GLASS, TISSUE):
+            votes[kind] += shown == kind
+    return votes
+
+
+def outlines_px(found: MissingTissue, thumbnail: SectionThumbnail) -> tuple[Polygon, ...]:
+    """Return the outlines of missing tissue.
+
+    Parameters
+    ----------
+    found : MissingTissue
+        What the section lacks.
+    thumbnail : SectionThumbnail
+        The section.
+
+    Returns
+    -------
+    tuple of polygons, px
+        Corners (x, y) in the manifest's frame, as `missing_tissue` of a manifest has them.
+    """
+    twice = np.kron(found.mask, np.ones((2, 2), np.uint8)).astype(np.uint8)
+    contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [cv2.approxPolyDP(contour, 1.5, closed=True)[:, 0] / 2 - 0.25 for contour in contours]
+    placed = (affine.apply(thumbnail.thumbnail_to_section, ring) for ring in rings if len(ring) > 2)
+    return tuple(tuple((round(float(x), 1), round(float(y), 1)) for x, y in ring) for ring in placed)
+
+
+def missing_flags(share: float) -> tuple[str, ...]:
+    """Return the flag of a section that lacks tissue.
+
+    Parameters
+    ----------
+    share : float, 0-1
+        Of the tissue that the section should show.
+
+    Returns
+    -------
+    tuple of str
+        One line, or none where next to nothing is missing.
+    """
+    if share < LEAST_SHARE:
+        return ()
+    return (f"missing_tissue: {share:.1%} of the section, left out of every sum and of coverage",)
