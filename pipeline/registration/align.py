@@ -142,10 +142,13 @@ class ChosenOrientation:
         Best coarse fit: orientation, volume and scores.
     notes : tuple of str
         What the images decided or contradicted, for the reader.
+    doubt : str
+        What the images leave undecided: no section passes; empty for nothing.
     """
 
     coarse_fit: CoarseFit
     notes: tuple[str, ...]
+    doubt: str = ""
 
 
 def align_series(
@@ -238,10 +241,10 @@ def orientation_of(series: Series, usable: UsableSections, reference: ReferenceS
         usable = usable.select([k for k, t in enumerate(usable.thumbnails) if t.section_number not in far])
     check_extent(atlas, usable.thumbnails, usable.tissues, options.hemisphere)
     options = options.scaled(atlas.size)
-    coarse_fit, notes = choose_orientation(reference, atlas, usable, options)
+    coarse_fit, notes, doubt = choose_orientation(reference, atlas, usable, options)
     # the declared plane fits poorly: try the other one before trusting it
     kept = check_plane(reference, usable, coarse_fit)
-    return ChosenOrientation(coarse_fit, (*notes, *kept, *options.trusted_in_vain))
+    return ChosenOrientation(coarse_fit, (*notes, *kept, *options.trusted_in_vain), doubt)
 
 
 def fit_together(
@@ -305,7 +308,9 @@ def fit_together(
     corrections = {n: c for one in series.values() for n, c in one.corrections.items()}
     # sections placed by hand end exactly where they were put, whatever the fit did
     final = with_corrections(deformed, corrections, {t.section_number: t.z_um for t in ordered})
-    return {number: _finished(part, final) for number, part in parts.items()}
+    return {
+        number: _finished(part, final, chosen[number].doubt, corrections) for number, part in parts.items()
+    }
 
 
 def _fit(
@@ -341,15 +346,24 @@ def _rotations_beyond_hints(
     return [(one, turn) for one, turn in pairs if one.section_number not in failed]
 
 
-def _finished(part: SeriesAlignment, final: SeriesAlignment) -> SeriesAlignment:
-    """Return one series with its sections as refinement and corrections left them."""
+def _finished(
+    part: SeriesAlignment, final: SeriesAlignment, doubt: str, corrections: Mapping[int, Correction]
+) -> SeriesAlignment:
+    """Return one series as refinement and corrections left its sections; where in doubt, none passes."""
     numbers = {s.alignment2d.section_number for s in part.sections}
-    sections = tuple(s for s in final.sections if s.alignment2d.section_number in numbers)
+    sections = [s for s in final.sections if s.alignment2d.section_number in numbers]
     deformed = any(s.deformation is not None for s in sections)
+    if doubt:  # not about sections that a person has placed
+        sections = [
+            replace(s, status=Status.CHECK, reason=doubt)
+            if s.status is Status.PASS and s.alignment2d.section_number not in corrections
+            else s
+            for s in sections
+        ]
     return replace(
         part,
-        sections=sections,
-        notes=(*part.notes, *final.notes),
+        sections=tuple(sections),
+        notes=(*part.notes, *((doubt,) if doubt else ()), *final.notes),
         deformable=final.deformable if deformed else "none",
     )
 

@@ -181,9 +181,11 @@ def _series_notes(sections: Sequence[SectionAlignment], scales: Float64) -> tupl
     """Return notes on unusual scales, outlier sections and sections that could not be placed."""
     unusual = unusual_scales(scales)
     notes = [unusual] if unusual else []
+    reasons: dict[str, list[int]] = {}  # one reason of many sections is one note
     for s in (s for s in sections if s.reason):
         left_out = " left out" if s.status is Status.FAIL and not s.measures else ""
-        notes.append(f"section {s.alignment2d.section_number}{left_out}: {s.reason}")
+        reasons.setdefault(f"{left_out}: {s.reason}", []).append(s.alignment2d.section_number)
+    notes += [f"section{'s' * (len(n) > 1)} {', '.join(map(str, n))}{why}" for why, n in reasons.items()]
     failed = [s.alignment2d.section_number for s in sections if s.status is Status.FAIL]
     if failed:
         notes.append(

@@ -63,7 +63,9 @@ def test_a_trusted_hint_is_kept_though_the_images_contradict_it(
 ) -> None:
     wrong = replace(SAGITTAL, section_order="medial_to_lateral", image_up="inferior")
     usable = Series.of(sagittal[1], wrong).usable
-    overruled, notes = choose_orientation(reference, atlas_of(reference, "sagittal", "left"), usable, wrong)
+    overruled, notes, _ = choose_orientation(
+        reference, atlas_of(reference, "sagittal", "left"), usable, wrong
+    )
     assert not overruled.orientation.agrees_with_hints(wrong)
     assert "contradict" in notes[0]
     for trusted in ("order", "up"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Plane
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.registration.initial.ambiguity import ambiguity
 from pipeline.registration.initial.orientation import (
     ACCEPTABLE_DICE,
     CoarseFit,
@@ -28,7 +29,7 @@ _HALVES = {"left": "the left half", "right": "the right half", "both": "both hal
 
 def choose_orientation(
     reference: ReferenceSpace, atlas: Atlas, usable: UsableSections, options: AlignmentOptions
-) -> tuple[CoarseFit, tuple[str, ...]]:
+) -> tuple[CoarseFit, tuple[str, ...], str]:
     """Find the orientation of a series; coronal sections that do not fill the brain may be halves.
 
     Parameters
@@ -48,22 +49,28 @@ def choose_orientation(
         The chosen orientation; its atlas and options have the half that was found.
     notes : tuple of str
         Notes on the choice.
+    doubt : str
+        What the images leave undecided, see `ambiguity`.
     """
-    best, notes = choose(fit_orientations(atlas, usable, options))
+    candidates = fit_orientations(atlas, usable, options)
+    best, notes = choose(candidates)
+    doubt = ambiguity(best, candidates, usable)
     if options.plane_of_section == "sagittal" or not _LEAST_DICE < best.dice <= _HALF_DICE:
-        return best, notes
+        return best, notes, doubt
     sides: tuple[Hemisphere, ...] = ("left", "right", "both")
     for side in sides:
         if side == options.hemisphere:
             continue
         other = replace(options, hemisphere=side)
-        one, notes_of_one = choose(fit_orientations(atlas_of(reference, "coronal", side), usable, other))
+        others = fit_orientations(atlas_of(reference, "coronal", side), usable, other)
+        one, notes_of_one = choose(others)
         if one.score > best.score + _LEAST_SCORE_GAIN:
             dice = f"Dice {one.dice:.2f}, as declared {best.dice:.2f}"
             shown = f"the images show {_HALVES[side]} of the brain ({dice})"
             declared = f"but the manifest says hemisphere: {options.hemisphere}"
             best, notes = one, (*notes_of_one, f"{shown}, {declared}")
-    return best, notes
+            doubt = ambiguity(one, others, usable)
+    return best, notes, doubt
 
 
 def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: CoarseFit) -> tuple[str, ...]:

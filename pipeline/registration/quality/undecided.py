@@ -161,8 +161,8 @@ def reason_of(question: Undecided) -> str:
             " are its number and that of a neighbour exchanged, or is one file used twice?"
         )
     return (
-        f"its place along the normal is known to {question.common_um:.0f} um only, together with the other"
-        " sections: more sections, or some placed by hand, would tell"
+        "its place along the normal, together with that of the other sections, is not well known: more"
+        " sections, or two placed by hand (corrections), would tell"
     )
 
 

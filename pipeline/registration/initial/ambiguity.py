@@ -1,0 +1,70 @@
+"""Whether the images decide where a series lies, or another orientation or part of the brain fits as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.registration.initial.orientation import CoarseFit, UsableSections
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS
+
+FEWEST_SECTIONS = 6  # fewer do not show by themselves where they lie
+# Of `CoarseFit.score`. Right orientations of windows of ten sections of a real brain mostly lead by 0.13 or
+# more, wrong ones by less.
+_CLEAR_LEAD = 0.12
+_SAME_PLACE_UM = 1000.0  # um; coarse fits of one place differ by less
+_SAME_TURN_DEG = 45.0
+
+
+def ambiguity(best: CoarseFit, candidates: Sequence[CoarseFit], usable: UsableSections) -> str:
+    """Say what about the orientation of a series its images leave undecided.
+
+    Parameters
+    ----------
+    best : CoarseFit
+        The chosen fit.
+    candidates : sequence of CoarseFit
+        All that were fitted.
+    usable : UsableSections
+        The sections; those that a person placed decide the orientation.
+
+    Returns
+    -------
+    str
+        The reason why no section should pass; empty where nothing is in doubt.
+    """
+    if len(usable.fixed_planes) >= 2:  # two placed by hand give order, place and turn
+        return ""
+    if len(usable.thumbnails) < FEWEST_SECTIONS:
+        return (
+            f"fewer than {FEWEST_SECTIONS} sections do not show where along the normal they lie:"
+            " add sections, or place two by hand (corrections)"
+        )
+    if best.options.hinted:  # order and turn are stated; other places along the normal compete alone
+        candidates = [one for one in candidates if one.orientation.agrees_with_hints(best.options)]
+    middle = np.array([0.0, 0.0, float(np.mean(usable.z_um)), 1.0])
+    rivals = [one for one in candidates if _elsewhere(one, best, middle)]
+    if not rivals:
+        return ""
+    rival = max(rivals, key=lambda one: one.score)
+    if rival.score <= best.score - _CLEAR_LEAD:
+        return ""
+    return (
+        f"the images do not decide where the series lies: {rival.describe()}, fits about as well as"
+        f" {best.describe()}: state section_order and image_up, or place two sections by hand (corrections)"
+    )
+
+
+def _elsewhere(one: CoarseFit, best: CoarseFit, middle: np.ndarray) -> bool:
+    """Whether a fit has another direction, another rotation, or another place along the normal."""
+    ours, theirs = best.orientation, one.orientation
+    if (ours.sign, ours.mirrored) != (theirs.sign, theirs.mirrored):
+        return True
+    if ours.turn_deg is not None and theirs.turn_deg is not None:
+        apart = abs((ours.turn_deg - theirs.turn_deg + 180.0) % 360.0 - 180.0)
+        if apart > _SAME_TURN_DEG:
+            return True
+    along = NORMAL_AXIS[best.atlas.plane]
+    places = [float(fit.volume[along] @ middle) for fit in (one, best)]
+    return abs(places[0] - places[1]) > _SAME_PLACE_UM
