@@ -78,6 +78,9 @@ def test_the_prior_of_the_volume_leads_to_the_scales_of_brains() -> None:
     assert prior.target[1] == pytest.approx(LENGTH_UM * np.log(1.05 / 1.2))
     assert prior.target[6] == pytest.approx(LENGTH_UM * np.log(0.94 * np.sqrt(1.2) / 1.25))
     assert np.isinf(prior.spread[[2, 3]]).all()
+    doubled = volume.copy()
+    doubled[0, 2] *= 0.5  # a thickness stated twice too large
+    assert volume_prior(doubled, "coronal").spread[6] > 2.0 * prior.spread[6]
     tilted = volume.copy()
     tilted[0, 0] = 0.1  # the plane runs caudally towards the right
     assert volume_prior(tilted, "coronal").target[4] == pytest.approx(LENGTH_UM * 0.1 / 1.25)

@@ -40,6 +40,7 @@ _STAIN_ROUNDS = 2  # estimates of the stain table at each blur
 # Scale of z over the geometric mean of the in-plane scales, and its standard deviation: 0.86, 0.88, 0.93 and
 # 1.01 in four real brains. Knives compress sections, which makes the scales of the planes the larger ones.
 _Z_SCALE, Z_SCALE_SPREAD = 0.94, 0.07
+_USUAL_DEVIATIONS = 1.5  # standard deviations beyond which that prior weighs less than half
 # Scales in the plane: 0.99 to 1.24 in them. It only keeps a few sections with little outline from growing.
 _PLANE_SCALE, _PLANE_SCALE_SPREAD = 1.05, 0.05
 _TILT_SPREAD = 0.1  # of a plane; 6 degrees
@@ -345,8 +346,11 @@ def volume_prior(volume: Float64, plane: str) -> VolumePrior:
     along = volume[NORMAL_AXIS[plane]]
     target[4:6] = -LENGTH_UM * along[:2] / along[2]
     spread[4:6] = LENGTH_UM * _TILT_SPREAD
-    target[-1] = LENGTH_UM * np.log(_Z_SCALE * np.sqrt(x * y) / z)
-    spread[-1] = LENGTH_UM * Z_SCALE_SPREAD / OVERCONFIDENCE
+    away = float(np.log(_Z_SCALE * np.sqrt(x * y) / z))
+    target[-1] = LENGTH_UM * away
+    # far from what is expected the prior lets go, as a Cauchy distribution does: a thickness may be wrong
+    surprise = away / (_USUAL_DEVIATIONS * Z_SCALE_SPREAD)
+    spread[-1] = LENGTH_UM * Z_SCALE_SPREAD / OVERCONFIDENCE * np.sqrt(1.0 + surprise**2)
     return VolumePrior(target, spread)
 
 
