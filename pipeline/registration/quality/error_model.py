@@ -1,8 +1,8 @@
 """Expected error of a section, in um, from its measures, and a cautious verdict.
 
 The logarithm of a section's median error is linear in a few measures. The coefficients are fitted on rendered
-series of all families of `workflows/benchmarks/benchmark_alignment.py`, among them sections with wrong
-numbers. `workflows/calibration/error_model.py` refits them and prints how they perform on held-out seeds.
+series of families of `workflows/benchmarks/benchmark_alignment.py`. What residuals do not show is added, see
+`undecided`. `workflows/calibration/error_model.py` refits them and prints how they perform on held-out seeds.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ TERMS = (
 )
 # measures of what the residuals do not show, um
 UNDECIDED = ("normal_common_um", "normal_own_um", "mirrored_um")
-# From 54 series, whole and damaged, of 16 families (seeds 101, 102): 1,678 sections, 120 of them more than
-# 300 um off. Each family was judged by fits that had not seen it: of 1,550 sections called
-# pass 5 were wrong by more than 300 um, and 99.4 % of those within 150 um were called pass.
+# Fitted on four rendered series (coronal, turned anyhow, sagittal, a brain of another shape; seed 611), each as
+# it is and with exchanged neighbours, mirrored and doubled sections; each kind weighs the same. On six series
+# that the fit did not see (seed 101), whole and damaged, estimated over true error had medians of .9 (another
+# shape), 1.1 (sagittal) and 2.5 (coronal, 9 um off); no section that was more than 300 um off passed.
 # coefficients of `TERMS` for sections with stain
-STAINED = (-0.051, 0.880, 0.0, 0.325, 0.303, 0.693, 0.865, 0.0)
+STAINED = (-5.8, 1.219, 0.501, 0.475, 0.641, 0.769, 0.0, 0.0)
 OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)  # coefficients for an outline alone
 # Large estimates are good to a factor of two only. Beyond `FAIL_UM` the position of a section is unknown;
 # between the two limits the section counts in the grid and is marked for a look.
-PASS_UM, FAIL_UM = 150.0, 1600.0
+PASS_UM, FAIL_UM = 200.0, 1600.0
 _FAR_UM = 3000.0  # um; larger or missing measures count as this
 # Lengths enter as logarithms, each with a floor, um, below which differences are noise.
 _SHIFT_FLOOR_UM, _DISTANCE_FLOOR_UM = 10.0, 20.0
@@ -89,9 +90,24 @@ def estimated_error_um(measures: Mapping[str, float]) -> float:
     float, um
         Expected error, 1 to 3000 um.
     """
+    return float(np.clip(np.hypot(seen_error_um(measures), undecided_um(measures)), 1.0, _FAR_UM))
+
+
+def seen_error_um(measures: Mapping[str, float]) -> float:
+    """Return the error that the residuals of a section show.
+
+    Parameters
+    ----------
+    measures : mapping of str to float
+        Measures of a section; with `stain_residual` the coefficients for stain apply.
+
+    Returns
+    -------
+    float, um
+        Expected error without what is undecided.
+    """
     weights = STAINED if "stain_residual" in measures else OUTLINE
-    seen = float(np.exp(terms(measures) @ np.array(weights)))
-    return float(np.clip(np.hypot(seen, undecided_um(measures)), 1.0, _FAR_UM))
+    return float(np.exp(terms(measures) @ np.array(weights)))
 
 
 def undecided_um(measures: Mapping[str, float]) -> float:
@@ -123,7 +139,7 @@ def status_of(measures: Mapping[str, float], minimum_dice: float) -> Status:
     Returns
     -------
     Status
-        FAIL where the outline hardly fits or the expected error exceeds 1600 um, PASS up to 150 um, else
+        FAIL where the outline hardly fits or the expected error exceeds 1600 um, PASS up to 200 um, else
         CHECK.
     """
     if measures["dice"] < minimum_dice or measures["estimated_error_um"] > FAIL_UM:

@@ -15,9 +15,9 @@ from pipeline.registration.fit.neighbour_prior import rigid_parts, smooth_parts
 from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, label_plane
 from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import TransformState
-from pipeline.registration.quality.error_model import estimated_error_um, status_of
+from pipeline.registration.quality.error_model import estimated_error_um, seen_error_um, status_of
 from pipeline.registration.quality.residual_shift import residual_displacements
-from pipeline.registration.quality.undecided import reason_of, undecided
+from pipeline.registration.quality.undecided import Undecided, overconfidence, reason_of, undecided
 from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
@@ -233,8 +233,7 @@ def verdicts(problem: FitProblem, state: TransformState, model: StainModel | Non
     # um off the line through its neighbours
     away = np.linalg.norm(parts - smooth_parts(state.z_um, parts, good), axis=1)
     usual = float(np.median(away[good])) if good.any() else 0.0  # um; how regular the series is
-    open_questions = [None] * len(tissues) if model is None else undecided(problem, state, model)
-    judged = []
+    measured = []
     for k, left in enumerate(residual_displacements(problem, state, model)):
         one = found[k]
         measures = {
@@ -249,16 +248,23 @@ def verdicts(problem: FitProblem, state: TransformState, model: StainModel | Non
         }
         if model is not None:
             measures["stain_residual"] = stain_residual(atlas, state, k, tissues[k], model)
-        question = open_questions[k]
-        if question is not None:
-            measures |= {
-                "normal_common_um": question.common_um,
-                "normal_own_um": question.own_um,
-                "mirrored_um": question.mirrored_um,
-            }
-        measures = {name: round(value, 4) for name, value in measures.items() if np.isfinite(value)}
-        measures["estimated_error_um"] = round(estimated_error_um(measures), 1)
-        status = status_of(measures, options.minimum_dice)
-        reason = "" if question is None or status is Status.PASS else reason_of(question)
-        judged.append(Verdict(measures, status, reason))
-    return judged
+        measured.append({name: value for name, value in measures.items() if np.isfinite(value)})
+    if model is None:
+        return [_judged(measures, None, options.minimum_dice) for measures in measured]
+    misfit = float(np.median([seen_error_um(measures) for measures in measured]))
+    questions = undecided(problem, state, model, overconfidence(misfit))
+    return [_judged(m, q, options.minimum_dice) for m, q in zip(measured, questions, strict=True)]
+
+
+def _judged(measures: dict[str, float], question: Undecided | None, minimum_dice: float) -> Verdict:
+    """Return the verdict on a section from its measures and what is undecided about it."""
+    if question is not None:
+        measures = measures | {
+            "normal_common_um": question.common_um,
+            "normal_own_um": question.own_um,
+            "mirrored_um": question.mirrored_um,
+        }
+    measures = {name: round(value, 4) for name, value in measures.items()}
+    measures["estimated_error_um"] = round(estimated_error_um(measures), 1)
+    status = status_of(measures, minimum_dice)
+    return Verdict(measures, status, "" if question is None or status is Status.PASS else reason_of(question))

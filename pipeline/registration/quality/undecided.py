@@ -34,7 +34,6 @@ from pipeline.registration.fit.gauss_newton import (
     systems,
 )
 from pipeline.registration.fit.joint import (
-    OVERCONFIDENCE,
     RESIDUAL_LEVEL,
     STAIN_SCALE,
     Z_SCALE_SPREAD,
@@ -61,6 +60,10 @@ _LARGEST_STEP_UM = 400.0
 # Neighbouring pixels and structures are wrong together, more than `Stage.information` supposes: differences
 # of the cost count this much less.
 _TEMPERATURE = 4.0
+_EXACT_UM, _MOST_OVERCONFIDENT = (
+    15.0,
+    8.0,
+)  # um of misfit at which the residuals tell all; limit of the factor
 _MIRRORED_ODDS = 0.01  # of a mirrored section, before it is looked at
 _LEAST_DOUBT = 0.2  # a smaller probability of being mirrored is not counted
 _NAMED_UM = 60.0  # um; a smaller doubt is not named
@@ -89,7 +92,25 @@ class Undecided:
     mirrored_um: float
 
 
-def undecided(problem: FitProblem, state: TransformState, model: StainModel) -> list[Undecided]:
+def overconfidence(misfit_um: float) -> float:
+    """Return how much too sure of a common place along the normal the residuals of a series make the fit.
+
+    Parameters
+    ----------
+    misfit_um : float, um
+        Median error that the residuals of its sections show: how unlike the reference the brain is.
+
+    Returns
+    -------
+    float
+        Factor on standard deviations: 1 for a brain of the reference's shape, about 7 for real ones.
+    """
+    return float(np.clip(misfit_um / _EXACT_UM, 1.0, _MOST_OVERCONFIDENT))
+
+
+def undecided(
+    problem: FitProblem, state: TransformState, model: StainModel, too_sure: float
+) -> list[Undecided]:
     """Look at the freedoms of every section that a fit does not show.
 
     Parameters
@@ -100,6 +121,8 @@ def undecided(problem: FitProblem, state: TransformState, model: StainModel) -> 
         Fitted transforms of its n sections.
     model : StainModel
         Stain model of the fit.
+    too_sure : float
+        See `overconfidence`.
 
     Returns
     -------
@@ -110,7 +133,7 @@ def undecided(problem: FitProblem, state: TransformState, model: StainModel) -> 
     images = _images(problem, sigma)
     painting = stain_painting(problem, model)
     stage = Stage(sigma, 0.5 * sigma, STAIN_SCALE * model.noise, RIGID, move_volume=True, noise=model.noise)
-    common = common_spread(problem, painting, state, images, replace(stage, freedom=AFFINE))
+    common = common_spread(problem, painting, state, images, replace(stage, freedom=AFFINE), too_sure)
     shifts = _shifts(state.z_um)
     symmetric = problem.atlas.plane == "coronal" and problem.options.hemisphere == "both"
     wide = _images(problem, _WIDE_SIGMA_UM) if symmetric else images
@@ -177,6 +200,7 @@ def common_spread(
     state: TransformState,
     images: Sequence[LevelImage],
     stage: Stage,
+    too_sure: float,
 ) -> Float64:
     """Return how well the fit knows the place of every section along the normal, together with the others.
 
@@ -192,6 +216,8 @@ def common_spread(
         Image of each section.
     stage : Stage
         Blur, robust scale and noise, of affine freedom.
+    too_sure : float
+        Factor by which the residuals understate standard deviations.
 
     Returns
     -------
@@ -204,7 +230,7 @@ def common_spread(
         own = stage.information * system.own + np.diag(1.0 / prior.spread[k] ** 2)
         side = stage.information * system.cross
         data += stage.information * system.volume - side.T @ np.linalg.solve(own, side)
-    precision = data / OVERCONFIDENCE**2 + np.eye(N_VOLUME) / _VOLUME_SPREAD_UM**2
+    precision = data / too_sure**2 + np.eye(N_VOLUME) / _VOLUME_SPREAD_UM**2
     precision[-1, -1] += 1.0 / (Z_SCALE_SPREAD * LENGTH_UM) ** 2
     covariance = np.linalg.inv(precision)[np.ix_((_SHIFT, -1), (_SHIFT, -1))]  # of shift and stretch
     along = np.column_stack([np.ones(len(images)), (state.z_um - state.z_um.mean()) / LENGTH_UM])
