@@ -73,7 +73,7 @@ class PlacedThumbnail:
 
 @dataclass(frozen=True, eq=False)
 class MissingTissue:
-    """What a section lacks.
+    """What a section lacks, with ventricles that it encloses.
 
     Attributes
     ----------
@@ -139,13 +139,13 @@ def find_missing(
     found = {}
     for one, mask in zip(sections, masks, strict=True):
         if mask.any():
-            share = float(np.count_nonzero(mask) / np.count_nonzero(one.tissue))
+            share = float(np.count_nonzero(mask & one.tissue) / np.count_nonzero(one.tissue))
             found[one.placed.thumbnail.section_number] = MissingTissue(mask, share)
     return found
 
 
 def _expected(reference: ReferenceSpace, hemisphere: str) -> Bool:
-    """Return where a series should show tissue, (P, I, R): in its half of the reference, not in ventricles."""
+    """Return where a series should show tissue, (P, I, R): in its half of the reference, no ventricle."""
     ontology, annotation = reference.ontology, reference.annotation
     roots = ontology.by_acronym.get(VENTRICLES, ())
     fluid = [i for root in roots for i in ontology.descendants(root.id)]
@@ -230,9 +230,8 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     ]
     seeds &= np.isin(pieces, clear)
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
-    return np.asarray(
-        whole | ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
-    )
+    whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
+    return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
 
 
 def _opened(region: Bool, um: float) -> Bool:
