@@ -162,7 +162,7 @@ def _overlaps(cells: int, pitch: int, pixels: int, step: int) -> Float64:
     ends = edges + step
     ends[:, -1] = max(int(ends[0, -1]), cells * pitch)  # the last pixel goes on beyond the image
     common = np.minimum(starts + pitch, ends) - np.maximum(starts, edges)
-    return np.maximum(common, 0) / pitch
+    return np.asarray(np.maximum(common, 0) / pitch)
 
 
 def without(cells: SectionCells, share: Float64, darkness: float) -> SectionCells:

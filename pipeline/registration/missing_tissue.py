@@ -25,7 +25,6 @@ from pipeline.core.model import (
     SectionAlignment,
     UInt8,
 )
-from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import section_to_volume, volume_to_section
@@ -36,11 +35,16 @@ from pipeline.sections.tissue import LEAST_OD
 from pipeline.system.threads import each
 
 VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
-EMPTY_SHARE = 0.2  # of the density of most tissue: paler is empty
-NOISES = 4.0  # and as many times the noise of the glass
-EDGE_SHARE = 0.5  # of the density of most tissue: where the edge of a hole lies
+EMPTY_OD, EMPTY_NOISES, EMPTY_SHARE = (
+    0.008,
+    3.0,
+    0.08,
+)  # the largest of: OD, of the glass's noise, of the tissue
+GLASS_OD, GLASS_NOISES, GLASS_SHARE = 0.005, 1.5, 0.05  # likewise for the median of a piece
+EDGE_SHARE = 0.4  # of the density of most tissue: where the edge of a hole lies
 VOTE_SIGMA_UM = 50.0  # of the Gaussian over a neighbour's tissue
-ERRORS_UM = 150.0, 400.0  # least and largest error of placement that is allowed for
+ERRORS_UM = 150.0, 500.0  # least and largest error of placement that is allowed for
+ERROR_FACTOR = 1.5  # times the estimated error
 RADIUS_UM = 150.0  # a disc of so much that is empty, beyond the error of placement
 LEAST_UM2 = 1.2e5  # smaller pieces are left alone
 NEAR_UM = 1000.0  # along z: farther sections do not tell what a section should show
@@ -69,7 +73,7 @@ class PlacedThumbnail:
 
 @dataclass(frozen=True, eq=False)
 class MissingTissue:
-    """What a section lacks.
+    """What a section lacks, with ventricles that it encloses.
 
     Attributes
     ----------
@@ -88,8 +92,10 @@ class _Section:
     """What one section shows, and what it should show: all maps are of the thumbnail, (h, w)."""
 
     placed: PlacedThumbnail
+    stain: Float32
     empty: Bool
     pale: Bool
+    glass_od: float  # at most the median of a piece of glass
     shown: UInt8
     tissue: Bool  # of the reference, without ventricles
     depth_um: Float32  # within that tissue
@@ -100,7 +106,11 @@ class _Section:
 
 
 def find_missing(
-    placed: Sequence[PlacedThumbnail], alignment3d: Alignment3d, reference: ReferenceSpace, threads: int = 1
+    placed: Sequence[PlacedThumbnail],
+    alignment3d: Alignment3d,
+    reference: ReferenceSpace,
+    hemisphere: str = "both",
+    threads: int = 1,
 ) -> dict[int, MissingTissue]:
     """Find the tissue that sections lack.
 
@@ -112,6 +122,8 @@ def find_missing(
         Volume to reference.
     reference : ReferenceSpace
         Annotation and ontology.
+    hemisphere : {"left", "right", "both"}
+        Half of the brain that the series shows: of the other nothing is missing.
     threads : int
         Threads that share the sections.
 
@@ -120,26 +132,34 @@ def find_missing(
     dict of int to MissingTissue
         By section number; sections that lack nothing are left out.
     """
-    fluid = _ventricles(reference.ontology)
-    sections = each(lambda one: _section(one, alignment3d, reference, fluid), placed, threads)
+    expected = _expected(reference, hemisphere)
+    sections = each(lambda one: _section(one, alignment3d, expected, reference), placed, threads)
     middle_um = reference.extent_um[2] / 2
     masks = each(lambda one: _missing(one, sections, alignment3d, middle_um), sections, threads)
     found = {}
     for one, mask in zip(sections, masks, strict=True):
         if mask.any():
-            share = float(np.count_nonzero(mask) / np.count_nonzero(one.tissue))
+            share = float(np.count_nonzero(mask & one.tissue) / np.count_nonzero(one.tissue))
             found[one.placed.thumbnail.section_number] = MissingTissue(mask, share)
     return found
 
 
-def _ventricles(ontology: Ontology) -> Int64:
-    """Return the labels of ventricles, sorted."""
+def _expected(reference: ReferenceSpace, hemisphere: str) -> Bool:
+    """Return where a series should show tissue, (P, I, R): in its half of the reference, no ventricle."""
+    ontology, annotation = reference.ontology, reference.annotation
     roots = ontology.by_acronym.get(VENTRICLES, ())
-    return np.array(sorted({i for root in roots for i in ontology.descendants(root.id)}), np.int64)
+    fluid = [i for root in roots for i in ontology.descendants(root.id)]
+    expected = (annotation > 0) & ~np.isin(annotation, np.array(fluid, np.uint32))
+    middle = annotation.shape[2] // 2
+    if hemisphere == "left":
+        expected[:, :, middle:] = False
+    elif hemisphere == "right":
+        expected[:, :, :middle] = False
+    return np.asarray(expected)
 
 
 def _section(
-    placed: PlacedThumbnail, alignment3d: Alignment3d, reference: ReferenceSpace, fluid: Int64
+    placed: PlacedThumbnail, alignment3d: Alignment3d, expected: Bool, reference: ReferenceSpace
 ) -> _Section:
     """Return what a section shows and what it should show."""
     thumbnail = placed.thumbnail
@@ -149,32 +169,32 @@ def _section(
     noise = MAD_TO_SIGMA * float(np.median(np.abs(seen.stain[around]))) if around.any() else 0.0
     stained = seen.stain[seen.mask & (seen.stain > LEAST_OD)]
     level = float(np.median(stained)) if stained.size else 0.0
-    least = max(LEAST_OD, NOISES * noise, EMPTY_SHARE * level)
+    least = max(EMPTY_OD, EMPTY_NOISES * noise, EMPTY_SHARE * level)
+    glass_od = max(GLASS_OD, GLASS_NOISES * noise, GLASS_SHARE * level)
     dense = (seen.valid & (seen.stain >= least)).astype(np.float32)
     known = seen.valid.astype(np.float32)
     sigma = VOTE_SIGMA_UM / um
     share = cv2.GaussianBlur(dense, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(known, (0, 0), sigma), 1e-3)
     shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, GLASS), UNKNOWN).astype(np.uint8)
-    labels = _labels(placed, alignment3d, reference)
-    tissue = (labels > 0) & ~np.isin(labels, fluid) & seen.valid
-    beyond = (labels > 0) & ~np.isin(labels, fluid)
-    depth = cv2.distanceTransform(np.pad(beyond, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
+    here = _sampled(placed, alignment3d, expected, reference.annotation_um)
+    depth = cv2.distanceTransform(np.pad(here, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
     empty = seen.valid & (seen.stain < least) & (not seen.blank)
     pale = seen.valid & (seen.stain < max(least, EDGE_SHARE * level))
-    return _Section(placed, empty, pale, shown, tissue, depth[1:-1, 1:-1] * np.float32(um))
+    stain = seen.stain
+    deep = depth[1:-1, 1:-1] * np.float32(um)
+    return _Section(placed, stain, empty, pale, glass_od, shown, here & seen.valid, deep)
 
 
-def _labels(placed: PlacedThumbnail, alignment3d: Alignment3d, reference: ReferenceSpace) -> Int64:
-    """Return the labels of the reference at the pixels of a thumbnail, (h, w); 0 outside."""
-    thumbnail = placed.thumbnail
-    h, w = thumbnail.pixels.shape[:2]
+def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: Bool, spacing_um: float) -> Bool:
+    """Return whether tissue is expected at the pixels of a thumbnail, (h, w)."""
+    h, w = placed.thumbnail.pixels.shape[:2]
     y, x = np.mgrid[:h, :w]
     points = _to_volume(placed, np.stack([x.ravel(), y.ravel()], axis=1))
-    at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / reference.annotation_um)
-    inside = ((at >= 0) & (at < reference.annotation.shape)).all(axis=1)
-    labels = np.zeros(len(at), np.int64)
-    labels[inside] = reference.annotation[tuple(at[inside].astype(np.intp).T)]
-    return labels.reshape(h, w)
+    at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / spacing_um)
+    inside = ((at >= 0) & (at < expected.shape)).all(axis=1)
+    here = np.zeros(len(at), np.bool_)
+    here[inside] = expected[tuple(at[inside].astype(np.intp).T)]
+    return here.reshape(h, w)
 
 
 def _to_volume(placed: PlacedThumbnail, pixels: Int64) -> Float64:
@@ -187,30 +207,37 @@ def _to_volume(placed: PlacedThumbnail, pixels: Int64) -> Float64:
 def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment3d, middle_um: float) -> Bool:
     """Return what a section lacks, (h, w)."""
     um = one.placed.thumbnail.pixel_um
-    error_um = float(np.clip(one.placed.alignment.measures.get("estimated_error_um", 0.0), *ERRORS_UM))
+    estimated_um = one.placed.alignment.measures.get("estimated_error_um", 0.0)
+    error_um = float(np.clip(ERROR_FACTOR * estimated_um, *ERRORS_UM))
     empty = one.empty & one.tissue
     core = _opened(empty & (one.depth_um > error_um), um)
     reach = round((error_um + 2 * RADIUS_UM) / um)
-    near = ndimage.binary_dilation(core, iterations=reach, mask=empty)
     if not core.any():
         return core
+    near = ndimage.binary_dilation(core, iterations=reach, mask=empty)
     rows, columns = np.nonzero(near)
-    lacking = np.zeros(empty.shape, np.bool_)
+    lacking, around = np.zeros((2, *empty.shape), np.bool_)
     apart = one.depth_um[rows, columns] > APART_UM
     points = _to_volume(one.placed, np.stack([columns, rows], axis=1))
-    lacking[rows, columns] = _told(one, sections, alignment3d, middle_um, points, apart)
+    told, likely = _told(one, sections, alignment3d, middle_um, points, apart)
+    lacking[rows, columns], around[rows, columns] = told, told | likely
     seeds = _opened(lacking & (one.depth_um > error_um), um)
     pieces, count = ndimage.label(seeds)
-    areas = np.bincount(pieces.ravel(), minlength=count + 1) * um * um
-    seeds &= areas[pieces] >= LEAST_UM2
-    whole = ndimage.binary_dilation(seeds, iterations=reach, mask=lacking) if seeds.any() else seeds
-    return np.asarray(whole | ndimage.binary_dilation(whole, np.ones((3, 3)), mask=one.pale & one.tissue))
+    large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
+    clear = [
+        0,
+        *(n for n in np.flatnonzero(large) if n and np.median(one.stain[pieces == n]) <= one.glass_od),
+    ]
+    seeds &= np.isin(pieces, clear)
+    whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
+    whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
+    return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
 
 
 def _opened(region: Bool, um: float) -> Bool:
     """Return the parts of a region that a disc of `RADIUS_UM` fits into."""
     away = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] * um
-    inner = away >= RADIUS_UM
+    inner = np.asarray(away >= RADIUS_UM)
     if not inner.any():
         return inner
     beyond = cv2.distanceTransform((~inner).astype(np.uint8), cv2.DIST_L2, 5) * um
@@ -224,10 +251,15 @@ def _told(
     middle_um: float,
     points: Float64,
     apart: Bool,
-) -> Bool:
-    """Return at which volume points (n, 3) other sections, or the other half, show that there was tissue.
+) -> tuple[Bool, Bool]:
+    """Return at which volume points other sections, or the other half, show that there was tissue.
 
-    `apart` are the points deep inside the tissue of the reference.
+    Returns
+    -------
+    told : (n,) bool
+        Where that is told; `apart`, deep inside the tissue of the reference, the other half tells it alone.
+    likely : (n,) bool
+        Where the other half shows tissue.
     """
     mirrored = affine.apply(alignment3d.volume_to_reference, points)
     mirrored[:, 2] = 2 * middle_um - mirrored[:, 2]
@@ -237,7 +269,8 @@ def _told(
     same = np.sign(own[TISSUE] - own[GLASS])  # 1 tissue, -1 glass, 0 no one knows
     half = np.sign(other[TISSUE] - other[GLASS])
     nobody = (own[TISSUE] + own[GLASS] + other[TISSUE] + other[GLASS]) == 0
-    return np.asarray((same > 0) | ((same == 0) & (half > 0)) | (apart & (half > 0)) | (apart & nobody))
+    told = (same > 0) | ((same == 0) & (half > 0)) | (apart & (half > 0)) | (apart & nobody)
+    return np.asarray(told), np.asarray(half > 0)
 
 
 def _asked(sections: Sequence[_Section], points: Float64) -> Int64:
@@ -298,4 +331,4 @@ def missing_flags(share: float) -> tuple[str, ...]:
     """
     if share < LEAST_SHARE:
         return ()
-    return (f"missing_tissue: {share:.1%} of the section, left out of every sum and of coverage",)
+    return (f"missing_tissue: {100 * share:.1f} % of the section, left out of every sum and of coverage",)

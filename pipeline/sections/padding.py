@@ -25,6 +25,7 @@ MOST_TOLERANCE = 25.0  # grey levels
 EDGE_PX = 10  # around flat pixels: how far the edge of padding may be blurred
 STRAIGHT_PX = 2.0  # how far an edge may leave a straight line
 LEAST_STRAIGHT = 0.8  # share of the edges that is straight
+LEAST_FLAT = 0.4  # share of padding that is of one value exactly
 TILE_PX = 8  # least side of an unscanned tile
 BLACK, WHITE = 12, 250  # grey levels of unscanned tiles
 BRIGHTER_WHITE, BRIGHTER = 40.0, 12.0  # grey levels by which white and other padding may exceed the glass
@@ -57,7 +58,7 @@ def find_padding(pixels: UInt8) -> Bool:
     flat |= _at_sides(flat.shape) & (luma <= BLACK)  # no glass is black: slivers need not be flat
     for value in _common_values(pixels, flat):
         found |= _of_value(pixels, luma, flat, value)
-    return cv2.dilate(found, _square(MARGIN_PX)).view(np.bool_)
+    return np.asarray(cv2.dilate(found, _square(MARGIN_PX)), np.uint8).view(np.bool_)
 
 
 def enlarged(mask: Bool, step: int, shape: tuple[int, ...]) -> Bool:
@@ -144,10 +145,10 @@ def _grown(pixels: UInt8, seed: UInt8, value: tuple[int, ...], tolerance: float)
 def _ruled(region: UInt8, seed: UInt8) -> tuple[UInt8, UInt8]:
     """Return the parts of a region that have straight edges: those at a side of the image, and those inside.
 
-    Parts without a seed do not count.
+    Parts of which little is flat do not count: glass is flat here and there.
     """
     labels, boxes = connected_objects(region, 4)
-    boxes[np.bincount(labels[seed > 0], minlength=len(boxes)) == 0] = 0
+    boxes[np.bincount(labels[seed > 0], minlength=len(boxes)) < LEAST_FLAT * boxes[:, AREA]] = 0
     sides, tiles = (np.zeros(len(boxes), np.bool_) for _ in range(2))
     height, width = region.shape
     for index in np.flatnonzero(boxes[:, AREA] >= TILE_PX**2):

@@ -119,7 +119,7 @@ def _missing(
 ) -> dict[int, MissingTissue]:
     """Find what the sections lack, by section number."""
     placed = [PlacedThumbnail(section_thumbnail(run, data_set, image), aligned) for image, aligned in used]
-    return find_missing(placed, alignment.alignment3d, reference.at(OUTLINE_UM), threads)
+    return find_missing(placed, alignment.alignment3d, reference.at(OUTLINE_UM), data_set.hemisphere, threads)
 
 
 def _document(

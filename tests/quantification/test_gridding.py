@@ -21,7 +21,14 @@ from pipeline.core.model import (
 )
 from pipeline.geometry import affine
 from pipeline.quantification import gridding
-from pipeline.quantification.cells import SectionCells, accumulate, cell_width_px, fine_pitch_px
+from pipeline.quantification.cells import (
+    SectionCells,
+    accumulate,
+    cell_width_px,
+    fine_pitch_px,
+    share_in_cells,
+    without,
+)
 
 
 def _image(seed: int, shape: tuple[int, int]):  # type: ignore[no-untyped-def]
@@ -204,3 +211,57 @@ def test_sums_add_and_pass_linear_operators() -> None:
     halved = twice.map(lambda a: a / 2)
     assert isinstance(halved, ExpressionSums)
     np.testing.assert_array_equal(halved.sum_pixels, cells.sum_pixels)
+
+
+# Missing tissue
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 60), st.integers(1, 60), st.integers(1, 13), st.integers(1, 9))
+def test_shares_of_cells_equal_brute_force(seed: int, height: int, width: int, pitch: int, step: int) -> None:
+    darkness, expression, valid = _image(seed, (height, width))
+    cells = SectionCells(accumulate(darkness, expression, valid, pitch), pitch, 1, 4.0, (0, 0, width, height))
+    mask = np.random.default_rng(seed).random((-(-height // step), -(-width // step))) < 0.5
+    rows, columns = (n * pitch for n in cells.sums.sum_pixels.shape)
+    whole = np.kron(mask, np.ones((step, step)))
+    beyond = [(0, max(0, n - have)) for n, have in zip((rows, columns), whole.shape, strict=True)]
+    whole = np.pad(whole, beyond, mode="edge")[:rows, :columns]
+    expected = whole.reshape(rows // pitch, pitch, columns // pitch, pitch).mean(axis=(1, 3))
+    np.testing.assert_allclose(share_in_cells(mask, step, cells), expected, atol=1e-12)
+
+
+def test_missing_glass_leaves_pixels_and_not_expression() -> None:
+    sums = ExpressionSums(*(np.array([[v, v, v]]) for v in (100, 10, 1500, 4000)))
+    cells = SectionCells(sums, 10, 1, 4.0, (0, 0, 30, 10))
+    left = without(cells, np.array([[0.0, 0.4, 1.0]]), 15.0).sums
+    assert left.sum_pixels.tolist() == [[100, 60, 0]]
+    assert left.sum_expressing_pixels.tolist() == [[10, 10, 0]]
+    assert left.sum_expressing_pixel_intensity.tolist() == [[1500, 1500, 0]]
+    assert left.sum_pixel_intensity.tolist() == [[4000, 4000 - 40 * 15, 0]]
+
+
+def test_a_hole_has_no_data_and_its_surroundings_keep_their_energy() -> None:
+    """A section of one energy: with a hole that is known its voxels have the energy of the whole one."""
+    shape, pitch, um = (120, 120), 5, 10.0
+    dark = np.full((600, 600), 100, np.uint8)
+    expression = np.where(np.indices(dark.shape).sum(axis=0) % 4 == 0, 100, 0).astype(np.uint8)
+    hole = np.zeros(shape, bool)
+    hole[40:80, 40:80] = True
+    expression[np.kron(hole, np.ones((5, 5))) > 0] = 0
+    sums = accumulate(dark, expression, np.ones(dark.shape, bool), pitch)
+    cells = SectionCells(sums, pitch, 1, um, (0, 0, 600, 600))
+    share = share_in_cells(hole, 5, cells)
+    grid = Grid((1, 31, 31), 200.0)
+    placed = SectionAlignment(Alignment2d(0, np.array([[um, 0.0, 0.0], [0.0, um, 0.0]])))
+    space = Alignment3d(9, np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]))
+    smooth = gridding.smooth(without(cells, share, 100.0), 100.0)
+    known = gridding.PlacedSection(smooth, 0.0, placed, share)
+    found, covered = gridding.assemble([known], space, grid, 200.0, 140.0)
+    inside = (slice(None), slice(11, 20), slice(11, 20))
+    assert not covered[inside].any()
+    assert covered.sum() == pytest.approx(30 * 30 - 10 * 10, abs=25)
+    np.testing.assert_allclose(found.energy[covered], 25.0, atol=0.3)
+    unknown = gridding.PlacedSection(gridding.smooth(cells, 100.0), 0.0, placed)
+    zeros, all_covered = gridding.assemble([unknown], space, grid, 200.0, 140.0)
+    assert all_covered[inside].all()
+    assert zeros.energy[0, 15, 15] == 0

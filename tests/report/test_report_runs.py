@@ -140,6 +140,7 @@ def _document(number: int, sources: Path) -> dict[str, Any]:
         "resolution_um": RESOLUTION_UM,
         "tissue_box_px": [300, 60, 1800, 1680],
         "dark_polygons_px": [[[360, 720], [480, 720], [480, 840]]],
+        "missing_polygons_px": [[[600, 720], [720, 720], [720, 840]]],
         "failed": False,
         "rotate_deg": 0.0,
         "flip": None,

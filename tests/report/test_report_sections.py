@@ -84,6 +84,8 @@ def test_box_polygons_artifacts_and_expression_lie_where_the_manifest_says(drawn
     np.testing.assert_allclose(picture.box, np.array([300, 60, 1800, 1680]) / scale)
     first = [float(v) for v in picture.dark_polygons[0].split()[0].split(",")]
     np.testing.assert_allclose(first, [360 / scale, 720 / scale], atol=0.2)
+    first = [float(v) for v in picture.missing[0].split()[0].split(",")]
+    np.testing.assert_allclose(first, [600 / scale, 720 / scale], atol=0.2)
     assert picture.artifacts == ("0.0,0.0 10.0,0.0 10.0,10.0",)
     overlay = picture.overlay.content
     assert overlay is not None

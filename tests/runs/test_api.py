@@ -275,6 +275,27 @@ def test_boxes_and_polygons_leave_the_sums(series: Path, tmp_path: Path, ish: Is
     assert run.read_cells(numbers[1]).sums.sum_pixels[0, 0] == 0
 
 
+def test_missing_tissue_of_the_manifest_leaves_sums_and_coverage(
+    series: Path, finished: Path, tmp_path: Path, ish: Ish
+) -> None:
+    numbers = _set_cell(series, 0, "failed", "")
+    lost = numbers[2]
+    _edit_yaml(series, missing_tissue={lost: [[[-1, -1], [9999, -1], [9999, 9999], [-1, 9999]]]})
+    words = ("run", CONFIG, "--input", series, "--output", tmp_path / "out", *GIVEN)
+    assert ish(*words) == 0
+    run = RunFolder(tmp_path / "out" / ID)
+    assert run.read_cells(lost).sums.sum_pixels.sum() == 0
+    before, now = (folder.read_grid()["energy"] >= 0 for folder in (RunFolder(finished), run))
+    assert not (now & ~before).any()
+    assert 0.7 < now.sum() / before.sum() < 0.95, "about one of six sections has no data"
+    z_um = lost * json.loads((run.path / "section_data_set.json").read_text())["section_thickness_um"]
+    alignment = read_alignment(run.path / "alignment.json").alignment3d
+    volume = affine.apply(alignment.reference_to_volume, GRID_200.points_um())
+    own = (np.abs(volume[:, 2] - z_um) < 45.0).reshape(GRID_200.shape)
+    assert before[own].any()
+    assert not now[own].any()
+
+
 def test_the_frame_of_a_reduced_series_is_the_manifests(
     finished: Path, rendered: Path, tmp_path: Path, ish: Ish
 ) -> None:

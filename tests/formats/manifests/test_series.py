@@ -70,6 +70,7 @@ def test_optional_columns_and_artifacts(tmp_path: Path) -> None:
         "resolution_um: 2\n"
     )
     yaml += "dark_artifacts: {11: [[[0, 0], [5, 0], [5, 5.5]], [[9, 9], [12, 9], [12, 12]]]}\n"
+    yaml += "missing_tissue: {11: [[[1, 1], [5, 1], [5, 5]]]}\n"
     data_set = read_series(series(tmp_path / "s", csv, yaml)).data_set
     first, second, third = data_set.section_images
     assert [first.section_number, second.section_number, third.section_number] == [3, 11, 19]
@@ -77,6 +78,7 @@ def test_optional_columns_and_artifacts(tmp_path: Path) -> None:
     assert (third.failed, third.rotate_deg, third.flip) == (True, -3.5, "vertical")
     assert second.dark_polygons_px[0] == ((0, 0), (5, 0), (5, 5.5))
     assert len(second.dark_polygons_px) == 2
+    assert second.missing_polygons_px == (((1, 1), (5, 1), (5, 5)),)
     assert (second.flip, second.failed) == (None, False)
     assert {i.resolution_um for i in data_set.section_images} == {2.0}  # the YAML's before the file's
     assert (data_set.gene, data_set.specimen, data_set.image_up) == ("Prox1", "12", "inferior")
@@ -239,6 +241,11 @@ BAD_YAML = {
         "expected dark_artifacts",
     ),
     "artifacts of a list": (YAML + "dark_artifacts: [3]\n", "expected dark_artifacts"),
+    "missing tissue of two": (YAML + "missing_tissue: {3: [[[0, 0], [1, 1]]]}\n", "expected missing_tissue"),
+    "missing tissue elsewhere": (
+        YAML + "missing_tissue: {4: [[[0, 0], [1, 0], [1, 1]]]}\n",
+        "missing_tissue names section 4",
+    ),
     "unknown section": (YAML + "dark_artifacts: {4: [[[0, 0], [1, 0], [1, 1]]]}\n", "names section 4"),
 }
 
@@ -331,6 +338,7 @@ def test_write_manifest_round_trip(tmp_path: Path) -> None:
             40,
             1.049,
             dark_polygons_px=(((0.0, 0.0), (1.5, 0.0), (1.0, 2.25)),),
+            missing_polygons_px=(((3.0, 3.0), (4.5, 3.0), (4.0, 5.25)),),
             rotate_deg=-12.5,
             flip="horizontal",
         ),
