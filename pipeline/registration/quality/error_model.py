@@ -26,7 +26,7 @@ TERMS = (
 )
 # measures of what the residuals do not show, um
 UNDECIDED = ("normal_common_um", "normal_own_um", "mirrored_um")
-# Fitted on four rendered series (coronal, turned anyhow, sagittal, another shape; seed 611), each as it is and
+# Fitted on four rendered series (coronal, sagittal, another shape; seed 611), each as it is and
 # with exchanged neighbours, mirrored and doubled sections; each kind weighs the same. On six series that the
 # fit did not see (seed 101), whole and damaged, estimated over true error had medians of .9 (another shape),
 # 1.1 (sagittal) and 2.5 (coronal, 9 um off); no section that was more than 300 um off passed.
