@@ -259,7 +259,7 @@ def _told(
     told : (n,) bool
         Where that is told; `apart`, deep inside the tissue of the reference, the other half tells it alone.
     likely : (n,) bool
-        Where the other half shows tissue.
+        Where the other half shows tissue, or no section knows.
     """
     mirrored = affine.apply(alignment3d.volume_to_reference, points)
     mirrored[:, 2] = 2 * middle_um - mirrored[:, 2]
@@ -270,7 +270,7 @@ def _told(
     half = np.sign(other[TISSUE] - other[GLASS])
     nobody = (own[TISSUE] + own[GLASS] + other[TISSUE] + other[GLASS]) == 0
     told = (same > 0) | ((same == 0) & (half > 0)) | (apart & (half > 0)) | (apart & nobody)
-    return np.asarray(told), np.asarray(half > 0)
+    return np.asarray(told), np.asarray((half > 0) | nobody)
 
 
 def _asked(sections: Sequence[_Section], points: Float64) -> Int64:
