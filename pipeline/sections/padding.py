@@ -28,6 +28,7 @@ LEAST_STRAIGHT = 0.8  # share of the edges that is straight
 LEAST_FLAT = 0.4  # share of padding that is of one value exactly
 TILE_PX = 8  # least side of an unscanned tile
 BLACK, WHITE = 12, 250  # grey levels of unscanned tiles
+STRIP_SPREAD, STRIP_STEP = 3.0, 8.0  # grey levels, within a thin strip and to the row after the next
 BRIGHTER_WHITE, BRIGHTER = 40.0, 12.0  # grey levels by which white and other padding may exceed the glass
 
 
@@ -58,6 +59,7 @@ def find_padding(pixels: UInt8) -> Bool:
     flat |= _at_sides(flat.shape) & (luma <= BLACK)  # no glass is black: slivers need not be flat
     for value in _common_values(pixels, flat):
         found |= _of_value(pixels, luma, flat, value)
+    found |= _thin_strips(luma)
     return np.asarray(cv2.dilate(found, _square(MARGIN_PX)), np.uint8).view(np.bool_)
 
 
@@ -88,6 +90,26 @@ def enlarged(mask: Bool, step: int, shape: tuple[int, ...]) -> Bool:
 
 def _square(radius: int) -> UInt8:
     return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
+def _thin_strips(luma: UInt8) -> UInt8:
+    """Return strips of a few even rows or columns at a side, set off from what follows, (h, w): 1 there.
+
+    They are too thin to hold flat pixels once a JPEG has touched them. Light falls off over more pixels.
+    """
+    found = np.zeros(luma.shape, np.uint8)
+    for side in range(
+        4
+    ):  # turned in turn, so that each side is the upper one once; `view` writes into `found`
+        turned, view = np.rot90(luma, side), np.rot90(found, side)
+        rows = turned[: EDGE_PX + 2].astype(np.float32)
+        level, spread = np.median(rows, axis=1), rows.std(axis=1)
+        for last in range(1, len(rows) - 1):
+            even = np.ptp(level[:last]) <= STRIP_SPREAD and spread[:last].max() <= STRIP_SPREAD
+            if even and abs(level[last + 1] - level[last - 1]) >= STRIP_STEP:
+                view[: last + 1] = 1
+                break
+    return found
 
 
 def _at_sides(shape: tuple[int, ...]) -> UInt8:

@@ -99,3 +99,25 @@ def test_a_mask_at_the_size_of_its_image() -> None:
     assert whole[3:, 3:6].all()
     assert whole.sum() == 9 + 6
     assert enlarged(mask, 1, (2, 2)) is mask
+
+
+@pytest.mark.parametrize("side", range(4))
+@pytest.mark.parametrize("level", [0, 254])
+def test_a_strip_of_two_rows_is_padding_even_after_jpeg(side: int, level: int) -> None:
+    rng = np.random.default_rng(side)
+    scan = rng.normal(235.0, 1.5, (120, 150)) - 0.05 * np.arange(150)  # light falls off slowly
+    cv2.circle(scan, (75, 60), 40, 180.0, -1)
+    scan = np.rot90(scan, side).copy()
+    scan[:2] = level + rng.normal(0.0, 0.5, scan[:2].shape)
+    scan[2] = 0.15 * level + 0.85 * scan[2]
+    pixels = np.rot90(np.clip(scan, 0, 255).astype(np.uint8), -side)
+    found = np.rot90(find_padding(np.ascontiguousarray(pixels)), side)
+    assert found[:2].all()
+    assert not found[6:].any()
+
+
+def test_light_that_falls_off_and_tissue_at_a_side_are_no_strip() -> None:
+    scan = np.full((120, 150), 235.0) + np.random.default_rng(1).normal(0.0, 1.5, (120, 150))
+    scan -= np.clip(12.0 - np.arange(120), 0.0, None)[:, None]
+    scan[-3:, 30:120] -= 60.0
+    assert not find_padding(np.clip(scan, 0, 255).astype(np.uint8)).any()

@@ -107,4 +107,4 @@ def _centres(atlas: Atlas) -> tuple[Float64, Float64]:
         keep = 1 + others.index(axis)
         sums = inside.sum(axis=3 - keep).astype(np.float64)
         found.append((sums @ np.arange(sums.shape[1]))[there] / counts[there] * um)
-    return there * um, np.column_stack(found)
+    return np.asarray(there * um, np.float64), np.column_stack(found)
