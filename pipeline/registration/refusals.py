@@ -101,8 +101,8 @@ def check_usable(
     raise AlignmentError(
         f"alignment: {len(usable)} usable sections, needs at least {options.minimum_sections};"
         f" failed: {_listed(failed)}; without tissue: {_listed(blank)}; set"
-        " alignment.configuration.minimum_sections to try so few, or alignment.name=given with a placement made"
-        " by hand (QuickNII, DeepSlice)"
+        " alignment.configuration.minimum_sections to try so few, or alignment.name=given with a placement"
+        " made by hand (QuickNII, DeepSlice)"
     )
 
 

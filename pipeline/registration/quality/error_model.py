@@ -35,7 +35,7 @@ STAINED = (-5.65, 1.219, 0.501, 0.475, 0.641, 0.769, 0.0, 0.0)
 OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)  # coefficients for an outline alone
 # Large estimates are good to a factor of two only. Beyond `FAIL_UM` the position of a section is unknown;
 # between the two limits the section counts in the grid and is marked for a look.
-PASS_UM, FAIL_UM = 200.0, 1600.0
+PASS_UM, FAIL_UM = 225.0, 1600.0
 _FAR_UM = 3000.0  # um; larger or missing measures count as this
 # Lengths enter as logarithms, each with a floor, um, below which differences are noise.
 _SHIFT_FLOOR_UM, _DISTANCE_FLOOR_UM = 10.0, 20.0
@@ -139,7 +139,7 @@ def status_of(measures: Mapping[str, float], minimum_dice: float) -> Status:
     Returns
     -------
     Status
-        FAIL where the outline hardly fits or the expected error exceeds 1600 um, PASS up to 200 um, else
+        FAIL where the outline hardly fits or the expected error exceeds 1600 um, PASS up to 225 um, else
         CHECK.
     """
     if measures["dice"] < minimum_dice or measures["estimated_error_um"] > FAIL_UM:
