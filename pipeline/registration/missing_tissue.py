@@ -224,9 +224,8 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     seeds = _opened(lacking & (one.depth_um > error_um), um)
     pieces, count = ndimage.label(seeds)
     large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
-    numbers = (int(n) for n in np.flatnonzero(large) if n)
-    clear = [0, *(n for n in numbers if np.median(one.stain[pieces == n]) <= one.glass_od)]
-    seeds &= np.isin(pieces, clear)
+    clear = [n for n in range(1, count + 1) if large[n] and np.median(one.stain[pieces == n]) <= one.glass_od]
+    seeds &= np.isin(pieces, np.array(clear, np.int64))
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
     whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
     return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
