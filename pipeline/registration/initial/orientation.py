@@ -33,6 +33,7 @@ from pipeline.registration.initial.pose_search import (
     fit_profile,
     middle_span_um,
 )
+from pipeline.registration.initial.sliding import is_short, slid
 from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import TransformState
@@ -400,12 +401,14 @@ def fit_orientations(atlas: Atlas, usable: UsableSections, options: AlignmentOpt
     """
     some = usable.subset(_COARSE_FIT_SECTIONS)
     candidates: list[CoarseFit] = []
+    short = is_short(atlas, some.z_um)
     places = _profile_positions(atlas, usable, options)
     if options.section_order is not None:
         # Stable sort: the hinted direction first, by outline score within it.
         places.sort(key=lambda place: (place.sign != _hinted_sign(options), place.mirrored))
     for place in places:
-        if any(one.good and one.orientation.same_direction(place) for one in candidates):
+        # a short series finds its position by its stain, from wherever it starts
+        if any((one.good or short) and one.orientation.same_direction(place) for one in candidates):
             continue
         state = TransformState(some.nominal(place.mirrored), some.z_um, first_volume(atlas, place.fit))
         found = _landscape(atlas, some, state, options.threads)
@@ -502,7 +505,16 @@ def _coarse_fit(
         reach = max(_COMMON_DEG, options.rotation_range_deg)
         poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
     state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(atlas)).state
-    dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
+    best = _scored(orientation, problem, state)
+    if not best.good and is_short(atlas, state.z_um):
+        best = max(best, _scored(orientation, problem, slid(problem, state)), key=lambda one: one.score)
+    return best
+
+
+def _scored(orientation: Orientation, problem: FitProblem, state: TransformState) -> CoarseFit:
+    """Return a fit with its scores."""
+    atlas, options = problem.atlas, problem.options
+    dice = float(np.mean([o.dice for o in overlaps(atlas, state, problem.tissues, options.threads)]))
     return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))
 
 

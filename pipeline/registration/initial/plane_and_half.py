@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline.core.errors import AlignmentError
 from pipeline.core.model import Plane
 from pipeline.core.reference_space import ReferenceSpace
+from pipeline.geometry.scales import USUAL_SCALES, outside, scales_of
 from pipeline.registration.initial.ambiguity import ambiguity
 from pipeline.registration.initial.orientation import (
     ACCEPTABLE_DICE,
@@ -55,7 +56,9 @@ def choose_orientation(
     candidates = fit_orientations(atlas, usable, options)
     best, notes = choose(candidates)
     doubt = ambiguity(best, candidates, usable)
-    if options.plane_of_section == "sagittal" or not _LEAST_DICE < best.dice <= _HALF_DICE:
+    # a half that is taken for a whole brain is fitted far too large
+    doubtful = _LEAST_DICE < best.dice <= _HALF_DICE or _misshapen(best)
+    if options.plane_of_section == "sagittal" or not doubtful:
         return best, notes, doubt
     sides: tuple[Hemisphere, ...] = ("left", "right", "both")
     for side in sides:
@@ -64,13 +67,19 @@ def choose_orientation(
         other = replace(options, hemisphere=side)
         others = fit_orientations(atlas_of(reference, "coronal", side), usable, other)
         one, notes_of_one = choose(others)
-        if one.score > best.score + _LEAST_SCORE_GAIN:
+        fits = one.dice >= _DOUBTFUL_DICE and not _misshapen(one)
+        if one.score > best.score + _LEAST_SCORE_GAIN or (fits and _misshapen(best)):
             dice = f"Dice {one.dice:.2f}, as declared {best.dice:.2f}"
             shown = f"the images show {_HALVES[side]} of the brain ({dice})"
             declared = f"but the manifest says hemisphere: {options.hemisphere}"
             best, notes = one, (*notes_of_one, f"{shown}, {declared}")
             doubt = ambiguity(one, others, usable)
     return best, notes, doubt
+
+
+def _misshapen(fit: CoarseFit) -> bool:
+    """Return whether a fit has scales that hardly any brain has."""
+    return outside(scales_of(fit.volume), USUAL_SCALES)
 
 
 def check_plane(reference: ReferenceSpace, usable: UsableSections, chosen: CoarseFit) -> tuple[str, ...]:
