@@ -412,10 +412,13 @@ def fit_orientations(atlas: Atlas, usable: UsableSections, options: AlignmentOpt
             continue
         state = TransformState(some.nominal(place.mirrored), some.z_um, first_volume(atlas, place.fit))
         found = _landscape(atlas, some, state, options.threads)
+        # a short series finds its position by its stain, from wherever it starts
+        first = not any(one.orientation.same_direction(place) for one in candidates)
         for turn in _common_rotations(found, options):
             orientation = Orientation(place.sign, place.mirrored, turn)
-            candidates.append(_coarse_fit(orientation, atlas, some, (found, state), options))
-            if orientation.agrees_with_hints(options) and candidates[-1].unambiguous:
+            fits = _coarse_fits(orientation, atlas, some, (found, state), options, slide=first and short)
+            candidates += fits
+            if orientation.agrees_with_hints(options) and any(one.unambiguous for one in fits):
                 return candidates
     return candidates
 
@@ -487,14 +490,15 @@ def _common_rotations(found: Landscape, options: AlignmentOptions) -> list[float
     return turns
 
 
-def _coarse_fit(
+def _coarse_fits(
     orientation: Orientation,
     atlas: Atlas,
     some: UsableSections,
     start: tuple[Landscape, TransformState],
     options: AlignmentOptions,
-) -> CoarseFit:
-    """Fit one orientation to blurred outlines and score it."""
+    slide: bool,
+) -> list[CoarseFit]:
+    """Fit one orientation to blurred outlines and score it; likewise where its stain places it."""
     found, state = start
     count = len(some.tissues)
     nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
@@ -505,10 +509,10 @@ def _coarse_fit(
         reach = max(_COMMON_DEG, options.rotation_range_deg)
         poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
     state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(atlas)).state
-    best = _scored(orientation, problem, state)
-    if not best.good and is_short(atlas, state.z_um):
-        best = max(best, _scored(orientation, problem, slid(problem, state)), key=lambda one: one.score)
-    return best
+    fits = [_scored(orientation, problem, state)]
+    if slide and not fits[0].good:
+        fits.append(_scored(orientation, problem, slid(problem, state)))
+    return fits
 
 
 def _scored(orientation: Orientation, problem: FitProblem, state: TransformState) -> CoarseFit:

@@ -57,9 +57,8 @@ def choose_orientation(
     best, notes = choose(candidates)
     doubt = ambiguity(best, candidates, usable)
     # a half that is taken for a whole brain is fitted far too large
-    if options.plane_of_section == "sagittal" or not (
-        _LEAST_DICE < best.dice <= _HALF_DICE or _misshapen(best)
-    ):
+    doubtful = _LEAST_DICE < best.dice <= _HALF_DICE or _misshapen(best)
+    if options.plane_of_section == "sagittal" or not doubtful:
         return best, notes, doubt
     sides: tuple[Hemisphere, ...] = ("left", "right", "both")
     for side in sides:
