@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.registration.initial.orientation import CoarseFit, UsableSections
-from pipeline.registration.model.painted_atlas import NORMAL_AXIS
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, area_profile
 
 FEWEST_SECTIONS = 6  # fewer do not show by themselves where they lie
+_FEWEST_IN_PART = 8  # likewise, of a series of less than `_PART` of the brain
+_PART = 0.45
 # Of `CoarseFit.score`. Right orientations of windows of ten sections of a real brain mostly lead by 0.13 or
 # more, wrong ones by less.
 _CLEAR_LEAD = 0.12
@@ -36,9 +38,10 @@ def ambiguity(best: CoarseFit, candidates: Sequence[CoarseFit], usable: UsableSe
     """
     if len(usable.fixed_planes) >= 2:  # two placed by hand give order, place and turn
         return ""
-    if len(usable.thumbnails) < FEWEST_SECTIONS:
+    fewest = _FEWEST_IN_PART if _is_part(best.atlas, usable) else FEWEST_SECTIONS
+    if len(usable.thumbnails) < fewest:
         return (
-            f"fewer than {FEWEST_SECTIONS} sections do not show where along the normal they lie:"
+            f"fewer than {fewest} sections do not show where along the normal they lie:"
             " add sections, or place two by hand (corrections)"
         )
     if best.options.hinted:  # order and turn are stated; other places along the normal compete alone
@@ -54,6 +57,12 @@ def ambiguity(best: CoarseFit, candidates: Sequence[CoarseFit], usable: UsableSe
         f"the images do not decide where the series lies: {rival.describe()}, fits about as well as"
         f" {best.describe()}: state section_order and image_up, or place two sections by hand (corrections)"
     )
+
+
+def _is_part(atlas: Atlas, usable: UsableSections) -> bool:
+    """Whether a series is so short that it may lie at many places of the brain."""
+    along, areas = area_profile(atlas)
+    return bool(np.ptp(usable.z_um) < _PART * np.ptp(along[areas > 0]))
 
 
 def _elsewhere(one: CoarseFit, best: CoarseFit, middle: np.ndarray) -> bool:

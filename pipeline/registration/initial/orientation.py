@@ -33,7 +33,6 @@ from pipeline.registration.initial.pose_search import (
     fit_profile,
     middle_span_um,
 )
-from pipeline.registration.initial.sliding import is_short, slid
 from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import TransformState
@@ -401,24 +400,19 @@ def fit_orientations(atlas: Atlas, usable: UsableSections, options: AlignmentOpt
     """
     some = usable.subset(_COARSE_FIT_SECTIONS)
     candidates: list[CoarseFit] = []
-    short = is_short(atlas, some.z_um)
     places = _profile_positions(atlas, usable, options)
     if options.section_order is not None:
         # Stable sort: the hinted direction first, by outline score within it.
         places.sort(key=lambda place: (place.sign != _hinted_sign(options), place.mirrored))
     for place in places:
-        # a short series finds its position by its stain, from wherever it starts
-        if any((one.good or short) and one.orientation.same_direction(place) for one in candidates):
+        if any(one.good and one.orientation.same_direction(place) for one in candidates):
             continue
         state = TransformState(some.nominal(place.mirrored), some.z_um, first_volume(atlas, place.fit))
         found = _landscape(atlas, some, state, options.threads)
-        # a short series finds its position by its stain, from wherever it starts
-        first = not any(one.orientation.same_direction(place) for one in candidates)
         for turn in _common_rotations(found, options):
             orientation = Orientation(place.sign, place.mirrored, turn)
-            fits = _coarse_fits(orientation, atlas, some, (found, state), options, slide=first and short)
-            candidates += fits
-            if orientation.agrees_with_hints(options) and any(one.unambiguous for one in fits):
+            candidates.append(_coarse_fit(orientation, atlas, some, (found, state), options))
+            if orientation.agrees_with_hints(options) and candidates[-1].unambiguous:
                 return candidates
     return candidates
 
@@ -490,15 +484,14 @@ def _common_rotations(found: Landscape, options: AlignmentOptions) -> list[float
     return turns
 
 
-def _coarse_fits(
+def _coarse_fit(
     orientation: Orientation,
     atlas: Atlas,
     some: UsableSections,
     start: tuple[Landscape, TransformState],
     options: AlignmentOptions,
-    slide: bool,
-) -> list[CoarseFit]:
-    """Fit one orientation to blurred outlines and score it; likewise where its stain places it."""
+) -> CoarseFit:
+    """Fit one orientation to blurred outlines and score it."""
     found, state = start
     count = len(some.tissues)
     nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
@@ -509,16 +502,7 @@ def _coarse_fits(
         reach = max(_COMMON_DEG, options.rotation_range_deg)
         poses, _ = found.poses(np.full(count, orientation.turn_deg), reach)
     state = fit_outlines(problem, state.replaced(poses), coarse_sigmas_um(atlas)).state
-    fits = [_scored(orientation, problem, state)]
-    if slide and not fits[0].good:
-        fits.append(_scored(orientation, problem, slid(problem, state)))
-    return fits
-
-
-def _scored(orientation: Orientation, problem: FitProblem, state: TransformState) -> CoarseFit:
-    """Return a fit with its scores."""
-    atlas, options = problem.atlas, problem.options
-    dice = float(np.mean([o.dice for o in overlaps(atlas, state, problem.tissues, options.threads)]))
+    dice = float(np.mean([o.dice for o in overlaps(atlas, state, some.tissues, options.threads)]))
     return CoarseFit(orientation, atlas, options, state.volume, dice, stain_explained(problem, state))
 
 
