@@ -52,7 +52,8 @@ def test_digests_are_the_same_in_every_thread() -> None:
 
 def test_what_a_module_reaches() -> None:
     assert code.reached("pipeline.stages.pool") == {
-        "pipeline.stages.pool", "pipeline.sections.statistics", "pipeline.core.model", "pipeline.core.errors",
+        "pipeline.stages.pool", "pipeline.store.facts", "pipeline.sections.statistics", "pipeline.core.model",
+        "pipeline.core.errors",
     }  # fmt: skip
     assert "pipeline.registration.align" in code.reached("pipeline.stages.align")  # by way of the package
     assert "pipeline.phantom.render" not in code.reached("pipeline.stages.grid")
