@@ -18,6 +18,7 @@ LEAST_SHARE = 0.002  # of the image: less of one value is not looked at
 MOST_SHARE = 0.9  # of the image: more of one value is the image itself
 MOST_VALUES = 6  # the commonest values that are looked at
 SAMPLE_PX = 3  # the common values are those of every third pixel of every third row
+ENOUGH_PX = 600  # shorter side of the image that is looked at
 MARGIN_PX = 2  # around padding: pixels that hold some of it
 SURROUNDINGS_PX = 9, 14  # from padding: beyond the blocks of a JPEG that hold both
 STEP_SHARES = 0.35, 0.1, 0.0  # of the step to the surroundings, by which the edge of padding may differ
@@ -43,7 +44,7 @@ def find_padding(pixels: UInt8) -> Bool:
     Returns
     -------
     (h, w) bool
-        True in padding, and `MARGIN_PX` around it.
+        True in padding, and `MARGIN_PX` around it, of every so many pixels where the image is large.
 
     Examples
     --------
@@ -52,6 +53,9 @@ def find_padding(pixels: UInt8) -> Bool:
     >>> bool(find_padding(scan)[:, 68:].all()), bool(find_padding(scan)[:, :68].any())
     (True, False)
     """
+    step = max(1, min(pixels.shape[:2]) // ENOUGH_PX)
+    if step > 1:  # straight edges need no more pixels
+        return enlarged(find_padding(np.ascontiguousarray(pixels[::step, ::step])), step, pixels.shape[:2])
     spread = cv2.subtract(cv2.dilate(pixels, _square(1)), cv2.erode(pixels, _square(1)))
     flat = (spread.reshape(*pixels.shape[:2], -1).max(axis=2) == 0).view(np.uint8)
     found = np.zeros(flat.shape, np.uint8)
