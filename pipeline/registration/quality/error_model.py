@@ -28,8 +28,8 @@ TERMS = (
 UNDECIDED = ("normal_common_um", "normal_own_um", "mirrored_um")
 # Fitted on four rendered series (coronal, sagittal, another shape; seed 611), each as it is and
 # with exchanged neighbours, mirrored and doubled sections; each kind weighs the same. On six series that the
-# fit did not see (seed 101), whole and damaged, estimated over true error had medians of .9 (another shape),
-# 1.1 (sagittal) and 2.5 (coronal, 9 um off); no section that was more than 300 um off passed.
+# fit did not see (seed 101), whole and damaged, estimated over true error had medians of 1.1 (another shape),
+# 1.2 (sagittal) and 2.8 (coronal, 9 um off); no section that was more than 300 um off passed.
 # coefficients of `TERMS` for sections with stain
 STAINED = (-5.65, 1.219, 0.501, 0.475, 0.641, 0.769, 0.0, 0.0)
 OUTLINE = (5.453, 0.0, 0.0, 0.0, 0.505, 1.183, 0.0, 0.0)  # coefficients for an outline alone
