@@ -35,11 +35,8 @@ from pipeline.sections.tissue import LEAST_OD
 from pipeline.system.threads import each
 
 VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
-EMPTY_OD, EMPTY_NOISES, EMPTY_SHARE = (
-    0.008,
-    3.0,
-    0.08,
-)  # the largest of: OD, of the glass's noise, of the tissue
+# the largest of: OD, of the glass's noise, of the tissue
+EMPTY_OD, EMPTY_NOISES, EMPTY_SHARE = 0.008, 3.0, 0.08
 GLASS_OD, GLASS_NOISES, GLASS_SHARE = 0.005, 1.5, 0.05  # likewise for the median of a piece
 EDGE_SHARE = 0.4  # of the density of most tissue: where the edge of a hole lies
 VOTE_SIGMA_UM = 50.0  # of the Gaussian over a neighbour's tissue

@@ -161,14 +161,13 @@ class AlignmentOptions:
         defaults = AlignmentOptions()
         if size == 1.0:
             return self
-        found = self
-        if self.stain_pixel_um == defaults.stain_pixel_um:
-            found = replace(found, stain_pixel_um=self.stain_pixel_um * size)
-        if self.outline_sigma_um == defaults.outline_sigma_um:
-            found = replace(found, outline_sigma_um=tuple(s * size for s in self.outline_sigma_um))
-        if self.stain_sigma_um == defaults.stain_sigma_um:
-            found = replace(found, stain_sigma_um=tuple(s * size for s in self.stain_sigma_um))
-        return found
+        larger = {
+            "stain_pixel_um": self.stain_pixel_um * size,
+            "outline_sigma_um": tuple(s * size for s in self.outline_sigma_um),
+            "stain_sigma_um": tuple(s * size for s in self.stain_sigma_um),
+        }
+        unset = {k: v for k, v in larger.items() if getattr(self, k) == getattr(defaults, k)}
+        return replace(self, **unset)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.plane_of_section not in ORDERS:

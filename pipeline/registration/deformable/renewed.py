@@ -10,20 +10,13 @@ import numpy as np
 from pipeline.core.model import Float32, SectionAlignment, Status
 from pipeline.registration.deformable.blocks import labels_displaced, paint_displaced
 from pipeline.registration.deformable.fit import DeformableFit
-from pipeline.registration.fit.gauss_newton import AFFINE, Painting, Stage
-from pipeline.registration.fit.joint import (
-    RESIDUAL_LEVEL,
-    STAIN_SCALE,
-    level_images,
-    level_pixel_um,
-    stain_painting,
-)
+from pipeline.registration.fit.gauss_newton import AFFINE, Painting
 from pipeline.registration.model.painted_atlas import blur, samples_a_pixel
 from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import LevelImage
 from pipeline.registration.quality.error_model import estimated_error_um, status_of
 from pipeline.registration.quality.measures import known_plane, overlap
-from pipeline.registration.quality.residual_shift import block_displacement
+from pipeline.registration.quality.residual_shift import block_displacement, stain_level
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
@@ -44,14 +37,10 @@ def renewed_measures(fit: DeformableFit, model: StainModel) -> list[dict[str, fl
         `dice`, `boundary_um`, `covered`, `local_shift_um` and `uncertainty_um` of each section.
     """
     problem = fit.problem
-    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
-    stains = [tissue.stain for tissue in problem.tissues]
-    images = level_images(problem, stains, level_pixel_um(sigma, problem.options), sigma)
-    painting = stain_painting(problem, model)
-    stage = Stage(sigma, 0.5 * sigma, STAIN_SCALE * model.noise, AFFINE, move_volume=False, noise=model.noise)
+    painting, images, stage = stain_level(problem, model, AFFINE)
 
     def one(k: int) -> dict[str, float]:
-        painted = _painted(fit, painting, k, images[k], sigma)
+        painted = _painted(fit, painting, k, images[k], stage.sigma_um)
         local, uncertainty = block_displacement(painting, k, images[k], painted, stage)
         return {**_outline(fit, k), "local_shift_um": local, "uncertainty_um": uncertainty}
 

@@ -45,11 +45,12 @@ from pipeline.system.threads import each
 # width of a section, so that one prior in um suits all parameters.
 LENGTH_UM = 3000.0
 RIGID, AFFINE = 3, 6  # own parameters of a section: shift x, shift y, rotation[, strains xx, yy, xy]
+NORMAL_SHIFT = 3  # index of the shift along the normal among the parameters of the volume
 N_VOLUME = 7  # strains xx, yy, xy; shift, tilt by x, tilt by y and stretch of z
 VOLUME_CENTRE_UM = (5000.0, 4000.0)  # fixed point of the volume's strains and tilts, (x, y)
 # um; a section's parameter moves no further in one step: the linearisation does not reach beyond.
-_LARGEST_STEP_UM = 400.0
-_VOLUME_SPREAD_UM = 2000.0  # um; prior of the volume's step: wide, keeps the system regular without data
+LARGEST_STEP_UM = 400.0
+VOLUME_SPREAD_UM = 2000.0  # um; prior of the volume's step: wide, keeps the system regular without data
 
 
 @dataclass(frozen=True)
@@ -519,7 +520,7 @@ def solve(
     freedom = stage.freedom
     own, cross, right = [], [], []
     # Information of the volume alone; the Schur terms of the sections are subtracted one by one.
-    reduced = np.eye(N_VOLUME) / _VOLUME_SPREAD_UM**2
+    reduced = np.eye(N_VOLUME) / VOLUME_SPREAD_UM**2
     reduced += np.diag(1.0 / whole.spread**2)
     reduced_right = whole.target / whole.spread**2
     for k, system in enumerate(found):
@@ -542,7 +543,7 @@ def solve(
         inverse @ (toward - side @ volume) for inverse, side, toward in zip(own, cross, right, strict=True)
     ]
     sections = np.array(steps).reshape(len(found), freedom)
-    return np.clip(sections, -_LARGEST_STEP_UM, _LARGEST_STEP_UM), volume
+    return np.clip(sections, -LARGEST_STEP_UM, LARGEST_STEP_UM), volume
 
 
 def moved(

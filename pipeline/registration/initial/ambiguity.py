@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.registration.initial.orientation import CoarseFit, UsableSections
+from pipeline.registration.initial.orientation import HINT_DEG, CoarseFit, UsableSections, angle_between
 from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas, area_profile
 
 FEWEST_SECTIONS = 6  # fewer do not show by themselves where they lie
@@ -16,7 +16,6 @@ _PART = 0.45
 # more, wrong ones by less.
 _CLEAR_LEAD = 0.12
 _SAME_PLACE_UM = 1000.0  # um; coarse fits of one place differ by less
-_SAME_TURN_DEG = 45.0
 
 
 def ambiguity(best: CoarseFit, candidates: Sequence[CoarseFit], usable: UsableSections) -> str:
@@ -70,10 +69,9 @@ def _elsewhere(one: CoarseFit, best: CoarseFit, middle: np.ndarray) -> bool:
     ours, theirs = best.orientation, one.orientation
     if (ours.sign, ours.mirrored) != (theirs.sign, theirs.mirrored):
         return True
-    if ours.turn_deg is not None and theirs.turn_deg is not None:
-        apart = abs((ours.turn_deg - theirs.turn_deg + 180.0) % 360.0 - 180.0)
-        if apart > _SAME_TURN_DEG:
-            return True
+    one_turn, other_turn = ours.turn_deg, theirs.turn_deg  # None: each section has its own
+    if one_turn is not None and other_turn is not None and angle_between(one_turn, other_turn) > HINT_DEG:
+        return True
     along = NORMAL_AXIS[best.atlas.plane]
     places = [float(fit.volume[along] @ middle) for fit in (one, best)]
     return abs(places[0] - places[1]) > _SAME_PLACE_UM

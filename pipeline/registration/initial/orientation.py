@@ -241,9 +241,9 @@ class Orientation:
         order = ORDERS[options.plane_of_section][0 if self.sign == allen_sign(options) else 1]
         if self.turn_deg is None:
             turn = "a separate rotation for every section"
-        elif _angle_between(self.turn_deg, 0.0) <= HINT_DEG:
+        elif angle_between(self.turn_deg, 0.0) <= HINT_DEG:
             turn = "image_up superior"
-        elif _angle_between(self.turn_deg, 180.0) <= HINT_DEG:
+        elif angle_between(self.turn_deg, 180.0) <= HINT_DEG:
             turn = "image_up inferior"
         else:
             turn = f"images rotated by {-self.turn_deg:.0f} degrees"
@@ -253,7 +253,7 @@ class Orientation:
         """Return how `rotate_deg` would state the rotation; empty where `image_up` does."""
         if self.turn_deg is None:
             return "rotate_deg in sections.csv would state each"
-        if min(_angle_between(self.turn_deg, 0.0), _angle_between(self.turn_deg, 180.0)) <= HINT_DEG:
+        if min(angle_between(self.turn_deg, 0.0), angle_between(self.turn_deg, 180.0)) <= HINT_DEG:
             return ""
         return f"rotate_deg: {self.turn_deg % 360.0:.0f} in sections.csv would state it"
 
@@ -275,7 +275,7 @@ class Orientation:
         if options.image_up is None:
             return True
         wanted = 180.0 if options.image_up == "inferior" else 0.0
-        return self.turn_deg is not None and _angle_between(self.turn_deg, wanted) <= HINT_DEG
+        return self.turn_deg is not None and angle_between(self.turn_deg, wanted) <= HINT_DEG
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,8 +374,19 @@ def _hinted_sign(options: AlignmentOptions) -> int:
     return allen if options.section_order == ORDERS[options.plane_of_section][0] else -allen
 
 
-def _angle_between(one: float, other: float) -> float:
-    """Return the angle between two directions, 0 to 180 degrees."""
+def angle_between(one: float, other: float) -> float:
+    """Return the angle between two directions.
+
+    Parameters
+    ----------
+    one, other : float, degrees
+        The directions.
+
+    Returns
+    -------
+    float, degrees
+        0 to 180.
+    """
     return abs((one - other + 180.0) % 360.0 - 180.0)
 
 
@@ -466,15 +477,15 @@ def _common_rotations(found: Landscape, options: AlignmentOptions) -> list[float
     for a in order:
         angle = float(found.angles_deg[a])
         if options.trusted_up:  # the best angle that agrees with the hint, and no other
-            if _angle_between(angle, wanted) <= HINT_DEG:
+            if angle_between(angle, wanted) <= HINT_DEG:
                 return [angle]
             continue
-        if all(_angle_between(angle, t) > _PEAK_DEG for t in turns if t is not None):
+        if all(angle_between(angle, t) > _PEAK_DEG for t in turns if t is not None):
             turns.append(angle)
         if len(turns) == _MOST_ROTATIONS:
             break
     if options.image_up is not None and all(
-        _angle_between(wanted, t) > HINT_DEG for t in turns if t is not None
+        angle_between(wanted, t) > HINT_DEG for t in turns if t is not None
     ):
         turns.append(wanted)
     # How much better sections fit when each has its best angle, beyond scatter about a common one.

@@ -21,6 +21,7 @@ from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Float64
 from pipeline.registration.fit.gauss_newton import (
     AFFINE,
+    NORMAL_SHIFT,
     RIGID,
     Painting,
     Stage,
@@ -44,8 +45,7 @@ from pipeline.system.threads import each
 
 _BLOCK_UM = 1500.0  # um; side of a block
 _LEAST_BLOCK_PX = 3  # px; of a block, for central differences
-_SPREAD_UM = 300.0  # um; prior standard deviation of a displacement
-_Z = 3  # index of the shift along the normal among the parameters of the volume
+SPREAD_UM = 300.0  # um; prior standard deviation of a displacement
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,37 @@ def block_sums(values, weights, painted, scale, size):  # type: ignore[no-untype
     return sums
 
 
+def stain_level(
+    problem: FitProblem, model: StainModel, freedom: int
+) -> tuple[Painting, list[LevelImage], Stage]:
+    """Return the level on which the residuals of the stain are looked at.
+
+    Parameters
+    ----------
+    problem : FitProblem
+        The sections.
+    model : StainModel
+        Stain model of the fit.
+    freedom : int
+        3 for rigid sections, 6 for affine ones.
+
+    Returns
+    -------
+    painting : Painting
+        What the atlas is painted with.
+    images : list of LevelImage
+        Stain of each section, with twice `stain_pixel_um` (100 um by default) as blur.
+    stage : Stage
+        Blur, robust scale and noise.
+    """
+    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+    stains = [tissue.stain for tissue in problem.tissues]
+    images = level_images(problem, stains, level_pixel_um(sigma, problem.options), sigma)
+    scale = STAIN_SCALE * model.noise
+    stage = Stage(sigma, 0.5 * sigma, scale, freedom, move_volume=True, noise=model.noise)
+    return stain_painting(problem, model), images, stage
+
+
 def residual_displacements(
     problem: FitProblem, state: TransformState, model: StainModel | None
 ) -> list[ResidualDisplacement]:
@@ -130,16 +161,14 @@ def residual_displacements(
     list of ResidualDisplacement
         Residual displacement and its uncertainty, one for each section.
     """
-    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
-    pictures = [t.mask.astype(np.float32) if model is None else t.stain for t in problem.tissues]
-    images = level_images(problem, pictures, level_pixel_um(sigma, problem.options), sigma)
-    if model is None:
+    if model is not None:
+        painting, images, stage = stain_level(problem, model, RIGID)
+    else:
+        sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
+        masks = [t.mask.astype(np.float32) for t in problem.tissues]
+        images = level_images(problem, masks, level_pixel_um(sigma, problem.options), sigma)
         painting = outline_painting(problem)
         stage = Stage(sigma, 0.5 * sigma, OUTLINE_SCALE, RIGID, move_volume=True)
-    else:
-        painting = stain_painting(problem, model)
-        scale = STAIN_SCALE * model.noise
-        stage = Stage(sigma, 0.5 * sigma, scale, RIGID, move_volume=True, noise=model.noise)
     return block_displacements(painting, state, images, stage, problem.options.threads)
 
 
@@ -165,13 +194,7 @@ def residual_planes(problem: FitProblem, solution: Solution, own: Sequence[int])
     model = solution.model
     if model is None:
         return np.zeros((len(own), 5)), np.full((len(own), 5), np.inf)
-    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
-    painting = stain_painting(problem, model)
-    scale = STAIN_SCALE * model.noise
-    stage = Stage(sigma, 0.5 * sigma, scale, AFFINE, move_volume=True, noise=model.noise)
-    images = level_images(
-        problem, [t.stain for t in problem.tissues], level_pixel_um(sigma, problem.options), sigma
-    )
+    painting, images, stage = stain_level(problem, model, AFFINE)
 
     def one(k: int) -> tuple[Float64, Float64]:
         return plane_steps(painting, solution.state, k, images[k], stage)
@@ -247,12 +270,12 @@ def _blocks(sums: Float64, information: float, pixel_um: float) -> tuple[float, 
     """Return the r.m.s. displacement and its r.m.s. uncertainty over the blocks with tissue, um."""
     sums = sums[sums[:, 5] > 0]
     if len(sums) == 0:
-        return 0.0, _SPREAD_UM
+        return 0.0, SPREAD_UM
     normal = np.empty((len(sums), 2, 2))
     normal[:, 0, 0], normal[:, 1, 1] = sums[:, 0], sums[:, 2]
     normal[:, 0, 1] = normal[:, 1, 0] = sums[:, 1]
     # gradients per um, plus the prior
-    normal = information / pixel_um**2 * normal + np.eye(2) / _SPREAD_UM**2
+    normal = information / pixel_um**2 * normal + np.eye(2) / SPREAD_UM**2
     inverse = np.linalg.inv(normal)
     steps = np.einsum("nij,nj->ni", inverse, information / pixel_um * sums[:, 3:5])
     spread = 0.5 * np.trace(inverse, axis1=1, axis2=2)  # variance of one coordinate, um2
@@ -267,10 +290,10 @@ def _along_normal(
     system = section_system(painting, state, k, image, stage)
     size = stage.freedom + 1
     normal, right = np.empty((size, size)), np.empty(size)
-    normal[:-1, :-1], normal[:-1, -1] = system.own, system.cross[:, _Z]
-    normal[-1, :-1], normal[-1, -1] = system.cross[:, _Z], system.volume[_Z, _Z]
-    right[:-1], right[-1] = system.own_right, system.volume_right[_Z]
-    prior = np.eye(size) / _SPREAD_UM**2
+    normal[:-1, :-1], normal[:-1, -1] = system.own, system.cross[:, NORMAL_SHIFT]
+    normal[-1, :-1], normal[-1, -1] = system.cross[:, NORMAL_SHIFT], system.volume[NORMAL_SHIFT, NORMAL_SHIFT]
+    right[:-1], right[-1] = system.own_right, system.volume_right[NORMAL_SHIFT]
+    prior = np.eye(size) / SPREAD_UM**2
     return abs(float(np.linalg.solve(stage.information * normal + prior, stage.information * right)[-1]))
 
 
@@ -300,12 +323,12 @@ def plane_steps(
         Standard deviations; 300 um where nothing is seen.
     """
     system = section_system(painting, state, k, image, stage)
-    along = slice(_Z, _Z + 3)  # shift and tilts along the normal
+    along = slice(NORMAL_SHIFT, NORMAL_SHIFT + 3)  # shift and tilts along the normal
     cross = system.cross[:, along]
     normal = np.block([[system.own, cross], [cross.T, system.volume[along, along]]])
     right = np.concatenate([system.own_right, system.volume_right[along]])
     # posterior covariance, um2
-    covariance = np.linalg.inv(stage.information * normal + np.eye(len(right)) / _SPREAD_UM**2)
+    covariance = np.linalg.inv(stage.information * normal + np.eye(len(right)) / SPREAD_UM**2)
     # after shift x, shift y, turn; after the shift along the normal
     kept = [RIGID, RIGID + 1, RIGID + 2, AFFINE + 1, AFFINE + 2]
     step = stage.information * covariance @ right

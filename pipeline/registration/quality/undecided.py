@@ -22,9 +22,12 @@ from pipeline.core.model import Float64
 from pipeline.geometry import affine
 from pipeline.registration.fit.gauss_newton import (
     AFFINE,
+    LARGEST_STEP_UM,
     LENGTH_UM,
     N_VOLUME,
+    NORMAL_SHIFT,
     RIGID,
+    VOLUME_SPREAD_UM,
     Painting,
     Stage,
     centre_um,
@@ -34,29 +37,23 @@ from pipeline.registration.fit.gauss_newton import (
     systems,
 )
 from pipeline.registration.fit.joint import (
-    RESIDUAL_LEVEL,
-    STAIN_SCALE,
     Z_SCALE_SPREAD,
     FitProblem,
     level_images,
     level_pixel_um,
-    stain_painting,
 )
 from pipeline.registration.fit.neighbour_prior import neighbour_prior
 from pipeline.registration.model.painted_atlas import IN_PLANE_AXES
 from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import LevelImage, TransformState
+from pipeline.registration.quality.residual_shift import SPREAD_UM, stain_level
 from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.system.threads import each
 
-_SHIFT = 3  # index of the shift along the normal among the parameters of the volume
-_VOLUME_SPREAD_UM = 2000.0  # um; wide prior of the volume
 _LEAST_REACH_UM, _REACH_SPACINGS = 600.0, 2.0  # how far along the normal a section is looked for, either way
 _STEPS_A_SIDE = 6  # planes looked at on either side
 _WIDE_SIGMA_UM = 250.0  # um; blur at which a mirrored section is first fitted
 _REFIT_STEPS = 4  # Gauss-Newton steps at each blur
-_POSE_SPREAD_UM = 300.0  # um; prior of such a step
-_LARGEST_STEP_UM = 400.0
 # Neighbouring pixels and structures are wrong together, more than `Stage.information` supposes: differences
 # of the cost count this much less.
 _TEMPERATURE = 4.0
@@ -129,15 +126,10 @@ def undecided(
     list of Undecided
         One for each section.
     """
-    sigma = RESIDUAL_LEVEL * problem.options.stain_pixel_um
-    images = _images(problem, sigma)
-    painting = stain_painting(problem, model)
-    stage = Stage(sigma, 0.5 * sigma, STAIN_SCALE * model.noise, RIGID, move_volume=True, noise=model.noise)
+    painting, images, stage = stain_level(problem, model, RIGID)
     common = common_spread(problem, painting, state, images, replace(stage, freedom=AFFINE), too_sure)
     shifts = _shifts(state.z_um)
     symmetric = problem.atlas.plane == "coronal" and problem.options.hemisphere == "both"
-    wide = _images(problem, _WIDE_SIGMA_UM) if symmetric else images
-
     count, threads = len(images), problem.options.threads
 
     def along(k: int) -> tuple[float, float]:
@@ -147,7 +139,7 @@ def undecided(
     own = each(along, range(count), threads)
     mirrored = np.zeros(count)
     if symmetric and count >= _LEAST_SECTIONS:
-        wide, still = _images(problem, _WIDE_SIGMA_UM), replace(stage, move_volume=False)
+        wide, still = _wide_images(problem), replace(stage, move_volume=False)
         found = each(
             lambda k: _mirrored(painting, state, k, (wide[k], images[k]), still), range(count), threads
         )
@@ -189,9 +181,10 @@ def reason_of(question: Undecided) -> str:
     )
 
 
-def _images(problem: FitProblem, sigma_um: float) -> list[LevelImage]:
-    pixel_um = level_pixel_um(sigma_um, problem.options)
-    return level_images(problem, [t.stain for t in problem.tissues], pixel_um, sigma_um)
+def _wide_images(problem: FitProblem) -> list[LevelImage]:
+    """Return the stain of every section at the blur at which a mirrored one is first fitted."""
+    pixel_um = level_pixel_um(_WIDE_SIGMA_UM, problem.options)
+    return level_images(problem, [t.stain for t in problem.tissues], pixel_um, _WIDE_SIGMA_UM)
 
 
 def common_spread(
@@ -230,9 +223,10 @@ def common_spread(
         own = stage.information * system.own + np.diag(1.0 / prior.spread[k] ** 2)
         side = stage.information * system.cross
         data += stage.information * system.volume - side.T @ np.linalg.solve(own, side)
-    precision = data / too_sure**2 + np.eye(N_VOLUME) / _VOLUME_SPREAD_UM**2
+    precision = data / too_sure**2 + np.eye(N_VOLUME) / VOLUME_SPREAD_UM**2
     precision[-1, -1] += 1.0 / (Z_SCALE_SPREAD * LENGTH_UM) ** 2
-    covariance = np.linalg.inv(precision)[np.ix_((_SHIFT, -1), (_SHIFT, -1))]  # of shift and stretch
+    free = (NORMAL_SHIFT, -1)  # shift and stretch
+    covariance = np.linalg.inv(precision)[np.ix_(free, free)]
     along = np.column_stack([np.ones(len(images)), (state.z_um - state.z_um.mean()) / LENGTH_UM])
     return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", along, covariance, along)))
 
@@ -350,9 +344,9 @@ def _refitted(
 ) -> TransformState:
     """Return the state after one Gauss-Newton step of one section in its plane."""
     system = section_system(painting, state, k, image, stage)
-    normal = stage.information * system.own + np.eye(RIGID) / _POSE_SPREAD_UM**2
+    normal = stage.information * system.own + np.eye(RIGID) / SPREAD_UM**2
     step = np.linalg.solve(normal, stage.information * system.own_right)
-    move = section_step(np.clip(step, -_LARGEST_STEP_UM, _LARGEST_STEP_UM), centre_um(state, k, image))
+    move = section_step(np.clip(step, -LARGEST_STEP_UM, LARGEST_STEP_UM), centre_um(state, k, image))
     sections = state.sections.copy()
     sections[k] = affine.compose(move, sections[k])
     return state.replaced(sections)
