@@ -183,18 +183,19 @@ def _section(
 
 
 def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: Bool, spacing_um: float) -> Bool:
-    """Return whether tissue is expected at the pixels of a thumbnail, (h, w)."""
+    """Return whether tissue is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel."""
     h, w = placed.thumbnail.pixels.shape[:2]
-    y, x = np.mgrid[:h, :w]
+    step = max(1, int(spacing_um / placed.thumbnail.pixel_um))
+    y, x = np.mgrid[:h:step, :w:step] + (step - 1) / 2
     points = _to_volume(placed, np.stack([x.ravel(), y.ravel()], axis=1))
     at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / spacing_um)
     inside = ((at >= 0) & (at < expected.shape)).all(axis=1)
     here = np.zeros(len(at), np.bool_)
     here[inside] = expected[tuple(at[inside].astype(np.intp).T)]
-    return here.reshape(h, w)
+    return np.kron(here.reshape(x.shape), np.ones((step, step), np.bool_))[:h, :w]
 
 
-def _to_volume(placed: PlacedThumbnail, pixels: Int64) -> Float64:
+def _to_volume(placed: PlacedThumbnail, pixels: Int64 | Float64) -> Float64:
     """Return the places of pixels (x, y) of a thumbnail in the volume, (n, 3) um."""
     thumbnail = placed.thumbnail
     in_section = affine.apply(thumbnail.thumbnail_to_section, pixels)

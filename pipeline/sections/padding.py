@@ -18,7 +18,7 @@ LEAST_SHARE = 0.002  # of the image: less of one value is not looked at
 MOST_SHARE = 0.9  # of the image: more of one value is the image itself
 MOST_VALUES = 6  # the commonest values that are looked at
 SAMPLE_PX = 3  # the common values are those of every third pixel of every third row
-ENOUGH_PX = 600  # shorter side of the image that is looked at
+ENOUGH_PX = 400  # shorter side of the image that is looked at
 MARGIN_PX = 2  # around padding: pixels that hold some of it
 SURROUNDINGS_PX = 9, 14  # from padding: beyond the blocks of a JPEG that hold both
 STEP_SHARES = 0.35, 0.1, 0.0  # of the step to the surroundings, by which the edge of padding may differ
@@ -57,7 +57,8 @@ def find_padding(pixels: UInt8) -> Bool:
     if step > 1:  # straight edges need no more pixels
         return enlarged(find_padding(np.ascontiguousarray(pixels[::step, ::step])), step, pixels.shape[:2])
     spread = cv2.subtract(cv2.dilate(pixels, _square(1)), cv2.erode(pixels, _square(1)))
-    flat = (spread.reshape(*pixels.shape[:2], -1).max(axis=2) == 0).view(np.uint8)
+    none = (0.0,) * (spread.shape[2] if spread.ndim == 3 else 1)
+    flat = np.asarray(cv2.inRange(spread, none, none) & 1, np.uint8)
     found = np.zeros(flat.shape, np.uint8)
     luma = ~darkness(pixels)
     flat |= _at_sides(flat.shape) & (luma <= BLACK)  # no glass is black: slivers need not be flat
@@ -102,9 +103,7 @@ def _thin_strips(luma: UInt8) -> UInt8:
     They are too thin to hold flat pixels once a JPEG has touched them. Light falls off over more pixels.
     """
     found = np.zeros(luma.shape, np.uint8)
-    for side in range(
-        4
-    ):  # turned in turn, so that each side is the upper one once; `view` writes into `found`
+    for side in range(4):  # each side is the upper one once; `view` writes into `found`
         turned, view = np.rot90(luma, side), np.rot90(found, side)
         rows = turned[: EDGE_PX + 2].astype(np.float32)
         level, spread = np.median(rows, axis=1), rows.std(axis=1)

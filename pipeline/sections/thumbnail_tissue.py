@@ -140,6 +140,9 @@ def _padding(pixels: np.ndarray) -> Bool:
     """Return the margins of pure white or black that a scanner or a script put around the image."""
     margin = np.zeros(pixels.shape[:2], bool)
     for value in (255, 0):
+        sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+        if not any((side == value).all() for side in sides):
+            continue
         pure = (pixels == value).all(axis=-1)
         if pure.mean() > 0.9:  # nearly all is of this value: it is the image itself, not padding
             continue

@@ -63,13 +63,15 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
     thumbnail = block_mean(pixels, more)
     attributes = {
         "reduce": step * more,
-        "padding_step": step,
         "factor": factor,
         "digest": digest,
         "outlines": outlines,
     }
-    whole = block_mean(padding.view(np.uint8) * np.uint8(255), more) == 0  # no pixel of padding in a block
-    counts = block_majority(valid, more) & whole
+    if kept:
+        attributes["padding_step"] = step
+    counts = block_majority(valid, more)
+    if kept:  # no pixel of padding in a block
+        counts &= block_mean(padding.view(np.uint8) * np.uint8(255), more) == 0
     run.write_thumbnail(section.section_number, thumbnail, counts, attributes, padding if kept else None)
     stored = info.width_px, info.height_px
     return {

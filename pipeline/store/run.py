@@ -307,9 +307,10 @@ class RunFolder:
         DataError
             Where it is damaged.
         """
-        arrays, attributes = read_bundle(self._whole(f"thumbnails.zarr/{section_number}"))
-        if "padding" not in arrays:
+        folder = self._whole(f"thumbnails.zarr/{section_number}")
+        if "padding_step" not in read_attributes(folder):
             return None
+        arrays, attributes = read_bundle(folder)
         return arrays["padding"].astype(bool), int(attributes["padding_step"])
 
     def read_outlines(self, section_number: int) -> dict[str, Any]:
