@@ -8,12 +8,10 @@ the default against, and to be copied by authors of new detectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import ndimage
-from skimage import draw, filters, transform
-from skimage.morphology import dilation, remove_small_holes, remove_small_objects
 
 from pipeline.core.intensity import optical_density
 from pipeline.core.model import Bool, Float32, Float64, UInt8
@@ -28,6 +26,14 @@ from pipeline.detection.adaptive import (
 )
 from pipeline.detection.lattice import NODE_STEPS, REDUCED_UM, least_pixels
 from pipeline.sections.statistics import SectionContext
+from pipeline.system.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import skimage.morphology as morphology
+    from skimage import draw, filters, transform
+else:
+    draw, filters = LazyModule("skimage.draw"), LazyModule("skimage.filters")
+    morphology, transform = LazyModule("skimage.morphology"), LazyModule("skimage.transform")
 
 STRIP_PX = 512  # px: rows whose surfaces are interpolated together, to bound the memory of two floats a pixel
 
@@ -64,9 +70,10 @@ class Plain(Adaptive):
         whole = np.pad(dark, ((top, 0), (left, 0)), mode="edge")
         mask = self._marked(whole, context.at(*origin))
         mask = mask[top:, left:]
-        mask = remove_small_objects(mask, max_size=least_pixels(self.min_area_um2, um) - 1, connectivity=2)
+        small_px = least_pixels(self.min_area_um2, um) - 1
+        mask = morphology.remove_small_objects(mask, max_size=small_px, connectivity=2)
         holes_px = int(self.max_hole_um2 / um**2)
-        return np.asarray(remove_small_holes(mask, max_size=holes_px, connectivity=1))
+        return np.asarray(morphology.remove_small_holes(mask, max_size=holes_px, connectivity=1))
 
     def _marked(self, dark: UInt8, context: SectionContext) -> Bool:
         """Return which pixels exceed the threshold and lie in the upper part of their cell, (H, W) bool."""
@@ -75,7 +82,7 @@ class Plain(Adaptive):
         if self.smoothing_um / um >= LEAST_SIGMA_PX:
             smooth = filters.gaussian(smooth, self.smoothing_um / um, preserve_range=True)
         reach = 2 * round(self.reach_um / um) + 1
-        peak = dilation(smooth, np.ones((reach, reach)))
+        peak = morphology.dilation(smooth, np.ones((reach, reach)))
         # A coarse pixel covers its cell only in part: its height above the background is that much lower.
         height = min(self.height * (1 + (um / HALF_FULL_UM) ** 4), HIGHEST)
         background, threshold = self._at_nodes(dark, context)

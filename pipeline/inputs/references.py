@@ -13,6 +13,7 @@ from pipeline.phantom import PHANTOM_UM, phantom_reference
 from pipeline.store.brainglobe import read_atlas
 
 GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
+OUTLINE_UM = 50.0  # voxel size of the annotation whose outlines are drawn, and that sections are held against
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.core.did_you_mean import unknown_word
 from pipeline.core.errors import ConfigError, DataError, PipelineError
@@ -14,24 +15,28 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
-from pipeline.inputs.references import GRID_LABELS_UM, RunReference
+from pipeline.inputs.references import GRID_LABELS_UM, OUTLINE_UM, RunReference
 from pipeline.registration import ALIGNERS
-from pipeline.report import write_index, write_report
 from pipeline.runs.plan import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.runs.schedule import Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.runs.status import UNREAD, run_status
 from pipeline.stages.align import check_alignment
 from pipeline.stages.job import SeriesJob
-from pipeline.stages.page import OUTLINE_UM
 from pipeline.stages.summarise import series_messages
 from pipeline.stages.table import specimen_series_of, to_align
 from pipeline.store.results import RunResults
 from pipeline.store.run import RECEIPTS, RunFolder, check_free, is_run
 from pipeline.store.tasks import Receipt
 from pipeline.system.files import real_path
+from pipeline.system.lazy import LazyModule
 from pipeline.system.locks import hold
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import sweep
+
+if TYPE_CHECKING:
+    from pipeline import report as pages
+else:
+    pages = LazyModule("pipeline.report")
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def _page_of_unread(output: Path, broken: Broken) -> RunResults | None:
         if run.receipts().keys() - {UNREAD}:
             return None
         run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error))
-        page = write_report(run, None)
+        page = pages.write_report(run, None)
         outputs = seal(run.path, [page])
         run.write_receipt(Receipt(UNREAD, "failed", "", message=broken.error, outputs=outputs))
     except PipelineError:
@@ -354,13 +359,13 @@ def report(folder: Path) -> list[Path]:
         Where there is no run.
     """
     runs = _runs(folder)
-    pages = [_page_anew(run) for run in runs]
-    return pages if runs[0].path == folder else [*pages, write_index(folder)]
+    written = [_page_anew(run) for run in runs]
+    return written if runs[0].path == folder else [*written, pages.write_index(folder)]
 
 
 def _page_anew(run: RunFolder) -> Path:
     """Rewrite the page of a run and update the receipt that holds its digest."""
-    page = write_report(run, _reference_of(run))
+    page = pages.write_report(run, _reference_of(run))
     for task in ("report", UNREAD):
         receipt = run.read_receipt(task)
         if receipt is not None:
@@ -502,6 +507,8 @@ def check_job(job: SeriesJob) -> None:
         Where the configuration names something unknown, or the reference cannot be read.
     """
     _check_algorithms(job)
+    if job.reference.directory is None:
+        return  # the phantom can be read, and takes half a second to draw
     try:
         job.reference.at(GRID_LABELS_UM)
     except PipelineError as error:

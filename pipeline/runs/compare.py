@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.report.comparison import Compared, agreement, ontology_of, write_comparison
 from pipeline.runs.api import check_output, open_run
 from pipeline.store.run import RunFolder
+from pipeline.system.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from pipeline.report import comparison
+else:
+    comparison = LazyModule("pipeline.report.comparison")
 
 MOST_STRUCTURES = 20  # rows of the table of structures
 
@@ -34,10 +39,10 @@ def compare(a: Path, b: Path) -> dict[str, list[dict[str, Any]]]:
     DataError
         Where a folder is not a run.
     """
-    runs = [Compared.of(open_run(folder), str(folder), {}) for folder in (a, b)]
+    runs = [comparison.Compared.of(open_run(folder), str(folder), {}) for folder in (a, b)]
     first, second = (run.figures() for run in runs)
     names = [n for n in dict.fromkeys((*first, *second)) if n not in ("tasks", "shared_tasks")]
-    grids = agreement(runs[0].contents.run, runs[1].contents.run)
+    grids = comparison.agreement(runs[0].contents.run, runs[1].contents.run)
     return {
         "configuration": _configurations(a, b),
         "figures": [{"what": n, "a": first.get(n), "b": second.get(n)} for n in names],
@@ -69,7 +74,9 @@ def write_compared(folder: Path, runs: Sequence[Path]) -> list[Path]:
         Where a folder is not a run.
     """
     check_output(folder)
-    return write_comparison(folder, [Compared.of(open_run(run), str(run), {}) for run in runs])
+    return comparison.write_comparison(
+        folder, [comparison.Compared.of(open_run(run), str(run), {}) for run in runs]
+    )
 
 
 def _configurations(a: Path, b: Path) -> list[dict[str, Any]]:
@@ -97,9 +104,9 @@ def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _structures(runs: Sequence[Compared]) -> list[dict[str, Any]]:
+def _structures(runs: Sequence[comparison.Compared]) -> list[dict[str, Any]]:
     first, second = (run.energies() for run in runs)
-    ontology = ontology_of(runs)
+    ontology = comparison.ontology_of(runs)
     rows: list[dict[str, Any]] = []
     for key in first.keys() & second.keys():
         structure = ontology.by_id.get(key[0]) if ontology else None

@@ -8,11 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import Config, ConfigFile, parse_config, reference_directory, with_value
-from pipeline.report.comparison import Compared, write_comparison
 from pipeline.runs.api import (
     SILENT,
     Listener,
@@ -30,6 +29,12 @@ from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder, is_run
 from pipeline.system.files import shown
+from pipeline.system.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from pipeline.report import comparison
+else:
+    comparison = LazyModule("pipeline.report.comparison")
 
 # Sections of the configuration that a stage reads itself; `_deciding` adds those of earlier stages. They only
 # select the run to look at: a result is taken over only where its digest agrees.
@@ -257,11 +262,11 @@ def run_sweep(
 def _compare_all(output: Path, found: Sequence[Variant]) -> list[Path]:
     """Compare all runs that exist for the variants, those of other shards included."""
     runs = [
-        Compared.of(
+        comparison.Compared.of(
             open_run(folder), f"{variant.name}/{folder.name}", {"series": folder.name, **variant.values}
         )
         for variant in found
         for folder in sorted((output / variant.name).glob("*"))
         if is_run(folder)
     ]
-    return write_comparison(output, runs) if runs else []
+    return comparison.write_comparison(output, runs) if runs else []

@@ -24,7 +24,7 @@ from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.alignments import read_placement
 from pipeline.inputs.config import GriddingConfig
 from pipeline.inputs.pixels import drawn_missing
-from pipeline.inputs.references import GRID_LABELS_UM, RunReference
+from pipeline.inputs.references import GRID_LABELS_UM, OUTLINE_UM, RunReference
 from pipeline.quantification import gridding as grids
 from pipeline.quantification.cells import share_in_cells, without
 from pipeline.registration import MissingTissue, PlacedThumbnail, find_missing
@@ -32,8 +32,6 @@ from pipeline.registration.missing_tissue import outlines_px
 from pipeline.stages.thumbnails import section_thumbnail
 from pipeline.store.facts import GridFacts
 from pipeline.store.run import MISSING_TISSUE, RATIOS, RunFolder, write_json
-
-OUTLINE_UM = 50.0  # voxel size of the annotation that sections are held against
 
 
 def grid(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pipeline.core.code import reach_digest
 from pipeline.core.model import SectionDataSet, SectionImage, SeriesAlignment
@@ -138,8 +139,8 @@ class Stage:
         Whether it has a task for each section or one for the series.
     after : tuple of str
         Stages whose receipts it receives.
-    run : callable
-        (**values) -> facts. Reads, computes and writes; the facts go into the receipt.
+    implementation : str
+        "module:function" in this folder. It is imported with the first task, so that runs start sooner.
     values : callable
         (job, section, upstream, digest) -> dict. Arguments of `run` by name.
     grounds : callable
@@ -155,7 +156,7 @@ class Stage:
     name: str
     scope: Literal["section", "series"]
     after: tuple[str, ...]
-    run: Callable[..., Mapping[str, Any]]
+    implementation: str
     values: Callable[[SeriesJob, Any, Upstream, str], dict[str, Any]]
     grounds: Callable[[SeriesJob, Any, Upstream], Grounds]
     outputs: Callable[[SeriesJob, Any], Sequence[Path]]
@@ -163,9 +164,19 @@ class Stage:
     also: tuple[str, ...] = ()
 
     @property
+    def run(self) -> Callable[..., Mapping[str, Any]]:
+        """(**values) -> facts. Reads, computes and writes; the facts go into the receipt."""
+        function = getattr(import_module(self._module), self.implementation.split(":")[1])
+        return cast("Callable[..., Mapping[str, Any]]", function)
+
+    @property
     def code(self) -> str:
         """Digest of the code that this stage can reach."""
-        return reach_digest(self.run.__module__)
+        return reach_digest(self._module)
+
+    @property
+    def _module(self) -> str:
+        return f"{__package__}.{self.implementation.split(':')[0]}"
 
     def task(self, section: SectionImage | None) -> TaskId:
         """Return the id of a task of this stage.

@@ -6,11 +6,9 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.inputs.references import RunReference
+from pipeline.inputs.references import OUTLINE_UM, RunReference
 from pipeline.report import write_report
 from pipeline.store.run import RunFolder
-
-OUTLINE_UM = 50.0  # voxel size of the annotation whose outlines are drawn
 
 
 def report(run: RunFolder, reference: RunReference, threads: int) -> dict[str, Any]:

@@ -19,18 +19,11 @@ from typing import Any
 from pipeline.core.model import SectionImage, SeriesAlignment
 from pipeline.geometry import affine
 from pipeline.inputs.fetch.references import sha256_of
-from pipeline.stages.align import SeriesToAlign, align, corrections_path, given_path, in_order
-from pipeline.stages.detect import detect
-from pipeline.stages.grid import grid
+from pipeline.stages.align import SeriesToAlign, corrections_path, given_path, in_order
 from pipeline.stages.job import Grounds, SeriesJob, Stage, Upstream
-from pipeline.stages.measure import measure
-from pipeline.stages.page import report
-from pipeline.stages.pool import pool
 from pipeline.stages.provenance import reference_key, what_was_read
 from pipeline.stages.specimen import measured_of
 from pipeline.stages.specimen_parts import SPECIMEN_FOLDER
-from pipeline.stages.summarise import summarise
-from pipeline.stages.unionize import unionize_structures
 from pipeline.store.run import DEFORMATION, MISSING_TISSUE, RATIOS
 from pipeline.store.tasks import Receipt, task_name
 
@@ -296,34 +289,36 @@ def _within(kind: str, *names: str) -> Any:
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "measure", "section", (), measure, _for_measure, _of_measure, _within("section", "thumbnails.zarr"),
-        _unusable,
+        "measure", "section", (), "measure:measure", _for_measure, _of_measure,
+        _within("section", "thumbnails.zarr"), _unusable,
     ),
-    Stage("pool", "series", ("measure",), pool, _for_pool, _of_pool, _within("series"), _needs_sections),
     Stage(
-        "detect", "section", ("measure", "pool"), detect, _for_detect, _of_detect,
+        "pool", "series", ("measure",), "pool:pool", _for_pool, _of_pool, _within("series"), _needs_sections,
+    ),
+    Stage(
+        "detect", "section", ("measure", "pool"), "detect:detect", _for_detect, _of_detect,
         _within("section", "expression.zarr", "cells.zarr"), _needs_measure,
     ),
     Stage(
-        "align", "series", ("measure",), align, _for_align, _of_align, _align_outputs,
+        "align", "series", ("measure",), "align:align", _for_align, _of_align, _align_outputs,
         also=("volume.zarr", SPECIMEN_FOLDER),
     ),
     Stage(
-        "grid", "series", ("detect", "align"), grid, _for_grid, _of_grid,
+        "grid", "series", ("detect", "align"), "grid:grid", _for_grid, _of_grid,
         _within("series", "grid.zarr", MISSING_TISSUE, *GRID_FILES),
         _needs_alignment,
     ),
     Stage(
-        "unionize", "series", ("grid",), unionize_structures, _for_unionize, _of_unionize,
+        "unionize", "series", ("grid",), "unionize:unionize_structures", _for_unionize, _of_unionize,
         _within("series", "structure_unionize.csv", "structure_unionize.parquet"), _needs_grid,
     ),
     Stage(
-        "summarise", "series", ("measure", "detect", "align", "grid", "unionize"), summarise, _for_summarise,
-        _of_summarise, _within("series", "section_data_set.json", "provenance.json"),
+        "summarise", "series", ("measure", "detect", "align", "grid", "unionize"), "summarise:summarise",
+        _for_summarise, _of_summarise, _within("series", "section_data_set.json", "provenance.json"),
     ),
 )  # fmt: skip
 REPORT = Stage(
-    "report", "series", tuple(stage.name for stage in STAGES), report, _for_report, _of_report,
+    "report", "series", tuple(stage.name for stage in STAGES), "page:report", _for_report, _of_report,
     _within("series", "report.html"),
 )  # fmt: skip
 STEPS = (*STAGES, REPORT)

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.interpolate import NdBSpline
 
 from pipeline.core.model import Float64, Int64
+from pipeline.system.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from scipy import interpolate
+else:
+    interpolate = LazyModule("scipy.interpolate")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +64,7 @@ class Lattice:
         cells = np.array(self.shape) - 3  # n control points span n - 3 cells
         at = np.clip((points_um - self.origin_um) / self.spacing_um, 0.0, cells)
         knots = tuple(np.arange(-3.0, count + 1.0) for count in self.shape)
-        found = NdBSpline.design_matrix(at, knots, 3)
+        found = interpolate.NdBSpline.design_matrix(at, knots, 3)
         # scipy infers the number of columns, which is too small where no point reaches the last control point
         return sparse.csr_array((found.data, found.indices, found.indptr), shape=(len(at), self.size))
 
