@@ -95,6 +95,8 @@ class SectionImage:
         Clockwise as displayed, about the centre, applied after `flip`.
     flip : str or None
         "horizontal" or "vertical".
+    position_um : float, um, or None
+        Position along the normal in the reference (P of coronal sections, R of sagittal ones), where stated.
     bits : int or None
         Bits of samples whose file states no range, estimated from the whole series; None: as the file states.
     """
@@ -111,6 +113,7 @@ class SectionImage:
     failed: bool = False
     rotate_deg: float = 0.0
     flip: Literal["horizontal", "vertical"] | None = None
+    position_um: float | None = None
     bits: int | None = None
 
 

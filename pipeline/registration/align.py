@@ -28,6 +28,7 @@ from pipeline.registration.leave_out import fit_without_outliers
 from pipeline.registration.model.hand_placed import fixed_planes_of, with_corrections
 from pipeline.registration.model.painted_atlas import atlas_of
 from pipeline.registration.model.state import TransformState, known_with_margin
+from pipeline.registration.model.stated_positions import StatedPositions
 from pipeline.registration.options import AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
 from pipeline.registration.refusals import (
@@ -129,6 +130,7 @@ class Series:
             tissues=tuple(self.tissues[k] for k in usable_indices),
             known=tuple(known_with_margin(self.tissues[k]) for k in usable_indices),
             fixed_planes=fixed_planes_of(self.corrections, [self.thumbnails[k] for k in usable_indices]),
+            stated=StatedPositions.of(self.thumbnails),
         )
 
 

@@ -17,6 +17,7 @@ from pipeline.core.model import SeriesAlignment
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.registration.align import ChosenOrientation, Series, align_alone, fit_together, orientation_of
 from pipeline.registration.initial.orientation import CoarseFit, UsableSections
+from pipeline.registration.model.stated_positions import StatedPositions
 from pipeline.registration.refusals import check_numbers
 
 Outcome = SeriesAlignment | AlignmentError  # what becomes of one series
@@ -116,9 +117,10 @@ def _merged(usable: Sequence[UsableSections]) -> UsableSections:
     }
     tissues = [t for one in usable for t in one.tissues]
     known = [k for one in usable for k in one.known]
-    return UsableSections(tuple(thumbnails), tuple(tissues), tuple(known), fixed_planes).select(
-        [int(k) for k in order]
+    whole = UsableSections(
+        tuple(thumbnails), tuple(tissues), tuple(known), fixed_planes, StatedPositions.of(thumbnails)
     )
+    return whole.select([int(k) for k in order])
 
 
 def _worse_together(

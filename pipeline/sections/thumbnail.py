@@ -39,6 +39,8 @@ class SectionThumbnail:
         Whether the manifest marks the section as failed.
     series : int
         Its series among those of a specimen: each has a stain of its own.
+    position_um : float, um, or None
+        Position along the normal in the reference, where the manifest states it.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class SectionThumbnail:
     flip: Literal["horizontal", "vertical"] | None = None
     failed: bool = False
     series: int = 0
+    position_um: float | None = None
 
     def __post_init__(self) -> None:
         where = f"thumbnail of section {self.section_number}"

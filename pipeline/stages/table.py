@@ -50,7 +50,11 @@ def _for_measure(job: SeriesJob, section: SectionImage, upstream: Upstream, dige
 
 def _of_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Grounds:
     """The manifest of the pixels; location and orientation of the file do not count."""
-    row = {k: v for k, v in asdict(section).items() if k not in {"path", "id", "rotate_deg", "flip"}}
+    row = {
+        k: v
+        for k, v in asdict(section).items()
+        if k not in {"path", "id", "rotate_deg", "flip", "position_um"}
+    }
     return Grounds({"manifest": row, "image": job.files.get(str(section.path))})
 
 
@@ -169,7 +173,7 @@ def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
 def _manifest(job: SeriesJob) -> list[Any]:
     """Return the fields of the manifest that an alignment depends on."""
     return [
-        [(s.section_number, s.rotate_deg, s.flip) for s in job.sections],
+        [(s.section_number, s.rotate_deg, s.flip, s.position_um) for s in job.sections],
         [getattr(job.data_set, name) for name in FRAME],
         job.run.path.name if job.specimen_series else "",
     ]

@@ -41,4 +41,5 @@ def section_thumbnail(run: RunFolder, data_set: SectionDataSet, section: Section
         valid=valid,
         rotate_deg=section.rotate_deg,
         flip=section.flip,
+        position_um=section.position_um,
     )

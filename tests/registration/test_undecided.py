@@ -16,8 +16,10 @@ from pipeline.phantom import (
     render_section,
 )
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
-from pipeline.registration.fit.gauss_newton import LENGTH_UM
-from pipeline.registration.fit.joint import volume_prior
+from pipeline.registration.fit.gauss_newton import LENGTH_UM, VolumePrior
+from pipeline.registration.fit.volume_prior import volume_prior
+from pipeline.registration.model.state import TransformState
+from pipeline.registration.model.stated_positions import NOTHING_STATED
 from pipeline.registration.quality.error_model import estimated_error_um
 from pipeline.registration.quality.undecided import expected_distance, mirrored_probability
 
@@ -71,19 +73,24 @@ def test_a_section_that_fits_better_mirrored_is_told_from_the_spread_of_the_othe
     assert mirrored_probability(np.array([3.0, -2.0, 5.0, 1.0, -4.0, 6.0])).max() < 0.2
 
 
+def prior_of(volume: np.ndarray) -> VolumePrior:
+    state = TransformState(np.tile(np.eye(2, 3), (3, 1, 1)), np.array([0.0, 500.0, 1000.0]), volume)
+    return volume_prior(state, "coronal", NOTHING_STATED)
+
+
 def test_the_prior_of_the_volume_leads_to_the_scales_of_brains() -> None:
     volume = np.array([[0.0, 0.0, -1.25, 9000.0], [0.0, 1.2, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    prior = volume_prior(volume, "coronal")
+    prior = prior_of(volume)
     assert prior.target[0] == pytest.approx(LENGTH_UM * np.log(1.05))
     assert prior.target[1] == pytest.approx(LENGTH_UM * np.log(1.05 / 1.2))
     assert prior.target[6] == pytest.approx(LENGTH_UM * np.log(0.94 * np.sqrt(1.2) / 1.25))
     assert np.isinf(prior.spread[[2, 3]]).all()
     doubled = volume.copy()
     doubled[0, 2] *= 0.5  # a thickness stated twice too large
-    assert volume_prior(doubled, "coronal").spread[6] > 2.0 * prior.spread[6]
+    assert prior_of(doubled).spread[6] > 2.0 * prior.spread[6]
     tilted = volume.copy()
     tilted[0, 0] = 0.1  # the plane runs caudally towards the right
-    assert volume_prior(tilted, "coronal").target[4] == pytest.approx(LENGTH_UM * 0.1 / 1.25)
+    assert prior_of(tilted).target[4] == pytest.approx(LENGTH_UM * 0.1 / 1.25)
 
 
 def test_doubts_add_to_the_error() -> None:

@@ -24,8 +24,19 @@ from pipeline.system.whole_files import replacing
 
 NAME = "sections.csv"
 REQUIRED = ("section_number", "file")
+POSITION = "section_position_um"  # along the normal, in the reference
 BOX = ("x_px", "y_px", "box_width_px", "box_height_px")
-COLUMNS = (*REQUIRED, "width_px", "height_px", "resolution_um", "failed", *BOX, "rotate_deg", "flip")
+COLUMNS = (
+    *REQUIRED,
+    "width_px",
+    "height_px",
+    "resolution_um",
+    "failed",
+    *BOX,
+    "rotate_deg",
+    "flip",
+    POSITION,
+)
 TRUE, FALSE = ("true", "1", "yes"), ("", "false", "0", "no")
 FLIPS = {"": None, "none": None, "horizontal": "horizontal", "vertical": "vertical"}
 
@@ -185,6 +196,7 @@ def _section(row: _Row, folder: Path, fields: SeriesFields, probe: Probe) -> tup
         failed=_failed(row),
         rotate_deg=_turn(row),
         flip=_flip(row),
+        position_um=row.number(POSITION),
     )
     return replace(section, tissue_box_px=_tissue_box(row, section)), warnings
 
@@ -284,6 +296,7 @@ def _cells(image: SectionImage, file: str) -> dict[str, Any]:
         **dict(zip(BOX, box, strict=True)),
         "rotate_deg": image.rotate_deg or "",
         "flip": image.flip or "",
+        POSITION: "" if image.position_um is None else image.position_um,
     }
 
 

@@ -12,24 +12,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.core.model import Bool, Float32, Float64
-from pipeline.geometry.scales import scales_of
 from pipeline.registration.fit.gauss_newton import (
     AFFINE,
-    LENGTH_UM,
-    N_VOLUME,
     RIGID,
     Painting,
     Stage,
-    VolumePrior,
     moved,
     solve,
     systems,
 )
 from pipeline.registration.fit.neighbour_prior import neighbour_prior
+from pipeline.registration.fit.volume_prior import volume_prior
 from pipeline.registration.model.hand_placed import with_fixed_planes
-from pipeline.registration.model.painted_atlas import NORMAL_AXIS, Atlas
+from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.stain_table import StainModel, explained, fit_stain
 from pipeline.registration.model.state import LevelImage, TransformState, level_image
+from pipeline.registration.model.stated_positions import NOTHING_STATED, StatedPositions
 from pipeline.registration.options import AlignmentOptions
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
@@ -37,18 +35,6 @@ from pipeline.system.threads import each
 _OUTLINE_STEPS = 8  # Gauss-Newton steps at most, at each blur of the outline stage
 _STAIN_STEPS = 4  # likewise, for each stain model
 _STAIN_ROUNDS = 2  # estimates of the stain table at each blur
-# Scale of z over the geometric mean of the in-plane scales, and its standard deviation: 0.86, 0.88, 0.93 and
-# 1.01 in four real brains. Knives compress sections, which makes the scales of the planes the larger ones.
-_Z_SCALE, Z_SCALE_SPREAD = 0.94, 0.07
-_USUAL_DEVIATIONS = 1.5  # standard deviations beyond which that prior weighs less than half
-# Scales in the plane: 0.99 to 1.24 in them. It only keeps a few sections with little outline from growing.
-_PLANE_SCALE, _PLANE_SCALE_SPREAD = 1.05, 0.05
-_TILT_SPREAD = 0.1  # of a plane; 6 degrees
-# A series that lies wrong explains its own stain, since the table is estimated where it lies. So along z the
-# data weigh this factor (of standard deviations) less against that prior than the residuals alone would say:
-# windows of six to fifteen sections of a real brain lay 10 to 18 standard deviations from where the whole
-# brain puts them.
-OVERCONFIDENCE = 7.0
 _CONVERGED_UM = 2.0  # um; steps below this end a stage
 _STEP_PERCENTILE = 90  # of the sections' steps: a few restless sections do not hold up the series
 # Coarser outlines are fitted by least squares: a far start must not look like outliers.
@@ -87,6 +73,8 @@ class FitProblem:
         Rotation (degrees) and mirroring that `nominal` holds besides the hints, by series.
     fixed_planes : mapping of int to (3, 3) float64
         Planes of the sections that a person has placed, by index, see `hand_placed.with_fixed_planes`.
+    stated : StatedPositions
+        Positions along the normal that the manifest states.
     """
 
     atlas: Atlas
@@ -96,6 +84,7 @@ class FitProblem:
     options: AlignmentOptions
     turn_and_mirror: Mapping[int, tuple[float, bool]] = field(default_factory=dict)
     fixed_planes: Mapping[int, Float64] = field(default_factory=dict)
+    stated: StatedPositions = NOTHING_STATED
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +300,7 @@ def _iterate(
         prior = neighbour_prior(state, problem.nominal, stage.freedom, options.strain)
         # Sections placed by hand are put back after every step, so that the volume adapts to them.
         sections, volume = solve(
-            found, prior, volume_prior(state.volume, problem.atlas.plane), stage, damping
+            found, prior, volume_prior(state, problem.atlas.plane, problem.stated), stage, damping
         )
         state = with_fixed_planes(moved(state, images, sections, volume), problem.fixed_planes)
         typical = float(np.percentile(np.abs(sections), _STEP_PERCENTILE))
@@ -319,39 +308,6 @@ def _iterate(
             break
     weights = sum(system.weight for system in found)
     return Solution(state, None, float(last.sum()) / max(weights, 1e-12))
-
-
-def volume_prior(volume: Float64, plane: str) -> VolumePrior:
-    """Return the prior of the volume: scales as of brains, that of z some percent less, and little tilt.
-
-    Sections have a stated thickness, and tissue shrinks along z much as it does in its planes. A few
-    sections hardly show their own distance; left free, it follows the shape of the brain.
-
-    Parameters
-    ----------
-    volume : (3, 4) float64, um to um
-        Present map of the volume to the reference.
-    plane : {"coronal", "sagittal"}
-        Plane of section.
-
-    Returns
-    -------
-    VolumePrior
-        Steps to the expected scales and to no tilt; shift and shear are free.
-    """
-    x, y, z = scales_of(volume)
-    target, spread = np.zeros(N_VOLUME), np.full(N_VOLUME, np.inf)
-    target[:2] = LENGTH_UM * np.log(_PLANE_SCALE / np.array([x, y]))
-    spread[:2] = LENGTH_UM * _PLANE_SCALE_SPREAD
-    along = volume[NORMAL_AXIS[plane]]
-    target[4:6] = -LENGTH_UM * along[:2] / along[2]
-    spread[4:6] = LENGTH_UM * _TILT_SPREAD
-    away = float(np.log(_Z_SCALE * np.sqrt(x * y) / z))
-    target[-1] = LENGTH_UM * away
-    # far from what is expected the prior lets go, as a Cauchy distribution does: a thickness may be wrong
-    surprise = away / (_USUAL_DEVIATIONS * Z_SCALE_SPREAD)
-    spread[-1] = LENGTH_UM * Z_SCALE_SPREAD / OVERCONFIDENCE * np.sqrt(1.0 + surprise**2)
-    return VolumePrior(target, spread)
 
 
 def level_images(

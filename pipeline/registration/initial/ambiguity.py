@@ -38,10 +38,10 @@ def ambiguity(best: CoarseFit, candidates: Sequence[CoarseFit], usable: UsableSe
     if len(usable.fixed_planes) >= 2:  # two placed by hand give order, place and turn
         return ""
     fewest = _FEWEST_IN_PART if _is_part(best.atlas, usable) else FEWEST_SECTIONS
-    if len(usable.thumbnails) < fewest:
+    if len(usable.thumbnails) < fewest and not len(usable.stated):
         return (
             f"fewer than {fewest} sections do not show where along the normal they lie:"
-            " add sections, or place two by hand (corrections)"
+            " add sections, state section_position_um, or place two by hand (corrections)"
         )
     if best.options.hinted:  # order and turn are stated; other places along the normal compete alone
         candidates = [one for one in candidates if one.orientation.agrees_with_hints(best.options)]

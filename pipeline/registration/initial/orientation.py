@@ -36,6 +36,7 @@ from pipeline.registration.initial.pose_search import (
 from pipeline.registration.initial.upright import turned_together
 from pipeline.registration.model.painted_atlas import Atlas
 from pipeline.registration.model.state import TransformState
+from pipeline.registration.model.stated_positions import NOTHING_STATED, StatedPositions
 from pipeline.registration.options import ORDERS, AlignmentOptions
 from pipeline.registration.quality.measures import overlaps
 from pipeline.sections.thumbnail import SectionThumbnail
@@ -86,12 +87,15 @@ class UsableSections:
         Where each section holds information, see `known_with_margin`.
     fixed_planes : mapping of int to (3, 3) float64
         Planes of the sections that a person has placed, by index, see `hand_placed.with_fixed_planes`.
+    stated : StatedPositions
+        Positions along the normal that the manifest states, of the whole series.
     """
 
     thumbnails: tuple[SectionThumbnail, ...]
     tissues: tuple[TissueImage, ...]
     known: tuple[Bool, ...]
     fixed_planes: Mapping[int, Float64] = field(default_factory=dict)
+    stated: StatedPositions = NOTHING_STATED
 
     @property
     def z_um(self) -> Float64:
@@ -167,6 +171,7 @@ class UsableSections:
             tuple(self.tissues[k] for k in chosen),
             tuple(self.known[k] for k in chosen),
             fixed_planes,
+            self.stated,
         )
 
 
@@ -437,7 +442,7 @@ def _profile_positions(
     found = []
     for sign in (_hinted_sign(options),) if options.trusted_order else (-1, 1):
         # Mirroring shows in sagittal sections only: the halves of a coronal one look alike.
-        fits = fit_profile(atlas, usable.z_um, areas, sign, span)[:_POSITIONS_A_PROFILE]
+        fits = fit_profile(atlas, usable.z_um, areas, sign, span, usable.stated)[:_POSITIONS_A_PROFILE]
         for mirrored in (False, True) if options.plane_of_section == "sagittal" else (False,):
             for fit in fits:
                 state = TransformState(some.nominal(mirrored), some.z_um, first_volume(atlas, fit))
@@ -506,7 +511,9 @@ def _coarse_fit(
     found, state = start
     count = len(some.tissues)
     nominal = some.nominal(orientation.mirrored, orientation.turn_deg or 0.0)
-    problem = FitProblem(atlas, some.tissues, nominal, some.known, options, fixed_planes=some.fixed_planes)
+    problem = FitProblem(
+        atlas, some.tissues, nominal, some.known, options, fixed_planes=some.fixed_planes, stated=some.stated
+    )
     if orientation.turn_deg is None:
         poses = turned_together(problem, state, found, None, np.full((count, 1), 180.0))
     else:

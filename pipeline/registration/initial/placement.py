@@ -58,8 +58,9 @@ def initial_placement(
     }
     nominal, options = usable.nominal_by_series(turn_and_mirror), first.options
     problem = FitProblem(
-        first.atlas, usable.tissues, nominal, usable.known, options, turn_and_mirror, usable.fixed_planes
-    )
+        first.atlas, usable.tissues, nominal, usable.known, options, turn_and_mirror, usable.fixed_planes,
+        usable.stated,
+    )  # fmt: skip
     state = TransformState(nominal, usable.z_um, first.volume)
     masks = [t.mask.astype(np.float32) for t in usable.tissues]
     search = PoseSearch(problem.atlas, [problem.atlas.outline_table()] * len(masks), options.threads)

@@ -25,6 +25,7 @@ from pipeline.geometry import affine
 from pipeline.geometry.scales import POSSIBLE_SCALES
 from pipeline.registration.model.painted_atlas import IN_PLANE_AXES, NORMAL_AXIS, Atlas, area_profile, paint
 from pipeline.registration.model.state import TransformState
+from pipeline.registration.model.stated_positions import NOTHING_STATED, StatedPositions
 from pipeline.system.threads import each
 
 PIXEL_UM = 200.0  # um in a mouse; pixel of the lattice on which poses are searched
@@ -91,7 +92,12 @@ class ProfileFit:
 
 
 def fit_profile(
-    atlas: Atlas, z_um: Float64, areas_um2: Float64, sign: int, span_um: tuple[float, float]
+    atlas: Atlas,
+    z_um: Float64,
+    areas_um2: Float64,
+    sign: int,
+    span_um: tuple[float, float],
+    stated: StatedPositions = NOTHING_STATED,
 ) -> list[ProfileFit]:
     """Match section areas to the area profile of the reference, by grid search over scale of z and position.
 
@@ -107,6 +113,8 @@ def fit_profile(
         +1 where section numbers grow along the reference axis, -1 against it.
     span_um : (float, float), um
         Where along the axis the middle of the series may lie.
+    stated : StatedPositions
+        Positions along the axis that are known: they leave one middle, and one slope where they show it.
 
     Returns
     -------
@@ -124,9 +132,14 @@ def fit_profile(
     z, areas = z_um[usable], areas_um2[usable]
     middle = 0.5 * (z.min() + z.max())
     centres = np.arange(span_um[0], span_um[1] + 1.0, _Z_STEP_UM * atlas.size)
+    slopes = [sign * stretch for stretch in _Z_SCALES]
+    if stated.show_stretch:
+        slopes = [s for s in [stated.line()[0]] if s * sign > 0]
     found = []
-    for stretch in _Z_SCALES:
-        slope = sign * stretch
+    for slope in slopes:
+        stretch = abs(slope)
+        if len(stated):
+            centres = np.array([stated.line(slope)[1] + slope * middle])
         # (centres, sections): reference position of each section for each middle of the series.
         at = slope * (z - middle) + centres[:, None]
         planes = np.interp(at, positions, profile, left=0.0, right=0.0)

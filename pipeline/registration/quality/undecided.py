@@ -37,12 +37,12 @@ from pipeline.registration.fit.gauss_newton import (
     systems,
 )
 from pipeline.registration.fit.joint import (
-    Z_SCALE_SPREAD,
     FitProblem,
     level_images,
     level_pixel_um,
 )
 from pipeline.registration.fit.neighbour_prior import neighbour_prior
+from pipeline.registration.fit.volume_prior import Z_SCALE_SPREAD
 from pipeline.registration.model.painted_atlas import IN_PLANE_AXES
 from pipeline.registration.model.stain_table import StainModel
 from pipeline.registration.model.state import LevelImage, TransformState
@@ -225,6 +225,9 @@ def common_spread(
         data += stage.information * system.volume - side.T @ np.linalg.solve(own, side)
     precision = data / too_sure**2 + np.eye(N_VOLUME) / VOLUME_SPREAD_UM**2
     precision[-1, -1] += 1.0 / (Z_SCALE_SPREAD * LENGTH_UM) ** 2
+    shift_um, stretch = problem.stated.spreads(float(state.z_um.mean()))
+    precision[NORMAL_SHIFT, NORMAL_SHIFT] += shift_um**-2.0
+    precision[-1, -1] += (stretch * LENGTH_UM) ** -2.0
     free = (NORMAL_SHIFT, -1)  # shift and stretch
     covariance = np.linalg.inv(precision)[np.ix_(free, free)]
     along = np.column_stack([np.ones(len(images)), (state.z_um - state.z_um.mean()) / LENGTH_UM])

@@ -340,6 +340,7 @@ def test_write_manifest_round_trip(tmp_path: Path) -> None:
             dark_polygons_px=(((0.0, 0.0), (1.5, 0.0), (1.0, 2.25)),),
             missing_polygons_px=(((3.0, 3.0), (4.5, 3.0), (4.0, 5.25)),),
             rotate_deg=-12.5,
+            position_um=7512.5,
             flip="horizontal",
         ),
         SectionImage(18, 18, None, 60, 40, 1.049),
@@ -364,7 +365,9 @@ def test_write_manifest_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path, before, files={2: "a.png", 10: "b.png"})
     assert read_series(tmp_path).data_set == before
     header = (tmp_path / "sections.csv").read_text().splitlines()[0]
-    assert header.endswith("resolution_um,failed,x_px,y_px,box_width_px,box_height_px,rotate_deg,flip")
+    assert header.endswith(
+        "resolution_um,failed,x_px,y_px,box_width_px,box_height_px,rotate_deg,flip,section_position_um"
+    )
     plain = replace(before, section_images=images[2:])
     write_manifest(tmp_path, plain, files={})
     assert (tmp_path / "sections.csv").read_text().splitlines()[0] == CSV.splitlines()[0]
