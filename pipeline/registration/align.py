@@ -30,6 +30,7 @@ from pipeline.registration.model.painted_atlas import atlas_of
 from pipeline.registration.model.state import TransformState, known_with_margin
 from pipeline.registration.model.stated_positions import StatedPositions
 from pipeline.registration.options import AlignmentOptions
+from pipeline.registration.quality.calibration_range import outside_calibration
 from pipeline.registration.quality.measures import overlaps
 from pipeline.registration.refusals import (
     check_background,
@@ -302,7 +303,9 @@ def fit_together(
     parts = {}
     for number, one in chosen.items():
         against = rotation_notes([(t, turn) for t, turn in turned if t.series == number])
-        notes = (*one.notes, *convention_notes(one.coarse_fit.orientation, one.coarse_fit.options), *against)
+        outside = outside_calibration(usable.thumbnails, problem.atlas.size)
+        conventions = convention_notes(one.coarse_fit.orientation, one.coarse_fit.options)
+        notes = (*one.notes, *conventions, *against, *filter(None, [outside]))
         own = {t.section_number for t in series[number].thumbnails}
         parts[number] = series_part(whole, own, solution, number, notes)
     # matrices stay; a displacement field comes on top
