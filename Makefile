@@ -8,7 +8,7 @@ EXPERIMENTS ?= 25000
 CASES ?= 10000
 TESTS ?=
 
-.PHONY: help setup hooks demo demo-given test test-slow coverage faults fuzz bench-batch bench bench-align bench-detection bench-search lint types lock clean
+.PHONY: help setup hooks demo demo-given test test-slow coverage faults fuzz bench-batch bench bench-align bench-verdicts bench-detection bench-search lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -57,6 +57,9 @@ bench-batch: $(READY)  ## 40 small series: two workers against one, overhead, me
 
 bench-align: $(READY)  ## alignment from nothing on rendered series of the real reference (needs ISH_DATA)
 	$(BIN)/python workflows/benchmarks/benchmark_alignment.py --families coronal sagittal --seeds 1 2 3 4 5
+
+bench-verdicts: $(READY)  ## verdicts on damaged series and few sections, an hour (needs ISH_DATA)
+	$(BIN)/python workflows/benchmarks/benchmark_verdicts.py
 
 bench-detection: $(READY)  ## the detector on newly rendered sections, light, stain and pixel size (needs ISH_DATA)
 	$(BIN)/python workflows/benchmarks/benchmark_detection.py

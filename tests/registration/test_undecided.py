@@ -20,7 +20,7 @@ from pipeline.registration.fit.gauss_newton import LENGTH_UM, VolumePrior
 from pipeline.registration.fit.volume_prior import volume_prior
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.model.stated_positions import NOTHING_STATED
-from pipeline.registration.quality.error_model import estimated_error_um
+from pipeline.registration.quality.error_model import UNDECIDED, estimated_error_um
 from pipeline.registration.quality.undecided import expected_distance, mirrored_probability
 
 PIXEL_UM = 60.0
@@ -97,7 +97,8 @@ def test_doubts_add_to_the_error() -> None:
     measures = {"dice": 0.97, "pose_deviation_um": 30.0, "pose_deviation_usual_um": 30.0, "boundary_um": 40.0}
     base = estimated_error_um(measures)
     doubted = estimated_error_um({**measures, "normal_own_um": 300.0, "normal_common_um": 400.0})
-    assert doubted == pytest.approx(np.hypot(base, 500.0))
+    weighed = [UNDECIDED["normal_own_um"] * 300.0, UNDECIDED["normal_common_um"] * 400.0]
+    assert doubted == pytest.approx(np.linalg.norm([base, *weighed]))
 
 
 def test_exchanged_neighbours_and_a_file_used_twice_do_not_pass(

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from pipeline.core.model import Float64
-from pipeline.registration.quality.error_model import COMMON_FACTOR, PASS_UM, STAINED, terms
+from pipeline.registration.quality.error_model import PASS_UM, STAINED, UNDECIDED, terms
 
 FITTED = 6  # terms that are fitted; the last two of `TERMS` helped nowhere
 RIDGE = 0.1  # standard deviations of coefficients are 1 / RIDGE
@@ -45,7 +45,8 @@ def measured(paths: Sequence[Path]) -> dict[tuple[str, str, int], Arrays]:
 
 def _arrays(measures: Sequence[Mapping[str, float]], rows: Sequence[Row]) -> Arrays:
     common = np.array([m.get("normal_common_um", 0.0) for m in measures])
-    other = np.array([np.hypot(m.get("normal_own_um", 0.0), m.get("mirrored_um", 0.0)) for m in measures])
+    others = {name: factor for name, factor in UNDECIDED.items() if name != "normal_common_um"}
+    other = np.array([np.linalg.norm([f * m.get(n, 0.0) for n, f in others.items()]) for m in measures])
     error = np.array([row["error_um"] for row in rows], np.float64)
     return np.array([terms(m)[:FITTED] for m in measures]), common, other, error
 
@@ -68,7 +69,7 @@ def fitted(series: Sequence[Arrays]) -> tuple[Float64, float]:
         return np.concatenate(parts)
 
     least = np.array([-np.inf, *np.zeros(FITTED)])  # no measure speaks against itself
-    start = np.array([*STAINED[:FITTED], COMMON_FACTOR])
+    start = np.array([*STAINED[:FITTED], UNDECIDED["normal_common_um"]])
     found = least_squares(residuals, start, bounds=(least, np.inf), loss="soft_l1").x
     return found[:-1], float(found[-1])
 
@@ -105,10 +106,15 @@ def main() -> int:
     judged = {
         key: arrays for key, arrays in series.items() if key[2] in chosen.held_out or not chosen.held_out
     }
-    report("in use", np.array(STAINED[:FITTED]), COMMON_FACTOR, judged)
+    report("in use", np.array(STAINED[:FITTED]), UNDECIDED["normal_common_um"], judged)
     if learnt:
         weights, factor = fitted(learnt)
-        print("STAINED =", tuple(round(float(w), 3) for w in weights), "COMMON_FACTOR =", round(factor, 2))
+        print(
+            "STAINED =",
+            tuple(round(float(w), 3) for w in weights),
+            "factor of normal_common_um:",
+            round(factor, 2),
+        )
         report("refitted", weights, factor, judged)
     return 0
 
