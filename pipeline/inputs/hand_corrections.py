@@ -49,7 +49,10 @@ def find_file(text: str | Path, source: Path) -> Path:
 
 
 def read_corrections(
-    path: Path, data_set: SectionDataSet, chosen: Sequence[int] | None = None
+    path: Path,
+    data_set: SectionDataSet,
+    chosen: Sequence[int] | None = None,
+    option: str = "corrections",
 ) -> dict[int, Correction]:
     """Read the planes and markers of sections that a person placed.
 
@@ -61,6 +64,8 @@ def read_corrections(
         The series.
     chosen : sequence of int, optional
         Section numbers to take; default all in the file.
+    option : str
+        Option of `alignment.configuration` that names the file, for messages.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def read_corrections(
         Where the file holds no alignment.
     """
     if not path.exists():
-        raise ConfigError(f"alignment.configuration.corrections: {path}: no such file")
+        raise ConfigError(f"alignment.configuration.{option}: {path}: no such file")
     images = {image.section_number: image for image in data_set.section_images}
     found = _read(path, images, data_set)
     absent = sorted(set(chosen or ()) - found.keys())
@@ -86,7 +91,7 @@ def read_corrections(
     kept = {n: c for n, c in found.items() if chosen is None or n in chosen}
     if not kept:
         raise ConfigError(
-            f"alignment.configuration.corrections: {path} places none of the {len(images)} sections of the"
+            f"alignment.configuration.{option}: {path} places none of the {len(images)} sections of the"
             " series; a slice belongs to the image of its filename, else to the section of its nr"
         )
     return kept

@@ -37,6 +37,7 @@ from pipeline.registration.refusals import (
     check_extent,
     check_fit,
     check_numbers,
+    check_positions,
     check_usable,
     far_numbers,
 )
@@ -243,6 +244,7 @@ def orientation_of(series: Series, usable: UsableSections, reference: ReferenceS
     if far:  # a mistyped number must not stretch the series beyond the brain
         usable = usable.select([k for k, t in enumerate(usable.thumbnails) if t.section_number not in far])
     check_extent(atlas, usable.thumbnails, usable.tissues, options.hemisphere)
+    check_positions(atlas, usable.thumbnails)
     options = options.scaled(atlas.size)
     coarse_fit, notes, doubt = choose_orientation(reference, atlas, usable, options)
     # the declared plane fits poorly: try the other one before trusting it
@@ -292,20 +294,15 @@ def fit_together(
     # indices into `ordered` of the sections that were fitted
     fitted = [index_of[t.section_number] for t in usable.thumbnails]
     whole = aligned_sections(ordered, fitted, problem, solution)
-    whole = replace(
-        whole,
-        sections=tuple(
-            replace(s, reason=outliers.get(s.alignment2d.section_number, s.reason)) for s in whole.sections
-        ),
+    explained = (
+        replace(s, reason=outliers.get(s.alignment2d.section_number, s.reason)) for s in whole.sections
     )
+    whole = replace(whole, sections=tuple(explained))
     # a turn far from `rotate_deg` contradicts the manifest and is noted
     turned = _rotations_beyond_hints(usable, problem, solution, whole)
     parts = {}
     for number, one in chosen.items():
-        against = rotation_notes([(t, turn) for t, turn in turned if t.series == number])
-        outside = outside_calibration(usable.thumbnails, problem.atlas.size)
-        conventions = convention_notes(one.coarse_fit.orientation, one.coarse_fit.options)
-        notes = (*one.notes, *conventions, *against, *filter(None, [outside]))
+        notes = _notes(one, [(t, turn) for t, turn in turned if t.series == number], usable)
         own = {t.section_number for t in series[number].thumbnails}
         parts[number] = series_part(whole, own, solution, number, notes)
     # matrices stay; a displacement field comes on top
@@ -338,6 +335,16 @@ def _fit(
     solution = ALIGNERS[problem.options.aligner](problem, state, reference)
     check_fit(problem.atlas, _dice(problem, solution.state), solution.state.volume, reference.name)
     return problem, solution
+
+
+def _notes(
+    chosen: ChosenOrientation, turned: Sequence[tuple[SectionThumbnail, float]], usable: UsableSections
+) -> tuple[str, ...]:
+    """Return the notes on the orientation of a series, and on what its errors rest."""
+    fit = chosen.coarse_fit
+    conventions = convention_notes(fit.orientation, fit.options)
+    outside = outside_calibration(usable.thumbnails, fit.atlas.size)
+    return (*chosen.notes, *conventions, *rotation_notes(turned), *outside)
 
 
 def _rotations_beyond_hints(

@@ -112,6 +112,31 @@ def _listed(numbers: Sequence[int]) -> str:
     return (", ".join(str(n) for n in numbers[:_MOST_LISTED]) + more) or "none"
 
 
+def check_positions(atlas: Atlas, thumbnails: Sequence[SectionThumbnail]) -> None:
+    """Refuse stated positions where the reference has no brain.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Labels of the reference.
+    thumbnails : sequence of SectionThumbnail
+        The sections.
+
+    Raises
+    ------
+    AlignmentError
+        Where a position lies beyond the brain; the message names the section.
+    """
+    positions, profile = area_profile(atlas)
+    first, last = positions[profile > 0][[0, -1]]
+    for one in thumbnails:
+        if one.position_um is not None and not first <= one.position_um <= last:
+            raise AlignmentError(
+                f"alignment: section {one.section_number}: expected section_position_um (or an anchor) from"
+                f" {first:.0f} to {last:.0f}, where the reference has a brain, got {one.position_um:g}"
+            )
+
+
 def check_extent(
     atlas: Atlas,
     thumbnails: Sequence[SectionThumbnail],

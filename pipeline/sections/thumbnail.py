@@ -40,7 +40,9 @@ class SectionThumbnail:
     series : int
         Its series among those of a specimen: each has a stain of its own.
     position_um : float, um, or None
-        Position along the normal in the reference, where the manifest states it.
+        Position along the normal in the reference, where it is stated.
+    position_spread_um : float, um
+        Its standard deviation; 50 is what a person reads off landmarks.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class SectionThumbnail:
     failed: bool = False
     series: int = 0
     position_um: float | None = None
+    position_spread_um: float = 50.0
 
     def __post_init__(self) -> None:
         where = f"thumbnail of section {self.section_number}"

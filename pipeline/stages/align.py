@@ -25,12 +25,14 @@ from pipeline.inputs.references import RunReference
 from pipeline.registration import (
     AlignmentOptions,
     Correction,
+    SectionThumbnail,
     Series,
     align_series,
     align_specimen,
     check_background,
     reconstruct,
 )
+from pipeline.stages.anchors import OPTION, anchored, anchors_path
 from pipeline.stages.specimen_parts import Outcome, forget_parts, keep_parts, kept_part
 from pipeline.stages.thumbnails import section_thumbnail
 from pipeline.store.facts import AlignFacts
@@ -38,7 +40,8 @@ from pipeline.store.run import RunFolder
 from pipeline.system.files import shown
 
 REFERENCE_UM = 25.0  # voxel size of the reference that sections are aligned to
-CORRECTED = ("corrections", "corrected_sections")  # options about sections that were placed by hand
+# options about sections that a person or another program has placed
+PLACED = ("corrections", "corrected_sections", OPTION)
 ASSUMED = "assumed: "  # prefix of notes on conventions that were assumed
 
 
@@ -304,7 +307,7 @@ def _from_nothing(
     series: SeriesToAlign, specimen_series: Sequence[SeriesToAlign], reference: RunReference, digest: str
 ) -> SeriesAlignment:
     """Align the series by its images alone, and store the reconstructed specimen."""
-    thumbnails = [section_thumbnail(series.run, series.data_set, section) for section in series.measured]
+    thumbnails = _thumbnails(series)
     if len(specimen_series) > 1 and thumbnails:
         alignment = _part_of_specimen(series, specimen_series, reference, digest)
     else:
@@ -320,6 +323,12 @@ def _from_nothing(
     }
     series.run.write_volume({"stain": specimen.stain}, attributes)
     return alignment
+
+
+def _thumbnails(series: SeriesToAlign) -> list[SectionThumbnail]:
+    """Return the measured sections of a series, with what is known of their positions."""
+    read = [section_thumbnail(series.run, series.data_set, section) for section in series.measured]
+    return anchored(read, anchors_path(series.configuration, series.source), series.data_set)
 
 
 def _part_of_specimen(
@@ -347,7 +356,7 @@ def _together(
     names = []
     corrections = _corrections(series, specimen_series)
     for one in in_order(series, specimen_series):
-        thumbnails = [section_thumbnail(one.run, one.data_set, s) for s in one.measured]
+        thumbnails = _thumbnails(one)
         if thumbnails:
             own = {n: c for n, c in corrections.items() if n in one.read}
             members.append(Series.of(thumbnails, alignment_options(one), own, len(members)))
@@ -392,11 +401,11 @@ def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
     own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
     known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
     given = dict(series.configuration)
-    for key in CORRECTED:
+    for key in PLACED:
         given.pop(key, None)
     for key in given:
         if key not in known:
-            meant = hint(key, [*known, *CORRECTED])
+            meant = hint(key, [*known, *PLACED])
             raise ConfigError(f"alignment.configuration: unknown key {key}; {meant}")
     manifest: dict[str, Any] = {name: getattr(series.data_set, name) for name in own - {"aligner"}}
     defaults = {f.name: f.default for f in fields(AlignmentOptions)}

@@ -20,6 +20,7 @@ from pipeline.core.model import SectionImage, SeriesAlignment
 from pipeline.geometry import affine
 from pipeline.inputs.fetch.references import sha256_of
 from pipeline.stages.align import SeriesToAlign, corrections_path, given_path, in_order
+from pipeline.stages.anchors import anchors_path
 from pipeline.stages.job import Grounds, SeriesJob, Stage, Upstream
 from pipeline.stages.provenance import reference_key, what_was_read
 from pipeline.stages.specimen import measured_of
@@ -160,7 +161,9 @@ def _of_align(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
         measured = {n: r.state for n, r in upstream.items()}
         inputs = {"manifest": manifest, "given alignment": source, "measured sections": measured}
         return Grounds(inputs, configuration)
-    paths = [corrections_path(one) for one in in_order(series, specimen_series_of(job))]
+    together = in_order(series, specimen_series_of(job))
+    paths = [corrections_path(one) for one in together]
+    paths += [anchors_path(one.configuration, one.source) for one in together]
     inputs = {
         "manifest": manifest,
         "reference": reference_key(job),

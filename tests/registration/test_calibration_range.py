@@ -20,7 +20,7 @@ def series(count: int, spacing_um: float, pixel_um: float) -> list[SectionThumbn
 def test_a_series_like_the_calibrated_ones_is_not_noted(
     count: int, spacing_um: float, pixel_um: float
 ) -> None:
-    assert outside_calibration(series(count, spacing_um, pixel_um), 1.0) == ""
+    assert outside_calibration(series(count, spacing_um, pixel_um), 1.0) == ()
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_what_differs_is_named(
     count: int, spacing_um: float, pixel_um: float, size: float, noted: str
 ) -> None:
     note = outside_calibration(series(count, spacing_um, pixel_um), size)
-    assert note == f"estimated errors are outside what they were calibrated on: {noted}"
+    assert note == (f"estimated errors are outside what they were calibrated on: {noted}",)

@@ -15,7 +15,7 @@ from pipeline.registration import AlignmentOptions, align_series
 from pipeline.registration.fit.gauss_newton import VOLUME_CENTRE_UM, moved
 from pipeline.registration.fit.volume_prior import volume_prior
 from pipeline.registration.model.state import TransformState
-from pipeline.registration.model.stated_positions import NOTHING_STATED, SPREAD_UM, StatedPositions
+from pipeline.registration.model.stated_positions import NOTHING_STATED, StatedPositions
 from pipeline.sections.thumbnail import SectionThumbnail
 
 
@@ -40,17 +40,26 @@ def test_near_positions_do_not_show_the_slope(pairs: tuple[tuple[float, float], 
     slope, offset = some.line(slope=-1.0)
     assert slope == -1.0
     assert offset == pytest.approx(np.mean([p + z for z, p in pairs]))
-    assert some.spreads(1000.0) == (pytest.approx(SPREAD_UM / len(pairs) ** 0.5), np.inf)
+    assert some.spreads(1000.0) == (pytest.approx(some.spread_um / len(pairs) ** 0.5), np.inf)
 
 
 def test_the_line_is_less_certain_beyond_its_positions() -> None:
     some = stated((1000.0, 9000.0), (3000.0, 7000.0))
-    simulated = np.random.default_rng(0).normal(some.position_um, SPREAD_UM, (20000, 2))
+    simulated = np.random.default_rng(0).normal(some.position_um, some.spread_um, (20000, 2))
     lines = np.polyfit(some.z_um, simulated.T, 1)
     for z_um in (2000.0, 5000.0):
         position, slope = some.spreads(z_um)
         assert position == pytest.approx(float(np.std(lines[0] * z_um + lines[1])), rel=0.03)
         assert slope == pytest.approx(float(np.std(lines[0])), rel=0.03)
+
+
+def test_positions_of_the_manifest_count_before_anchors() -> None:
+    pixels = np.full((20, 30), 230, np.uint8)
+    one = SectionThumbnail(1, 100.0, pixels, 50.0, np.eye(2, 3), position_um=7000.0)
+    other = replace(one, section_number=2, z_um=200.0, position_um=9000.0, position_spread_um=250.0)
+    found = StatedPositions.of([one, other, replace(one, position_um=None)])
+    assert (found.position_um.tolist(), found.spread_um) == ([7000.0], 50.0)
+    assert StatedPositions.of([other]).spreads(200.0)[0] == 250.0
 
 
 def test_nothing_stated_expects_nothing() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.core.model import Float64
 from pipeline.sections.thumbnail import SectionThumbnail
 
-SPREAD_UM = 50.0  # standard deviation of a stated position
 _LEAST_RANGE_UM = 400.0  # positions over a shorter range do not show how z is stretched
 
 
@@ -24,10 +23,13 @@ class StatedPositions:
         Places of these sections in the volume.
     position_um : (m,) float64, um
         Stated positions in the reference: P of coronal sections, R of sagittal ones.
+    spread_um : float, um
+        Standard deviation of each.
     """
 
     z_um: Float64
     position_um: Float64
+    spread_um: float = 50.0
 
     @classmethod
     def of(cls, thumbnails: Sequence[SectionThumbnail]) -> StatedPositions:
@@ -41,11 +43,13 @@ class StatedPositions:
         Returns
         -------
         StatedPositions
-            Empty where nothing is stated.
+            The surest ones: positions of the manifest rather than anchors. Empty where nothing is stated.
         """
-        stated = [(t.z_um, t.position_um) for t in thumbnails if t.position_um is not None]
-        z_um, position_um = np.array(stated, np.float64).reshape(-1, 2).T
-        return cls(z_um, position_um)
+        stated = [t for t in thumbnails if t.position_um is not None]
+        spread_um = min((t.position_spread_um for t in stated), default=0.0)
+        stated = [t for t in stated if t.position_spread_um == spread_um]
+        pairs = np.array([(t.z_um, t.position_um) for t in stated], np.float64).reshape(-1, 2)
+        return cls(pairs[:, 0], pairs[:, 1], spread_um)
 
     def __len__(self) -> int:
         return len(self.z_um)
@@ -92,10 +96,10 @@ class StatedPositions:
         if not len(self):
             return np.inf, np.inf
         middle = float(self.z_um.mean())
-        own = SPREAD_UM / len(self) ** 0.5
+        own = self.spread_um / len(self) ** 0.5
         if not self.show_stretch:
             return own, np.inf
-        slope = SPREAD_UM / float(np.linalg.norm(self.z_um - middle))
+        slope = self.spread_um / float(np.linalg.norm(self.z_um - middle))
         return float(np.hypot(own, slope * (z_um - middle))), slope
 
 

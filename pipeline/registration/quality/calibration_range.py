@@ -21,7 +21,7 @@ PIXEL_UM = 15.0, 60.0  # of the reduced images
 SIZE = 0.8, 1.25  # of the reference's brain, over a mouse's
 
 
-def outside_calibration(thumbnails: Sequence[SectionThumbnail], size: float) -> str:
+def outside_calibration(thumbnails: Sequence[SectionThumbnail], size: float) -> tuple[str, ...]:
     """Say in what a series differs from all that the error model was calibrated on.
 
     Parameters
@@ -33,8 +33,8 @@ def outside_calibration(thumbnails: Sequence[SectionThumbnail], size: float) -> 
 
     Returns
     -------
-    str
-        A note for the reader; empty where nothing differs.
+    tuple of str
+        One note for the reader, or none where nothing differs.
     """
     z_um = np.sort([t.z_um for t in thumbnails])
     spacing_um = float(np.median(np.diff(z_um))) if len(z_um) > 1 else float("nan")
@@ -50,5 +50,5 @@ def outside_calibration(thumbnails: Sequence[SectionThumbnail], size: float) -> 
         if value < least or value > most
     ]
     if not odd:
-        return ""
-    return f"estimated errors are outside what they were calibrated on: {', '.join(odd)}"
+        return ()
+    return (f"estimated errors are outside what they were calibrated on: {', '.join(odd)}",)
