@@ -68,7 +68,7 @@ class Adaptive:
     contrast : float
         Threshold of a cell's darkest pixel over the background, in units of the tissue's texture.
     foot : float, 0-1
-        Share of that threshold that every pixel of the cell exceeds.
+        Share of that threshold that every pixel of the cell exceeds, where pixels are small.
     floor : float
         Least background, in units of what the texture exceeds that of flat tissue by.
     solid : float
@@ -114,7 +114,7 @@ class Adaptive:
 
     contrast: float = 25.0
     foot: float = 0.65
-    floor: float = 29.0
+    floor: float = 28.5
     solid: float = 26.0
     height: float = 0.45
     window_um: float = 67.0
@@ -215,9 +215,11 @@ class Adaptive:
         tuple of 2 float, OD
             The least excess of every pixel, and of the darkest one.
         """
-        # A coarse pixel covers its cell only in part: the peak is lower.
-        peak = max(self.foot, _fullness(context.resolution_um))
-        return self.foot * self.contrast * context.noise, peak * self.contrast * context.noise
+        # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it. Where
+        # the two thresholds meet, at their geometric mean, a pixel is all that is left of a cell.
+        full, middle = _fullness(context.resolution_um), self.foot**0.5
+        unit = self.contrast * context.noise
+        return min(self.foot / full, middle) * unit, max(full, middle) * unit
 
     def least_background(self, context: SectionContext) -> float:
         """Return the least background that thresholds are counted from.
