@@ -172,16 +172,17 @@ class Adaptive:
     ) -> UInt8:
         """Return which pixels of some rows and columns exceed all surfaces, 0 or 1."""
         # The Gaussian reaches 4 sigma beyond the part, the peak its own distance; the rest is margin.
-        halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
+        halo = round(4 * self.smoothing_um / context.resolution_um) + self._reach_px(context) + 2
         (rows, inner), (columns, middle) = (grown(s, halo, n) for s, n in zip(part, dark.shape, strict=True))
         smooth = self._smoothed(dark[rows, columns], context.resolution_um)
         mask = np.ones((part[0].stop - part[0].start, smooth.shape[1]), np.uint8)
         first = lattice.first[0] + part[0].start, lattice.first[1] + columns.start
-        peak = self._peak(smooth, context)
+        peak = self._peak(smooth, context)[inner]
+        smooth = np.ascontiguousarray(smooth[inner])
         for values, surface in zip((smooth, peak), surfaces[:2], strict=True):
-            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.spacing, first)
+            keep_above(mask, np.ascontiguousarray(values), surface, lattice.spacing, first)
         upper = self._upper_part(smooth, peak, context)
-        keep_above(mask, upper[inner], surfaces[2], lattice.spacing, first)
+        keep_above(mask, upper, surfaces[2], lattice.spacing, first)
         return mask[:, middle]
 
     def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32, Int32]:
@@ -269,13 +270,13 @@ class Adaptive:
         return dark if side == 1 else np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
 
     def _upper_part(self, dark: UInt8, peak: UInt8, context: SectionContext) -> UInt8:
-        """Return, in place of `peak`, what exceeds the background exactly in the upper part of a cell.
+        """Return an image that exceeds the background exactly in the upper part of a cell; `peak` is used up.
 
         That is where dark > b + height x (peak - b). Solved for the background b:
         (dark - height x peak) / (1 - height) > b.
         """
-        if peak is dark or self.height == 0:
-            return np.ascontiguousarray(dark)
+        if self._reach_px(context) == 0 or self.height == 0:
+            return dark
         # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it.
         height = min(self.height / _fullness(context.resolution_um), HIGHEST)
         rest = 1.0 - height
