@@ -1,13 +1,18 @@
 """The default detector: pixels darker than their surroundings by a multiple of the texture of the tissue.
 
-In optical density over the section's own glass a pixel expresses where it exceeds
+In optical density over the section's own glass there is a threshold for every contrast c,
 
-    min(background + contrast x noise, solid_level + YIELD x max(solid_level - background, 0))
+    min(background + c x noise, solid_level + YIELD x max(solid_level - background, 0)).
 
-and lies in the upper part of its cell: above `height` of the way from the background to the darkest pixel
-next to it.
+A pixel expresses where the darkest pixel next to it exceeds the threshold of `contrast`, where it exceeds
+that of `foot` x `contrast` itself, and where it lies in the upper part of its cell: above `height` of the way
+from the background to that darkest pixel.
 
 - `background` is a low rank of the surroundings: it lies between the cells also where cells are dense.
+- It is at least `floor` x what the texture exceeds that of flat tissue by. Cells that do not express make up
+  that texture. They are many, the darkest of them stand far out of a pale background, such as that of fibre
+  tracts, and are no darker than those elsewhere.
+- A cell counts by its darkest pixel: where that one is dark enough, all of the cell is marked.
 - Where the background itself reaches the solid level, everything around expresses. Bands wider than any
   surroundings stay solid, while faint cells in a dark structure do not add up to expression.
 - The solid level lies above tissue and texture of section and series, and above the darkest structures that
@@ -33,7 +38,7 @@ from pipeline.core.model import Bool, Float64, Int32, UInt8
 from pipeline.detection.checks import Ranges, check_ranges
 from pipeline.detection.lattice import Lattice, grown, keep_objects
 from pipeline.sections.kernels import FIXED_POINT_SCALE, clear_outside, keep_above, window_rank
-from pipeline.sections.statistics import SectionContext
+from pipeline.sections.statistics import TEXTURE_RANGE, SectionContext
 
 RANK_PERCENT = 40  # rank of the surroundings that is the background
 # Pixels below 30 % of the tissue level are glass (ventricle, tear) and excluded from the background.
@@ -61,7 +66,11 @@ class Adaptive:
     Attributes
     ----------
     contrast : float
-        Threshold over the background, in units of the tissue's texture.
+        Threshold of a cell's darkest pixel over the background, in units of the tissue's texture.
+    foot : float, 0-1
+        Share of that threshold that every pixel of the cell exceeds, where pixels are small.
+    floor : float
+        Least background, in units of what the texture exceeds that of flat tissue by.
     solid : float
         Solid level over the tissue level, in the same units: surroundings as dense as that are solid
         expression.
@@ -91,6 +100,8 @@ class Adaptive:
     reads_colour: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "contrast": (1.0, 100.0),
+        "foot": (0.0, 1.0),
+        "floor": (0.0, 100.0),
         "solid": (1.0, 200.0),
         "height": (0.0, HIGHEST),
         "window_um": (20.0, 200.0),
@@ -101,7 +112,9 @@ class Adaptive:
         "edge_um": (0.0, 100.0),
     }
 
-    contrast: float = 19.0
+    contrast: float = 25.0
+    foot: float = 0.65
+    floor: float = 28.5
     solid: float = 26.0
     height: float = 0.45
     window_um: float = 67.0
@@ -155,32 +168,74 @@ class Adaptive:
         part: tuple[slice, slice],
         context: SectionContext,
         lattice: Lattice,
-        surfaces: tuple[Int32, Int32],
+        surfaces: tuple[Int32, Int32, Int32],
     ) -> UInt8:
-        """Return which pixels of some rows and columns exceed both surfaces, 0 or 1."""
+        """Return which pixels of some rows and columns exceed all surfaces, 0 or 1."""
         # The Gaussian reaches 4 sigma beyond the part, the peak its own distance; the rest is margin.
-        halo = round(4 * self.smoothing_um / context.resolution_um) + 2 * self._reach_px(context) + 2
+        halo = round(4 * self.smoothing_um / context.resolution_um) + self._reach_px(context) + 2
         (rows, inner), (columns, middle) = (grown(s, halo, n) for s, n in zip(part, dark.shape, strict=True))
         smooth = self._smoothed(dark[rows, columns], context.resolution_um)
         mask = np.ones((part[0].stop - part[0].start, smooth.shape[1]), np.uint8)
         first = lattice.first[0] + part[0].start, lattice.first[1] + columns.start
-        for values, surface in zip((smooth, self._upper_part(smooth, context)), surfaces, strict=True):
-            keep_above(mask, np.ascontiguousarray(values)[inner], surface, lattice.spacing, first)
+        peak = self._peak(smooth, context)[inner]
+        smooth = np.ascontiguousarray(smooth[inner])
+        for values, surface in zip((smooth, peak), surfaces[:2], strict=True):
+            keep_above(mask, np.ascontiguousarray(values), surface, lattice.spacing, first)
+        upper = self._upper_part(smooth, peak, context)
+        keep_above(mask, upper, surfaces[2], lattice.spacing, first)
         return mask[:, middle]
 
-    def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32]:
-        """Return threshold and background at every node, darkness x FIXED_POINT_SCALE."""
+    def _surfaces(self, lattice: Lattice, context: SectionContext) -> tuple[Int32, Int32, Int32]:
+        """Return thresholds of pixel and peak, and background, darkness x FIXED_POINT_SCALE."""
         glass = lattice.glass_luma(context)
         pale = _darkness_of(glass, GLASS_SHARE * context.tissue_level).clip(0, 255).astype(np.uint8)
         window = max(3, round(self.window_um / lattice.reduced_um))
         rank = window_rank(lattice.reduced, pale, lattice.steps, window, RANK_PERCENT)
         # Where the surroundings are mostly glass, typical tissue stands in for them.
         local = np.where(rank < 0, context.tissue_level, optical_density(glass, rank / FIXED_POINT_SCALE))
-        above = self.contrast * context.noise
+        local = np.maximum(local, self.least_background(context))
         solid = self.solid_level(context)
+        cap = solid + YIELD * np.maximum(solid - local, 0.0)
+        above, peak_above = self.thresholds_above(context)
         # The comparison adds `above` to the background: it is taken off here where the solid level decides.
-        background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
-        return _nodes(_darkness_of(glass, background + above)), _nodes(_darkness_of(glass, background))
+        background = np.minimum(local, cap - above)
+        densities = background + above, np.minimum(local + peak_above, cap), background
+        low, high, between = (_nodes(_darkness_of(glass, density)) for density in densities)
+        return low, high, between
+
+    def thresholds_above(self, context: SectionContext) -> tuple[float, float]:
+        """Return by how much a pixel and the darkest pixel of its cell exceed the background.
+
+        Parameters
+        ----------
+        context : SectionContext
+            Statistics of the section, pooled over its series, with the pixel size of the image.
+
+        Returns
+        -------
+        tuple of 2 float, OD
+            The least excess of every pixel, and of the darkest one.
+        """
+        # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it. Where
+        # the two thresholds meet, at their geometric mean, a pixel is all that is left of a cell.
+        full, middle = _fullness(context.resolution_um), self.foot**0.5
+        unit = self.contrast * context.noise
+        return min(self.foot / full, middle) * unit, max(full, middle) * unit
+
+    def least_background(self, context: SectionContext) -> float:
+        """Return the least background that thresholds are counted from.
+
+        Parameters
+        ----------
+        context : SectionContext
+            Statistics of the section, pooled over its series.
+
+        Returns
+        -------
+        float, OD
+            The least background; 0 where the tissue is flat.
+        """
+        return self.floor * max(context.noise - TEXTURE_RANGE[0] * context.tissue_level, 0.0)
 
     def solid_level(self, context: SectionContext) -> float:
         """Return the density from which on surroundings are solid expression.
@@ -209,20 +264,28 @@ class Adaptive:
         """Return the distance to a cell's darkest pixel in pixels of the image."""
         return round(self.reach_um / context.resolution_um)
 
-    def _upper_part(self, dark: UInt8, context: SectionContext) -> UInt8:
-        """Return an image that exceeds the background exactly in the upper part of a cell.
+    def _peak(self, dark: UInt8, context: SectionContext) -> UInt8:
+        """Return the darkness of the darkest pixel within reach; without reach a pixel is its own."""
+        side = 2 * self._reach_px(context) + 1
+        return dark if side == 1 else np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
+
+    def _upper_part(self, dark: UInt8, peak: UInt8, context: SectionContext) -> UInt8:
+        """Return an image that exceeds the background exactly in the upper part of a cell; `peak` is used up.
 
         That is where dark > b + height x (peak - b). Solved for the background b:
         (dark - height x peak) / (1 - height) > b.
         """
-        side = 2 * self._reach_px(context) + 1
-        if side == 1 or self.height == 0:
+        if self._reach_px(context) == 0 or self.height == 0:
             return dark
-        peak = np.asarray(cv2.dilate(dark, np.ones((side, side), np.uint8)), np.uint8)
         # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it.
-        height = min(self.height * (1.0 + (context.resolution_um / HALF_FULL_UM) ** 4), HIGHEST)
+        height = min(self.height / _fullness(context.resolution_um), HIGHEST)
         rest = 1.0 - height
         return np.asarray(cv2.addWeighted(dark, 1.0 / rest, peak, -height / rest, 0.0, peak), np.uint8)
+
+
+def _fullness(resolution_um: float) -> float:
+    """Return which share of the fullest pixel of a cell the cell covers."""
+    return 1.0 / (1.0 + (resolution_um / HALF_FULL_UM) ** 4)
 
 
 def _darkness_of(glass_luma: Float64, density: Float64 | float) -> Float64:

@@ -82,22 +82,20 @@ class Plain(Adaptive):
         if self.smoothing_um / um >= LEAST_SIGMA_PX:
             smooth = filters.gaussian(smooth, self.smoothing_um / um, preserve_range=True)
         reach = 2 * round(self.reach_um / um) + 1
-        peak = morphology.dilation(smooth, np.ones((reach, reach)))
+        highest = morphology.dilation(smooth, np.ones((reach, reach)))
         # A coarse pixel covers its cell only in part: its height above the background is that much lower.
         height = min(self.height * (1 + (um / HALF_FULL_UM) ** 4), HIGHEST)
-        background, threshold = self._at_nodes(dark, context)
+        surfaces = self._at_nodes(dark, context)
         mask = np.zeros(dark.shape, np.bool_)
         for start in range(0, dark.shape[0], STRIP_PX):
             rows = slice(start, min(start + STRIP_PX, dark.shape[0]))
-            low, high = (
-                self._between_nodes(nodes, rows, dark.shape[1], um) for nodes in (background, threshold)
-            )
-            part = smooth[rows]
-            mask[rows] = (part > high) & (part > low + height * (peak[rows] - low))
+            low, foot, top = (self._between_nodes(nodes, rows, dark.shape[1], um) for nodes in surfaces)
+            part, peak = smooth[rows], highest[rows]
+            mask[rows] = (part > foot) & (peak > top) & (part > low + height * (peak - low))
         return mask & self._inside(dark.shape, context)
 
-    def _at_nodes(self, dark: UInt8, context: SectionContext) -> tuple[Float64, Float64]:
-        """Return background and threshold, darkness, at every `steps`-th block of about 8 um."""
+    def _at_nodes(self, dark: UInt8, context: SectionContext) -> list[Float64]:
+        """Return background and thresholds of pixel and peak, darkness, at every `steps`-th block of 8 um."""
         um = context.resolution_um
         factor = max(1, round(REDUCED_UM / um))
         spacing = factor * self.steps
@@ -112,12 +110,13 @@ class Plain(Adaptive):
         # The rank of every block is known; only those at the nodes are used, as in `Adaptive`.
         rank = rank[self.steps // 2 :: self.steps, self.steps // 2 :: self.steps]
         glass = self._glass(rank.shape, spacing, context)
-        local = optical_density(glass, rank)
-        above, solid = self.contrast * context.noise, self.solid_level(context)
-        # Above the solid level everything around expresses: the threshold stays at that level.
-        background = np.minimum(local, solid + YIELD * np.maximum(solid - local, 0.0) - above)
-        low, high = (255.0 - glass * 10.0**-density for density in (background, background + above))
-        return low, high
+        local = np.maximum(optical_density(glass, rank), self.least_background(context))
+        (above, peak_above), solid = self.thresholds_above(context), self.solid_level(context)
+        # Above the solid level everything around expresses: the thresholds stay at that level.
+        cap = solid + YIELD * np.maximum(solid - local, 0.0)
+        background = np.minimum(local, cap - above)
+        densities = background, background + above, np.minimum(local + peak_above, cap)
+        return [255.0 - glass * 10.0**-density for density in densities]
 
     def _glass(self, shape: tuple[int, ...], block_px: int, context: SectionContext) -> Float64:
         """Return the luma of empty glass at the centres of blocks, (h, w)."""

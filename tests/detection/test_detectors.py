@@ -145,6 +145,46 @@ def test_weak_cells_are_found() -> None:
     assert recall(make_detector("adaptive", {})(scene.pixels, scene.context()), scene) > 0.8
 
 
+def spotted(
+    between: float, peaks: tuple[float, ...], level: float, noise: float
+) -> tuple[np.ndarray, SectionContext]:
+    """Draw soft spots of 16 um with given peaks, OD, at 2 um on tissue of an OD `between` them."""
+    width = 40 * (len(peaks) + 1)
+    y, x = np.mgrid[:80, :width]
+    density = np.full(x.shape, between)
+    for k, peak in enumerate(peaks):
+        away = np.hypot(y - 40, x - 40 * (k + 1)) / 4.0
+        density += (peak - between) * np.where(away < 2, np.cos(np.minimum(away, 2) * np.pi / 4) ** 2, 0)
+    width_um, height_um = 2.0 * width, 160.0
+    ring = ((-99.0, -99.0), (width_um + 99, -99.0), (width_um + 99, height_um + 99), (-99.0, height_um + 99))
+    glass = (float(np.log10(243.0)), 0.0, 0.0, 0.0, 0.0, 0.0)
+    context = SectionContext(
+        2.0, (width_um, height_um), glass, level, noise, 1.0, level, tissue_outlines_um=(ring,)
+    )
+    return np.rint(243.0 * 10.0**-density).astype(np.uint8), context
+
+
+@pytest.mark.parametrize("name", ["adaptive", "plain"])
+def test_a_cell_counts_by_its_darkest_pixel_and_then_to_its_foot(name: str) -> None:
+    level = 0.08
+    detector = make_detector(name, {})
+    pixels, context = spotted(level, (level + 0.135, level + 0.2), level, 0.08 * level)
+    pixel, peak = detector.thresholds_above(context)  # type: ignore[attr-defined]
+    assert pixel < 0.135 < peak < 0.2
+    mask = detector(pixels, context)
+    assert not mask[:, :60].any()
+    lowest = np.log10(243.0 / pixels[mask].max()) - level
+    assert pixel < lowest < peak
+
+
+@pytest.mark.parametrize("name", ["adaptive", "plain"])
+def test_pale_surroundings_lower_no_threshold_in_textured_tissue(name: str) -> None:
+    level = 0.06
+    for noise, floor, found in ((0.15, 28.5, False), (0.15, 0.0, True), (0.08, 28.5, True)):
+        pixels, context = spotted(0.6 * level, (5 * level,), level, noise * level)
+        assert make_detector(name, {"floor": floor})(pixels, context).any() == found
+
+
 @pytest.mark.parametrize("um", [1.0, 2.0, 4.0])
 def test_a_wide_band_stays_solid(um: float) -> None:
     fine = draw(um, band_um=150.0, size_um=(1200.0, 2000.0))

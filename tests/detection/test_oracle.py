@@ -59,6 +59,16 @@ def test_agrees_with_scikit_image(um: float, coverage: float, band_um: float) ->
     assert dice(ours, theirs) >= 0.995
 
 
+@pytest.mark.parametrize("um", [4.0, 2.0])
+@pytest.mark.parametrize("texture", [0.10, 0.12, 0.15])
+def test_agrees_with_scikit_image_in_textured_tissue(um: float, texture: float) -> None:
+    scene, context = seen(um, 0.1, 150.0, seed=2)
+    context = replace(context, noise=texture * context.tissue_level)
+    assert Adaptive().least_background(context) > 0.5 * context.tissue_level
+    ours, theirs = Adaptive()(scene.pixels, context), Plain()(scene.pixels, context)
+    assert dice(ours, theirs) >= 0.995
+
+
 @pytest.mark.parametrize("coverage", [0.03, 0.2, 0.4])
 @pytest.mark.parametrize("um", [4.0, 2.0, 1.2])
 def test_nodes_find_as_much_as_a_rank_at_every_reduced_pixel(um: float, coverage: float) -> None:

@@ -100,12 +100,12 @@ def with_skimage(pixels: npt.NDArray[np.uint8], context: SectionContext, detecto
     pale = 255.0 - glass * 10.0 ** -(GLASS_SHARE * context.tissue_level)
     side = max(3, round(detector.window_um / context.resolution_um))
     rank = filters.rank.percentile(dark, np.ones((side, side)), mask=dark > pale, p0=RANK_PERCENT / 100)
-    low, high = _surfaces(np.log10(glass / np.maximum(255.0 - rank, 1.0)), context, detector)
-    background, threshold = (255.0 - glass * 10.0**-od for od in (low, high))
+    surfaces = _surfaces(np.log10(glass / np.maximum(255.0 - rank, 1.0)), context, detector)
+    background, foot, top = (255.0 - glass * 10.0**-od for od in surfaces)
     smooth = filters.gaussian(dark, detector.smoothing_um / context.resolution_um, preserve_range=True)
     reach = 2 * round(detector.reach_um / context.resolution_um) + 1
     peak = morphology.dilation(smooth, np.ones((reach, reach)))
-    mask = (smooth > threshold) & (smooth > background + detector.height * (peak - background))
+    mask = (smooth > foot) & (peak > top) & (smooth > background + detector.height * (peak - background))
     tissue = np.zeros(dark.shape, bool)
     for ring in context.tissue_outlines_um:
         tissue |= draw.polygon2mask(dark.shape, _local(ring, context)[:, ::-1])
@@ -126,14 +126,15 @@ def with_opencv(pixels: npt.NDArray[np.uint8], context: SectionContext, detector
     window = 2 * (round(detector.window_um / context.resolution_um / 8) // 2) + 1
     rank = cv2.medianBlur(small, window).astype(np.float64)
     glass = _glass(context, small.shape, 8)
-    low, high = _surfaces(np.log10(glass / np.maximum(255.0 - rank, 1.0)), context, detector)
-    background, threshold = (
-        cv2.resize((255.0 - glass * 10.0**-od).astype(np.float32), size) for od in (low, high)
+    surfaces = _surfaces(np.log10(glass / np.maximum(255.0 - rank, 1.0)), context, detector)
+    background, foot, top = (
+        cv2.resize((255.0 - glass * 10.0**-od).astype(np.float32), size) for od in surfaces
     )
     smooth = cv2.GaussianBlur(dark, (0, 0), detector.smoothing_um / context.resolution_um)
     reach = 2 * round(detector.reach_um / context.resolution_um) + 1
     peak = cv2.dilate(smooth, np.ones((reach, reach), np.uint8))
-    mask = cv2.compare(smooth.astype(np.float32), threshold, cv2.CMP_GT)
+    mask = cv2.compare(smooth.astype(np.float32), foot, cv2.CMP_GT)
+    mask &= cv2.compare(peak.astype(np.float32), top, cv2.CMP_GT)
     upper = cv2.addWeighted(background, 1 - detector.height, peak.astype(np.float32), detector.height, 0.0)
     mask &= cv2.compare(smooth.astype(np.float32), upper, cv2.CMP_GT)
     tissue = np.zeros(dark.shape, np.uint8)
@@ -153,12 +154,16 @@ def _without_small(mask: UInt8, least: int, connectivity: int) -> UInt8:
     return np.asarray(keep[labels], np.uint8)
 
 
-def _surfaces(local: Float64, context: SectionContext, detector: Adaptive) -> tuple[Float64, Float64]:
-    """Return background and threshold, OD."""
-    above = detector.contrast * context.noise
+def _surfaces(
+    local: Float64, context: SectionContext, detector: Adaptive
+) -> tuple[Float64, Float64, Float64]:
+    """Return background and thresholds of pixel and peak, OD."""
+    above, peak_above = detector.thresholds_above(context)
     solid = detector.solid_level(context)
-    low = np.minimum(local + above, solid + YIELD * np.maximum(solid - local, 0.0)) - above
-    return low, low + above
+    local = np.maximum(local, detector.least_background(context))
+    cap = solid + YIELD * np.maximum(solid - local, 0.0)
+    low = np.minimum(local, cap - above)
+    return low, low + above, np.minimum(local + peak_above, cap)
 
 
 def _glass(context: SectionContext, shape: tuple[int, ...], step: int) -> Float64:
