@@ -219,8 +219,10 @@ def _damaged(section: Section, kind: str, rng: np.random.Generator) -> Section:
         hole = _torn(x, y, big, kind, rng)
     soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), EDGE_UM / section.um)
     soft *= 1 - _debris(x, y, soft, section.um, rng)
-    glass = np.median(section.pixels[:5].reshape(-1, 3), axis=0) + rng.normal(0, GLASS_NOISE, (h, w, 1))
-    mixed = section.pixels * (1 - soft[..., None]) + glass * soft[..., None]
+    p = section.pixels
+    border = np.concatenate([part.reshape(-1, 3) for part in (p[:5], p[-5:], p[:, :5], p[:, -5:])])
+    glass = np.median(border, axis=0) + rng.normal(0, GLASS_NOISE, (h, w, 1))
+    mixed = p * (1 - soft[..., None]) + glass * soft[..., None]
     pixels = np.floor(np.clip(mixed, 0, 255) + 0.5).astype(np.uint8)
     gone = block_mean(np.where(hole, 255, 0).astype(np.uint8), section.step) > 127
     return replace(section, pixels=pixels, expressing=section.expressing & ~hole, gone=gone, kind=kind)
