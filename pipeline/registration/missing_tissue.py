@@ -20,6 +20,7 @@ from pipeline.core.model import (
     Bool,
     Float32,
     Float64,
+    Int32,
     Int64,
     Polygon,
     SectionAlignment,
@@ -49,7 +50,8 @@ LEAST_UM2 = 9e4  # smaller pieces are left alone
 FAR_PX = 1e5  # where there is no rest
 DEBRIS_UM2 = 2e4  # specks of at most so much that lie on glass are no tissue
 CRACK_UM = 60.0  # half the width of a crack that does not join a hole to the outside
-TISSUE_SHARE = 0.95  # of a hole, in the tissue of the reference
+TISSUE_SHARE = 0.85  # of a hole, in the tissue of the reference
+HALF = 0.5  # of an enclosed piece of glass is missing: then all of it is
 NEAR_UM = 1000.0  # along z: farther sections do not tell what a section should show
 NEIGHBOURS = 4  # sections that are asked about a place
 APART_UM = 400.0  # from outline and ventricles: there the other half, or the reference, may be right alone
@@ -96,6 +98,7 @@ class _Section:
 
     placed: PlacedThumbnail
     stain: Float32
+    valid: Bool
     empty: Bool
     pale: Bool
     glass_od: float  # at most the median of a piece of glass
@@ -180,14 +183,16 @@ def _section(
     known = seen.valid.astype(np.float32)
     sigma = VOTE_SIGMA_UM / um
     share = cv2.GaussianBlur(dense, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(known, (0, 0), sigma), 1e-3)
-    shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, GLASS), UNKNOWN).astype(np.uint8)
     here = _sampled(placed, alignment3d, expected, reference.annotation_um)
+    glass = np.where(here == TISSUE, GLASS, UNKNOWN)  # where glass is due, it tells nothing of another place
+    shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, glass), UNKNOWN).astype(np.uint8)
     clear = np.minimum(seen.stain, cv2.medianBlur(seen.stain, 3))  # without the grain of the glass
     empty = seen.valid & (clear < least) & (not seen.blank)
     pale = seen.valid & (seen.stain < np.maximum(least, EDGE_SHARE * _around(seen.stain, ~empty, um)))
     depth, away = _distance(here == TISSUE, um), _distance(here != VENTRICLE, um)
     tissue = (here == TISSUE) & seen.valid
-    return _Section(placed, seen.stain, _swept(empty, um) & seen.valid, pale, glass_od, shown, tissue, depth, away)
+    empty = _swept(empty, um) & seen.valid
+    return _Section(placed, seen.stain, seen.valid, empty, pale, glass_od, shown, tissue, depth, away)
 
 
 def _distance(region: Bool, um: float) -> Float32:
@@ -239,7 +244,8 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     estimated_um = one.placed.alignment.measures.get("estimated_error_um", 0.0)
     error_um = float(np.clip(ERROR_FACTOR * estimated_um, *ERRORS_UM))
     empty = one.empty & one.tissue
-    enclosed = _enclosed(one, um)
+    pieces, areas = _enclosed(one, um)
+    enclosed = _mostly(one.tissue, pieces, areas, TISSUE_SHARE)
     inner = (one.depth_um > error_um) | enclosed & (one.away_um > error_um)
     core = _opened(empty & inner, um)
     reach = round((error_um + 2 * RADIUS_UM) / um)
@@ -254,27 +260,38 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     lacking[rows, columns] = told
     around[rows, columns] = told | likely | (one.depth_um < one.away_um)[rows, columns]
     seeds = _opened(lacking & inner, um)
-    pieces, count = ndimage.label(seeds)
-    large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
-    clear = [n for n in range(1, count + 1) if large[n] and np.median(one.stain[pieces == n]) <= one.glass_od]
-    seeds &= np.isin(pieces, np.array(clear, np.int64))
+    seeds = _clear(seeds, one, um)
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
+    whole |= _mostly(whole, pieces, areas, HALF) & (one.away_um > 0)
     whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
     return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
 
 
-def _enclosed(one: _Section, um: float) -> Bool:
-    """Return the pieces of glass, (h, w), that tissue encloses, and that the reference has as tissue.
+def _clear(seeds: Bool, one: _Section, um: float) -> Bool:
+    """Return the large pieces of a region, (h, w), that are as clear as glass."""
+    pieces, count = ndimage.label(seeds)
+    large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
+    clear = [n for n in range(1, count + 1) if large[n] and np.median(one.stain[pieces == n]) <= one.glass_od]
+    return np.asarray(seeds & np.isin(pieces, np.array(clear, np.int64)))
 
-    No shift of the outline makes such a gap. Cracks to the outside are closed.
+
+def _enclosed(one: _Section, um: float) -> tuple[Int32, Int64]:
+    """Return the pieces of glass that tissue encloses, numbered, (h, w), and the area of each, px.
+
+    No shift of the outline makes such a gap. Cracks to the outside are closed; number 0 is the rest.
     """
-    glass = _opened(one.empty | (one.shown == UNKNOWN), um, CRACK_UM)
-    pieces, boxes = connected_objects(glass.view(np.uint8), 8)
-    sides = pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]
-    within = np.bincount(pieces[one.tissue], minlength=len(boxes)) >= TISSUE_SHARE * boxes[:, AREA]
-    within[np.concatenate(sides)] = False
-    within[0] = False
-    return np.asarray(np.take(within, pieces))
+    glass = _opened(one.empty | ~one.valid, um, CRACK_UM)
+    pieces, _ = connected_objects(glass.view(np.uint8), 8)
+    outside = np.unique(np.concatenate((pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])))
+    pieces[np.isin(pieces, outside)] = 0
+    return pieces, np.bincount(pieces.ravel(), minlength=int(pieces.max()) + 1)
+
+
+def _mostly(region: Bool, pieces: Int32, areas: Int64, share: float) -> Bool:
+    """Return the pieces, (h, w), of which a region fills at least a share."""
+    filled = np.bincount(pieces[region], minlength=len(areas)) >= share * areas
+    filled[0] = False
+    return np.asarray(np.take(filled, pieces))
 
 
 def _opened(region: Bool, um: float, radius_um: float = RADIUS_UM) -> Bool:

@@ -42,6 +42,7 @@ from pipeline.core.model import (
     Bool,
     ExpressionSums,
     Float32,
+    Float64,
     SectionAlignment,
     SeriesAlignment,
     Status,
@@ -219,13 +220,19 @@ def _damaged(section: Section, kind: str, rng: np.random.Generator) -> Section:
         hole = _torn(x, y, big, kind, rng)
     soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), EDGE_UM / section.um)
     soft *= 1 - _debris(x, y, soft, section.um, rng)
-    p = section.pixels
-    border = np.concatenate([part.reshape(-1, 3) for part in (p[:5], p[-5:], p[:, :5], p[:, -5:])])
-    glass = np.median(border, axis=0) + rng.normal(0, GLASS_NOISE, (h, w, 1))
-    mixed = p * (1 - soft[..., None]) + glass * soft[..., None]
+    glass = _glass(section) + rng.normal(0, GLASS_NOISE, (h, w, 1))
+    mixed = section.pixels * (1 - soft[..., None]) + glass * soft[..., None]
     pixels = np.floor(np.clip(mixed, 0, 255) + 0.5).astype(np.uint8)
     gone = block_mean(np.where(hole, 255, 0).astype(np.uint8), section.step) > 127
     return replace(section, pixels=pixels, expressing=section.expressing & ~hole, gone=gone, kind=kind)
+
+
+def _glass(section: Section) -> Float64:
+    """Return the median colour of the glass, (3,)."""
+    thumbnail = section.thumbnail
+    seen = tissue_image(thumbnail)
+    around = seen.valid & ~cv2.dilate(seen.mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.bool_)
+    return np.asarray(np.median(thumbnail.pixels[around], axis=0))
 
 
 def _hole(x: np.ndarray, y: np.ndarray, tissue: Bool, radius_um: float, rng: np.random.Generator) -> Bool:
@@ -363,7 +370,14 @@ class Tally:
 
 
 def made(name: str, kind: str | None, seed: int, chosen: argparse.Namespace, series: Series) -> Placed:
-    """Place a series, or read from an earlier call where its sections lie."""
+    """Place a series, or read from an earlier call where its sections lie.
+
+    With `--given`, a damaged real series lies as the whole one does.
+    """
+    if chosen.given and series.truth is None and kind != "none":
+        where, space = made(name, "none", seed, chosen, series)
+        thumbnails = {section.number: section.thumbnail for section in series.sections}
+        return [replace(one, thumbnail=thumbnails[one.thumbnail.section_number]) for one in where], space
     path = chosen.keep and chosen.keep / f"{name} {kind} {seed} {chosen.given}.pickle"
     if path and path.is_file():
         return pickle.loads(path.read_bytes())  # type: ignore[no-any-return]
