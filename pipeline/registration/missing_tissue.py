@@ -251,15 +251,16 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     reach = round((error_um + 2 * RADIUS_UM) / um)
     if not core.any():
         return core
-    near = ndimage.binary_dilation(core, iterations=reach, mask=empty)
+    near = ndimage.binary_dilation(core, iterations=reach, mask=one.empty & (one.away_um > 0))
     rows, columns = np.nonzero(near)
     lacking, around = np.zeros((2, *empty.shape), np.bool_)
     apart = ((one.depth_um > APART_UM) | enclosed & inner)[rows, columns]
     points = _to_volume(one.placed, np.stack([columns, rows], axis=1))
     told, likely = _told(one, sections, alignment3d, middle_um, points, apart)
     lacking[rows, columns] = told
-    around[rows, columns] = told | likely | (one.depth_um < one.away_um)[rows, columns]
-    seeds = _opened(lacking & inner, um)
+    outer = one.depth_um < one.away_um  # nearer to the outline than to a ventricle
+    around[rows, columns] = told | (likely | outer[rows, columns]) & one.tissue[rows, columns]
+    seeds = _opened(lacking & inner & empty, um)
     seeds = _clear(seeds, one, um)
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
     whole |= _mostly(whole, pieces, areas, HALF) & (one.away_um > 0)
