@@ -2,8 +2,9 @@
 
 A hole, a torn quadrant or a lost half is no tissue without expression. It is told from a ventricle that is
 wider than the reference's, and from pale tissue, by the same place in the sections beside it and in the other
-half of the brain: a ventricle is seen there too, a hole is not. Gaps at the outline that misplacement may
-explain are left alone.
+half of the brain: a ventricle is seen there too, a hole is not. Glass there tells nothing where the reference
+has no tissue there. Gaps at the outline that misplacement may explain are left alone; a hole that tissue
+encloses on all sides is none of them, however small. Debris on the glass goes with the hole.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def find_missing(
 
 
 def _expected(reference: ReferenceSpace, hemisphere: str) -> UInt8:
-    """Return what a series should show in its half of the reference, (P, I, R): tissue, ventricle or nothing."""
+    """Return what a series should show, (P, I, R): tissue, ventricle, or glass, as in the other half."""
     ontology, annotation = reference.ontology, reference.annotation
     roots = ontology.by_acronym.get(VENTRICLES, ())
     fluid = [i for root in roots for i in ontology.descendants(root.id)]
@@ -198,7 +199,7 @@ def _section(
 def _distance(region: Bool, um: float) -> Float32:
     """Return how far the pixels of a region lie from the rest, um; it goes on beyond the image."""
     away = cv2.distanceTransform(np.pad(region, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
-    return np.minimum(away[1:-1, 1:-1], np.float32(FAR_PX)) * np.float32(um)
+    return np.asarray(np.minimum(away[1:-1, 1:-1], np.float32(FAR_PX)) * np.float32(um))
 
 
 def _around(stain: Float32, tissue: Bool, um: float) -> Float32:
@@ -216,9 +217,7 @@ def _swept(empty: Bool, um: float) -> Bool:
     return np.asarray(np.take(small, pieces))
 
 
-def _sampled(
-    placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, spacing_um: float
-) -> UInt8:
+def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, spacing_um: float) -> UInt8:
     """Return what is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel."""
     h, w = placed.thumbnail.pixels.shape[:2]
     step = max(1, int(spacing_um / placed.thumbnail.pixel_um))
@@ -228,7 +227,7 @@ def _sampled(
     inside = ((at >= 0) & (at < expected.shape)).all(axis=1)
     here = np.full(len(at), GLASS, np.uint8)
     here[inside] = expected[tuple(at[inside].astype(np.intp).T)]
-    return np.kron(here.reshape(x.shape), np.ones((step, step), np.uint8))[:h, :w]
+    return np.asarray(np.kron(here.reshape(x.shape), np.ones((step, step), np.uint8))[:h, :w], np.uint8)
 
 
 def _to_volume(placed: PlacedThumbnail, pixels: Int64 | Float64) -> Float64:

@@ -25,25 +25,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import imagecodecs
 import numpy as np
+from scipy import ndimage
+
+from bench.damage import debris, hole, torn
 from benchmark_alignment import HARD, NRP1, POSE, PROX1, Family, _scene
 from benchmark_pieces import read_data
-
 from pipeline.core import intensity
 from pipeline.core.blocks import block_mean
 from pipeline.core.intensity import darkness
 from pipeline.core.model import (
     BOTH,
-    Alignment2d,
     Alignment3d,
     Bool,
-    ExpressionSums,
-    Float32,
-    Float64,
-    SectionAlignment,
     SeriesAlignment,
     Status,
     UInt8,
@@ -54,7 +52,14 @@ from pipeline.phantom import build_scene, render_section, true_alignment
 from pipeline.phantom.expression import StructureExpression
 from pipeline.phantom.stain import VENTRICLES
 from pipeline.quantification import gridding as grids
-from pipeline.quantification.cells import SectionCells, accumulate, cell_width_px, fine_pitch_px, share_in_cells, without
+from pipeline.quantification.cells import (
+    SectionCells,
+    accumulate,
+    cell_width_px,
+    fine_pitch_px,
+    share_in_cells,
+    without,
+)
 from pipeline.quantification.unionize import LabelIndex, unionize_columns
 from pipeline.registration import (
     AlignmentOptions,
@@ -72,7 +77,6 @@ KINDS = ("0.5 mm", "1 mm", "2 mm", "3 mm", "quadrant", "half", "corner")
 HOLES = {"0.5 mm": 4, "1 mm": 2, "2 mm": 1, "3 mm": 1}  # holes of a section
 EVERY = 3  # each n-th section is damaged
 EDGE_UM = 15.0  # sigma of the edge of what is missing
-DEBRIS_PER_MM2, DEBRIS_UM = 0.5, 40.0
 GLASS_NOISE = 1.5  # grey levels
 WHOLE_SHARE = 0.4  # of the median density: real tissue is denser
 LEAST_VOXELS, LEAST_ENERGY, OFF = 30, 0.5, 0.05
@@ -126,7 +130,7 @@ class Series:
     """Sections, how they are cut, and their true alignment where it is known."""
 
     sections: list[Section]
-    plane: str
+    plane: Literal["coronal", "sagittal"]
     spacing_um: float
     truth: SeriesAlignment | None
 
@@ -142,19 +146,23 @@ def rendered(name: str, seed: int, data: Path) -> Series:
             continue
         drawn = render_section(scene, index)
         h, w = (n // STEP for n in drawn.pixels.shape[:2])
-        pixels, expressing = drawn.pixels[: h * STEP, : w * STEP], drawn.truth.expressing[: h * STEP, : w * STEP]
+        part = slice(h * STEP), slice(w * STEP)
+        pixels, expressing = drawn.pixels[part], drawn.truth.expressing[part]
         y, x = np.mgrid[:h, :w] * STEP + (STEP - 1) / 2
         places = drawn.truth.pixel_map.to_reference(np.stack([x.ravel(), y.ravel()], axis=1))
         at = np.rint(places / reference.annotation_um)
         inside = ((at >= 0) & (at < reference.annotation.shape)).all(axis=1)
         label = reference.annotation[tuple(np.where(inside[:, None], at, 0).astype(np.intp).T)]
-        whole = (inside & (label > 0) & ~np.isin(label, fluid)).reshape(h, w)
-        lost = drawn.truth.artifacts[STEP // 2 :: STEP, STEP // 2 :: STEP][:h, :w] == 1
+        whole = np.asarray(inside & (label > 0) & ~np.isin(label, fluid)).reshape(h, w)
+        lost = drawn.truth.artifacts[STEP // 2 :: STEP, STEP // 2 :: STEP][:h, :w]
         z_um = scene.geometry.data_set.z_um(image.section_number)
         um, factor = scene.geometry.resolution_um(image), scene.geometry.factor
+        whole &= lost != 1
         gone = np.zeros_like(whole)
         sections.append(
-            Section(image.section_number, z_um, um, factor, STEP, pixels, expressing, whole & ~lost, gone)
+            Section(
+                image.section_number, z_um, um, factor, STEP, pixels, expressing, whole & (lost != 1), gone
+            )
         )
     spacing = scene.geometry.data_set.spacing_um
     return Series(sections, scene.geometry.data_set.plane_of_section, spacing, true_alignment(scene))
@@ -212,74 +220,26 @@ def _damaged(section: Section, kind: str, rng: np.random.Generator) -> Section:
     h, w = section.pixels.shape[:2]
     y, x = np.mgrid[:h, :w] * section.um
     big = np.kron(section.whole, np.ones((section.step, section.step), np.bool_))
-    hole = np.zeros((h, w), np.bool_)
+    gone = np.zeros((h, w), np.bool_)
     if kind in HOLES:
         for _ in range(HOLES[kind]):
-            hole |= _hole(x, y, big, 500.0 * float(kind.split()[0]), rng)
+            gone |= hole(x, y, big, 500.0 * float(kind.split()[0]), rng)
     else:
-        hole = _torn(x, y, big, kind, rng)
-    soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), EDGE_UM / section.um)
-    soft *= 1 - _debris(x, y, soft, section.um, rng)
-    glass = _glass(section) + rng.normal(0, GLASS_NOISE, (h, w, 1))
+        gone = torn(x, y, big, kind, rng)
+    soft = cv2.GaussianBlur(gone.astype(np.float32), (0, 0), EDGE_UM / section.um)
+    soft *= 1 - debris(soft, section.um, rng)
+    shown = section.thumbnail.pixels
+    glass = np.median(shown[_bare(section)], axis=0) + rng.normal(0, GLASS_NOISE, (h, w, 1))
     mixed = section.pixels * (1 - soft[..., None]) + glass * soft[..., None]
     pixels = np.floor(np.clip(mixed, 0, 255) + 0.5).astype(np.uint8)
-    gone = block_mean(np.where(hole, 255, 0).astype(np.uint8), section.step) > 127
-    return replace(section, pixels=pixels, expressing=section.expressing & ~hole, gone=gone, kind=kind)
+    small = block_mean(np.where(gone, 255, 0).astype(np.uint8), section.step) > 127
+    return replace(section, pixels=pixels, expressing=section.expressing & ~gone, gone=small, kind=kind)
 
 
-def _glass(section: Section) -> Float64:
-    """Return the median colour of the glass, (3,)."""
-    thumbnail = section.thumbnail
-    seen = tissue_image(thumbnail)
-    around = seen.valid & ~cv2.dilate(seen.mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.bool_)
-    return np.asarray(np.median(thumbnail.pixels[around], axis=0))
-
-
-def _hole(x: np.ndarray, y: np.ndarray, tissue: Bool, radius_um: float, rng: np.random.Generator) -> Bool:
-    """Return a round or an irregular hole, nine tenths of it in tissue where such a place is found."""
-    rows, columns = np.nonzero(tissue)
-    rough = 0.15 * rng.integers(0, 2)
-    waves = [(k, rough * rng.normal() / k, rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)]
-    best, most = np.zeros_like(tissue), -1.0
-    for _ in range(40):
-        at = rng.integers(len(rows))
-        dx, dy = x - x[0, columns[at]], y - y[rows[at], 0]
-        angle = np.arctan2(dy, dx)
-        radius = radius_um * (1 + sum(a * np.cos(k * angle + p) for k, a, p in waves))
-        hole = dx**2 + dy**2 < radius**2
-        share = float(tissue[hole].mean())
-        if share > most:
-            best, most = hole, share
-        if share > 0.9:
-            break
-    return best
-
-
-def _torn(x: np.ndarray, y: np.ndarray, tissue: Bool, kind: str, rng: np.random.Generator) -> Bool:
-    """Return a quadrant, a half, or a corner of a seventh of the tissue, torn along wavy lines."""
-    def wave(t: np.ndarray) -> np.ndarray:
-        return 60.0 * np.sin(2 * np.pi * (t / rng.uniform(500, 1500) + rng.uniform()))
-
-    side, end = rng.choice([-1, 1], 2)
-    across = side * (x - float(np.median(x[tissue])) + wave(y))
-    along = end * (y - float(np.median(y[tissue])) + wave(x))
-    if kind == "half":
-        return np.asarray(across > 0)
-    if kind == "quadrant":
-        return np.asarray((across > 0) & (along > 0))
-    slope = across + along
-    return np.asarray(slope > np.percentile(slope[tissue], 100 * 6 / 7))
-
-
-def _debris(x: np.ndarray, y: np.ndarray, soft: Float32, um: float, rng: np.random.Generator) -> Float32:
-    """Return how much of the tissue is left as debris, 0-1."""
-    rows, columns = np.nonzero(soft > 0.9)
-    left = np.zeros_like(soft)
-    for _ in range(rng.poisson(DEBRIS_PER_MM2 * len(rows) * (um / 1000) ** 2)):
-        at = rng.integers(len(rows))
-        place = (int(columns[at]), int(rows[at]))
-        cv2.circle(left, place, max(1, round(DEBRIS_UM * rng.uniform(0.5, 1.5) / um)), 1.0, -1)
-    return left
+def _bare(section: Section) -> Bool:
+    """Return where a section shows glass, px of the thumbnail."""
+    seen = tissue_image(section.thumbnail)
+    return np.asarray(seen.valid & ~ndimage.binary_dilation(seen.mask, iterations=2))
 
 
 def placed(series: Series, reference: ReferenceSpace, given: bool) -> Placed:
@@ -415,17 +375,12 @@ def measure(name: str, seed: int, chosen: argparse.Namespace, tally: Tally, outl
             continue
         table = structures(series, where, space, missing, labels)
         if kind == "none":
-            expected = {i: row for i, row in table.items() if _counts(row)}
+            expected = {i: r for i, r in table.items() if r[0] >= LEAST_ENERGY and r[2] >= LEAST_VOXELS}
             continue
         off = [i for i, row in expected.items() if abs(table.get(i, (0, 0, 0))[0] - row[0]) > OFF * row[0]]
         hidden = [i for i in off if i in table and table[i][1] >= expected[i][1]]
         print(f"{name:18}{kind or 'mixed':10} seed {seed}: {len(expected)} structures, {len(off)} off,"
               f" {len(hidden)} of them with full coverage", flush=True)  # fmt: skip
-
-
-def _counts(row: tuple[float, float, float]) -> bool:
-    """Return whether a structure, its energy, coverage and voxels, is large enough and expresses."""
-    return row[0] >= LEAST_ENERGY and row[2] >= LEAST_VOXELS
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -436,7 +391,9 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("ISH_DATA"), help="default: $ISH_DATA")
     parser.add_argument("--series", nargs="+", default=[*SERIES, *REAL], choices=[*SERIES, *REAL])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--given", action="store_true", help="place rendered sections by their true alignment")
+    parser.add_argument(
+        "--given", action="store_true", help="true alignment; of a real series that when whole"
+    )
     parser.add_argument("--each", action="store_true", help="one kind of damage a series")
     parser.add_argument("--keep", type=Path, help="folder of placed series: a second call only searches")
     chosen = parser.parse_args(given)
