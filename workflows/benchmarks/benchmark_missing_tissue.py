@@ -151,9 +151,10 @@ def rendered(name: str, seed: int, data: Path) -> Series:
         y, x = np.mgrid[:h, :w] * STEP + (STEP - 1) / 2
         places = drawn.truth.pixel_map.to_reference(np.stack([x.ravel(), y.ravel()], axis=1))
         at = np.rint(places / reference.annotation_um)
-        inside = ((at >= 0) & (at < reference.annotation.shape)).all(axis=1)
+        inside = np.asarray(((at >= 0) & (at < reference.annotation.shape)).all(axis=1))
         label = reference.annotation[tuple(np.where(inside[:, None], at, 0).astype(np.intp).T)]
-        whole = np.asarray(inside & (label > 0) & ~np.isin(label, fluid)).reshape(h, w)
+        tissue = inside & (label > 0) & ~np.isin(label, fluid)
+        whole = np.asarray(tissue).reshape(h, w)
         lost = drawn.truth.artifacts[STEP // 2 :: STEP, STEP // 2 :: STEP][:h, :w]
         z_um = scene.geometry.data_set.z_um(image.section_number)
         um, factor = scene.geometry.resolution_um(image), scene.geometry.factor
