@@ -2,8 +2,9 @@
 
 A hole, a torn quadrant or a lost half is no tissue without expression. It is told from a ventricle that is
 wider than the reference's, and from pale tissue, by the same place in the sections beside it and in the other
-half of the brain: a ventricle is seen there too, a hole is not. Gaps at the outline that misplacement may
-explain are left alone.
+half of the brain: a ventricle is seen there too, a hole is not. Glass there tells nothing where the reference
+has no tissue there. Gaps at the outline that misplacement may explain are left alone; a hole that tissue
+encloses on all sides is none of them, however small. Debris on the glass goes with the hole.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pipeline.core.model import (
     Bool,
     Float32,
     Float64,
+    Int32,
     Int64,
     Polygon,
     SectionAlignment,
@@ -29,6 +31,7 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import section_to_volume, volume_to_section
 from pipeline.sections.medians import MAD_TO_SIGMA
+from pipeline.sections.objects_labelled import AREA, connected_objects
 from pipeline.sections.thumbnail import SectionThumbnail
 from pipeline.sections.thumbnail_tissue import tissue_image
 from pipeline.sections.tissue import LEAST_OD
@@ -38,18 +41,24 @@ VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
 # the largest of: OD, of the glass's noise, of the tissue
 EMPTY_OD, EMPTY_NOISES, EMPTY_SHARE = 0.008, 3.0, 0.08
 GLASS_OD, GLASS_NOISES, GLASS_SHARE = 0.005, 1.5, 0.05  # likewise for the median of a piece
-EDGE_SHARE = 0.4  # of the density of most tissue: where the edge of a hole lies
+EDGE_SHARE = 0.5  # of the density of the tissue around: where the edge of a hole lies
+EDGE_UM = 100.0  # sigma of the Gaussian over that tissue
 VOTE_SIGMA_UM = 50.0  # of the Gaussian over a neighbour's tissue
 ERRORS_UM = 150.0, 500.0  # least and largest error of placement that is allowed for
 ERROR_FACTOR = 1.5  # times the estimated error
-RADIUS_UM = 150.0  # a disc of so much that is empty, beyond the error of placement
-LEAST_UM2 = 1.2e5  # smaller pieces are left alone
+RADIUS_UM = 120.0  # a disc of so much that is empty, beyond the error of placement
+LEAST_UM2 = 9e4  # smaller pieces are left alone
+FAR_PX = 1e5  # where there is no rest
+DEBRIS_UM2 = 2e4  # specks of at most so much that lie on glass are no tissue
+CRACK_UM = 60.0  # half the width of a crack that does not join a hole to the outside
+TISSUE_SHARE = 0.85  # of a hole, in the tissue of the reference
+HALF = 0.5  # of an enclosed piece of glass is missing: then all of it is
 NEAR_UM = 1000.0  # along z: farther sections do not tell what a section should show
 NEIGHBOURS = 4  # sections that are asked about a place
 APART_UM = 400.0  # from outline and ventricles: there the other half, or the reference, may be right alone
 LEAST_SHARE = 0.005  # of a section's tissue: less is not flagged
 
-UNKNOWN, GLASS, TISSUE = 0, 1, 2
+UNKNOWN, GLASS, TISSUE, VENTRICLE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +99,14 @@ class _Section:
 
     placed: PlacedThumbnail
     stain: Float32
+    valid: Bool
     empty: Bool
     pale: Bool
     glass_od: float  # at most the median of a piece of glass
     shown: UInt8
     tissue: Bool  # of the reference, without ventricles
     depth_um: Float32  # within that tissue
+    away_um: Float32  # from the ventricles of the reference
 
     @property
     def z_um(self) -> float:
@@ -141,22 +152,23 @@ def find_missing(
     return found
 
 
-def _expected(reference: ReferenceSpace, hemisphere: str) -> Bool:
-    """Return where a series should show tissue, (P, I, R): in its half of the reference, no ventricle."""
+def _expected(reference: ReferenceSpace, hemisphere: str) -> UInt8:
+    """Return what a series should show, (P, I, R): tissue, ventricle, or glass, as in the other half."""
     ontology, annotation = reference.ontology, reference.annotation
     roots = ontology.by_acronym.get(VENTRICLES, ())
     fluid = [i for root in roots for i in ontology.descendants(root.id)]
-    expected = (annotation > 0) & ~np.isin(annotation, np.array(fluid, np.uint32))
+    ventricle = np.isin(annotation, np.array(fluid, np.uint32))
+    expected = np.where(ventricle, VENTRICLE, np.where(annotation > 0, TISSUE, GLASS)).astype(np.uint8)
     middle = annotation.shape[2] // 2
     if hemisphere == "left":
-        expected[:, :, middle:] = False
+        expected[:, :, middle:] = GLASS
     elif hemisphere == "right":
-        expected[:, :, :middle] = False
-    return np.asarray(expected)
+        expected[:, :, :middle] = GLASS
+    return expected
 
 
 def _section(
-    placed: PlacedThumbnail, alignment3d: Alignment3d, expected: Bool, reference: ReferenceSpace
+    placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, reference: ReferenceSpace
 ) -> _Section:
     """Return what a section shows and what it should show."""
     thumbnail = placed.thumbnail
@@ -172,27 +184,50 @@ def _section(
     known = seen.valid.astype(np.float32)
     sigma = VOTE_SIGMA_UM / um
     share = cv2.GaussianBlur(dense, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(known, (0, 0), sigma), 1e-3)
-    shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, GLASS), UNKNOWN).astype(np.uint8)
     here = _sampled(placed, alignment3d, expected, reference.annotation_um)
-    depth = cv2.distanceTransform(np.pad(here, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
-    empty = seen.valid & (seen.stain < least) & (not seen.blank)
-    pale = seen.valid & (seen.stain < max(least, EDGE_SHARE * level))
-    stain = seen.stain
-    deep = depth[1:-1, 1:-1] * np.float32(um)
-    return _Section(placed, stain, empty, pale, glass_od, shown, here & seen.valid, deep)
+    glass = np.where(here == TISSUE, GLASS, UNKNOWN)  # where glass is due, it tells nothing of another place
+    shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, glass), UNKNOWN).astype(np.uint8)
+    clear = np.minimum(seen.stain, cv2.medianBlur(seen.stain, 3))  # without the grain of the glass
+    empty = seen.valid & (clear < least) & (not seen.blank)
+    pale = seen.valid & (seen.stain < np.maximum(least, EDGE_SHARE * _around(seen.stain, ~empty, um)))
+    depth, away = _distance(here == TISSUE, um), _distance(here != VENTRICLE, um)
+    tissue = (here == TISSUE) & seen.valid
+    empty = _swept(empty, um) & seen.valid
+    return _Section(placed, seen.stain, seen.valid, empty, pale, glass_od, shown, tissue, depth, away)
 
 
-def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: Bool, spacing_um: float) -> Bool:
-    """Return whether tissue is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel."""
+def _distance(region: Bool, um: float) -> Float32:
+    """Return how far the pixels of a region lie from the rest, um; it goes on beyond the image."""
+    away = cv2.distanceTransform(np.pad(region, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(np.minimum(away[1:-1, 1:-1], np.float32(FAR_PX)) * np.float32(um))
+
+
+def _around(stain: Float32, tissue: Bool, um: float) -> Float32:
+    """Return the mean density of the tissue around each pixel, (h, w), 0 far from it."""
+    sigma, part = EDGE_UM / um, tissue.astype(np.float32)
+    share = cv2.GaussianBlur(part, (0, 0), sigma)
+    return np.asarray(cv2.GaussianBlur(stain * part, (0, 0), sigma) / np.maximum(share, np.float32(1e-3)))
+
+
+def _swept(empty: Bool, um: float) -> Bool:
+    """Add the specks that lie on empty glass: they are debris."""
+    pieces, boxes = connected_objects((~empty).view(np.uint8), 8)
+    small = boxes[:, AREA] * um * um <= DEBRIS_UM2
+    small[0] = True
+    return np.asarray(np.take(small, pieces))
+
+
+def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, spacing_um: float) -> UInt8:
+    """Return what is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel."""
     h, w = placed.thumbnail.pixels.shape[:2]
     step = max(1, int(spacing_um / placed.thumbnail.pixel_um))
     y, x = np.mgrid[:h:step, :w:step] + (step - 1) / 2
     points = _to_volume(placed, np.stack([x.ravel(), y.ravel()], axis=1))
     at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / spacing_um)
     inside = ((at >= 0) & (at < expected.shape)).all(axis=1)
-    here = np.zeros(len(at), np.bool_)
+    here = np.full(len(at), GLASS, np.uint8)
     here[inside] = expected[tuple(at[inside].astype(np.intp).T)]
-    return np.kron(here.reshape(x.shape), np.ones((step, step), np.bool_))[:h, :w]
+    return np.asarray(np.kron(here.reshape(x.shape), np.ones((step, step), np.uint8))[:h, :w], np.uint8)
 
 
 def _to_volume(placed: PlacedThumbnail, pixels: Int64 | Float64) -> Float64:
@@ -208,35 +243,65 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     estimated_um = one.placed.alignment.measures.get("estimated_error_um", 0.0)
     error_um = float(np.clip(ERROR_FACTOR * estimated_um, *ERRORS_UM))
     empty = one.empty & one.tissue
-    core = _opened(empty & (one.depth_um > error_um), um)
+    pieces, areas = _enclosed(one, um)
+    enclosed = _mostly(one.tissue, pieces, areas, TISSUE_SHARE)
+    inner = (one.depth_um > error_um) | enclosed & (one.away_um > error_um)
+    core = _opened(empty & inner, um)
     reach = round((error_um + 2 * RADIUS_UM) / um)
     if not core.any():
         return core
-    near = ndimage.binary_dilation(core, iterations=reach, mask=empty)
+    near = ndimage.binary_dilation(core, iterations=reach, mask=one.empty & (one.away_um > 0))
     rows, columns = np.nonzero(near)
     lacking, around = np.zeros((2, *empty.shape), np.bool_)
-    apart = one.depth_um[rows, columns] > APART_UM
+    apart = ((one.depth_um > APART_UM) | enclosed & inner)[rows, columns]
     points = _to_volume(one.placed, np.stack([columns, rows], axis=1))
     told, likely = _told(one, sections, alignment3d, middle_um, points, apart)
-    lacking[rows, columns], around[rows, columns] = told, told | likely
-    seeds = _opened(lacking & (one.depth_um > error_um), um)
-    pieces, count = ndimage.label(seeds)
-    large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
-    clear = [n for n in range(1, count + 1) if large[n] and np.median(one.stain[pieces == n]) <= one.glass_od]
-    seeds &= np.isin(pieces, np.array(clear, np.int64))
+    lacking[rows, columns] = told
+    outer = one.depth_um < one.away_um  # nearer to the outline than to a ventricle
+    around[rows, columns] = told | (likely | outer[rows, columns]) & one.tissue[rows, columns]
+    seeds = _opened(lacking & inner & empty, um)
+    seeds = _clear(seeds, one, um)
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
+    whole |= _mostly(whole, pieces, areas, HALF) & (one.away_um > 0)
     whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
     return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
 
 
-def _opened(region: Bool, um: float) -> Bool:
-    """Return the parts of a region that a disc of `RADIUS_UM` fits into."""
+def _clear(seeds: Bool, one: _Section, um: float) -> Bool:
+    """Return the large pieces of a region, (h, w), that are as clear as glass."""
+    pieces, count = ndimage.label(seeds)
+    large = np.bincount(pieces.ravel(), minlength=count + 1) * um * um >= LEAST_UM2
+    clear = [n for n in range(1, count + 1) if large[n] and np.median(one.stain[pieces == n]) <= one.glass_od]
+    return np.asarray(seeds & np.isin(pieces, np.array(clear, np.int64)))
+
+
+def _enclosed(one: _Section, um: float) -> tuple[Int32, Int64]:
+    """Return the pieces of glass that tissue encloses, numbered, (h, w), and the area of each, px.
+
+    No shift of the outline makes such a gap. Cracks to the outside are closed; number 0 is the rest.
+    """
+    glass = _opened(one.empty | ~one.valid, um, CRACK_UM)
+    pieces, _ = connected_objects(glass.view(np.uint8), 8)
+    outside = np.unique(np.concatenate((pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])))
+    pieces[np.isin(pieces, outside)] = 0
+    return pieces, np.bincount(pieces.ravel(), minlength=int(pieces.max()) + 1)
+
+
+def _mostly(region: Bool, pieces: Int32, areas: Int64, share: float) -> Bool:
+    """Return the pieces, (h, w), of which a region fills at least a share."""
+    filled = np.bincount(pieces[region], minlength=len(areas)) >= share * areas
+    filled[0] = False
+    return np.asarray(np.take(filled, pieces))
+
+
+def _opened(region: Bool, um: float, radius_um: float = RADIUS_UM) -> Bool:
+    """Return the parts of a region that a disc fits into."""
     away = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] * um
-    inner = np.asarray(away >= RADIUS_UM)
+    inner = np.asarray(away >= radius_um)
     if not inner.any():
         return inner
     beyond = cv2.distanceTransform((~inner).astype(np.uint8), cv2.DIST_L2, 5) * um
-    return np.asarray(region & (beyond <= RADIUS_UM))
+    return np.asarray(region & (beyond <= radius_um))
 
 
 def _told(

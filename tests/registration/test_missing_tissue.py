@@ -54,9 +54,16 @@ def places() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def section(number: int, hole: Shape | None = None, *, brain: Shape = BRAIN, pale: Shape | None = None):  # type: ignore[no-untyped-def]
+def section(
+    number: int,
+    hole: Shape | None = None,
+    *,
+    brain: Shape = BRAIN,
+    ventricle: Shape = VENTRICLE,
+    pale: Shape | None = None,
+) -> PlacedThumbnail:
     x, y = places()
-    density = np.where(brain(x, y) & ~both(VENTRICLE)(x, y), 0.15, 0.0)
+    density = np.where(brain(x, y) & ~both(ventricle)(x, y), 0.15, 0.0)
     if pale is not None:
         density[pale(x, y) & (density > 0)] = 0.03
     if hole is not None:
@@ -110,6 +117,48 @@ def test_a_hole_in_every_section_is_told_by_the_other_half(reference: ReferenceS
     check(found[56], hole)
 
 
+def test_a_small_hole_in_a_doubtful_section_is_found_where_tissue_encloses_it(
+    reference: ReferenceSpace,
+) -> None:
+    hole = ellipse(3500, 4000, 250, 250)
+    placed = section(56, hole)
+    doubtful = replace(placed.alignment, measures={"estimated_error_um": 330.0})
+    found = find_missing(series({56: replace(placed, alignment=doubtful)}), SPACE, reference)
+    assert found.keys() == {56}
+    check(found[56], hole)
+
+
+def test_debris_in_a_hole_is_missing_tissue_too(reference: ReferenceSpace) -> None:
+    hole, specks = HOLES["0.5 mm"], [ellipse(4750, y, 40, 40) for y in (2450.0, 2600.0, 2750.0)]
+    placed = section(56, lambda x, y: hole(x, y) & ~np.any([speck(x, y) for speck in specks], axis=0))
+    check(find_missing(series({56: placed}), SPACE, reference)[56], hole)
+
+
+def test_glass_that_is_due_in_the_neighbours_does_not_hide_a_hole(reference: ReferenceSpace) -> None:
+    shape = ellipse(4600, 3300, 400, 300)
+    y, x = np.mgrid[:100, :140] * REFERENCE_UM
+    annotation = reference.annotation.copy()
+    annotation[:27, both(shape)(x, y)] = annotation[30:, both(shape)(x, y)] = 73  # section 56: plane 28
+    varied = replace(reference, annotation=annotation)
+    whole = {n: section(n, both(shape)) for n in NUMBERS if n != 56}
+    assert find_missing(series(whole), SPACE, varied) == {}
+    found = find_missing(series(whole | {56: section(56, shape)}), SPACE, varied)
+    assert found.keys() == {56}
+    check(found[56], shape)
+
+
+def test_what_neighbours_show_beyond_the_outline_of_the_reference_is_missing(
+    reference: ReferenceSpace,
+) -> None:
+    large = ellipse(3500, 2500, 3000, 2200)
+    sections = [section(n, HOLES["corner"] if n == 56 else None, brain=large) for n in NUMBERS]
+    found = find_missing(sections, SPACE, reference)
+    assert found.keys() == {56}
+    x, y = places()
+    truth = HOLES["corner"](x, y) & large(x, y) & ~both(VENTRICLE)(x, y)
+    assert (found[56].mask & truth).sum() > 0.9 * truth.sum()
+
+
 def test_whole_tissue_lacks_nothing(reference: ReferenceSpace) -> None:
     wide = both(ellipse(2700, 2100, 700, 700))  # wider than in the reference, in every section
     small = ellipse(3500, 2500, 2550, 1800)  # a misfit of 200 to 250 um all around
@@ -118,6 +167,7 @@ def test_whole_tissue_lacks_nothing(reference: ReferenceSpace) -> None:
         "whole": series({}),
         "ventricles": [section(n, wide) for n in NUMBERS],
         "small": series({56: section(56, brain=small)}),
+        "moved ventricles": series({56: section(56, ventricle=ellipse(2850, 2300, 250, 400))}),
         "pale in one": series({56: section(56, pale=white)}),
         "pale in all": [section(n, pale=white) for n in NUMBERS],
     }
