@@ -101,16 +101,35 @@ class _Section:
     stain: Float32
     valid: Bool
     empty: Bool
-    pale: Bool
+    least: float  # OD of tissue
     glass_od: float  # at most the median of a piece of glass
     shown: UInt8
-    tissue: Bool  # of the reference, without ventricles
-    depth_um: Float32  # within that tissue
-    away_um: Float32  # from the ventricles of the reference
+    expected: UInt8  # of the reference
 
     @property
     def z_um(self) -> float:
         return self.placed.thumbnail.z_um
+
+    @property
+    def tissue(self) -> Bool:
+        """Of the reference, without ventricles."""
+        return np.asarray(self.valid & (self.expected == TISSUE))
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaps:
+    """A closer look at a section that shows glass where tissue is due: maps of the thumbnail, (h, w)."""
+
+    empty: Bool
+    pale: Bool
+    depth_um: Float32  # within the tissue of the reference
+    away_um: Float32  # from its ventricles
+
+    @classmethod
+    def of(cls, one: _Section, um: float) -> _Gaps:
+        pale = one.stain < np.maximum(one.least, EDGE_SHARE * _around(one.stain, ~one.empty, um))
+        depth, away = _distance(one.expected == TISSUE, um), _distance(one.expected != VENTRICLE, um)
+        return cls(_swept(one.empty, um) & one.valid, one.valid & pale, depth, away)
 
 
 def find_missing(
@@ -189,11 +208,7 @@ def _section(
     shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, glass), UNKNOWN).astype(np.uint8)
     clear = np.minimum(seen.stain, cv2.medianBlur(seen.stain, 3))  # without the grain of the glass
     empty = seen.valid & (clear < least) & (not seen.blank)
-    pale = seen.valid & (seen.stain < np.maximum(least, EDGE_SHARE * _around(seen.stain, ~empty, um)))
-    depth, away = _distance(here == TISSUE, um), _distance(here != VENTRICLE, um)
-    tissue = (here == TISSUE) & seen.valid
-    empty = _swept(empty, um) & seen.valid
-    return _Section(placed, seen.stain, seen.valid, empty, pale, glass_od, shown, tissue, depth, away)
+    return _Section(placed, seen.stain, seen.valid, empty, least, glass_od, shown, here)
 
 
 def _distance(region: Bool, um: float) -> Float32:
@@ -242,29 +257,33 @@ def _missing(one: _Section, sections: Sequence[_Section], alignment3d: Alignment
     um = one.placed.thumbnail.pixel_um
     estimated_um = one.placed.alignment.measures.get("estimated_error_um", 0.0)
     error_um = float(np.clip(ERROR_FACTOR * estimated_um, *ERRORS_UM))
-    empty = one.empty & one.tissue
-    pieces, areas = _enclosed(one, um)
-    enclosed = _mostly(one.tissue, pieces, areas, TISSUE_SHARE)
-    inner = (one.depth_um > error_um) | enclosed & (one.away_um > error_um)
+    tissue = one.tissue
+    if np.count_nonzero(one.empty & tissue) * um * um < LEAST_UM2 / 2:  # specks on glass may be the rest
+        return np.zeros_like(tissue)
+    gaps = _Gaps.of(one, um)
+    empty = gaps.empty & tissue
+    pieces, areas = _enclosed(gaps.empty | ~one.valid, um)
+    enclosed = _mostly(tissue, pieces, areas, TISSUE_SHARE)
+    inner = (gaps.depth_um > error_um) | enclosed & (gaps.away_um > error_um)
     core = _opened(empty & inner, um)
     reach = round((error_um + 2 * RADIUS_UM) / um)
     if not core.any():
         return core
-    near = ndimage.binary_dilation(core, iterations=reach, mask=one.empty & (one.away_um > 0))
+    near = ndimage.binary_dilation(core, iterations=reach, mask=gaps.empty & (gaps.away_um > 0))
     rows, columns = np.nonzero(near)
     lacking, around = np.zeros((2, *empty.shape), np.bool_)
-    apart = ((one.depth_um > APART_UM) | enclosed & inner)[rows, columns]
+    apart = ((gaps.depth_um > APART_UM) | enclosed & inner)[rows, columns]
     points = _to_volume(one.placed, np.stack([columns, rows], axis=1))
     told, likely = _told(one, sections, alignment3d, middle_um, points, apart)
     lacking[rows, columns] = told
-    outer = one.depth_um < one.away_um  # nearer to the outline than to a ventricle
-    around[rows, columns] = told | (likely | outer[rows, columns]) & one.tissue[rows, columns]
+    outer = gaps.depth_um < gaps.away_um  # nearer to the outline than to a ventricle
+    around[rows, columns] = told | (likely | outer[rows, columns]) & tissue[rows, columns]
     seeds = _opened(lacking & inner & empty, um)
     seeds = _clear(seeds, one, um)
     whole = ndimage.binary_dilation(seeds, iterations=reach, mask=around) if seeds.any() else seeds
-    whole |= _mostly(whole, pieces, areas, HALF) & (one.away_um > 0)
-    whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=one.pale & one.tissue)
-    return np.asarray(whole | ndimage.binary_fill_holes(whole) & one.empty)
+    whole |= _mostly(whole, pieces, areas, HALF) & (gaps.away_um > 0)
+    whole |= ndimage.binary_dilation(whole, np.ones((3, 3), np.bool_), mask=gaps.pale & tissue)
+    return np.asarray(whole | ndimage.binary_fill_holes(whole) & gaps.empty)
 
 
 def _clear(seeds: Bool, one: _Section, um: float) -> Bool:
@@ -275,12 +294,12 @@ def _clear(seeds: Bool, one: _Section, um: float) -> Bool:
     return np.asarray(seeds & np.isin(pieces, np.array(clear, np.int64)))
 
 
-def _enclosed(one: _Section, um: float) -> tuple[Int32, Int64]:
+def _enclosed(empty: Bool, um: float) -> tuple[Int32, Int64]:
     """Return the pieces of glass that tissue encloses, numbered, (h, w), and the area of each, px.
 
     No shift of the outline makes such a gap. Cracks to the outside are closed; number 0 is the rest.
     """
-    glass = _opened(one.empty | ~one.valid, um, CRACK_UM)
+    glass = _opened(empty, um, CRACK_UM)
     pieces, _ = connected_objects(glass.view(np.uint8), 8)
     outside = np.unique(np.concatenate((pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])))
     pieces[np.isin(pieces, outside)] = 0
