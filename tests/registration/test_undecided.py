@@ -21,6 +21,7 @@ from pipeline.registration.fit.volume_prior import volume_prior
 from pipeline.registration.model.state import TransformState
 from pipeline.registration.model.stated_positions import NOTHING_STATED
 from pipeline.registration.quality.error_model import UNDECIDED, estimated_error_um
+from pipeline.registration.quality.measures import Verdict, _held_by_neighbours
 from pipeline.registration.quality.undecided import expected_distance, mirrored_probability
 
 PIXEL_UM = 60.0
@@ -128,3 +129,17 @@ def test_few_sections_are_less_sure_of_their_place(
         number = section.alignment2d.section_number
         assert section.measures["normal_common_um"] > 2.0 * of(whole, number).measures["normal_common_um"]
         assert section.measures["estimated_error_um"] > section.measures["normal_common_um"]
+
+
+def test_no_section_is_much_surer_than_those_around_it() -> None:
+    judged = [
+        Verdict({"dice": 0.97, "estimated_error_um": float(um)}, Status.PASS)
+        for um in (320, 300, 100, 310, 40)
+    ]
+    judged += [Verdict({"dice": 0.97, "estimated_error_um": 30.0}, Status.PASS) for _ in range(8)]
+    held = _held_by_neighbours(judged, 0.6)
+    assert held[2].measures["estimated_error_um"] == 150.0  # three quarters of the median, 200
+    assert held[0].measures["estimated_error_um"] == 320.0
+    assert [one.measures["estimated_error_um"] for one in held[8:]] == [30.0] * 5
+    surer = _held_by_neighbours([*judged[:2], judged[4], judged[3]], 0.6)
+    assert (surer[2].status, surer[2].reason) == (Status.CHECK, "the sections around it are not well placed")

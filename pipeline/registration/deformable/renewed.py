@@ -96,7 +96,9 @@ def judged_anew(
     finite = {name: round(value, 4) for name, value in renewed.items() if np.isfinite(value)}
     measures = {**section.measures, **finite}
     before = status_of(section.measures, minimum_dice)
-    measures["estimated_error_um"] = round(estimated_error_um(measures), 1)
+    # where the sections around it held its estimate up, they do so still
+    held = max(1.0, section.measures["estimated_error_um"] / estimated_error_um(section.measures))
+    measures["estimated_error_um"] = round(held * estimated_error_um(measures), 1)
     status = section.status
     if status is before and status is not Status.FAIL:
         status = status_of(measures, minimum_dice)
