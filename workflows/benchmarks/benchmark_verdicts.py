@@ -3,7 +3,7 @@
     python benchmark_verdicts.py --data $ISH_DATA --seeds 101 102 --save verdicts.jsonl
     python benchmark_verdicts.py --data $ISH_DATA --families nissl --sizes 2 3 6 10 15 --places 10
 
-Every series is aligned whole, with each mistake of `series_damage.KINDS`, and as windows of neighbouring
+Every series is aligned whole, with each mistake of `bench.series_damage.KINDS`, and as windows of neighbouring
 sections at places spread over the brain, without hints and with right ones. For a real brain the truth is
 the alignment of all of its sections. A line a family and kind:
 
@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.series_damage import KINDS, Damaged, window
 from benchmark_alignment import FAMILIES, Drawn, _scene, draw
 from pipeline.core.blocks import block_mean
 from pipeline.core.errors import AlignmentError
@@ -39,7 +40,6 @@ from pipeline.formats.volumes.reference_folder import read_reference
 from pipeline.geometry.sync import pixel_to_reference
 from pipeline.registration import DEFORMABLE, AlignmentOptions, SectionThumbnail, align_series
 from pipeline.sections.thumbnail_tissue import tissue_image
-from series_damage import KINDS, Damaged, window
 
 RIGHT_UM, WRONG_UM = 150.0, 300.0
 NISSL_UM, NISSL_EVERY, NISSL_THICKNESS_UM = 58.88, 10, 20.0
