@@ -3,7 +3,7 @@
     python benchmark_verdicts.py --data $ISH_DATA --seeds 101 102 --save verdicts.jsonl
     python benchmark_verdicts.py --data $ISH_DATA --families nissl --sizes 2 3 6 10 15 --places 10
 
-Every series is aligned whole, with each mistake of `bench.series_damage.KINDS`, and as windows of neighbouring
+Every series is aligned whole, with each mistake of `bench.series_damage`, and as windows of neighbouring
 sections at places spread over the brain, without hints and with right ones. For a real brain the truth is
 the alignment of all of its sections. A line a family and kind:
 
