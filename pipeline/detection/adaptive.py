@@ -47,6 +47,7 @@ LEAST_SIGMA_PX = 0.4  # px: a narrower Gaussian changes next to nothing
 STRIP_PX = 128  # px: rows that are filtered together, so that intermediate results stay in a cache
 # The fullest pixel of a cell of 8-15 um is covered to 1 / (1 + (um / 10.5)^4): to a half at 10.5 um.
 HALF_FULL_UM = 10.5
+MEETING = 0.75  # coarse pixels: power of `foot` at which the thresholds of pixel and cell meet
 HIGHEST = 0.9  # the largest share of a cell's height
 
 # Solid expression is at least this many times as dense as typical tissue; the darkest structures hardly are.
@@ -114,7 +115,7 @@ class Adaptive:
 
     contrast: float = 25.0
     foot: float = 0.65
-    floor: float = 28.5
+    floor: float = 29.2
     solid: float = 26.0
     height: float = 0.45
     window_um: float = 67.0
@@ -217,8 +218,8 @@ class Adaptive:
             The least excess of every pixel, and of the darkest one.
         """
         # A coarse pixel covers its cell only in part: the peak is lower, so the cell ends nearer to it. Where
-        # the two thresholds meet, at their geometric mean, a pixel is all that is left of a cell.
-        full, middle = _fullness(context.resolution_um), self.foot**0.5
+        # the two thresholds meet, a pixel is all that is left of a cell.
+        full, middle = _fullness(context.resolution_um), self.foot**MEETING
         unit = self.contrast * context.noise
         return min(self.foot / full, middle) * unit, max(full, middle) * unit
 
@@ -235,7 +236,9 @@ class Adaptive:
         float, OD
             The least background; 0 where the tissue is flat.
         """
-        return self.floor * max(context.noise - TEXTURE_RANGE[0] * context.tissue_level, 0.0)
+        # The texture of coarse pixels holds the cells themselves, in part.
+        beyond = max(context.noise - TEXTURE_RANGE[0] * context.tissue_level, 0.0)
+        return self.floor * _fullness(context.resolution_um) * beyond
 
     def solid_level(self, context: SectionContext) -> float:
         """Return the density from which on surroundings are solid expression.

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes import reference_folder
 from pipeline.formats.volumes.brainglobe import is_brainglobe_3
-from pipeline.phantom import PHANTOM_UM, phantom_reference
+from pipeline.phantom import PHANTOM_UM, check_spacing, phantom_reference
 from pipeline.store.brainglobe import read_atlas
 
 GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
@@ -46,6 +46,27 @@ class RunReference:
             at its finest; for the phantom, at `asked_um`, but never below 50 um.
         """
         return open_reference(self.directory, self.resolution_um or _nearest(self.directory, asked_um))
+
+
+def check_reference(reference: RunReference) -> None:
+    """Refuse a reference that cannot be read; the phantom is not drawn for it, which takes half a second.
+
+    Parameters
+    ----------
+    reference : RunReference
+        The reference of a run.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing, damaged or of another box.
+    ConfigError
+        Where the phantom is not made in the configured voxel size.
+    """
+    if reference.directory is None:
+        check_spacing(reference.resolution_um or PHANTOM_UM)
+    else:
+        reference.at(GRID_LABELS_UM)
 
 
 def read_reference(

@@ -17,7 +17,7 @@
   the extra poses. `pixel_map(scene, image)` gives the true place of every pixel without drawing it.
 """
 
-from pipeline.phantom.brain import PHANTOM_UM, phantom_reference
+from pipeline.phantom.brain import PHANTOM_UM, check_spacing, phantom_reference
 from pipeline.phantom.cut import Cut, coronal_geometry, sagittal_geometry
 from pipeline.phantom.expression import PHANTOM_GENE, GridExpression, StructureExpression
 from pipeline.phantom.geometry import (
@@ -53,6 +53,7 @@ __all__ = [
     "SeriesGeometry",
     "StructureExpression",
     "build_scene",
+    "check_spacing",
     "coronal_geometry",
     "drawn",
     "geometry_from",

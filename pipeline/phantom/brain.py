@@ -23,6 +23,23 @@ TEMPLATE_SEED = 9
 FAMILIES = {73: 25.0, 1009: 70.0, 512: 135.0, 315: 120.0, 1089: 128.0, 549: 105.0}
 
 
+def check_spacing(spacing_um: float) -> None:
+    """Refuse a voxel size that the phantom is not made in.
+
+    Parameters
+    ----------
+    spacing_um : float, um
+        Voxel size.
+
+    Raises
+    ------
+    ConfigError
+        Where it is outside 10-200 um.
+    """
+    if not 10.0 <= spacing_um <= 200.0:
+        raise ConfigError(f"phantom: expected a voxel size from 10 to 200 um, got {spacing_um}")
+
+
 def phantom_reference(
     spacing_um: float = PHANTOM_UM, reference_space_id: int = CORONAL_SPACE
 ) -> ReferenceSpace:
@@ -48,8 +65,7 @@ def phantom_reference(
     ConfigError
         Where the voxel size is outside 10-200 um.
     """
-    if not 10.0 <= spacing_um <= 200.0:
-        raise ConfigError(f"phantom: expected a voxel size from 10 to 200 um, got {spacing_um}")
+    check_spacing(spacing_um)
     half, back = _half(spacing_um)
     return ReferenceSpace(
         id=reference_space_id,

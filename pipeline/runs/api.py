@@ -15,7 +15,7 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.detection import make_detector
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
-from pipeline.inputs.references import GRID_LABELS_UM, OUTLINE_UM, RunReference
+from pipeline.inputs.references import OUTLINE_UM, RunReference, check_reference
 from pipeline.registration import ALIGNERS
 from pipeline.runs.plan import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.runs.schedule import Engine, Event, check_engine, run_jobs, steps_from
@@ -507,10 +507,8 @@ def check_job(job: SeriesJob) -> None:
         Where the configuration names something unknown, or the reference cannot be read.
     """
     _check_algorithms(job)
-    if job.reference.directory is None:
-        return  # the phantom can be read, and takes half a second to draw
     try:
-        job.reference.at(GRID_LABELS_UM)
+        check_reference(job.reference)
     except PipelineError as error:
         raise ConfigError(f"reference: {error}") from None
 
