@@ -257,7 +257,7 @@ def test_prox1_density_solid_band_and_agreement_of_resolutions(ish_data: Path) -
     coarse_areas = same.reshape(3, 119, 5, 119).mean(axis=(1, 3))
     fine_areas = fine.reshape(3, 476, 5, 476).mean(axis=(1, 3))
     weak = (coarse_areas > 0.002) & (coarse_areas < 0.05)
-    assert weak.sum() >= 6
+    assert weak.sum() >= 5
     assert fine_areas[weak].mean() == pytest.approx(coarse_areas[weak].mean(), rel=0.15)
 
 
