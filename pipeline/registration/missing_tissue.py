@@ -26,6 +26,7 @@ from pipeline.core.model import (
     Polygon,
     SectionAlignment,
     UInt8,
+    UInt32,
 )
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.geometry import affine
@@ -159,8 +160,12 @@ def find_missing(
     dict of int to MissingTissue
         By section number; sections that lack nothing are left out.
     """
-    expected = _expected(reference, hemisphere)
-    sections = each(lambda one: _section(one, alignment3d, expected, reference), placed, threads)
+    fluid = _fluid(reference)
+
+    def look(one: PlacedThumbnail) -> _Section:
+        return _section(one, _expected(one, alignment3d, reference, fluid, hemisphere))
+
+    sections = each(look, placed, threads)
     middle_um = reference.extent_um[2] / 2
     masks = each(lambda one: _missing(one, sections, alignment3d, middle_um), sections, threads)
     found = {}
@@ -171,25 +176,15 @@ def find_missing(
     return found
 
 
-def _expected(reference: ReferenceSpace, hemisphere: str) -> UInt8:
-    """Return what a series should show, (P, I, R): tissue, ventricle, or glass, as in the other half."""
-    ontology, annotation = reference.ontology, reference.annotation
+def _fluid(reference: ReferenceSpace) -> UInt32:
+    """Return the ids of the ventricles."""
+    ontology = reference.ontology
     roots = ontology.by_acronym.get(VENTRICLES, ())
-    fluid = [i for root in roots for i in ontology.descendants(root.id)]
-    ventricle = np.isin(annotation, np.array(fluid, np.uint32))
-    expected = np.where(ventricle, VENTRICLE, np.where(annotation > 0, TISSUE, GLASS)).astype(np.uint8)
-    middle = annotation.shape[2] // 2
-    if hemisphere == "left":
-        expected[:, :, middle:] = GLASS
-    elif hemisphere == "right":
-        expected[:, :, :middle] = GLASS
-    return expected
+    return np.array([i for root in roots for i in ontology.descendants(root.id)], np.uint32)
 
 
-def _section(
-    placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, reference: ReferenceSpace
-) -> _Section:
-    """Return what a section shows and what it should show."""
+def _section(placed: PlacedThumbnail, here: UInt8) -> _Section:
+    """Return what a section shows beside what is expected there."""
     thumbnail = placed.thumbnail
     seen = tissue_image(thumbnail)
     um = thumbnail.pixel_um
@@ -203,7 +198,6 @@ def _section(
     known = seen.valid.astype(np.float32)
     sigma = VOTE_SIGMA_UM / um
     share = cv2.GaussianBlur(dense, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(known, (0, 0), sigma), 1e-3)
-    here = _sampled(placed, alignment3d, expected, reference.annotation_um)
     glass = np.where(here == TISSUE, GLASS, UNKNOWN)  # where glass is due, it tells nothing of another place
     shown = np.where(seen.valid, np.where(share >= 0.5, TISSUE, glass), UNKNOWN).astype(np.uint8)
     clear = np.minimum(seen.stain, cv2.medianBlur(seen.stain, 3))  # without the grain of the glass
@@ -232,16 +226,32 @@ def _swept(empty: Bool, um: float) -> Bool:
     return np.asarray(np.take(small, pieces))
 
 
-def _sampled(placed: PlacedThumbnail, alignment3d: Alignment3d, expected: UInt8, spacing_um: float) -> UInt8:
-    """Return what is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel."""
+def _expected(
+    placed: PlacedThumbnail,
+    alignment3d: Alignment3d,
+    reference: ReferenceSpace,
+    fluid: UInt32,
+    hemisphere: str,
+) -> UInt8:
+    """Return what is expected at the pixels of a thumbnail, (h, w), in blocks below a voxel.
+
+    That is tissue or ventricle; glass beyond the brain, and in the half that the series does not show.
+    """
+    annotation, spacing_um = reference.annotation, reference.annotation_um
     h, w = placed.thumbnail.pixels.shape[:2]
     step = max(1, int(spacing_um / placed.thumbnail.pixel_um))
     y, x = np.mgrid[:h:step, :w:step] + (step - 1) / 2
     points = _to_volume(placed, np.stack([x.ravel(), y.ravel()], axis=1))
     at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / spacing_um)
-    inside = ((at >= 0) & (at < expected.shape)).all(axis=1)
-    here = np.full(len(at), GLASS, np.uint8)
-    here[inside] = expected[tuple(at[inside].astype(np.intp).T)]
+    first, last = [0, 0, 0], list(annotation.shape)
+    if hemisphere == "left":
+        last[2] //= 2
+    elif hemisphere == "right":
+        first[2] = last[2] // 2
+    inside = ((at >= first) & (at < last)).all(axis=1)
+    labels = np.zeros(len(at), np.uint32)
+    labels[inside] = annotation[tuple(at[inside].astype(np.intp).T)]
+    here = np.where(np.isin(labels, fluid), VENTRICLE, np.where(labels > 0, TISSUE, GLASS)).astype(np.uint8)
     return np.asarray(np.kron(here.reshape(x.shape), np.ones((step, step), np.uint8))[:h, :w], np.uint8)
 
 
