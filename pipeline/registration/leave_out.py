@@ -14,6 +14,7 @@ from pipeline.registration.quality.misnumbered import (
     misnumbered_sections,
     number_at,
     numbered_rightly,
+    too_many,
 )
 from pipeline.registration.quality.outliers import outlier_sections
 from pipeline.registration.refusals import check_one_brain
@@ -58,6 +59,10 @@ def fit_without_outliers(
         numbers = [t.section_number for t in kept.thumbnails]
         problem, solution = fit(kept)
         wrong = {numbers[k] for k in misnumbered_sections(problem, solution, kept.thumbnails)} - cleared
+        if wrong and too_many(len((misnumbered | wrong) - far), len(usable.thumbnails)):
+            # round after round more: spacing or fit are wrong, not the numbers
+            misnumbered, cleared = set(far), {t.section_number for t in usable.thumbnails} - far
+            continue
         if wrong:
             misnumbered |= wrong
             continue

@@ -11,7 +11,8 @@ from pipeline.core.reference_space import ReferenceSpace
 from pipeline.phantom import Scene, phantom_reference
 from pipeline.registration import AlignmentOptions, SectionThumbnail, align_series
 from pipeline.registration.model.painted_atlas import atlas_of
-from pipeline.registration.quality.misnumbered import Comparison, number_at, numbered_rightly
+from pipeline.registration.model.state import TransformState
+from pipeline.registration.quality.misnumbered import Comparison, _positions, number_at, numbered_rightly
 from pipeline.registration.refusals import far_numbers
 
 
@@ -90,3 +91,14 @@ def test_of_a_right_series_no_section_is_named(
 ) -> None:
     found = align_series(coronal[1], reference, CORONAL)
     assert not any(s.reason for s in found.sections)
+
+
+def test_a_series_of_one_half_is_not_looked_for_in_the_other(reference: ReferenceSpace) -> None:
+    """Every sagittal section finds its mirror image there, which says nothing of its number."""
+    atlas = atlas_of(reference, "sagittal", "left")
+    volume = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 500.0]])
+    state = TransformState(np.tile(np.eye(2, 3), (3, 1, 1)), np.array([500.0, 1500.0, 2500.0]), volume)
+    middle_um = 0.5 * atlas.extent_um[2] - 500.0  # in the volume
+    assert _positions(atlas, state, "both").max() > middle_um + 2000.0
+    assert middle_um - 200.0 < _positions(atlas, state, "left").max() < middle_um + 400.0
+    assert middle_um - 400.0 < _positions(atlas, state, "right").min() < middle_um + 200.0

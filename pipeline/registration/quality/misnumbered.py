@@ -86,7 +86,7 @@ def compare_places(
         One for each section.
     """
     state, model, threads = solution.state, solution.model, problem.options.threads
-    positions = _positions(problem.atlas, state)
+    positions = _positions(problem.atlas, state, problem.options.hemisphere)
     tables = [problem.atlas.outline_table()] if model is None else list(model.tables)
     stacks = [PlaneStack.of(problem.atlas, t, state.volume, positions, threads) for t in tables]
     near_um = _NEAR_UM * problem.atlas.size / float(np.linalg.norm(state.volume[:, 2]))
@@ -110,10 +110,17 @@ def compare_places(
     return each(one, range(len(sections)), threads)
 
 
-def _positions(atlas: Atlas, state: TransformState) -> Float64:
-    """Return positions along z of the volume, um, at which the reference has tissue."""
+def _positions(atlas: Atlas, state: TransformState, hemisphere: str) -> Float64:
+    """Return positions along z of the volume, um, at which the reference has tissue.
+
+    A sagittal series of one half has none in the other, where every section finds its mirror image.
+    """
     along, areas = area_profile(atlas)
     occupied = along[areas > 0]
+    if atlas.plane == "sagittal" and hemisphere != "both":
+        side = 1.0 if hemisphere == "left" else -1.0
+        from_middle_um = side * (occupied - 0.5 * atlas.extent_um[NORMAL_AXIS[atlas.plane]])
+        occupied = occupied[from_middle_um <= _NEAR_UM * atlas.size]
     wanted = np.arange(occupied.min(), occupied.max() + 1.0, _STEP_UM * atlas.size)
     row = state.volume[NORMAL_AXIS[atlas.plane]]
     # the planes may be tilted: their middle counts
@@ -179,7 +186,25 @@ def misnumbered_sections(
         most = _MOST_MISFIT if compared[k].ratio > _CLEAR_RATIO else _USUAL_MISFIT
         if k not in problem.fixed_planes and compared[k].elsewhere < most * usual:
             found[k] = compared[k].z_um
-    return found if len(found) <= max(_MOST_COUNT, _MOST_SHARE * count) else {}
+    return {} if too_many(len(found), count) else found
+
+
+def too_many(wrong: int, count: int) -> bool:
+    """Return whether so many numbers seem wrong that the fit itself is in doubt.
+
+    Parameters
+    ----------
+    wrong : int
+        Sections whose number seems wrong.
+    count : int
+        All sections.
+
+    Returns
+    -------
+    bool
+        True for more than three, and more than a fifth.
+    """
+    return wrong > max(_MOST_COUNT, _MOST_SHARE * count)
 
 
 def numbered_rightly(place: Comparison) -> bool:
