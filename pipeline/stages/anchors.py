@@ -12,11 +12,11 @@ import numpy as np
 from pipeline.core.model import SectionDataSet
 from pipeline.inputs.hand_corrections import find_file, read_corrections
 from pipeline.registration import SectionThumbnail
+from pipeline.registration.model.painted_atlas import NORMAL_AXIS
 
 OPTION = "anchors"  # of alignment.configuration
 # Standard deviation along the normal, um. DeepSlice's planes lie some 0.1 to 0.3 mm off (Carey et al. 2023).
 SPREAD_UM = 250.0
-NORMAL_AXIS = {"coronal": 0, "sagittal": 2}  # index into (P, I, R)
 
 
 def anchors_path(configuration: Mapping[str, Any], source: Path) -> Path | None:

@@ -32,7 +32,6 @@ import numpy as np
 
 from bench.series_damage import KINDS, Damaged, window
 from benchmark_alignment import FAMILIES, Drawn, _scene, draw
-from pipeline.core.blocks import block_mean
 from pipeline.core.errors import AlignmentError
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.images.files import read_image
@@ -93,7 +92,7 @@ def nissl(data: Path, every: int = NISSL_EVERY) -> Brain:
         SectionThumbnail(
             section_number=int(row["section_number"]),
             z_um=int(row["section_number"]) * NISSL_THICKNESS_UM,
-            pixels=block_mean(read_image(folder / row["file"]), 1),
+            pixels=read_image(folder / row["file"]),
             resolution_um=NISSL_UM,
             thumbnail_to_section=np.eye(2, 3),
         )

@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline.sections.thumbnail import SectionThumbnail
 
-FAMILIES = "rendered series of a mouse brain, whole and damaged, and windows of a real one"
 # (least, largest) of the series that it rests on
 SECTIONS = 6, 66
 SPACING_UM = 100.0, 450.0  # between neighbouring sections; 200 and 300 were fitted
