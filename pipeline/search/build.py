@@ -81,7 +81,7 @@ def voxel_order(subject: IndexSubject) -> VoxelOrder:
     """
     p, i, r = subject.labels.shape
     grid = Grid((p, i, r), subject.spacing_um)
-    return VoxelOrder.of(subject.labels, subject.ontology, hemispheres(grid))
+    return VoxelOrder.of(subject.labels, subject.ontology, hemispheres(grid, subject.midline_um))
 
 
 def check_output(output: Path, folders: Sequence[Path]) -> None:
@@ -197,8 +197,12 @@ def _subject(path: Path, wanted: IndexSubject) -> IndexSubject:
     if not (path / "zarr.json").exists():
         return wanted
     there = read_subject(path)
-    if wanted.spacing_um != there.spacing_um or not np.array_equal(wanted.labels, there.labels):
-        raise DataError(f"{path}: the index has other labels than this reference; build a new one elsewhere")
+    same = wanted.spacing_um == there.spacing_um and wanted.midline_um == there.midline_um
+    if not same or not np.array_equal(wanted.labels, there.labels):
+        raise DataError(
+            f"{path}: the index has other labels, or another midline, than this reference; build a new one"
+            " elsewhere"
+        )
     return there
 
 

@@ -26,11 +26,15 @@ from pipeline.search.build import (
 from pipeline.search.kernels.codes import Row, check_grid, decode_brain, decode_outside, encode_brain
 from pipeline.search.kernels.correlation import Estimate, Probe, candidates, estimate, rerank, scan
 from pipeline.search.kernels.differential import Contrast, Threshold
+from pipeline.search.kernels.networks import profile_correlation
 from pipeline.search.kernels.order import topmost
 from pipeline.search.kernels.sums import Block, Scales, SetSums
+from pipeline.search.kernels.ties import rank_ranges
+from pipeline.search.notes import RANKS, ROUGH, ROUGH_SEED
 from pipeline.search.on_disk.experiments import Experiment
 from pipeline.search.on_disk.snapshot import IndexSnapshot, IndexSubject, open_snapshot, read_subject
-from pipeline.search.result import SearchResult
+from pipeline.search.point import CONTRAST, LOCAL, TARGET, WIDER, Domains, PointResult, Voxels
+from pipeline.search.result import SearchResult, StructureNetwork
 from pipeline.search.sources import (
     ExperimentSource,
     brain_check,
@@ -51,12 +55,6 @@ __all__ = [
 
 
 Structures = str | int | Sequence[str | int]
-# Notes on voxels outside the brain that had to be compared by their codes of 8 bits.
-ROUGH = (
-    "{} of {} candidates: their own grids are not available; outside the brain r is computed from 8-bit"
-    " codes, within {:.2g}"
-)
-ROUGH_SEED = "the seed's own grid is not available; outside the brain it is compared by its 8-bit codes"
 
 
 def open_index(path: Path | str) -> SearchIndex:
@@ -172,8 +170,10 @@ class SearchIndex:
         -------
         SearchResult
             Columns section_data_set_id, gene, plane_of_section, fold_change, target_mean, contrast_mean,
-            target_voxels, contrast_voxels and contrast_zero; largest fold change first. Where the contrast
-            mean is 0, the fold change is inf and contrast_zero is True: these come last, by target mean.
+            target_voxels, contrast_voxels, contrast_zero, rank_first and rank_last; largest fold change
+            first. Where the contrast mean is 0, the fold change is inf and contrast_zero is True: these come
+            last, by target mean. rank_first and rank_last are the ranks between which a row may stand within
+            error; None where its experiment states no error, or the fold change is inf.
 
         Raises
         ------
@@ -194,21 +194,145 @@ class SearchIndex:
             self._places(name, ids, sums, voxels)
             for name, ids in zip(("target", "contrast"), wanted, strict=True)
         ]
-        (here_n, here), (there_n, there) = (self._over(voxels, place)[:2] for place in places)
-        found = Contrast.of((here, here_n), (there, there_n))
-        at = self._places_of(voxels)
-        ids = self._snapshot.table.columns["section_data_set_id"][at]
-        order = found.ranked(ids, *bounds)[: _count(top, len(ids))]
-        columns = {
-            "fold_change": found.fold_change[order],
-            "target_mean": found.target_mean[order],
-            "contrast_mean": found.contrast_mean[order],
-            "target_voxels": here_n[order].astype(np.int64),
-            "contrast_voxels": there_n[order].astype(np.int64),
-            "contrast_zero": np.isinf(found.fold_change[order]),
-        }
-        return SearchResult(
-            self._described(at[order]) | columns, labels_note(self._snapshot.subject.label_form)
+        here, there = (self._over(voxels, place)[:2] for place in places)
+        _, columns, notes = self._ranked(voxels, (here, there), bounds, top)
+        return SearchResult(columns, (*labels_note(self._snapshot.subject.label_form), *notes))
+
+    def at_point(
+        self,
+        point_um: Sequence[float],
+        *,
+        wider: float = WIDER,
+        local: float = LOCAL,
+        connected: bool = False,
+        target_threshold: str | None = TARGET,
+        contrast_threshold: str | None = CONTRAST,
+        top: int | None = None,
+    ) -> PointResult:
+        """Find the coronal experiments enriched around a point, and where expression is like that there.
+
+        The profile of a voxel is its energy in every coronal experiment. Pearson's r between the profiles of
+        the seed and of each voxel, over the experiments with data at both, gives a map and two domains.
+        Experiments are ranked by their mean energy in the local domain (the target) over that in the wider
+        domain (the contrast), which contains the target.
+
+        Parameters
+        ----------
+        point_um : (P, I, R), um
+            A point; the nearest voxel of the set "coronal" is the seed.
+        wider, local : float
+            Least r of a voxel of the wider and of the local domain.
+        connected : bool
+            Leave out of both domains what does not hang together with the seed.
+        target_threshold : str, optional
+            Bounds on the mean energy in the local domain, "min,max"; None for no bounds.
+        contrast_threshold : str, optional
+            The same for the wider domain.
+        top : int, optional
+            Number of experiments to return; default all.
+
+        Returns
+        -------
+        PointResult
+            Columns as of `differential`, the map, and the sizes of the domains.
+
+        Raises
+        ------
+        ConfigError
+            Where an option is not valid or the point lies outside the grid.
+        DataError
+            Where too few experiments have data at the point, or do not differ there.
+        MissingResultError
+            Where there is no coronal experiment.
+
+        Notes
+        -----
+        Correlation maps and gene finder of the Anatomic Gene Expression Atlas: Ng et al., Nat. Neurosci.
+        12:356 (2009), doi 10.1038/nn.2281. The domains are those of full values. Elsewhere the map rests on
+        codes of 16 bits; `PointResult.within` says how far it may be off.
+        """
+        domains = Domains(wider, local, connected)
+        bounds = (
+            Threshold.parse(target_threshold, "target threshold"),
+            Threshold.parse(contrast_threshold, "contrast threshold"),
+        )
+        across = self._across("coronal")
+        seed = across.nearest(point_um)
+        found = across.around(seed, domains)
+        there, here = found.sums
+        places, columns, notes = self._ranked("coronal", (here, there), bounds, top)
+        for place in places.tolist():
+            self._whole_row(place)
+        return across.result(found, columns, notes)
+
+    def structures(self, voxels: str = "all") -> SearchResult:
+        """Return the structures that can be searched.
+
+        Parameters
+        ----------
+        voxels : str
+            One of `VOXEL_SETS`.
+
+        Returns
+        -------
+        SearchResult
+            Columns structure_id, acronym, name and voxels (those in the set, descendants included), for every
+            structure with such a voxel, along the tree.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no such set.
+        MissingResultError
+            Where the set has no experiment.
+        """
+        before = np.concatenate([[0], np.cumsum(self._set(voxels).member)])
+        begins, ends = self._order.bounds[:, :-1], self._order.bounds[:, self._order.ends]
+        counts = (before[ends] - before[begins]).sum(axis=0)
+        shown = np.flatnonzero(counts)
+        ids = self._order.structure_ids[shown]
+        known = [self.ontology.by_id[structure] for structure in ids.tolist()]
+        names = {name: np.array([getattr(s, name) for s in known], object) for name in ("acronym", "name")}
+        return SearchResult({"structure_id": ids, **names, "voxels": counts[shown]})
+
+    def structure_correlation(self, structures: Structures = (), voxels: str = "all") -> StructureNetwork:
+        """Return how alike structures express over all experiments.
+
+        The profile of a structure is its mean energy in each experiment, over the voxels with data. Two
+        structures are compared by Pearson's r over the experiments in which both have data.
+
+        Parameters
+        ----------
+        structures : str, int or sequence of these
+            Structures; default all that have a voxel in the set.
+        voxels : str
+            One of `VOXEL_SETS`.
+
+        Returns
+        -------
+        StructureNetwork
+            Columns as of `structures`, in the order of the ontology, and the matrix of r.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no such set or structure.
+        DataError
+            Where a structure has no voxel in the set.
+        MissingResultError
+            Where the set has no experiment.
+        """
+        found, sums = self.structures(voxels), self._set(voxels)
+        if structures:
+            wanted = [self.ontology.find(name).id for name in self._names(structures)]
+            for one in wanted:
+                self._places("structures", [one], sums, voxels)
+            found = found.where(np.isin(found.columns["structure_id"], wanted))
+        places = self._order.positions(found.columns["structure_id"].tolist())
+        self._over(voxels, places)  # checks what is stored
+        r, shared = profile_correlation(self._sums[voxels].means(places))
+        return StructureNetwork(
+            found.columns, labels_note(self._snapshot.subject.label_form), r=r, shared=shared
         )
 
     def correlation(
@@ -277,6 +401,52 @@ class SearchIndex:
         known = self.ontology.by_acronym
         parted = ([text] if text.strip() in known else text.split(",") for text in map(str, given))
         return [name for names in parted for name in names]
+
+    def _ranked(
+        self,
+        voxels: str,
+        sums: tuple[Float64, Float64],
+        bounds: tuple[Threshold, Threshold],
+        top: int | None,
+    ) -> tuple[Int64, dict[str, npt.NDArray[Any]], tuple[str, ...]]:
+        """Return places, columns and notes of experiments, ranked by fold change.
+
+        `sums` has number of voxels and sum of energy of each experiment, in the target and in the contrast.
+        """
+        (here_n, here), (there_n, there) = sums
+        found = Contrast.of((here, here_n), (there, there_n))
+        at = self._places_of(voxels)
+        ids = self._snapshot.table.columns["section_data_set_id"][at]
+        kept, wanted = found.ranked(ids, *bounds), _count(top, len(ids))
+        error = self._snapshot.table.columns["energy_error"][at[kept]]
+        ends = rank_ranges(found.fold_change[kept], error, wanted)
+        unknown = int(np.isnan(error).sum())
+        notes = (RANKS.format(unknown, len(kept)),) if ends[0].any() else ()
+        order = kept[:wanted]
+        columns = {
+            "fold_change": found.fold_change[order],
+            "target_mean": found.target_mean[order],
+            "contrast_mean": found.contrast_mean[order],
+            "target_voxels": here_n[order].astype(np.int64),
+            "contrast_voxels": there_n[order].astype(np.int64),
+            "contrast_zero": np.isinf(found.fold_change[order]),
+            "rank_first": _or_none(ends[0]),
+            "rank_last": _or_none(ends[1]),
+        }
+        return at[order], self._described(at[order]) | columns, notes
+
+    def _across(self, voxels: str) -> Voxels:
+        """Return the voxels of a set across its experiments."""
+        sums = self._set(voxels)
+        whole = self._over(voxels, self._order.positions([int(self._order.structure_ids[0])]))[0]
+        return Voxels(
+            self._order,
+            self._sums[voxels],
+            self._snapshot.blocks,
+            self._scales(sums).exponent,
+            whole == sums.member.sum(),
+            self._snapshot.subject.spacing_um,
+        )
 
     def _set(self, voxels: str) -> SetSums:
         """Return the sums of a voxel set, computed where they are not stored."""
@@ -545,7 +715,15 @@ def _subject(space: ReferenceSpace | None, served: bool) -> IndexSubject | None:
     if space is None:
         return None
     form = "served" if served else "derived"
-    return IndexSubject(space.grid_labels(served=served), space.ontology, space.grid.spacing_um, form)
+    labels = space.grid_labels(served=served)
+    return IndexSubject(labels, space.ontology, space.grid.spacing_um, form, space.midline_um)
+
+
+def _or_none(ranks: Int64) -> npt.NDArray[Any]:
+    """Return ranks as objects, None where there is none."""
+    found = ranks.astype(object)
+    found[ranks == 0] = None
+    return found
 
 
 def _count(top: int | None, everything: int) -> int:

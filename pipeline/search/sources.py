@@ -13,27 +13,31 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError, PipelineError
-from pipeline.core.model import Float32, UInt32
+from pipeline.core.model import BOTH, Float32, UInt32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.manifests.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.manifests.allen_xml import read_data_set_xml
 from pipeline.formats.manifests.source import SeriesSource
+from pipeline.formats.tables.tables import read_arrays
 from pipeline.formats.volumes.metaimage import NO_DATA, read_metaimage
 from pipeline.formats.volumes.reference_folder import available
 from pipeline.formats.volumes.zips import is_zip, open_zip, read_member
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
+from pipeline.search.kernels.ties import typical_error
 from pipeline.search.names import DECLARED, Declared, named, read_declared
 from pipeline.search.on_disk.experiments import Experiment
 from pipeline.store.run import RunFolder, read_json
 from pipeline.system.files import real_path, shown
 
 GRID = "energy.mhd"  # name of an energy grid, as the grid service sends it
+TABLE = "structure_unionize.parquet"  # of a run
 FACTORS = ("density.mhd", "intensity.mhd")  # energy is their product
 MOST_GRID = 1 << 26  # largest file of voxels, bytes; a grid of 200 um has 637 304
 MOST_XML = 1 << 26  # largest data_set.xml, bytes
 PRODUCT = "has no energy; taken as density x intensity"
 LOW = "no voxel is above 1, as in a density grid; a search compares energies"
+_ENDS = ("expression_energy_lower", "expression_energy_upper")
 
 Note = Callable[[str], None]  # receives warnings, one line each
 
@@ -334,7 +338,7 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
             raise DataError(f"{printable(path)}: expected a name in UTF-8; rename it") from None
         try:
             if path.is_dir() and _is_run(path):
-                return _read_run(path, spacing_um)
+                return _read_run(path, spacing_um, note)
             return _read_served(path, declared, spacing_um, note)
         except PipelineError:
             raise
@@ -344,7 +348,7 @@ def _source(path: Path, declared: Declared) -> ExperimentSource:
     return ExperimentSource(path, read)
 
 
-def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
+def _read_run(path: Path, spacing_um: float, note: Note) -> tuple[Experiment, Float32]:
     run = RunFolder(path)
     grid = finished_grid(run)
     described = read_json(run.require("section_data_set.json"))
@@ -352,9 +356,30 @@ def _read_run(path: Path, spacing_um: float) -> tuple[Experiment, Float32]:
     if not isinstance(number, int):
         raise DataError(f"{path}/section_data_set.json: expected a whole number as id, got {shown(number)}")
     experiment = Experiment(
-        number, described.get("gene"), described.get("plane_of_section"), str(real_path(grid))
+        number,
+        described.get("gene"),
+        described.get("plane_of_section"),
+        str(real_path(grid)),
+        _energy_error(run, note),
     )
     return experiment, read_grid_file(grid, spacing_um)
+
+
+def _energy_error(run: RunFolder, note: Note) -> float | None:
+    """Return the typical error of a run's structure energies; None where it states no intervals."""
+    receipt = run.read_receipt("unionize")
+    if receipt is None or not receipt.ok:
+        return None
+    try:
+        table = read_arrays(run.require(TABLE))
+        if not set(_ENDS) <= table.keys():
+            return None
+        both = table["hemisphere_id"] == BOTH
+        lower, upper = (np.asarray(table[name][both], np.float64) for name in _ENDS)
+    except (PipelineError, KeyError, TypeError, ValueError) as error:
+        note(f"{printable(run.path)}: its intervals cannot be read, so that its ranks get no range: {error}")
+        return None
+    return typical_error(lower, upper)
 
 
 def finished_grid(run: RunFolder) -> Path:

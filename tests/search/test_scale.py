@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,26 +14,16 @@ from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.references import open_reference
 from pipeline.search.index import build_index, open_index
 from pipeline.search.sources import read_grid_file
+from pipeline.search.synthetic import GridMaker
 
 WORKFLOWS = TESTS.parent / "workflows" / "benchmarks"
 COUNT = 1200
 
 
-def workflow(name: str) -> ModuleType:
-    """Import a script of `workflows/`."""
-    spec = importlib.util.spec_from_file_location(name, WORKFLOWS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_the_best_hundred_are_those_of_float64(tmp_path: Path) -> None:
     brain = open_reference(None, 100.0)
-    maker = workflow("search_grids").GridMaker.of(brain)
+    maker = GridMaker.of(brain)
 
     def every():  # type: ignore[no-untyped-def]
         for number in range(COUNT):

@@ -302,6 +302,16 @@ def decode(codes, fine, base, start, stop, out):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline=True)
+def decode_voxel(codes, fine, base, voxel):  # type: ignore[no-untyped-def]
+    """Decode one voxel of a row, as `decode` does; `voxel` is unsigned, which spares checks of its sign."""
+    half, whole = np.uint64(BLOCK // 2), np.uint64(BLOCK)
+    place, first = voxel % whole, voxel // whole * np.uint64(FINE_BYTES)
+    middle, pair = fine[first + place], fine[first + whole + place % half]
+    lower = (pair >> np.uint8(4)) if place >= half else (pair & np.uint8(0xF))
+    return _join(codes[voxel], middle, lower, base)
+
+
+@kernel(inline=True)
 def _join(upper, middle, lower, base):  # type: ignore[no-untyped-def]
     """Return the energy of the upper 16, middle 8 and lower 4 bits of one voxel."""
     code = (np.uint32(upper) << np.uint32(12)) | (np.uint32(middle) << np.uint32(4)) | np.uint32(lower)

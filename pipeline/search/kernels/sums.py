@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.kernels import kernel
-from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8
+from pipeline.core.model import Bool, Float32, Float64, Int64, UInt8, ratio
 from pipeline.search.kernels.codes import MISSING, UInt16, decode
 from pipeline.search.kernels.order import VoxelOrder, block_runs
 
@@ -134,6 +134,21 @@ class SetSums:
         """
         kept = (self.count, self.total) if self.squares is None else (self.count, self.total, self.squares)
         return np.stack([array[positions].sum(axis=0, dtype=np.float64) for array in kept])
+
+    def means(self, positions: Int64) -> Float64:
+        """Return the mean energy of structures in every experiment.
+
+        Parameters
+        ----------
+        positions : (m,) int64
+            Positions of structures in `VoxelOrder.structure_ids`.
+
+        Returns
+        -------
+        (m, experiments) float64
+            NaN where an experiment has no voxel of the structure.
+        """
+        return ratio(self.total[positions], self.count[positions])
 
 
 def count_covered(blocks: Sequence[Block], slots: Int64, length: int) -> Int64:

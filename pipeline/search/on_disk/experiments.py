@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,15 @@ class Experiment:
         Plane of its sections.
     source : str
         Path of its own grid; empty where there is none.
+    energy_error : float or None
+        Typical standard error of the logarithm of its structures' energies; None where it is not known.
     """
 
     section_data_set_id: int
     gene: str | None = None
     plane_of_section: str | None = None
     source: str = ""
+    energy_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Entry:
         As `search.kernels.codes.Row`.
     checksum : int
         CRC-32 of the bytes of the row.
+    energy_error : float or None
+        As `Experiment`.
     """
 
     section_data_set_id: int
@@ -81,11 +87,14 @@ class Entry:
     outside_scale: float
     outside_error: float
     checksum: int
+    energy_error: float | None = None
 
     @property
     def experiment(self) -> Experiment:
         """The experiment as it was added."""
-        return Experiment(self.section_data_set_id, self.gene, self.plane_of_section, self.source)
+        return Experiment(
+            self.section_data_set_id, self.gene, self.plane_of_section, self.source, self.energy_error
+        )
 
 
 SCHEMA = pyarrow.schema(
@@ -99,8 +108,11 @@ SCHEMA = pyarrow.schema(
         ("outside_scale", pyarrow.float64()),
         ("outside_error", pyarrow.float64()),
         ("checksum", pyarrow.int64()),
+        ("energy_error", pyarrow.float64()),
     ]
 )
+# Of tables in which no experiment states an error: those of served grids, and of earlier versions.
+SCHEMA_WITHOUT_ERRORS = SCHEMA.remove(SCHEMA.get_field_index("energy_error"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +126,7 @@ class ExperimentTable:
     epoch : int
         Which set of rows the slots refer to.
     columns : mapping of str to (n,) ndarray
-        One array for each field of `Entry`.
+        One array for each field of `Entry`; an error that is not known is NaN.
     """
 
     sequence: int
@@ -137,7 +149,9 @@ class ExperimentTable:
         Entry
             Its fields.
         """
-        return Entry(*(_plain(self.columns[field.name][at]) for field in fields(Entry)))
+        found = Entry(*(_plain(self.columns[field.name][at]) for field in fields(Entry)))
+        unknown = found.energy_error is None or math.isnan(found.energy_error)
+        return replace(found, energy_error=None) if unknown else found
 
     def without(self, places: Sequence[int]) -> ExperimentTable:
         """Return the table without some experiments.
@@ -212,7 +226,8 @@ def check_experiment(experiment: Experiment) -> None:
     Raises
     ------
     DataError
-        For a number beyond 63 bits, a gene or path that is not text in UTF-8, or another plane.
+        For a number beyond 63 bits, a gene or path that is not text in UTF-8, another plane, or an error that
+        is no number from 0.
     """
     number, gene = experiment.section_data_set_id, experiment.gene
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
@@ -228,6 +243,10 @@ def check_experiment(experiment: Experiment) -> None:
         raise DataError(
             f"experiment {number}: expected a path in UTF-8, got {experiment.source!a}; rename it"
         )
+    error = experiment.energy_error
+    number_like = isinstance(error, float | int) and not isinstance(error, bool)
+    if error is not None and not (number_like and 0 <= error < math.inf):
+        raise DataError(f"experiment {number}: expected an energy_error from 0, got {shown(error)}")
 
 
 def _is_text(value: Any) -> bool:
@@ -277,7 +296,7 @@ def write_experiments(folder: Path, entries: Iterable[Entry], sequence: int, epo
         Which set of rows the slots refer to.
     """
     table = _arrow(sorted(entries, key=lambda e: e.slot))
-    digest = _digest(sequence, epoch, _columns(table))
+    digest = _digest(sequence, epoch, table.schema.names, _columns(table))
     meta = {"ish_sequence": str(sequence), "ish_epoch": str(epoch), "ish_digest": digest}
     with replacing(folder / TABLE) as fresh:
         pyarrow.parquet.write_table(table.replace_schema_metadata(meta), fresh, write_page_checksum=True)
@@ -306,7 +325,10 @@ class Journal:
         entry : Entry
             The experiment, its row already written.
         """
-        content = {"sequence": sequence, "entry": asdict(entry)}
+        fields = asdict(entry)
+        if entry.energy_error is None:  # a line as earlier versions read it
+            del fields["energy_error"]
+        content = {"sequence": sequence, "entry": fields}
         line = (json.dumps(content | {"crc32": _line_checksum(content)}) + "\n").encode()
         write_at(self.file, line, self.end)
         self.end += len(line)
@@ -363,10 +385,11 @@ def _table(path: Path) -> ExperimentTable:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content), page_checksum_verification=True)
         meta = table.schema.metadata or {}
         sequence, epoch = (int(meta[key]) for key in (b"ish_sequence", b"ish_epoch"))
-        if not table.schema.remove_metadata().equals(SCHEMA):
+        schema = table.schema.remove_metadata()
+        if not (schema.equals(SCHEMA) or schema.equals(SCHEMA_WITHOUT_ERRORS)):
             raise ValueError("other columns")
         columns = _columns(table)
-        if meta[b"ish_digest"].decode() != _digest(sequence, epoch, columns):
+        if meta[b"ish_digest"].decode() != _digest(sequence, epoch, schema.names, columns):
             raise ValueError("damaged ones")
         return ExperimentTable(sequence, epoch, columns)
     except DataError as error:
@@ -379,10 +402,10 @@ def _table(path: Path) -> ExperimentTable:
         ) from None
 
 
-def _digest(sequence: int, epoch: int, columns: Mapping[str, npt.NDArray[Any]]) -> str:
+def _digest(sequence: int, epoch: int, names: Sequence[str], columns: Mapping[str, npt.NDArray[Any]]) -> str:
     """Return a digest of the whole content of a table."""
     found = hashlib.sha256(f"{sequence} {epoch}".encode())
-    for name in SCHEMA.names:
+    for name in names:
         values = columns[name]
         texts = values.dtype == object
         found.update(json.dumps(values.tolist()).encode() if texts else np.ascontiguousarray(values).data)
@@ -391,14 +414,17 @@ def _digest(sequence: int, epoch: int, columns: Mapping[str, npt.NDArray[Any]]) 
 
 def _arrow(entries: Iterable[Entry]) -> pyarrow.Table:
     rows = list(entries)
-    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Entry)}
-    return pyarrow.table(columns, schema=SCHEMA)
+    known = any(row.energy_error is not None for row in rows)
+    schema = SCHEMA if known else SCHEMA_WITHOUT_ERRORS
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    return pyarrow.table(columns, schema=schema)
 
 
 def _columns(table: pyarrow.Table) -> dict[str, npt.NDArray[Any]]:
     """Return columns as arrays; equal texts are one object, which keeps picking rows cheap."""
     texts = {field.name for field in SCHEMA if field.type == pyarrow.string()}
-    return {n: _texts(table[n]) if n in texts else table[n].to_numpy() for n in SCHEMA.names}
+    found = {n: _texts(table[n]) if n in texts else table[n].to_numpy() for n in table.schema.names}
+    return {"energy_error": np.full(len(table), np.nan)} | found
 
 
 def _texts(column: pyarrow.ChunkedArray) -> npt.NDArray[Any]:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError, MissingResultError, PipelineError
-from pipeline.core.model import Int64, Structure, UInt32
+from pipeline.core.model import MIDLINE_UM, Int64, Structure, UInt32
 from pipeline.core.ontology import Ontology
 from pipeline.search.kernels.codes import FINE_BYTES, MISSING, MISSING_OUTSIDE, Row
 from pipeline.search.kernels.order import BLOCK, VoxelOrder
@@ -85,12 +85,15 @@ class IndexSubject:
         Spacing of the grid, um.
     label_form : str
         Origin of the labels: "derived" (from the annotation), "served" (gridAnnotation), "" where not known.
+    midline_um : float, um
+        R at which the hemispheres part.
     """
 
     labels: UInt32
     ontology: Ontology
     spacing_um: float
     label_form: str = ""
+    midline_um: float = MIDLINE_UM
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +390,7 @@ def create_index(path: Path, subject: IndexSubject, order: VoxelOrder) -> None:
         "labels": zlib.crc32(labels.data),
         "ontology": zlib.crc32(ontology),
         "label_form": subject.label_form,
+        "midline_um": subject.midline_um,
     }
     create_part(path, 0, row_arrays(order.padded, order.padded_outside))
     write_experiments(path, (), 0, 0)
@@ -491,7 +495,8 @@ def read_subject(path: Path) -> IndexSubject:
         raise _broken(path, str(error)) from None
     ontology = Ontology(tuple(Structure(**item) for item in json.loads(text)))
     form = str(described.get("label_form", ""))
-    return IndexSubject(labels, ontology, float(described["spacing_um"]), form)
+    midline_um = float(described.get("midline_um", MIDLINE_UM))
+    return IndexSubject(labels, ontology, float(described["spacing_um"]), form, midline_um)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class IndexWriter:
             row.outside_scale,
             row.outside_error,
             checksum(row),
+            experiment.energy_error,
         )
         with writing(self.path):
             # The line commits the row, so that it comes second.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipeline.core.model import LEFT, Float32
+from pipeline.core.model import LEFT, Bool, Float32, Float64, Int64
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.search.index import Experiment
 
@@ -23,24 +23,63 @@ SAGITTAL_SHARE = 0.84
 FADE_VOXELS = 1.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridMaker:
-    """Makes the grid of any experiment, the same each time, from its number."""
+    """Makes the grid of any experiment, the same each time, from its number.
 
-    levels: Float32  # (labels, programs): log energy
-    fields: Float32  # (fields, brain voxels): smooth, unit variance
-    label_of: np.ndarray  # (brain voxels,)
-    brain: np.ndarray  # flat positions
-    near: np.ndarray  # flat positions outside that smoothing reaches
-    nearest: np.ndarray  # their nearest brain voxel, as a place in `brain`
+    Attributes
+    ----------
+    levels : (labels, programs) float32
+        Logarithm of the energy that each program has under each label.
+    fields : (fields, n) float32
+        Smooth fields of unit variance over the brain voxels.
+    label_of : (n,) int64
+        Row of `levels` of each brain voxel.
+    brain : (n,) int64
+        Flat positions of the brain voxels.
+    near : (m,) int64
+        Flat positions outside of the brain that smoothing reaches.
+    nearest : (m,) int64
+        Their nearest brain voxels, as places in `brain`.
+    fade : (m,) float32
+        Share of the nearest brain voxel's energy that reaches them.
+    shape : (int, int, int)
+        Of the grid, (P, I, R).
+    left : (R,) bool
+        Planes of the left hemisphere.
+    complete : bool
+        Whether no voxel is without data.
+    """
+
+    levels: Float32
+    fields: Float32
+    label_of: Int64
+    brain: Int64
+    near: Int64
+    nearest: Int64
     fade: Float32
     shape: tuple[int, int, int]
-    left: np.ndarray  # (R,) bool
+    left: Bool
     complete: bool = False
 
     @classmethod
     def of(cls, space: ReferenceSpace, seed: int = 0, *, complete: bool = False) -> GridMaker:
-        """Prepare the programs and fields of a brain; `complete` leaves no voxel without data."""
+        """Prepare the programs and fields of a brain.
+
+        Parameters
+        ----------
+        space : ReferenceSpace
+            The brain.
+        seed : int
+            Another seed makes other experiments.
+        complete : bool
+            Leave no voxel without data.
+
+        Returns
+        -------
+        GridMaker
+            The maker.
+        """
         rng = np.random.default_rng(seed)
         labels = space.grid_labels()
         present, label_of = np.unique(labels[labels > 0], return_inverse=True)
@@ -62,11 +101,35 @@ class GridMaker:
         )
 
     def experiment(self, number: int, source: str = "") -> Experiment:
-        """Return what is said of an experiment."""
+        """Return what is said of an experiment.
+
+        Parameters
+        ----------
+        number : int
+            Which experiment, from 0 on.
+        source : str
+            Where its grid lies.
+
+        Returns
+        -------
+        Experiment
+            Two successive ones are of one gene.
+        """
         return Experiment(100_000 + number, f"Gene{number // 2}", self._plane(number), source)
 
     def grid(self, number: int) -> Float32:
-        """Return an experiment's energy, (P, I, R) float32, NaN = no data."""
+        """Return the energy of an experiment.
+
+        Parameters
+        ----------
+        number : int
+            Which experiment, from 0 on.
+
+        Returns
+        -------
+        (P, I, R) float32
+            NaN = no data.
+        """
         rng = np.random.default_rng([number, 1])
         program = np.random.default_rng([number // 2, 2])  # two experiments a gene
         weights = program.dirichlet(np.full(PROGRAMS, 0.06)).astype(np.float32)
@@ -82,14 +145,25 @@ class GridMaker:
         return grid
 
     def every(self, count: int) -> Iterator[tuple[Experiment, Float32]]:
-        """Make experiments 0 to count - 1, one at a time."""
+        """Make experiments 0 to count - 1, one at a time.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+
+        Yields
+        ------
+        (Experiment, (P, I, R) float32)
+            What is said of an experiment, and its grid.
+        """
         for number in range(count):
             yield self.experiment(number), self.grid(number)
 
     def _plane(self, number: int) -> str:
         return "sagittal" if np.random.default_rng([number, 3]).random() < SAGITTAL_SHARE else "coronal"
 
-    def _covered(self, number: int, rng: np.random.Generator) -> np.ndarray:
+    def _covered(self, number: int, rng: np.random.Generator) -> Bool:
         p, i, r = self.shape
         covered = np.zeros(self.shape, np.bool_)
         box = [slice(int(rng.integers(0, n // 12)), n - int(rng.integers(0, n // 12))) for n in (p, i, r)]
@@ -104,7 +178,7 @@ class GridMaker:
 
 def _levels(space: ReferenceSpace, labels: list[int], rng: np.random.Generator) -> Float32:
     """Return log energies that wander down the tree: nearby structures are alike."""
-    known: dict[int, np.ndarray] = {}
+    known: dict[int, Float64] = {}
     for structure in sorted(space.ontology.structures, key=lambda s: len(space.ontology.path(s.id))):
         above = known.get(structure.parent_id or -1, np.full(PROGRAMS, -1.0))
         known[structure.id] = above + rng.normal(0, 0.9, PROGRAMS)

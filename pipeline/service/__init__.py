@@ -1,0 +1,1 @@
+"""The HTTP API of the atlas, and a viewer, over finished runs."""

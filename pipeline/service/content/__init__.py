@@ -1,0 +1,1 @@
+"""What is served: folders are looked through, read, numbered, and checked against the reference."""

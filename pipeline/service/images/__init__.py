@@ -1,0 +1,1 @@
+"""Section images, masks and plates at any size and region."""

@@ -1,0 +1,1 @@
+"""The viewer: pages over the service, of plain files without a build."""

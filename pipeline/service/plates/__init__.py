@@ -1,0 +1,1 @@
+"""Plates and drawings cut from the annotated reference."""

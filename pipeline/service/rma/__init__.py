@@ -1,0 +1,1 @@
+"""Queries of the API in RMA, the original's query language, over SQLite."""
