@@ -24,6 +24,7 @@ from pipeline.core.model import Bool, UInt8
 from pipeline.detection.adaptive import Adaptive
 from pipeline.detection.baselines import Global, Otsu
 from pipeline.detection.chromogen import Chromogen
+from pipeline.detection.given import Given
 from pipeline.detection.plain import Plain
 from pipeline.sections.measure import STATISTICS_UM, measure_section, statistics_step
 from pipeline.sections.scan import check_background, scan_rectangle, valid_region
@@ -95,7 +96,7 @@ class Detector(Protocol):
 
 
 # Detectors by the word that `detection.name` gives. The conformance tests run over every entry.
-DETECTORS: dict[str, Any] = {kind.name: kind for kind in (Adaptive, Plain, Chromogen, Global, Otsu)}
+DETECTORS: dict[str, Any] = {kind.name: kind for kind in (Adaptive, Plain, Chromogen, Global, Otsu, Given)}
 
 
 def make_detector(name: str, configuration: Mapping[str, Any]) -> Detector:

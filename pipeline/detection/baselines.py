@@ -28,8 +28,12 @@ class Global:
     ----------
     threshold : float, 1-254
         Darkness that an expressing pixel exceeds.
-    min_area_um2, max_hole_um2, edge_um : float
-        As for `Adaptive`.
+    min_area_um2 : float, um2
+        Smaller objects are dropped.
+    max_hole_um2 : float, um2
+        Smaller holes are filled.
+    edge_um : float, um
+        Rim of the tissue, darkened by its edge, that does not count.
     """
 
     name: ClassVar[str] = "global"
@@ -73,8 +77,12 @@ class Otsu:
 
     Attributes
     ----------
-    min_area_um2, max_hole_um2, edge_um : float
-        As for `Adaptive`.
+    min_area_um2 : float, um2
+        Smaller objects are dropped.
+    max_hole_um2 : float, um2
+        Smaller holes are filled.
+    edge_um : float, um
+        Rim of the tissue, darkened by its edge, that does not count.
 
     References
     ----------

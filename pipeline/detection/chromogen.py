@@ -35,8 +35,12 @@ class Chromogen:
         Threshold over the tissue level, in units of the tissue's texture.
     grey : float, 0-1
         Share of a pure dye's colour that a pixel may lack and still count in full.
-    min_area_um2, max_hole_um2, edge_um : float
-        As for `Adaptive`.
+    min_area_um2 : float, um2
+        Smaller objects are dropped.
+    max_hole_um2 : float, um2
+        Smaller holes are filled.
+    edge_um : float, um
+        Rim of the tissue, darkened by its edge, that does not count.
 
     References
     ----------

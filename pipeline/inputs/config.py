@@ -39,52 +39,74 @@ def _reference_name(name: str) -> str:
 class ReferenceConfig(_Section):
     """Reference space: a directory, which overrides the name; the phantom or a BrainGlobe atlas by name."""
 
-    name: Annotated[str, AfterValidator(_reference_name)] | None = None
-    directory: Path | None = None
-    resolution_um: float | None = Field(default=None, gt=0, le=400)
+    name: Annotated[str, AfterValidator(_reference_name)] | None = Field(
+        default=None, description="phantom, the built-in brain, or brainglobe:NAME, an atlas by its name"
+    )
+    directory: Path | None = Field(
+        default=None, description="reference folder; --reference and ISH_REFERENCE take precedence"
+    )
+    resolution_um: float | None = Field(
+        default=None, gt=0, le=400, description="voxel size of the annotation; null: the finest there"
+    )
 
 
 class SeriesConfig(_Section):
     """Subset of the series: rows 0, n, 2n … of the sorted manifest take part."""
 
-    section_step: int = Field(default=1, ge=1, le=2**31 - 1)
+    section_step: int = Field(
+        default=1, ge=1, le=2**31 - 1, description="take every n-th section of the manifest"
+    )
 
 
 class AlgorithmConfig(_Section):
     """An algorithm chosen by name, with its parameters."""
 
-    name: str
-    configuration: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(description="name of the algorithm")
+    configuration: dict[str, Any] = Field(default_factory=dict, description="parameters of the algorithm")
 
 
 class DetectionConfig(AlgorithmConfig):
     """The detector; its parameters may be given without its name."""
 
-    name: str = "adaptive"
+    name: str = Field(default="adaptive", description="the detector")
 
 
 class AlignmentConfig(AlgorithmConfig):
     """The aligner, and whether series of one specimen share an alignment."""
 
-    name: str = "joint"
-    together: bool = True
+    name: str = Field(
+        default="joint",
+        description="the aligner: joint and template start from the images, given takes an alignment over",
+    )
+    together: bool = Field(
+        default=True, description="series of one specimen that lie in one run share an Alignment3d"
+    )
 
 
 class GriddingConfig(_Section):
-    """Standard deviations of the Gaussian smoothing of sums, um: within sections, and across them (z).
+    """The 200 um grid: smoothing of the sums of pixels, and missing tissue."""
 
-    `find_missing_tissue: false` takes only the missing tissue that the manifest names.
-    """
-
-    smoothing_um: float = Field(default=200.0, ge=0, le=2000)
-    z_smoothing_um: float = Field(default=140.0, ge=0, le=2000)
-    find_missing_tissue: bool = True
+    smoothing_um: float = Field(
+        default=200.0, ge=0, le=2000, description="standard deviation of the smoothing within sections"
+    )
+    z_smoothing_um: float = Field(
+        default=140.0, ge=0, le=2000, description="standard deviation of the smoothing across sections"
+    )
+    find_missing_tissue: bool = Field(
+        default=True, description="look for missing tissue; false: only what the manifest names"
+    )
 
 
 class UnionizeConfig(_Section):
     """Labels of the 200 um grid: derived from the annotation, or as served."""
 
     grid_annotation: Literal["derived", "served"] = Field(default="derived", description=LABELS)
+
+
+class UncertaintyConfig(_Section):
+    """Intervals of structures' values; `intervals: false` leaves their columns out."""
+
+    intervals: bool = Field(default=True, description="write the columns of 90 % intervals")
 
 
 class Config(_Section):
@@ -96,6 +118,7 @@ class Config(_Section):
     alignment: AlignmentConfig = AlignmentConfig()
     gridding: GriddingConfig = GriddingConfig()
     unionize: UnionizeConfig = UnionizeConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
 
 
 def _listed(value: Any) -> Any:
@@ -109,19 +132,21 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 class ClusterConfig(_Section):
     """Cluster settings of a site: how jobs are requested; none of them affects a number."""
 
-    cores: int = Field(default=1, ge=1)
-    memory: str = "4GB"
-    processes: int = Field(default=1, ge=1)
-    walltime: str = "04:00:00"
-    queue: str | None = None
-    account: str | None = None
-    interface: str | None = None
-    host: str | None = None
-    python: str | None = None
-    local_directory: Path | None = None
-    log_directory: Path | None = None
-    job_extra: Texts = ()
-    prologue: Texts = ()
+    cores: int = Field(default=1, ge=1, description="cores of a job")
+    memory: str = Field(default="4GB", description="memory of a job; a worker has memory / processes of it")
+    processes: int = Field(default=1, ge=1, description="workers of a job")
+    walltime: str = Field(default="04:00:00", description="time limit of a job, hours:minutes:seconds")
+    queue: str | None = Field(default=None, description="partition; null: the site's default")
+    account: str | None = Field(default=None, description="account that the time is charged to")
+    interface: str | None = Field(default=None, description="network card that all nodes share, such as ib0")
+    host: str | None = Field(default=None, description="address at which workers reach this machine")
+    python: str | None = Field(default=None, description="Python of the workers; null: that of this run")
+    local_directory: Path | None = Field(default=None, description="scratch folder of a node")
+    log_directory: Path | None = Field(
+        default=None, description="folder for the logs of the jobs; null: here"
+    )
+    job_extra: Texts = Field(default=(), description="further #SBATCH lines, such as --qos=long")
+    prologue: Texts = Field(default=(), description="shell lines before the worker starts")
 
 
 @dataclass(frozen=True)
@@ -187,7 +212,7 @@ def load_config_file(path: Path | None, overrides: Sequence[str] = ()) -> Config
     ConfigError
         As of `load_config`.
     """
-    document = {} if path is None else _read_yaml(find_config(path))
+    document = {} if path is None else read_document(find_config(path))
     for override in overrides:
         _override(document, override)
     where = " with ".join([*([str(path)] if path else []), *(["--set"] if overrides else [])])
@@ -266,9 +291,18 @@ def parse_config(document: Mapping[str, Any], where: str) -> Config:
     ConfigError
         Where a key is unknown or a value is not valid.
     """
-    # A section whose lines are all comments reads as None.
-    empty = {key for key in Config.model_fields if document.get(key, ...) is None}
-    return _validated(Config, {key: value for key, value in document.items() if key not in empty}, where)
+    return _validated(Config, _filled(document), where)
+
+
+def _filled(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document without empty sections: one whose lines are all comments reads as None."""
+    known = {
+        key: value for key, value in document.items() if key not in Config.model_fields or value is not None
+    }
+    for name, section in known.items():
+        if isinstance(section, dict) and section.get("configuration", ...) is None:
+            known[name] = {key: value for key, value in section.items() if key != "configuration"}
+    return known
 
 
 def _validated(model: type[Model], document: Any, where: str, section: str = "") -> Model:
@@ -379,7 +413,24 @@ def _ready() -> dict[str, Path]:
     }
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a configuration file as it is written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Keys and values; nothing is checked.
+
+    Raises
+    ------
+    ConfigError
+        Where it is no YAML with keys and values.
+    """
     if path.is_dir():
         raise ConfigError(
             f"{path}: expected a configuration (YAML), got a folder; a series is given as --input {path}"
@@ -439,7 +490,9 @@ def with_value(document: dict[str, Any], key: str, value: Any, where: str) -> No
     *parents, last = key.split(".")
     node = document
     for parent in parents:
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:  # absent, or a section whose lines are all comments
+            node[parent] = {}
+        node = node[parent]
         if not isinstance(node, dict):
             raise ConfigError(f"{where}: {parent} is a value, not a section")
     node[last] = value

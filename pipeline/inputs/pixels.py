@@ -130,7 +130,13 @@ def load_pixels(section: SectionImage) -> UInt8:
         Grey or RGB.
     """
     path = _path(section)
-    return read_pixels(path, bits=section.bits)[0] if path.is_dir() else read_image(path, section.bits)
+    found = read_pixels(path, bits=section.bits)[0] if path.is_dir() else read_image(path, section.bits)
+    return _as_stain(found, section)
+
+
+def _as_stain(pixels: UInt8, section: SectionImage) -> UInt8:
+    """Return pixels, those of a mask inverted: its values become darkness."""
+    return ~pixels if section.is_mask else pixels
 
 
 def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
@@ -155,14 +161,17 @@ def load_dark(section: SectionImage) -> tuple[UInt8, Rectangle]:
     height, width = info.height_px, info.width_px
     dark = np.empty((height, width), np.uint8)
     white = [True] * 4  # whether top, bottom, left, right are all white in the parts read so far
-    parts = ((0, 0, load_pixels(section)),) if path.is_dir() else read_luma(path, section.bits)
-    for y, x, pixels in parts:
+    whole = read_pixels(path, bits=section.bits)[0] if path.is_dir() else None
+    parts = read_luma(path, section.bits) if whole is None else ((0, 0, whole),)
+    for y, x, stored in parts:
+        pixels = _as_stain(stored, section)
         bottom, right = y + pixels.shape[0], x + pixels.shape[1]
         put_darkness(dark, y, x, pixels)
         sides = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
         outer = y == 0, bottom == height, x == 0, right == width
         white = [w and not (o and (s != 255).any()) for w, o, s in zip(white, outer, sides, strict=True)]
-    return dark, scan_rectangle(load_pixels(section)) if any(white) else (0, 0, width, height)
+    padded = any(white) and not section.is_mask  # a mask has neither glass nor padding
+    return dark, scan_rectangle(load_pixels(section)) if padded else (0, 0, width, height)
 
 
 def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
@@ -185,7 +194,7 @@ def load_part(section: SectionImage, rows: slice, columns: slice) -> UInt8:
     path = _path(section)
     if path.is_dir():
         return load_pixels(section)[rows, columns]
-    return read_part(path, rows, columns, section.bits)
+    return _as_stain(read_part(path, rows, columns, section.bits), section)
 
 
 def load_reduced(section: SectionImage, factor: int) -> UInt8:
@@ -207,9 +216,9 @@ def load_reduced(section: SectionImage, factor: int) -> UInt8:
     """
     path = _path(section)
     if not path.is_dir():
-        return read_reduced(path, factor, section.bits)
+        return _as_stain(read_reduced(path, factor, section.bits), section)
     pixels, done = read_pixels(path, factor, section.bits)
-    return block_mean(pixels, factor // done)
+    return _as_stain(block_mean(pixels, factor // done), section)
 
 
 def valid_pixels(

@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.formats.volumes import reference_folder
-from pipeline.formats.volumes.brainglobe import is_brainglobe_3
+from pipeline.formats.volumes.brainglobe import is_brainglobe, is_brainglobe_3
+from pipeline.formats.volumes.reference_folder import DESCRIPTION, GRID_ANNOTATION, ONTOLOGY, available
+from pipeline.formats.volumes.reference_folder import read_reference as read_folder
 from pipeline.phantom import PHANTOM_UM, check_spacing, phantom_reference
-from pipeline.store.brainglobe import read_atlas
+from pipeline.store.brainglobe import atlas_files, read_atlas
 
 GRID_LABELS_UM = 100.0  # any spacing that divides 200 um gives the same labels; this one is fast to read
 OUTLINE_UM = 50.0  # voxel size of the annotation whose outlines are drawn, and that sections are held against
@@ -95,7 +96,7 @@ def read_reference(
     """
     if is_brainglobe_3(folder):
         return read_atlas(folder, resolution_um, template=template)
-    return reference_folder.read_reference(folder, resolution_um, template=template)
+    return read_folder(folder, resolution_um, template=template)
 
 
 @lru_cache(maxsize=2)
@@ -125,7 +126,27 @@ def _nearest(directory: Path | None, asked_um: float | None) -> float | None:
         return max(asked_um or PHANTOM_UM, PHANTOM_UM)
     if asked_um is None or not directory.is_dir():
         return asked_um
-    there = [
-        um for name, um in reference_folder.available(directory) if name.startswith("annotation") and um > 0
-    ]
+    there = [um for name, um in available(directory) if name.startswith("annotation") and um > 0]
     return max((um for um in there if um <= asked_um), default=None)
+
+
+def reference_files(directory: Path) -> list[Path]:
+    """Return the files that a reference is read from.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder in BrainGlobe's form or with annotation, ontology and grid annotation.
+
+    Returns
+    -------
+    list of Path
+        Existing files, sorted.
+    """
+    if is_brainglobe_3(directory):
+        return atlas_files(directory)
+    if is_brainglobe(directory):
+        return sorted(path for path in directory.iterdir() if path.suffix in {".json", ".tiff"})
+    names = {name for name, _ in available(directory)} | {ONTOLOGY, GRID_ANNOTATION, DESCRIPTION}
+    names |= {Path(name).with_suffix(".raw").name for name in names if name.endswith(".mhd")}
+    return sorted(directory / name for name in names if (directory / name).is_file())

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import MissingResultError
-from pipeline.core.model import BOTH, LEFT, RIGHT, Float64, Structure
+from pipeline.core.model import BOTH, LEAST_COVERAGE, LEFT, RIGHT, WIDE_INTERVAL, Float64, Structure
 from pipeline.geometry import affine
 from pipeline.report.coarse_atlas import safe_colour
 from pipeline.report.contents import RunContents
 
 SIDES = ((BOTH, "both"), (LEFT, "left"), (RIGHT, "right"))  # in the order of the bars
-THIN_COVERAGE = 0.25  # share of a structure's voxels with data, below which its bar is drawn pale
+MOST_WHISKER = 2.0  # end of the longest whisker over the highest bar
 TINY = 1e-9  # a span smaller than this, relative to its ends, counts as zero
 WIDTH, HEIGHT = 360.0, 170.0  # of a chart, SVG units
 PLOT = (52.0, 12.0, WIDTH - 10.0, HEIGHT - 30.0)  # left, top, right, bottom
@@ -30,11 +30,17 @@ class Bar:
     energy: float | None
     coverage: float | None
     share: float  # of the axis, 0-1
+    section_energy: float | None = None  # of the sections without the grid
+    section_share: float = 0.0  # of the axis, 0-1
+    interval: tuple[float, float] | None = None  # of the energy, 90 %
+    whisker: tuple[float, float] = (0.0, 0.0)  # the same as shares of the axis, 0-1
+    section_interval: tuple[float, float] | None = None
 
     @property
     def thin(self) -> bool:
-        """Whether so few voxels have data that the energy says little about the structure."""
-        return self.coverage is not None and self.coverage < THIN_COVERAGE
+        """Whether the energy says little about the structure: few voxels with data, or a wide interval."""
+        wide = self.interval is not None and self.interval[1] > WIDE_INTERVAL * self.interval[0]
+        return wide or (self.coverage is not None and self.coverage < LEAST_COVERAGE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,16 @@ class BarChart:
     ticks: tuple[tuple[float, str], ...]  # (share of the axis, text)
     top: float
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any structure has an interval; runs of earlier versions have none."""
+        return any(bar.interval is not None for group in self.groups for bar in group.bars)
+
+    @property
+    def has_section_energy(self) -> bool:
+        """Whether any structure has a section energy; runs of earlier versions have none."""
+        return any(bar.section_energy is not None for group in self.groups for bar in group.bars)
+
 
 def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]) -> BarChart:
     """Return the energy of coarse structures as bars.
@@ -72,8 +88,17 @@ def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]
         Three bars per structure on a common axis that starts at 0.
     """
     found = {(row["structure_id"], row["hemisphere_id"]): row for row in rows}
-    energies = [_energy(found.get((s.id, h))) for s in structures for h, _ in SIDES]
-    ticks = nice_ticks(0.0, max((e for e in energies if e is not None), default=0.0) or 1.0)
+    energies = [
+        _energy(found.get((s.id, h)), name)
+        for s in structures
+        for h, _ in SIDES
+        for name in ("expression_energy", "section_energy")
+    ]
+    highest = max((e for e in energies if e is not None), default=0.0)
+    uppers = (_energy(found.get((s.id, h)), "expression_energy_upper") for s in structures for h, _ in SIDES)
+    # Whiskers fit on the axis, unless one would squeeze the bars together.
+    ends = [min(upper, MOST_WHISKER * highest) for upper in uppers if upper is not None]
+    ticks = nice_ticks(0.0, max([highest, *ends]) or 1.0)
     top = ticks[-1]
     groups = tuple(
         BarGroup(
@@ -87,18 +112,36 @@ def bar_chart(rows: Sequence[Mapping[str, Any]], structures: Sequence[Structure]
     return BarChart(groups, tuple((t / top, f"{t:g}") for t in ticks), top)
 
 
-def _energy(row: Mapping[str, Any] | None) -> float | None:
-    """Return the energy of a row, None where it has none."""
-    energy = None if row is None else row["expression_energy"]
+def _energy(row: Mapping[str, Any] | None, name: str = "expression_energy") -> float | None:
+    """Return an energy of a row; None where it has none, or its run is of a version without it."""
+    energy = None if row is None else row.get(name)
     return None if energy is None or math.isnan(energy) else float(energy)
 
 
 def _bar(row: Mapping[str, Any] | None, side: str, top: float) -> Bar:
     """Return the bar of a row on an axis that ends at `top`."""
-    energy = _energy(row)
+    energy, section = _energy(row), _energy(row, "section_energy")
     if row is None or energy is None:
         return Bar(side, None, None, 0.0)
-    return Bar(side, energy, float(row["coverage"]), energy / top)
+    interval = _interval(row, "expression_energy")
+    low, high = interval or (energy, energy)
+    return Bar(
+        side,
+        energy,
+        float(row["coverage"]),
+        energy / top,
+        section,
+        (section or 0.0) / top,
+        interval,
+        (min(low / top, 1.0), min(high / top, 1.0)),
+        _interval(row, "section_energy"),
+    )
+
+
+def _interval(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Return the interval of an energy; None where it has none, or its run is of a version without it."""
+    low, high = _energy(row, f"{name}_lower"), _energy(row, f"{name}_upper")
+    return None if low is None or high is None else (low, high)
 
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.model import BOTH, Float32
+from pipeline.core.model import BOTH, LEAST_COVERAGE, Float32
 from pipeline.core.ontology import Ontology
 from pipeline.formats.tables.tables import write_table
 from pipeline.inputs.alignments import run_reference
@@ -27,7 +27,6 @@ from pipeline.store.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder
 
 TABLE, STRUCTURES, COMPARISON = "comparison", "comparison_structures", "comparison.html"
-LEAST_COVERAGE = 0.5  # share of a structure's voxels with data that its energy needs to be compared
 ENERGY = "energy_"  # prefix of columns in the wide table: energy of a coarse structure, both hemispheres
 
 
@@ -79,8 +78,9 @@ class Compared:
         found = verdict(self.contents, self.rows)
         taken = sum(1 for r in receipts.values() if r.taken_from)
         detected = [r.facts for n, r in receipts.items() if n.startswith("detect-") and r.ok]
-        pixels = sum(facts.get("sum_pixels", 0) for facts in detected)
-        expressing = sum(facts.get("sum_expressing_pixels", 0) for facts in detected)
+        totals = [facts.get("totals", facts) for facts in detected]  # earlier versions had the sums alone
+        pixels = sum(sums.get("sum_pixels", 0) for sums in totals)
+        expressing = sum(sums.get("sum_expressing_pixels", 0) for sums in totals)
         grid = receipts.get("grid")
         return {
             "state": found.state,
@@ -114,6 +114,15 @@ class Compared:
             (r["structure_id"], r["hemisphere_id"]): r["expression_energy"]
             for r in self.rows
             if r["coverage"] >= LEAST_COVERAGE
+        }
+
+    def bounds(self) -> dict[tuple[int, int], tuple[float, float]]:
+        """Return the 90 % interval of each energy; empty where the table states none."""
+        ends = ("expression_energy_lower", "expression_energy_upper")
+        return {
+            (r["structure_id"], r["hemisphere_id"]): (r[ends[0]], r[ends[1]])
+            for r in self.rows
+            if all(isinstance(r.get(end), float) for end in ends)
         }
 
 

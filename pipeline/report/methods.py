@@ -29,6 +29,7 @@ DETECTORS = {  # texts of known detectors; others are named only
         " follows the local background and, for wide bands of stain, the level of unexpressing tissue; both"
         " in units of the tissue's texture, pooled over the series. Objects smaller than a cell were removed"
     ),
+    "given": "The images are masks of expression, whose values were taken as intensity",
 }
 ALIGNERS = {  # texts of known aligners; others are named only
     "given": "The alignment of every section, and of the series to the reference, was taken as given",

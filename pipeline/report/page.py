@@ -16,7 +16,7 @@ from pipeline.report.coarse_atlas import FIRST, OUTSIDE, CoarseAtlas, coarse_atl
 from pipeline.report.contents import Panel, RunContents, attempt, read_contents, read_grid, read_rows
 from pipeline.report.methods import methods
 from pipeline.report.sections import Picture, cards, is_used
-from pipeline.report.text import figure, percent, seconds
+from pipeline.report.text import factor, figure, percent, seconds
 from pipeline.report.verdict import errors, steps, verdict, warnings
 from pipeline.store.run import RunFolder
 from pipeline.system.whole_files import replacing
@@ -62,7 +62,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(percent=percent, seconds=seconds, figure=figure, share_of_width=share_of_width)
+    found.filters.update(percent=percent, seconds=seconds, figure=figure, factor=factor)
+    found.filters["share_of_width"] = share_of_width
     return found
 
 
@@ -91,6 +92,7 @@ def page_content(contents: RunContents, reference: ReferenceSpace | None, thread
         "verdict": verdict(contents, rows.content or ()),
         "errors": errors(contents),
         "warnings": warnings(contents),
+        "uncertainty_notes": contents.data_set.get("uncertainty_notes") or (),
         "steps": steps(contents.receipts),
         "planes": attempt(lambda: planes.planes(contents, atlas)),
         "projections": _after(grid, lambda found: projections.projections(found, reference)),

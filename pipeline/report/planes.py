@@ -191,7 +191,8 @@ def _middle(stack: Stack, atlas: CoarseAtlas | None, extent: Float64) -> Float64
         there &= atlas.at(points) != OUTSIDE
     if not there.any():
         raise MissingResultError("no section was placed inside the reference")
-    left = there & (points[:, 2] < MIDLINE_UM)
+    midline_um = MIDLINE_UM if atlas is None else atlas.reference.midline_um
+    left = there & (points[:, 2] < midline_um)
     right = there & ~left
     side = left if left.sum() >= right.sum() else right
     return np.asarray(np.median(points[side], axis=0))

@@ -71,3 +71,25 @@ def figure(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def factor(effect: float) -> str:
+    """Return a difference of logarithms as a factor.
+
+    Parameters
+    ----------
+    effect : float
+        Natural logarithm of a ratio.
+
+    Returns
+    -------
+    str
+        Such as "× 1.50" or "÷ 2.00".
+
+    Examples
+    --------
+    >>> factor(math.log(1.5)), factor(-math.log(2))
+    ('× 1.50', '÷ 2.00')
+    """
+    size = math.exp(min(abs(effect), 20.0))
+    return f"{'÷' if effect < 0 and f'{size:.2f}' != '1.00' else '×'} {size:.2f}"

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.did_you_mean import unknown_word
 from pipeline.core.errors import ConfigError, DataError, PipelineError
 from pipeline.core.reference_space import ReferenceSpace
-from pipeline.detection import make_detector
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.config import ClusterConfig, Config, parse_config, reference_directory
+from pipeline.inputs.config_keys import check_names
 from pipeline.inputs.references import OUTLINE_UM, RunReference, check_reference
-from pipeline.registration import ALIGNERS
 from pipeline.runs.plan import Broken, Plan, find_sources, look_at_images, plan_jobs
 from pipeline.runs.schedule import Engine, Event, check_engine, run_jobs, steps_from
 from pipeline.runs.status import UNREAD, run_status
@@ -515,11 +513,7 @@ def check_job(job: SeriesJob) -> None:
 
 def _check_algorithms(job: SeriesJob) -> None:
     """Build detector and aligner once: a wrong option would otherwise fail in every section."""
-    config = job.config
-    make_detector(config.detection.name, config.detection.configuration)
-    names = ("given", *ALIGNERS)
-    if config.alignment.name not in names:
-        raise unknown_word("alignment.name", config.alignment.name, names)
+    check_names(job.config)
     check_alignment(to_align(job), specimen_series_of(job))
 
 

@@ -106,14 +106,31 @@ def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _structures(runs: Sequence[comparison.Compared]) -> list[dict[str, Any]]:
     first, second = (run.energies() for run in runs)
+    bounds = [run.bounds() for run in runs]
     ontology = comparison.ontology_of(runs)
     rows: list[dict[str, Any]] = []
     for key in first.keys() & second.keys():
         structure = ontology.by_id.get(key[0]) if ontology else None
         ratio = second[key] / first[key] if first[key] > 0 else math.nan
         name = structure.acronym if structure else str(key[0])
+        row = {"structure": name, "hemisphere": key[1], "a": first[key], "b": second[key], "ratio": ratio}
         rows.append(
-            {"structure": name, "hemisphere": key[1], "a": first[key], "b": second[key], "ratio": ratio}
+            row | (_intervals(first[key], second[key], *(b.get(key) for b in bounds)) if any(bounds) else {})
         )
     rows.sort(key=lambda row: (-abs(row["b"] - row["a"]), row["structure"], row["hemisphere"]))
     return rows[:MOST_STRUCTURES]
+
+
+def _intervals(
+    a: float, b: float, of_a: tuple[float, float] | None, of_b: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Return the intervals of two energies, and whether the energies differ by more than both explain.
+
+    The half-widths of two independent 90 % intervals add as squares; on the side that faces the other energy,
+    since intervals of energies are lopsided.
+    """
+    low_a, high_a = of_a or (math.nan, math.nan)
+    low_b, high_b = of_b or (math.nan, math.nan)
+    allowed = math.hypot(high_a - a, b - low_b) if b >= a else math.hypot(a - low_a, high_b - b)
+    beyond = "" if math.isnan(allowed) else "yes" if abs(b - a) > allowed else "no"
+    return {"a_lower": low_a, "a_upper": high_a, "b_lower": low_b, "b_upper": high_b, "beyond error": beyond}

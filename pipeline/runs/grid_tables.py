@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.errors import ConfigError, DataError
-from pipeline.core.model import Float32, Float64, SectionDataSet
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
+from pipeline.core.model import Float32, Float64, SectionDataSet, series_spacing_um
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.formats.manifests.allen_xml import NAME as DATA_SET_XML
 from pipeline.formats.tables.tables import write_table
 from pipeline.formats.volumes.zips import is_zip, open_zip
 from pipeline.inputs.alignments import run_config, run_reference
+from pipeline.inputs.placed_cells import read_series_cells, section_table
+from pipeline.inputs.references import RunReference
 from pipeline.quantification.cells import cell_width_px
 from pipeline.quantification.grid_sums import RatioGrids, grid_table, unknown_columns
 from pipeline.quantification.unionize import LabelIndex
 from pipeline.search.sources import LOW, finished_grid, open_labels, printable, read_described, read_values
+from pipeline.stages.uncertainty import UncertaintyInputs, intervals_of
 from pipeline.store.publishing import publishing
 from pipeline.store.run import RATIOS, RunFolder, is_run
+from pipeline.store.tasks import task_name
 from pipeline.system.files import real_path, shown
 
 TABLE = "structure_unionize"
@@ -133,9 +137,12 @@ def unionize_grid(
             f"labels {', '.join(map(str, unknown[:5]))} are not in the ontology; they are counted under root"
         )
     known = found.grids, found.pixels, found.darkness
-    columns = grid_table(found.number, *known, index, hemispheres(space.grid))
+    sides = hemispheres(space.grid, space.midline_um)
+    columns = grid_table(found.number, *known, index, sides)
     if not len(columns["structure_id"]):
         raise DataError(f"{printable(place)}: expected data within the brain, got none in any structure")
+    if run:
+        columns |= _columns_beside(run, reference, served, columns, note)
     if empty := unknown_columns(*known):
         note(f"{', '.join(empty)}: empty, cannot be computed from these grids")
     return GridTable(columns, space.ontology)
@@ -199,6 +206,43 @@ def _labelled(place: Path, run: RunFolder | None, reference: Path | None) -> tup
             " `ish reference fetch` gets one"
         )
     return open_labels(directory), served
+
+
+def _columns_beside(
+    run: RunFolder, reference: Path | None, served: bool, table: Mapping[str, npt.NDArray[Any]], note: Note
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns beside the grid's; fewer, with a note, where a run did not keep what they need."""
+    described = run.read_document("section_data_set.json")
+    try:
+        thickness_um = float(described["section_thickness_um"])
+        numbers = sorted(int(image["section_number"]) for image in described["section_images"])
+        cells = read_series_cells(run, thickness_um)
+    except MissingResultError:
+        note(f"section energy is left out: {printable(run.path)} is of an earlier version; `ish run` adds it")
+        return {}
+    used = RunReference(reference)
+    if reference is None:
+        used = RunReference(run_reference(run.path), run_config(run).reference.resolution_um)
+    spacing_um = series_spacing_um(numbers, thickness_um)
+    columns = section_table(cells, used, spacing_um, table)
+    inputs = _uncertainty_inputs(run, numbers, note)
+    if inputs is None:
+        return columns
+    labels = "served" if served else "derived"
+    return columns | intervals_of(run, cells, spacing_um, used, labels, inputs, {**table, **columns})[0]
+
+
+def _uncertainty_inputs(run: RunFolder, numbers: Sequence[int], note: Note) -> UncertaintyInputs | None:
+    """Return what intervals need of a run; None where it left them out or is of an earlier version."""
+    config = run_config(run)
+    if not config.uncertainty.intervals:
+        return None
+    receipts = (run.read_receipt(task_name("detect", number)) for number in numbers)
+    facts = [receipt.facts for receipt in receipts if receipt is not None and receipt.ok]
+    if any("sensitivity" not in one for one in facts):
+        note(f"intervals are left out: {printable(run.path)} is of an earlier version; `ish run` adds them")
+        return None
+    return UncertaintyInputs(config.gridding.z_smoothing_um, tuple(one["sensitivity"] for one in facts))
 
 
 def _of_run(run: RunFolder) -> _ExperimentGrids:

@@ -25,6 +25,8 @@ from pipeline.stages.specimen import with_specimens
 from pipeline.store.run import RunFolder
 from pipeline.system.files import real_path, shown
 
+OF_MASKS = "given"  # the detector of series whose images are masks
+
 COLUMNS = ("series", "folder", "path")  # of a table: the first one present names the folders
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -264,6 +266,8 @@ def read_job(source: Path, plan: Plan) -> SeriesJob:
     """
     found: SeriesSource = read_series(source, probe_any)
     data_set = stepped(found.data_set, plan.config.series.section_step)
+    if plan.config.detection.name == OF_MASKS:
+        data_set = _of_masks(data_set, plan.config)
     return SeriesJob(
         source=source,
         run=RunFolder(real_path(plan.output) / str(data_set.id)),
@@ -274,6 +278,17 @@ def read_job(source: Path, plan: Plan) -> SeriesJob:
         warnings=found.warnings,
         redo=plan.redo,
     )
+
+
+def _of_masks(data_set: SectionDataSet, config: Config) -> SectionDataSet:
+    """Return a series whose images are masks."""
+    if config.alignment.name != "given":
+        raise ConfigError(
+            "detection.name=given: the images are masks, which cannot be aligned; set alignment.name=given,"
+            " with the alignment.json of the series of photographs as alignment.configuration.path"
+        )
+    images = tuple(replace(section, is_mask=True) for section in data_set.section_images)
+    return replace(data_set, section_images=images)
 
 
 def stepped(data_set: SectionDataSet, step: int) -> SectionDataSet:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import ConfigError
 from pipeline.inputs.config import Config, ConfigFile, parse_config, reference_directory, with_value
+from pipeline.inputs.config_keys import GIVEN, check_names
 from pipeline.runs.api import (
     SILENT,
     Listener,
@@ -25,6 +26,7 @@ from pipeline.runs.api import (
 )
 from pipeline.runs.plan import Plan, find_sources, plan_jobs
 from pipeline.runs.schedule import check_engine
+from pipeline.stages.align import check_given, options_of
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder, is_run
@@ -121,6 +123,35 @@ def variants(config: Config, sweep: Mapping[str, Sequence[Any]]) -> list[Variant
             raise ConfigError(_one_folder(name, first, values))
         found.append(Variant(name, values, parse_config(document, "sweep")))
     return found
+
+
+def check_config(given: ConfigFile) -> int:
+    """Check a configuration file as far as it goes without a series: also the parameters of the algorithms.
+
+    Parameters
+    ----------
+    given : ConfigFile
+        The file.
+
+    Returns
+    -------
+    int
+        Number of combinations of its sweep, 1 without one; each of them was checked.
+
+    Raises
+    ------
+    ConfigError
+        Where a name, a parameter or a value would be refused by a run.
+    """
+    every = variants(given.config, given.sweep)
+    for variant in every:
+        check_names(variant.config)
+        chosen = variant.config.alignment
+        if chosen.name == GIVEN:
+            check_given(chosen.configuration)
+        else:
+            options_of(chosen.configuration, chosen.name, {})
+    return len(every)
 
 
 def _one_folder(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

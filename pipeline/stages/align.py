@@ -32,6 +32,7 @@ from pipeline.registration import (
     check_background,
     reconstruct,
 )
+from pipeline.registration.options import OF_MANIFEST
 from pipeline.stages.anchors import OPTION, anchored, anchors_path
 from pipeline.stages.specimen_parts import Outcome, forget_parts, keep_parts, kept_part
 from pipeline.stages.thumbnails import section_thumbnail
@@ -158,7 +159,23 @@ def check_alignment(series: SeriesToAlign, specimen_series: Sequence[SeriesToAli
         alignment_options(series)
         _corrections(series, specimen_series)
         return
-    unknown = series.configuration.keys() - {"path"}
+    check_given(series.configuration)
+
+
+def check_given(configuration: Mapping[str, Any]) -> None:
+    """Check the configuration of an alignment that is taken over.
+
+    Parameters
+    ----------
+    configuration : mapping of str to Any
+        `alignment.configuration`.
+
+    Raises
+    ------
+    ConfigError
+        For another key than `path`.
+    """
+    unknown = configuration.keys() - {"path"}
     if unknown:
         raise ConfigError(
             f"alignment.configuration: unknown key {sorted(unknown)[0]}; alignment.name=given takes only path"
@@ -398,20 +415,46 @@ def alignment_options(series: SeriesToAlign) -> AlignmentOptions:
     ConfigError
         Where an option is unknown or has a wrong value.
     """
-    own = {"plane_of_section", "hemisphere", "section_order", "image_up", "aligner"}
-    known = [f.name for f in fields(AlignmentOptions) if f.name not in own]
-    given = dict(series.configuration)
+    manifest = {name: getattr(series.data_set, name) for name in OF_MANIFEST if name != "aligner"}
+    return options_of(series.configuration, series.aligner, manifest)
+
+
+def options_of(
+    configuration: Mapping[str, Any], aligner: str, manifest: Mapping[str, Any]
+) -> AlignmentOptions:
+    """Return the options of an aligner from its configuration and what a manifest says.
+
+    Parameters
+    ----------
+    configuration : mapping of str to Any
+        `alignment.configuration`.
+    aligner : str
+        Name of the aligner.
+    manifest : mapping of str to Any
+        Values of the options that a manifest gives; empty where there is none.
+
+    Returns
+    -------
+    AlignmentOptions
+        Options with the types of their defaults.
+
+    Raises
+    ------
+    ConfigError
+        Where an option is unknown or has a wrong value.
+    """
+    known = [f.name for f in fields(AlignmentOptions) if f.name not in OF_MANIFEST]
+    given = dict(configuration)
     for key in PLACED:
         given.pop(key, None)
     for key in given:
         if key not in known:
             meant = hint(key, [*known, *PLACED])
             raise ConfigError(f"alignment.configuration: unknown key {key}; {meant}")
-    manifest: dict[str, Any] = {name: getattr(series.data_set, name) for name in own - {"aligner"}}
     defaults = {f.name: f.default for f in fields(AlignmentOptions)}
     values: dict[str, Any] = {k: _like(defaults[k], v, k) for k, v in given.items()}
     try:
-        return AlignmentOptions(**values, **manifest, aligner=series.aligner)
+        return AlignmentOptions(**values, **manifest, aligner=aligner)
     except TypeError as error:
         raise ConfigError(f"alignment.configuration: {error}") from None
 

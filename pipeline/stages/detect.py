@@ -17,6 +17,8 @@ from pipeline.quantification.cells import SectionCells, accumulate, fine_pitch_p
 from pipeline.sections.padding import enlarged
 from pipeline.sections.scan import Rectangle, scan_rectangle
 from pipeline.sections.statistics import SectionContext
+from pipeline.stages.sensitivity import sensitivity
+from pipeline.store.facts import DetectFacts
 from pipeline.store.run import RunFolder
 
 
@@ -28,7 +30,7 @@ def detect(
     factor: int,
     context: Mapping[str, Any],
     digest: str,
-) -> dict[str, int]:
+) -> DetectFacts:
     """Find expressing pixels, write them with their intensity, and sum the section over fine cells.
 
     Parameters
@@ -50,14 +52,16 @@ def detect(
 
     Returns
     -------
-    dict of str to int
-        Facts: the four sums over the whole section, in stored pixels and darkness 0-255.
+    dict of str to Any
+        Facts: `totals`, the four sums over the whole section in stored pixels and darkness 0-255, and
+        `sensitivity`, see `pipeline.stages.sensitivity`.
     """
     stored_um = section.resolution_um * factor
     outlines = run.read_outlines(section.section_number)
     known = replace(SectionContext(**context), resolution_um=stored_um, **outlines)
     padding = run.read_padding(section.section_number)
-    dark, rectangle, mask = _marked(section, make_detector(detector, configuration), known, padding)
+    chosen = make_detector(detector, configuration)
+    dark, rectangle, mask = _marked(section, chosen, known, padding)
     valid = valid_pixels(section, dark.shape, factor, rectangle, padding)
     expression = intensity.expression(dark, mask, valid)
     run.write_expression(section.section_number, expression, stored_um, digest)
@@ -65,7 +69,8 @@ def detect(
     sums = accumulate(dark, expression, valid, pitch)
     cells = SectionCells(sums, pitch, factor, section.resolution_um, rectangle)
     run.write_cells(section.section_number, cells, digest)
-    return {name: int(array.sum()) for name, array in sums.arrays().items()}
+    totals = {name: int(array.sum()) for name, array in sums.arrays().items()}
+    return {"totals": totals, "sensitivity": sensitivity(dark, valid, chosen, known, cells)}
 
 
 def _marked(

@@ -31,6 +31,7 @@ from pipeline.registration import MissingTissue, PlacedThumbnail, find_missing
 from pipeline.registration.missing_tissue import outlines_px
 from pipeline.stages.thumbnails import section_thumbnail
 from pipeline.store.facts import GridFacts
+from pipeline.store.missing_cells import write_missing_cells
 from pipeline.store.run import MISSING_TISSUE, RATIOS, RunFolder, write_json
 
 
@@ -92,11 +93,11 @@ def grid(
         _placed(run, data_set, image, aligned, missing.get(image.section_number), gridding.smoothing_um)
         for image, aligned in used
     ]
+    _write_missing(run, data_set, [image for image, _ in used], missing, digest)
     lattice = reference.at(GRID_LABELS_UM).grid
     sums, covered = grids.assemble(
         placed, alignment.alignment3d, lattice, data_set.spacing_um, gridding.z_smoothing_um
     )
-    write_json(run.file(MISSING_TISSUE), _document(run, data_set, missing, digest))
     arrays = run.write_grid(sums, covered, digest)
     for name in RATIOS:  # the form of Allen's grid service
         write_grid(run.file("grid") / f"{name}.mhd", arrays[name], lattice.spacing_um)
@@ -118,6 +119,23 @@ def _missing(
     """Find what the sections lack, by section number."""
     placed = [PlacedThumbnail(section_thumbnail(run, data_set, image), aligned) for image, aligned in used]
     return find_missing(placed, alignment.alignment3d, reference.at(OUTLINE_UM), data_set.hemisphere, threads)
+
+
+def _write_missing(
+    run: RunFolder,
+    data_set: SectionDataSet,
+    used: Sequence[SectionImage],
+    missing: Mapping[int, MissingTissue],
+    digest: str,
+) -> None:
+    """Write what the sections lack: outlines for readers, shares of cells for the sums of sections."""
+    shares, glass = {}, {}
+    for number, found in missing.items():
+        pixels, _, attributes = run.read_thumbnail(number)
+        shares[number] = share_in_cells(found.mask, attributes["reduce"], run.read_cells(number))
+        glass[number] = float(darkness(pixels)[found.mask].mean())
+    write_missing_cells(run, [image.section_number for image in used], shares, glass, digest)
+    write_json(run.file(MISSING_TISSUE), _document(run, data_set, missing, digest))
 
 
 def _document(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from pipeline.core.blocks import block_majority, block_mean
-from pipeline.core.model import SectionImage
+from pipeline.core.model import Bool, SectionImage, UInt8
 from pipeline.inputs.pixels import frame_factor, load_info, load_reduced, valid_pixels
 from pipeline.sections.measure import measure_section, statistics_step
 from pipeline.sections.padding import find_padding
-from pipeline.sections.scan import check_background, scan_rectangle
+from pipeline.sections.scan import Rectangle, check_background, scan_rectangle
 from pipeline.sections.statistics import OUTLINES
 from pipeline.stages.memory import check_memory
 from pipeline.store.facts import MeasureFacts
@@ -51,11 +51,12 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
     step = statistics_step(stored_um)
     check_memory(section, info.width_px * info.height_px * info.channels, memory_mb)
     pixels = load_reduced(section, step)
-    rectangle, padding = scan_rectangle(pixels), find_padding(pixels)
-    check_background(pixels, padding)
+    rectangle, padding = _surroundings(pixels, section)
     kept = (padding, 1) if padding.any() else None
     valid = np.ascontiguousarray(valid_pixels(section, pixels.shape, factor * step, rectangle, kept))
     context = measure_section(pixels, valid, stored_um * step)
+    if section.is_mask:
+        context = replace(context, flags=(), artifacts=())
     more = max(1, round(THUMBNAIL_UM / (stored_um * step)))
     # Outlines are long, and the pool stage receives the receipts of all sections: they stay in the store.
     numbers = asdict(context)
@@ -80,3 +81,13 @@ def measure(section: SectionImage, run: RunFolder, memory_mb: float, digest: str
         "stored_px": list(stored),
         "context": numbers,
     }
+
+
+def _surroundings(pixels: UInt8, section: SectionImage) -> tuple[Rectangle, Bool]:
+    """Return the rectangle of the scan and its padding, px of the reduced image; a mask has no padding."""
+    height, width = pixels.shape[:2]
+    if section.is_mask:
+        return (0, 0, width, height), np.zeros((height, width), np.bool_)
+    padding = find_padding(pixels)
+    check_background(pixels, padding)
+    return scan_rectangle(pixels), padding

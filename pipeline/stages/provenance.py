@@ -19,10 +19,9 @@ from pipeline.core.code import code_digest
 from pipeline.core.package import CHECKOUT, PACKAGE
 from pipeline.formats.manifests import allen_xml, sections_csv, series_yaml
 from pipeline.formats.volumes.brainglobe import atlas_origin, is_brainglobe, is_brainglobe_3
-from pipeline.formats.volumes.reference_folder import GRID_ANNOTATION, ONTOLOGY, available
 from pipeline.inputs.fetch.references import sha256_of, source_of
+from pipeline.inputs.references import reference_files
 from pipeline.stages.job import SeriesJob, Upstream
-from pipeline.store.brainglobe import atlas_files
 from pipeline.store.tasks import NOT_STORED, Receipt
 from pipeline.system.files import real_path
 
@@ -169,28 +168,6 @@ def reference_key(job: SeriesJob) -> dict[str, Any]:
     """
     configured = job.config.reference.model_dump(mode="json", exclude={"directory", "name"})
     return {"files": reference_origin(job.reference_directory)["files"], **configured}
-
-
-def reference_files(directory: Path) -> list[Path]:
-    """Return the files that a reference is read from.
-
-    Parameters
-    ----------
-    directory : Path
-        Folder in BrainGlobe's form or with annotation, ontology and grid annotation.
-
-    Returns
-    -------
-    list of Path
-        Existing files, sorted.
-    """
-    if is_brainglobe_3(directory):
-        return atlas_files(directory)
-    if is_brainglobe(directory):
-        return sorted(path for path in directory.iterdir() if path.suffix in {".json", ".tiff"})
-    names = {name for name, _ in available(directory)} | {ONTOLOGY, GRID_ANNOTATION}
-    names |= {Path(name).with_suffix(".raw").name for name in names if name.endswith(".mhd")}
-    return sorted(directory / name for name in names if (directory / name).is_file())
 
 
 @cache

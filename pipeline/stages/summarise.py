@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.core.model import SectionImage, numbered
 from pipeline.registration.missing_tissue import missing_flags
+from pipeline.sections.measure import NO_TISSUE
 from pipeline.stages.job import SeriesJob, Upstream
 from pipeline.stages.provenance import provenance
 from pipeline.store.facts import SummariseFacts
@@ -81,7 +82,7 @@ def section_summary(
         "flags": list(messages),
         "quality": {
             **(_measured(job, section, measure.facts) if measure.ok else {}),
-            **(detect.facts if detect.ok else {}),
+            **(detect.facts["totals"] if detect.ok else {}),
             **({"missing_tissue_share": share} if share else {}),
             **aligned.get("measures", {}),
         },
@@ -160,9 +161,24 @@ def _data_set(job: SeriesJob, upstream: Upstream, sections: list[dict[str, Any]]
             stage: _state(upstream, stage) for stage in ("measure", "detect", "align", "grid", "unionize")
         },
         "errors": series_messages(upstream),
-        "warnings": [*job.warnings, *notes, *labels],
+        "warnings": [*job.warnings, *_nothing_seen(upstream), *notes, *labels],
+        "uncertainty_notes": upstream["unionize"].facts["notes"] if upstream["unionize"].ok else [],
         "section_images": sections,
     }
+
+
+def _nothing_seen(upstream: Upstream) -> list[str]:
+    """Return a warning where most sections show no tissue: what was given may be no photographs."""
+    measured = [r for r in upstream.values() if r.id.stage == "measure" and r.ok]
+    empty = [r.id.section_number or 0 for r in measured if NO_TISSUE in r.facts["context"]["flags"]]
+    if 2 * len(empty) <= len(measured):
+        return []
+    return [
+        (
+            f"no tissue found in {numbered(empty)}: expected stained tissue on a bright background, so their"
+            " expression is 0; of masks, set detection.name=given"
+        )
+    ]
 
 
 def _state(upstream: Upstream, stage: str) -> str:

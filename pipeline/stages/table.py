@@ -19,13 +19,15 @@ from typing import Any
 from pipeline.core.model import SectionImage, SeriesAlignment
 from pipeline.geometry import affine
 from pipeline.inputs.fetch.references import sha256_of
+from pipeline.quantification.uncertainty.coefficients import COEFFICIENTS
 from pipeline.stages.align import SeriesToAlign, corrections_path, given_path, in_order
 from pipeline.stages.anchors import anchors_path
 from pipeline.stages.job import Grounds, SeriesJob, Stage, Upstream
 from pipeline.stages.provenance import reference_key, what_was_read
 from pipeline.stages.specimen import measured_of
 from pipeline.stages.specimen_parts import SPECIMEN_FOLDER
-from pipeline.store.run import DEFORMATION, MISSING_TISSUE, RATIOS
+from pipeline.stages.uncertainty import UncertaintyInputs
+from pipeline.store.run import DEFORMATION, MISSING_CELLS, MISSING_TISSUE, RATIOS
 from pipeline.store.tasks import Receipt, task_name
 
 # Fields of the manifest that an alignment depends on.
@@ -51,11 +53,10 @@ def _for_measure(job: SeriesJob, section: SectionImage, upstream: Upstream, dige
 
 def _of_measure(job: SeriesJob, section: SectionImage, upstream: Upstream) -> Grounds:
     """The manifest of the pixels; location and orientation of the file do not count."""
-    row = {
-        k: v
-        for k, v in asdict(section).items()
-        if k not in {"path", "id", "rotate_deg", "flip", "position_um"}
-    }
+    others = {"path", "id", "rotate_deg", "flip", "position_um"}
+    if not section.is_mask:  # photographs keep the digests that they had before masks were read
+        others.add("is_mask")
+    row = {k: v for k, v in asdict(section).items() if k not in others}
     return Grounds({"manifest": row, "image": job.files.get(str(section.path))})
 
 
@@ -228,19 +229,29 @@ def _of_grid(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
 def _for_unionize(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
     return {
         "run": job.run,
-        "section_data_set_id": job.data_set.id,
+        "data_set": job.data_set,
         "reference": job.reference,
         "grid_annotation": job.config.unionize.grid_annotation,
+        "uncertainty": _to_judge(job, upstream) if job.config.uncertainty.intervals else None,
     }
+
+
+def _to_judge(job: SeriesJob, upstream: Upstream) -> UncertaintyInputs:
+    """Return what the intervals of a series need beside its grid and cells."""
+    detected = (upstream[task_name("detect", s.section_number)] for s in job.sections)
+    found = tuple(r.facts["sensitivity"] for r in detected if r.ok)
+    return UncertaintyInputs(job.config.gridding.z_smoothing_um, found)
 
 
 def _of_unionize(job: SeriesJob, section: None, upstream: Upstream) -> Grounds:
     inputs = {
         "grid": upstream["grid"].digest,
         "reference": reference_key(job),
-        "manifest": job.data_set.id,
+        "manifest": [job.data_set.id, job.data_set.spacing_um],
+        "coefficients": sha256_of(COEFFICIENTS),
     }
-    return Grounds(inputs, job.config.unionize.model_dump())
+    configuration = {**job.config.unionize.model_dump(), **job.config.uncertainty.model_dump()}
+    return Grounds(inputs, configuration)
 
 
 def _for_summarise(job: SeriesJob, section: None, upstream: Upstream, digest: str) -> dict[str, Any]:
@@ -312,11 +323,11 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "grid", "series", ("detect", "align"), "grid:grid", _for_grid, _of_grid,
-        _within("series", "grid.zarr", MISSING_TISSUE, *GRID_FILES),
+        _within("series", "grid.zarr", MISSING_TISSUE, MISSING_CELLS, *GRID_FILES),
         _needs_alignment,
     ),
     Stage(
-        "unionize", "series", ("grid",), "unionize:unionize_structures", _for_unionize, _of_unionize,
+        "unionize", "series", ("detect", "grid"), "unionize:unionize_structures", _for_unionize, _of_unionize,
         _within("series", "structure_unionize.csv", "structure_unionize.parquet"), _needs_grid,
     ),
     Stage(

@@ -10,24 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ID, Ish, digests
+from conftest import ID, Ish, digests, vouch
 from search.test_index import labels
 from search_cases import experiments
 
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.model import SUM_FIELDS, ExpressionSums
 from pipeline.core.reference_space import hemispheres, structure_mask
 from pipeline.formats.tables.tables import read_table
 from pipeline.formats.volumes.metaimage import read_grid, write_grid
 from pipeline.formats.volumes.reference_folder import read_reference
+from pipeline.inputs.references import open_reference
+from pipeline.quantification.section_sums import SECTION_COLUMNS
+from pipeline.quantification.uncertainty.columns import INTERVAL_COLUMNS
+from pipeline.quantification.unionize import LabelIndex, unionize_columns
 from pipeline.runs.grid_tables import unionize_grid, write_grid_table
 from pipeline.search.kernels.order import VoxelOrder
+from pipeline.store.run import RunFolder
 
 PROX1 = "ish/prox1_69289763"
 CELL = 191**2  # pixels of a voxel at 1.049 um
 
 
 def table_of(folder: Path) -> dict[str, np.ndarray]:
-    return {name: np.array(column, float) for name, column in read_table(folder).items()}
+    texts = {"uncertainty_note"}
+    return {n: np.array(c, None if n in texts else float) for n, c in read_table(folder).items()}
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +72,64 @@ def test_a_run_gives_its_own_table(finished: Path, place: str, ish: Ish, tmp_pat
     found = table_of(tmp_path / "table/structure_unionize.parquet")
     assert list(found) == list(expected)
     for name, column in expected.items():
-        # a spread far below the mean is a difference of rounded numbers
-        least = 1e-7 if name == "voxel_energy_cv" else 0.0
+        # a spread far below the mean, and the end of an interval near 0, are differences of rounded numbers
+        least = 1e-7 if name == "voxel_energy_cv" or name.endswith(("_lower", "_upper")) else 0.0
+        if name == "uncertainty_note":
+            assert found[name].tolist() == column.tolist()
+            continue
         np.testing.assert_allclose(found[name], column, rtol=1e-6, atol=least, err_msg=name)
     assert digests(finished) == before
+
+
+def test_a_run_of_an_earlier_version_gives_its_table_without_section_columns(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / finished.name))
+    shutil.rmtree(run / "missing_tissue.zarr")
+    vouch(run)
+    notes: list[str] = []
+    found = unionize_grid(run, note=notes.append).columns
+    assert [note for note in notes if "section energy is left out" in note]
+    names = list(table_of(run / "structure_unionize.parquet"))
+    assert list(found) == names[: names.index(SECTION_COLUMNS[0])]
+
+
+def test_a_series_of_one_half_says_that_its_sides_tell_nothing(finished: Path) -> None:
+    notes = json.loads((finished / "section_data_set.json").read_text())["uncertainty_notes"]
+    assert [note for note in notes if note.startswith("one hemisphere, or few structures")]
+    assert not [note for note in notes if "left and right differ" in note]
+
+
+def test_the_table_of_a_run_holds_its_grid_as_before(finished: Path) -> None:
+    """The columns of the grid are those of `unionize` alone, to the last bit."""
+    run = RunFolder(finished)
+    arrays = run.read_grid()
+    covered = arrays["sum_pixels"] >= 0
+    sums = ExpressionSums(*(np.where(covered, arrays[n], 0).astype(np.float64) for n in SUM_FIELDS))
+    space = open_reference(None, 100.0)
+    index = LabelIndex.of(space.grid_labels(), space.ontology)
+    expected = unionize_columns(int(ID), sums, covered, index, hemispheres(space.grid))
+    table = table_of(finished / "structure_unionize.parquet")
+    beside = (*SECTION_COLUMNS, *INTERVAL_COLUMNS, "uncertainty_note")
+    assert [name for name in table if "_share_" not in name] == [*expected, *beside]
+    for name, column in expected.items():
+        np.testing.assert_array_equal(table[name], column, err_msg=name)
+
+
+def test_section_energies_tell_structures_apart_that_the_grid_mixes(finished: Path, rendered: Path) -> None:
+    """At 16 um the detector misses most of the expression; what is left of the errors is each structure's."""
+    truth = (rendered / "truth" / "structure_energy.csv").read_text(encoding="utf-8").splitlines()
+    rows = [[float(r[n]) for n in ("structure_id", "hemisphere_id", "expression_energy")]
+            for r in csv.DictReader(truth)]  # fmt: skip
+    true = {(structure, side): energy for structure, side, energy in rows}
+    table = table_of(finished / "structure_unionize.parquet")
+    keys = list(zip(table["structure_id"], table["hemisphere_id"], strict=True))
+    spread = {}
+    for column in ("expression_energy", "section_energy"):
+        pairs = np.array([(v, true[k]) for k, v in zip(keys, table[column], strict=True) if true[k] > 1])
+        logs = np.log((pairs[:, 0] + 0.1) / (pairs[:, 1] + 0.1))
+        spread[column] = np.nanmedian(np.abs(logs - np.nanmedian(logs)))
+    assert spread["section_energy"] < 0.85 * spread["expression_energy"]
 
 
 def test_exported_grids_give_the_table_of_their_run(

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import wait as ended
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +208,26 @@ def test_an_idle_worker_that_dies_leaves_none_behind_that_waits(which: int) -> N
         assert len(old) == 2
         old[which].kill()
         assert pool.submit(call, batch(len, "second")).result(timeout=120) == [6]
-        for child in old:
-            child.join(timeout=30)
-        assert not any(child.is_alive() for child in old)
         pool.shutdown()
+        assert all(ended([child.sentinel], timeout=30) for child in old)
+    finally:
+        pool.stop(0.0)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_idle_worker_that_dies_after_the_last_task_does_not_hold_up_the_end(which: int) -> None:
+    pool = Pool("processes", 2, 1000.0, lambda key: 1.0)
+    try:
+        for future in [pool.submit(call, batch(len, word)) for word in ("a", "few", "words")]:
+            future.result(timeout=120)
+        time.sleep(1.0)  # until both wait
+        old = sorted(multiprocessing.active_children(), key=lambda child: child.pid or 0)
+        old[which].kill()
+        end = threading.Thread(target=pool.shutdown, daemon=True)
+        end.start()
+        end.join(timeout=60)
+        assert not end.is_alive()
+        assert all(ended([child.sentinel], timeout=30) for child in old)
     finally:
         pool.stop(0.0)
 

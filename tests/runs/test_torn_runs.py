@@ -108,7 +108,8 @@ def _digest(value: Any) -> str:
     if isinstance(value, dict):
         return repr({key: _digest(inner) for key, inner in value.items()})
     if isinstance(value, list | tuple):
-        return repr([_digest(inner) for inner in value])
+        nested = any(isinstance(inner, np.ndarray | dict | list | tuple) for inner in value)
+        return repr([_digest(inner) for inner in value] if nested else value)
     return repr(value)
 
 
@@ -128,12 +129,13 @@ def _answers(folder: Path) -> dict[str, str]:
     return found
 
 
-def test_no_reader_gives_a_wrong_number(finished: Path, tmp_path: Path) -> None:
-    """500 cuts, deletions and flips of any file: the right answer, or a refusal that names the file."""
+@pytest.mark.parametrize("count", [120, pytest.param(1000, marks=[pytest.mark.faults, pytest.mark.slow])])
+def test_no_reader_gives_a_wrong_number(finished: Path, tmp_path: Path, count: int) -> None:
+    """Cuts, deletions and flips of any file: the right answer, or a refusal that names the file."""
     run, right = _copied(finished, tmp_path), _answers(finished)
     files = sorted(path for path in run.rglob("*") if path.is_file())
     drawn, refusals = random.Random(4), 0
-    for _ in range(500):
+    for _ in range(count):
         file = drawn.choice(files)
         content = file.read_bytes()
         drawn.choice(DAMAGES)(file, drawn)
@@ -141,7 +143,7 @@ def test_no_reader_gives_a_wrong_number(finished: Path, tmp_path: Path) -> None:
         refusals += len(right) - len(found)
         assert all(right[name] == answer for name, answer in found.items()), file
         file.write_bytes(content)
-    assert refusals > 300
+    assert refusals > count // 2
     assert _answers(run) == right
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from pipeline.core.errors import ConfigError
 from pipeline.runs.schedule.graph import split_key
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.memory import BASE_MB, MB, section_mb
 from pipeline.store.tasks import TaskId
+from pipeline.system.machine_memory import SHARE, limit_bytes
 
-SHARE = 0.8  # of the memory of the machine, or of the limit of its container or shell
 SERIES_MB = 1000.0  # MB of a task on a whole series: a 25 um reference has 300 MB, and two are cached
 SECTION_MB = 5.0  # MB a section, where several series are aligned together
 WORKER_MB = 370.0  # MB of a worker process that has only imported its libraries
-# Memory limit of a container: cgroup version 2, then version 1.
-CGROUPS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 UNITS = {"": 1.0, "MB": 1.0, "M": 1.0, "GB": 1024.0, "G": 1024.0, "TB": 1024.0**2, "T": 1024.0**2}  # in MB
 
 
@@ -50,7 +44,7 @@ def budget_mb(asked: str | None, processes: int = 0) -> float:
     6144.0
     """
     if asked is None:
-        return _left(SHARE * _limit_bytes() / MB, processes, f"{SHARE:.0%} of the memory here")
+        return _left(SHARE * limit_bytes() / MB, processes, f"{SHARE:.0%} of the memory here")
     text = asked.strip().upper()
     number = text.rstrip("BGMT")
     try:
@@ -73,16 +67,6 @@ def _left(whole_mb: float, processes: int, what: str) -> float:
         f"{what}: {processes} worker processes take {own_mb:.0f} of these {whole_mb:.0f} MB themselves;"
         f" --memory {own_mb + SERIES_MB:.0f}MB would be enough, or fewer --workers, or --scheduler threads"
     )
-
-
-def _limit_bytes() -> float:
-    """Return the memory of the machine in bytes, or the limit of the container or the shell if lower."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in CGROUPS:
-        with suppress(OSError, ValueError):  # no such group, or "max"
-            limits.append(int(path.read_text(encoding="ascii")))
-    limits.append(resource.getrlimit(resource.RLIMIT_RSS)[0])
-    return float(min(limit for limit in limits if limit > 0))
 
 
 def need_mb(job: SeriesJob, task: str) -> float:

@@ -19,10 +19,12 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
 ALONE_AFTER = 2  # lost workers after which a task runs alone
 ABANDONED_AFTER = 3  # lost workers after which a task is abandoned and recorded as failed
+END_S = 5.0  # seconds that idle workers have to end by themselves
 WATCH_S = 0.25  # seconds between two checks that the parent process is alive
 
 Need = Callable[[str], float]
@@ -173,7 +175,18 @@ class Pool(Executor):
         cancel_futures : bool
             Whether queued tasks are cancelled.
         """
-        self._inner.shutdown(wait=wait, cancel_futures=cancel_futures)
+        workers = multiprocessing.active_children() if wait and self._engine == "processes" else []
+        self._inner.shutdown(wait=wait and not workers, cancel_futures=cancel_futures)
+        if not workers:
+            return
+        while self._running:
+            time.sleep(0.05)
+        # One that died while idle may hold the lock of the task queue: the others then never hear of the end.
+        deadline = time.monotonic() + END_S
+        for worker in workers:
+            wait_for([worker.sentinel], timeout=max(0.0, deadline - time.monotonic()))
+        _kill_workers()
+        self._inner.shutdown()
 
 
 def is_abandoned() -> bool:

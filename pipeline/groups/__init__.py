@@ -1,0 +1,1 @@
+"""Groups of animals: log energies, moderated t statistics, power, and agreement of replicates."""

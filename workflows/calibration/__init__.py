@@ -1,0 +1,1 @@
+"""Rendered series with known truth, and what is fitted on them."""
