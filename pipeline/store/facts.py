@@ -41,6 +41,21 @@ class PoolFacts(TypedDict):
     contexts: dict[str, dict[str, Any]]
 
 
+class DetectFacts(TypedDict):
+    """Facts of one section whose expression was detected.
+
+    Attributes
+    ----------
+    totals : dict of str to int
+        The four sums over the whole section, in stored pixels and darkness 0-255.
+    sensitivity : dict of str to list of float
+        Expression of some tiles by density, as marked and with changed thresholds; may be empty.
+    """
+
+    totals: dict[str, int]
+    sensitivity: dict[str, list[float]]
+
+
 class AlignFacts(TypedDict):
     """Facts of an alignment.
 
@@ -86,10 +101,13 @@ class UnionizeFacts(TypedDict):
         Rows of the table.
     unknown_labels : list of int
         Labels of the annotation that the ontology lacks.
+    notes : list of str
+        Notes on the intervals of the series.
     """
 
     rows: int
     unknown_labels: list[int]
+    notes: list[str]
 
 
 class SummariseFacts(TypedDict):

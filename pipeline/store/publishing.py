@@ -89,7 +89,7 @@ def _among_outputs(place: Path) -> bool:
 
 def _move(fresh: Path, place: Path, folder: Path) -> None:
     """Move files into place after checking that none replaces a foreign or changed file."""
-    known = _listed(place)
+    known = listed(place)
     new = seal(fresh, [fresh])
     for name in new:
         target = place / name
@@ -109,8 +109,19 @@ def _move(fresh: Path, place: Path, folder: Path) -> None:
         os.replace(fresh / name, place / name)
 
 
-def _listed(place: Path) -> Seals:
-    """Return the files that this package wrote into a folder before, with their digests."""
+def listed(place: Path) -> Seals:
+    """Return the files that this package wrote into a folder before, with their digests.
+
+    Parameters
+    ----------
+    place : Path
+        Output folder.
+
+    Returns
+    -------
+    Seals
+        Size and digest by path in the folder; empty where there is no list, or it is damaged.
+    """
     try:
         return read_json(place / LIST)
     except DataError:

@@ -37,6 +37,7 @@ RATIOS = ("density", "intensity", "energy")
 NO_DATA = np.float32(-1)  # of a voxel, as in the grids of Allen
 DEFORMATION = "deformation.zarr"
 MISSING_TISSUE = "missing_tissue.json"
+MISSING_CELLS = "missing_tissue.zarr"
 PLAN = "plan.json"
 RECEIPTS = "receipts"
 SEAL = "seal"  # key of the digest of a receipt
@@ -54,6 +55,7 @@ WRITERS = {  # the stage that writes an output, by the first part of its path
     "grid.zarr": "grid",
     "grid": "grid",
     MISSING_TISSUE: "grid",
+    MISSING_CELLS: "grid",
     "structure_unionize.csv": "unionize",
     "structure_unionize.parquet": "unionize",
     "section_data_set.json": "summarise",

@@ -47,6 +47,24 @@ def check_segments(path: Path, page: Any) -> None:
     DataError
         Where segments are missing, cut off, too large or in an unsupported compression.
     """
+    check_segments_within(path.stat().st_size, page)
+
+
+def check_segments_within(size: int, page: Any) -> None:
+    """Refuse a TIFF as `check_segments` does, for a file that may have no path.
+
+    Parameters
+    ----------
+    size : int, bytes
+        Size of the file.
+    page : TiffPage
+        Page of the image.
+
+    Raises
+    ------
+    DataError
+        Where segments are missing, cut off, too large or in an unsupported compression.
+    """
     _check_compression(page)
     expected = math.prod(page.chunked)
     got = min(len(page.dataoffsets), len(page.databytecounts))
@@ -61,7 +79,6 @@ def check_segments(path: Path, page: Any) -> None:
             f"expected tiles of a part of the image, got {width} x {height} px for {page.imagewidth} x"
             f" {page.imagelength}; the header is damaged: copy it again"
         )
-    size = path.stat().st_size
     end = max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
     if end > size:
         raise DataError(f"expected pixels up to byte {end}, got a file of {size} bytes; copy it again")

@@ -94,8 +94,6 @@ def read_data_set_xml(path: Path) -> SeriesSource:
 def write_data_set_xml(path: Path, data_set: SectionDataSet, alignment: SeriesAlignment | None) -> None:
     """Write a data set in Allen's form, matrices with six digits in ITK order.
 
-    The form has no place for tissue boxes, dark polygons, rotations and flips, section order and `image_up`.
-
     Parameters
     ----------
     path : Path
@@ -104,6 +102,27 @@ def write_data_set_xml(path: Path, data_set: SectionDataSet, alignment: SeriesAl
         The series.
     alignment : SeriesAlignment or None
         Its alignment; failed sections are written without matrices.
+    """
+    with replacing(path) as fresh:
+        fresh.write_bytes(data_set_xml(data_set, alignment))
+
+
+def data_set_xml(data_set: SectionDataSet, alignment: SeriesAlignment | None) -> bytes:
+    """Return a data set in Allen's form, matrices with six digits in ITK order.
+
+    The form has no place for tissue boxes, dark polygons, rotations and flips, section order and `image_up`.
+
+    Parameters
+    ----------
+    data_set : SectionDataSet
+        The series.
+    alignment : SeriesAlignment or None
+        Its alignment; failed sections are written without matrices.
+
+    Returns
+    -------
+    bytes
+        The document, UTF-8.
     """
     root = Element("section-data-set")
     _add(root, "failed", "false")
@@ -126,8 +145,7 @@ def write_data_set_xml(path: Path, data_set: SectionDataSet, alignment: SeriesAl
     _add(root, "plane_of_section", data_set.plane_of_section)
     _add(root, "age", data_set.age)
     ElementTree.indent(root)
-    with replacing(path) as fresh:
-        fresh.write_bytes(ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n")
+    return cast(bytes, ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)) + b"\n"
 
 
 def digits(values: Sequence[float]) -> str:

@@ -95,10 +95,36 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     DataError
         Where the file is missing or not a Parquet table.
     """
+    return dict(_parquet(path).to_pydict())
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read a Parquet table as arrays, which is several times as fast as lists.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file.
+
+    Returns
+    -------
+    dict of (n,) arrays
+        Columns by name; text and columns with empty cells as objects or, of numbers, as floats with NaN.
+
+    Raises
+    ------
+    DataError
+        As of `read_table`.
+    """
+    table = _parquet(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _parquet(path: Path) -> pyarrow.Table:
     try:
         check_plain(path, "a Parquet table")
         with path.open("rb") as file:
-            return dict(pyarrow.parquet.read_table(file).to_pydict())
+            return pyarrow.parquet.ParquetFile(file).read()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: expected a Parquet table, got {str(error).splitlines()[0]}") from error
 

@@ -33,6 +33,7 @@ ANNOTATION_3, TEMPLATE_3 = "annotations_compressed.ome.zarr", "template.ome.zarr
 # lies: P starts at anterior, I at superior, R at left.
 ORIGINS = ("ap", "si", "lr")
 MOST_VOXELS = 4_000_000_000  # a mouse brain at 10 um has a third of that
+MIDLINE_KEY = "ish_midline_um"  # of a manifest that this program wrote
 FILL_COLOUR = "AAAAAA"  # grey hex triplet of structures without a colour
 
 
@@ -190,7 +191,14 @@ def atlas_space(
         template=None if grey is None else grey.astype(np.float32),
         template_um=0.0 if grey is None else spacing_um,
         citation=citation,
+        stated_midline_um=_midline_um(folder),
     )
+
+
+def _midline_um(folder: Path) -> float | None:
+    """Return the midline that the manifest of an atlas of ours states, um."""
+    stated = _document(folder / MANIFEST).get(MIDLINE_KEY) if is_brainglobe_3(folder) else None
+    return float(stated) if isinstance(stated, int | float) and stated > 0 else None
 
 
 def atlas_origin(folder: Path) -> tuple[str, str]:

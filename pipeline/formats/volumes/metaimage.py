@@ -85,6 +85,24 @@ def read_metaimage(
     return native, _triple(fields, "ElementSpacing", where), _triple(fields, "Offset", where)
 
 
+def states_spacing(path: Path) -> bool:
+    """Check whether the header of a volume states a voxel size.
+
+    Parameters
+    ----------
+    path : Path
+        A `.mhd` that `read_metaimage` reads.
+
+    Returns
+    -------
+    bool
+        False where `read_metaimage` returns 1 along every axis for want of a better number.
+    """
+    return "ElementSpacing" in _fields(
+        _text(read_content(path, "a MetaImage header", MOST_HEADER), str(path))
+    )
+
+
 def read_grid(path: Path, member: str | None = None) -> Float32:
     """Read an expression grid.
 

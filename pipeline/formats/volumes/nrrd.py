@@ -93,6 +93,23 @@ def nrrd_spacing(path: Path) -> tuple[float, ...]:
         raise DataError(f"{path}: {error}") from error
 
 
+def states_spacing(path: Path) -> bool:
+    """Check whether the header of a volume states a voxel size.
+
+    Parameters
+    ----------
+    path : Path
+        NRRD file that `read_nrrd` reads.
+
+    Returns
+    -------
+    bool
+        False where `read_nrrd` returns 1 along every axis for want of a better number.
+    """
+    with path.open("rb") as file:
+        return not {"space directions", "spacings"}.isdisjoint(_fields(file))
+
+
 def _damaged(path: Path, what: str) -> str:
     return f"{path}: expected a whole volume, got {what}; download it again"
 

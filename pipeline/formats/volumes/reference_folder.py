@@ -18,13 +18,15 @@ from pipeline.formats.volumes.brainglobe import is_brainglobe, read_brainglobe
 from pipeline.formats.volumes.labels import is_cubic, structure_ids
 from pipeline.formats.volumes.metaimage import read_metaimage
 from pipeline.formats.volumes.nrrd import nrrd_spacing, read_nrrd
-from pipeline.system.files import read_json_value, real_path
+from pipeline.system.files import read_json_value, real_path, shown
 
 ONTOLOGY = "structure_graph_1.json"
 # Stems of file names, the preferred first; `_<um>` may follow.
 ANNOTATIONS = ("annotation",)
 TEMPLATES = ("average_template", "atlasVolume", "ara_nissl")
 GRID_ANNOTATION = "gridAnnotation.mhd"
+DESCRIPTION = "reference.json"  # of a reference that `ish reference` built
+BRAINGLOBE_ATLASES = "brainglobe-atlasapi/atlases/*/*/manifest.json"  # of a brainglobe_dir
 NEEDS = f"a reference folder holds annotation_<um>.nrrd (or annotation.mhd) and {ONTOLOGY}"
 
 
@@ -68,7 +70,60 @@ def read_reference(
         template=grey,
         template_um=grey_um,
         grid_annotation=_read_served(served) if served.is_file() else None,
+        stated_midline_um=read_midline_um(folder),
     )
+
+
+def read_midline_um(folder: Path) -> float | None:
+    """Return where the hemispheres of a reference part.
+
+    Parameters
+    ----------
+    folder : Path
+        Reference folder.
+
+    Returns
+    -------
+    float or None, um
+        `midline_um` of its reference.json; None where there is no such file or it states none.
+
+    Raises
+    ------
+    DataError
+        Where the file is damaged or states something else than a number above 0.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return None
+    document = read_json_value(path, "the description of a reference")
+    stated = document.get("midline_um") if isinstance(document, dict) else None
+    if stated is None:
+        return None
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not stated > 0:
+        raise DataError(f"{path}: expected midline_um in um or null, got {shown(stated)}")
+    return float(stated)
+
+
+def read_finest_template(folder: Path) -> tuple[npt.NDArray[Any], float] | None:
+    """Return the finest template of a reference folder of volumes, its values as stored.
+
+    Parameters
+    ----------
+    folder : Path
+        Reference folder, not a BrainGlobe atlas.
+
+    Returns
+    -------
+    (P, I, R) array and float, um, or None
+        Values and voxel size; None where the folder has no template.
+
+    Raises
+    ------
+    DataError
+        Where the file is damaged.
+    """
+    volumes = _volumes(folder, TEMPLATES)
+    return _read_volume(volumes[0][0]) if volumes else None
 
 
 def read_ontology(path: Path) -> Ontology:
@@ -159,7 +214,9 @@ def _volumes(folder: Path, stems: Iterable[str]) -> list[tuple[Path, float | Non
 
 def _choose(folder: Path, volumes: list[tuple[Path, float | None]], resolution_um: float | None) -> Path:
     if not volumes:
-        raise DataError(f"{folder}: expected an annotation, got none; {NEEDS}")
+        atlases = sorted(folder.glob(BRAINGLOBE_ATLASES))
+        also = f"; name the atlas in it, {atlases[0].parent}" if atlases else f"; {NEEDS}"
+        raise DataError(f"{folder}: expected an annotation, got none{also}")
     if resolution_um is None:
         return volumes[0][0]
     for path, um in volumes:

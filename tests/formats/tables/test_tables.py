@@ -17,6 +17,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import StructureUnionize
 from pipeline.formats.tables.tables import (
     columns_of,
+    read_arrays,
     read_points_csv,
     read_table,
     write_csv,
@@ -55,6 +56,17 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
     assert list(read_table(tmp_path / "u.parquet")) == [f.name for f in fields(StructureUnionize)]
     with pytest.raises(DataError, match="no rows"):
         columns_of([])
+
+
+def test_arrays_are_the_lists_of_a_table(tmp_path: Path) -> None:
+    columns = {"a": [1, 2, 3], "b": [0.5, None, math.nan], "c": ["x", "", "y"]}
+    write_table(columns, tmp_path / "t.csv", tmp_path / "t.parquet")
+    lists, arrays = read_table(tmp_path / "t.parquet"), read_arrays(tmp_path / "t.parquet")
+    assert lists["a"] == arrays["a"].tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(arrays["b"], [0.5, math.nan, math.nan])
+    assert lists["c"] == arrays["c"].tolist() == ["x", "", "y"]
+    with pytest.raises(DataError, match="expected a Parquet table"):
+        read_arrays(tmp_path / "t.csv")
 
 
 def test_columns_of_unequal_length_leave_nothing_behind(tmp_path: Path) -> None:

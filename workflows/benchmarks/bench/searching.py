@@ -25,6 +25,7 @@ from numba import njit
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench import pointing
 from bench.timing import Row, duel, machine_facts, seconds, table
 from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
@@ -33,7 +34,7 @@ from pipeline.inputs.references import open_reference
 from pipeline.search.index import Experiment, SearchIndex, build_index, open_index
 from pipeline.search.kernels.correlation import pearson
 from pipeline.search.sources import labels_reference, read_grid_file
-from search_grids import GridMaker
+from pipeline.search.synthetic import GridMaker
 
 CORES = os.cpu_count() or 1
 DAILY = 1500  # experiments of `make bench`
@@ -58,7 +59,9 @@ def measure(work: Path, space: ReferenceSpace, rounds: int, experiments: int, ow
     feed = Feed(GridMaker.of(space), experiments, work / "grids" if own else None)
     found = building(work / "index", space, feed)
     found += asking(work / "index", rounds)
-    return [*found, complete(work / "complete", experiments, rounds)]
+    found.append(complete(work / "complete", experiments, rounds))
+    coronal = min(experiments, pointing.CORONAL)
+    return [*found, *pointing.measure(work, coronal, rounds, bounded=experiments >= ATLAS)]
 
 
 @dataclass
@@ -130,6 +133,7 @@ def questions(index: SearchIndex) -> list[tuple[str, Callable[[], object], float
         ("differential, whole grid", lambda: index.differential("TH", "Isocortex", voxels="grid"), 5.0),
         ("correlate, coronal", lambda: index.correlation(SEED, voxels="coronal"), 0),
         ("correlate, whole grid", lambda: index.correlation(SEED, voxels="grid"), 3000.0),
+        ("structure networks", index.structure_correlation, 10_000.0),
     ]
 
 

@@ -16,7 +16,7 @@ from pipeline.core.reference_space import ReferenceSpace, hemispheres
 from pipeline.inputs.references import open_reference
 from pipeline.quantification.unionize import LabelIndex, unionize_columns, unionize_energy
 from pipeline.search.sources import labels_reference
-from search_grids import GridMaker
+from pipeline.search.synthetic import GridMaker
 
 CORES = os.cpu_count() or 1
 GRIDS, DIFFERENT = 1000, 20

@@ -1,0 +1,1 @@
+"""Annotated plates: how they are read, and the labels between them."""

@@ -1,0 +1,167 @@
+"""The labels of a plane between two plates: signed distances blended along the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.atlas_building.plates.label_distances import NONE, REACH_PX, NearLabels
+from pipeline.core.kernels import kernel
+from pipeline.core.model import Float32, Float64, Int32
+
+MOST = 40  # structures that a pixel chooses from
+ROUNDS = 5  # of the fixed point that finds the trajectory through a pixel
+INSIDE = 1.001  # px from the last row or column, so that the next one exists
+
+
+SMOOTHING = -0.3  # share of the approximating spline; below 0 bends between plates are followed
+
+
+def plate_weights(share: float) -> Float64:
+    """Return how much the plate before, the two next to a plane and the plate after count.
+
+    Parameters
+    ----------
+    share : float
+        Of the way from the first to the second of the two.
+
+    Returns
+    -------
+    (4,) float64
+        Of sum 1: between linear weights and those of the uniform cubic B-spline, which averages out that a
+        border is drawn on whole pixels.
+    """
+    t = share
+    linear = np.array([0, 1 - t, t, 0])
+    spline = (
+        np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (1 - t) ** 3 - 6 * (1 - t) ** 2 + 4, t**3]) / 6
+    )
+    return np.asarray((1 - SMOOTHING) * linear + SMOOTHING * spline)
+
+
+def labels_between(
+    plates: Sequence[NearLabels],
+    flows: Sequence[Float32],
+    share: float,
+) -> Int32:
+    """Return the labels of a plane between two plates.
+
+    Parameters
+    ----------
+    plates : sequence of NearLabels = (before, first, second, after)
+        The plate before, the two next to the plane, and the plate after; at the ends of a series the nearest
+        one again.
+    flows : sequence of (H, W, 2) float32, px
+        Three, between these plates, as of `label_flow`; at the ends of a series the nearest one again.
+    share : float
+        Of the way from the first to the second of the two.
+
+    Returns
+    -------
+    (H, W) int32
+        Indices of structures.
+
+    Notes
+    -----
+    Points move along cubic Hermite curves whose velocity at a plate is the mean of the flows on both sides of
+    it (Catmull and Rom, 1974). Along them signed distances are blended (shape-based interpolation, Raya and
+    Udupa 1990), and the structure with the largest one is chosen. What has no partner in another plate
+    tapers: there its distance is -`REACH_PX`.
+    """
+    before, flow, after = flows
+    out = np.zeros(flow.shape[:2], np.int32)
+    near = np.stack([plate.labels for plate in plates])
+    distances = np.stack([plate.distances for plate in plates])
+    _blend(near, distances, flow, before, after, share, plate_weights(share), out)
+    return out
+
+
+@kernel
+def _at(field: Float32, y: float, x: float, out: Float64) -> None:
+    """Sample a field of two components, linearly."""
+    y = min(max(y, 0.0), field.shape[0] - INSIDE)
+    x = min(max(x, 0.0), field.shape[1] - INSIDE)
+    m, n = int(y), int(x)
+    v, w = y - m, x - n
+    for k in range(2):
+        upper = (1 - w) * field[m, n, k] + w * field[m, n + 1, k]
+        lower = (1 - w) * field[m + 1, n, k] + w * field[m + 1, n + 1, k]
+        out[k] = (1 - v) * upper + v * lower
+
+
+@kernel
+def _collect(
+    near: Int32,
+    distances: Float32,
+    place: Float64,
+    weight: float,
+    names: Int32,
+    sums: Float64,
+    count: int,
+) -> int:
+    """Add the distances at a place, times a weight, to the list of candidates; return its length."""
+    y = min(max(place[0], 0.0), near.shape[0] - INSIDE)
+    x = min(max(place[1], 0.0), near.shape[1] - INSIDE)
+    m, n = int(y), int(x)
+    v, w = y - m, x - n
+    for corner in range(4):
+        i, j = m + corner // 2, n + corner % 2
+        part = weight * (v if corner // 2 else 1 - v) * (w if corner % 2 else 1 - w)
+        if abs(part) < 1e-6:
+            continue
+        for k in range(near.shape[2]):
+            if near[i, j, k] == NONE:
+                break
+            c = 0
+            while c < count and names[c] != near[i, j, k]:
+                c += 1
+            if c == MOST:
+                break
+            if c == count:
+                names[c], sums[c] = near[i, j, k], 0.0
+                count += 1
+            sums[c] += part * (distances[i, j, k] + REACH_PX)
+    return count
+
+
+@kernel
+def _blend(
+    near: Int32,
+    distances: Float32,
+    flow: Float32,
+    before: Float32,
+    after: Float32,
+    t: float,
+    weights: Float64,
+    out: Int32,
+) -> None:
+    h01 = t * t * (3 - 2 * t)
+    h10, h11 = t * (1 - t) * (1 - t), t * t * (t - 1)
+    u, b, a = np.zeros(2), np.zeros(2), np.zeros(2)
+    places, middle = np.zeros((4, 2)), np.zeros(2)
+    names, sums = np.zeros(MOST, np.int32), np.zeros(MOST)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            middle[0], middle[1] = i, j
+            for _ in range(ROUNDS):
+                _at(flow, middle[0], middle[1], u)
+                for k in range(2):
+                    places[1, k], places[2, k] = middle[k] - 0.5 * u[k], middle[k] + 0.5 * u[k]
+                _at(before, places[1, 0] - 0.5 * b[0], places[1, 1] - 0.5 * b[1], b)
+                _at(after, places[2, 0] + 0.5 * a[0], places[2, 1] + 0.5 * a[1], a)
+                for k in range(2):
+                    places[0, k], places[3, k] = places[1, k] - b[k], places[2, k] + a[k]
+                    here = places[1, k] + h01 * u[k] + 0.5 * (h10 * (u[k] + b[k]) + h11 * (u[k] + a[k]))
+                    middle[k] += (j if k else i) - here
+            count = 0
+            for plate in range(4):
+                if weights[plate] != 0:
+                    count = _collect(
+                        near[plate], distances[plate], places[plate], weights[plate], names, sums, count
+                    )
+            best = 0
+            for c in range(1, count):
+                if sums[c] > sums[best]:
+                    best = c
+            out[i, j] = names[best]

@@ -1,0 +1,133 @@
+"""A section with its place in the reference, and how a displacement over the planes changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.atlas_building.reconstruction.comparisons import Nodes
+from pipeline.atlas_building.reconstruction.surfaces import Raster
+from pipeline.core.model import Alignment3d, Deformation, Float64, SectionAlignment, Status
+from pipeline.geometry import affine
+from pipeline.geometry.deformation import displacement_at, least_jacobian, section_to_volume
+from pipeline.sections.thumbnail import SectionThumbnail
+
+LATTICE_UM = 100.0  # distance of the nodes of a written Deformation
+LEAST_JACOBIAN = 0.15  # of a section's map against its affine part
+SCALE_BACK = 0.8  # factor on a step that would fold
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSection:
+    """A section in the reference.
+
+    Attributes
+    ----------
+    thumbnail : SectionThumbnail
+        The image.
+    section : SectionAlignment
+        Its place in the volume, and its status.
+    space : Alignment3d
+        Volume to reference.
+    """
+
+    thumbnail: SectionThumbnail
+    section: SectionAlignment
+    space: Alignment3d
+
+    @property
+    def number(self) -> int:
+        """Section number."""
+        return self.thumbnail.section_number
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it becomes part of the volume."""
+        return self.section.status is not Status.FAIL
+
+
+def used(sections: Sequence[PlacedSection]) -> list[int]:
+    """Return the indices of the sections that become part of the volume.
+
+    Parameters
+    ----------
+    sections : sequence of PlacedSection
+        All sections.
+
+    Returns
+    -------
+    list of int
+        Indices.
+    """
+    return [k for k, one in enumerate(sections) if one.is_used]
+
+
+def moved(one: PlacedSection, step: Float64, nodes: Nodes, raster: Raster) -> PlacedSection:
+    """Return a section displaced within the planes of the reference.
+
+    Parameters
+    ----------
+    one : PlacedSection
+        The section.
+    step : (node rows, node columns, 2) float64, um
+        Along rows and columns: the image at x + step comes to x.
+    nodes : Nodes
+        Where the steps are.
+    raster : Raster
+        The planes.
+
+    Returns
+    -------
+    PlacedSection
+        With a Deformation that does not fold; the heights stay.
+    """
+    lattice, spacing = _lattice(one)
+    section, number = one.section, one.thumbnail.z_um
+    volume = section_to_volume(section, lattice.reshape(-1, 2), number)
+    reference = affine.apply(one.space.volume_to_reference, volume)
+    at = reference[:, list(raster.axes)] / nodes.step_um
+    change = np.zeros_like(reference)
+    for k, axis in enumerate(raster.axes):
+        change[:, axis] = -_bilinear(step[..., k], at)
+    turned = change @ one.space.reference_to_volume[:, :3].T
+    before = np.zeros_like(turned)
+    if section.deformation is not None:
+        before = displacement_at(section.deformation, lattice.reshape(-1, 2))
+    factor = 1.0
+    for _ in range(20):
+        total = (before + factor * turned).T.reshape(3, *lattice.shape[:2])
+        deformation = Deformation(np.ascontiguousarray(total, np.float32), spacing)
+        if least_jacobian(section.alignment2d, deformation) >= LEAST_JACOBIAN:
+            break
+        factor *= SCALE_BACK
+    else:
+        return one
+    return replace(one, section=replace(section, deformation=deformation))
+
+
+def _lattice(one: PlacedSection) -> tuple[Float64, float]:
+    """Return the pixels of the nodes of a section's Deformation, (rows, columns, 2), and their distance."""
+    present = one.section.deformation
+    um = one.thumbnail.resolution_um
+    if present is not None and present.origin_px == (0.0, 0.0):
+        (rows, columns), spacing = present.displacement_um.shape[1:], present.spacing_px
+    else:
+        h, w = one.thumbnail.pixels.shape[:2]
+        spacing = LATTICE_UM / um
+        corner = affine.apply(one.thumbnail.thumbnail_to_section, [[w - 0.5, h - 0.5]])[0]
+        columns, rows = (max(2, int(np.ceil(n / spacing)) + 1) for n in corner)
+    x, y = np.meshgrid(spacing * np.arange(columns), spacing * np.arange(rows))
+    return np.stack([x, y], axis=-1), float(spacing)
+
+
+def _bilinear(field: Float64, at: Float64) -> Float64:
+    """Return a field at places in node units, (n, 2); the value at the edge holds beyond it."""
+    rows, columns = field.shape
+    r, c = np.clip(at[:, 0], 0, rows - 1), np.clip(at[:, 1], 0, columns - 1)
+    i, j = np.minimum(r.astype(int), rows - 2), np.minimum(c.astype(int), columns - 2)
+    u, v = r - i, c - j
+    top = field[i, j] * (1 - v) + field[i, j + 1] * v
+    bottom = field[i + 1, j] * (1 - v) + field[i + 1, j + 1] * v
+    return np.asarray(top * (1 - u) + bottom * u)

@@ -1,0 +1,1 @@
+"""Drawings of annotated plates: closed shapes, each with its structure."""
