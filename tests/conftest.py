@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.cli import main
 from pipeline.cli.main import VERBS
@@ -26,6 +27,9 @@ TESTS = Path(__file__).parent
 CONFIG = TESTS.parent / "configs" / "phantom.yaml"
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
 GIVEN = ("--set", "alignment.name=given", "--set", "reference.resolution_um=100")
+# A machine that is busy, or compiles a kernel first, is no fault of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 ID = "900003"  # of the phantom series with seed 3
 for verb in VERBS.values():  # now, not while a test has replaced what they import
     import_module(f"pipeline.cli.{verb.module}")

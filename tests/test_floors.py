@@ -14,11 +14,11 @@ FLOORS = (
     {"core"},
     {"system"},
     {"geometry"},
-    {"sections", "quantification", "formats"},
+    {"sections", "quantification", "formats", "groups"},
     {"store", "detection", "registration", "phantom"},
     {"inputs"},
     {"search", "report", "exports"},
-    {"stages"},
+    {"stages", "service", "atlas_building"},
     {"runs"},
     {"cli"},
 )

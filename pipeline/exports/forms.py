@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.model import Float64, SectionDataSet, SectionImage
+from pipeline.exports.ro_crate import write_ro_crate
 from pipeline.exports.structure_table import StructureTable, annotated, join_tables, named
+from pipeline.exports.wide_table import write_wide
 from pipeline.formats.alignments.alignment_json import read_alignment
 from pipeline.formats.alignments.itk import write_affine
 from pipeline.formats.alignments.quicknii import write_quicknii
@@ -225,6 +228,7 @@ EXPORTS: dict[str, Callable[[RunFolder, Path], list[Path]]] = {
     "data-set-xml": _data_set_xml,
     "tfm": _tfm,
     "quicknii": _quicknii,
+    "ro-crate": write_ro_crate,
 }
 DROPS = {  # the parts of a deformed alignment that a format cannot hold
     "data-set-xml": "the affine part only: data_set.xml has no place for deformations",
@@ -247,7 +251,11 @@ def _anndata(table: StructureTable, folder: Path) -> list[Path]:
     return [path]
 
 
-TABLES: dict[str, Callable[[StructureTable, Path], list[Path]]] = {"csv": _csv, "anndata": _anndata}
+TABLES: dict[str, Callable[[StructureTable, Path], list[Path]]] = {
+    "csv": _csv,
+    "wide-csv": write_wide,
+    "anndata": _anndata,
+}
 FORMATS = (*EXPORTS, *TABLES)
 
 
@@ -264,7 +272,22 @@ def read_data_set(run: RunFolder) -> SectionDataSet:
     SectionDataSet
         The data set, without the image files.
     """
-    document = run.read_document("section_data_set.json")
+    return data_set_of(run.read_document("section_data_set.json"))
+
+
+def data_set_of(document: Mapping[str, Any]) -> SectionDataSet:
+    """Return the data set that a run's section_data_set.json describes.
+
+    Parameters
+    ----------
+    document : mapping of str to Any
+        The document.
+
+    Returns
+    -------
+    SectionDataSet
+        The data set, without the image files.
+    """
     names = SectionDataSet.__dataclass_fields__.keys() - {"section_images"}
     images = tuple(_section_image(item) for item in document["section_images"])
     return SectionDataSet(**{n: document[n] for n in names}, section_images=images)

@@ -20,6 +20,7 @@ from pipeline.formats.volumes.brainglobe import is_brainglobe, is_brainglobe_3, 
 from pipeline.formats.volumes.reference_folder import ONTOLOGY, read_ontology
 from pipeline.inputs.alignments import run_reference
 from pipeline.inputs.references import GRID_LABELS_UM, open_reference
+from pipeline.quantification.section_sums import SECTION_COLUMNS
 from pipeline.store.run import RunFolder
 
 SIDES = {"": BOTH, "_left": LEFT, "_right": RIGHT}  # suffix of a layer by hemisphere
@@ -28,6 +29,7 @@ MEASURES = {  # name of a layer by column of the table
     "density": "expression_density",
     "intensity": "expression_intensity",
     "coverage": "coverage",
+    **{name: name for name in SECTION_COLUMNS},  # runs of earlier versions have none of these
 }
 # Fields of a data set that describe an experiment, as text.
 TEXTS = ("gene", "specimen", "plane_of_section", "hemisphere", "treatment", "probe_orientation", "age")
@@ -91,11 +93,18 @@ def join_tables(
             continue
         _add_structures(structures, run, set(rows["structure_id"]), reference)
         data_sets.append(data_set)
-        for name, values in rows.items():
-            columns.setdefault(name, []).extend(values)
+        _extend(columns, rows)
     if not data_sets:
         raise MissingResultError(left_out[0])
     return StructureTable(tuple(data_sets), columns, structures), tuple(left_out)
+
+
+def _extend(columns: dict[str, list[Any]], rows: Mapping[str, list[Any]]) -> None:
+    """Add the rows of a run; where either lacks a column that the other has, its cells are empty."""
+    before = len(columns.get("structure_id", ()))
+    for name in [*columns, *(n for n in rows if n not in columns)]:
+        more = rows.get(name) or [None] * len(rows["structure_id"])
+        columns[name] = [*columns.get(name, [None] * before), *more]
 
 
 def named(table: StructureTable) -> dict[str, list[Any]]:
@@ -137,8 +146,8 @@ def annotated(table: StructureTable) -> AnnotatedTable:
     Returns
     -------
     AnnotatedTable
-        Energy, density, intensity and coverage, (experiments, structures) float64, of both hemispheres, left
-        and right; structures in graph order.
+        Energy, density, intensity, coverage and, of runs that have them, the section columns, (experiments,
+        structures) float64, of both hemispheres, left and right; structures in graph order.
     """
     structures = sorted(table.structures.values(), key=lambda s: (s.graph_order, s.id))
     acronyms = Counter(s.acronym for s in structures)
@@ -159,6 +168,7 @@ def annotated(table: StructureTable) -> AnnotatedTable:
             measure + side: _layer(table, column, hemisphere, experiments, [s.id for s in structures])
             for side, hemisphere in SIDES.items()
             for measure, column in MEASURES.items()
+            if column in table.columns
         },
         main="energy",
         about={"ish_pipeline": version("ish-pipeline"), "X": "expression energy, both hemispheres"},
@@ -181,7 +191,8 @@ def _layer(
     table: StructureTable, column: str, hemisphere: int, experiments: list[int], structures: list[int]
 ) -> Float64:
     """Return one measure of one side, (experiments, structures) float64."""
-    layer = np.full((len(experiments), len(structures)), 0.0 if column == "coverage" else np.nan)
+    none = 0.0 if column in ("coverage", "n_sections") else np.nan
+    layer = np.full((len(experiments), len(structures)), none)
     here = np.asarray(table.columns["hemisphere_id"]) == hemisphere
     row = {number: at for at, number in enumerate(experiments)}
     place = {number: at for at, number in enumerate(structures)}

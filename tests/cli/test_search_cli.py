@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK
 import typer
 from search.test_index import labels, served
+from search.test_point import coronal, some_voxel, um
 from search_cases import experiments
 from typer.testing import CliRunner
 
 from pipeline.cli import search as search_cli
-from pipeline.core.errors import ConfigError, DataError
-from pipeline.search.index import open_index
+from pipeline.core.errors import ConfigError, DataError, MissingResultError
+from pipeline.formats.volumes.metaimage import read_grid
+from pipeline.search.index import build_index, open_index
+from pipeline.search.point import PointResult
 
 APP = typer.Typer()
 APP.command("index")(search_cli.build)
@@ -71,6 +77,25 @@ def test_json_csv_and_table_say_the_same(index: Path) -> None:
     assert len(table.splitlines()) == len(expected) + 1
 
 
+def test_ranks_within_error_are_shown_where_they_are_known(index: Path, tmp_path: Path) -> None:
+    case = experiments(11, 9)
+    pairs = [(replace(e, energy_error=0.2 * n or None), grid) for n, (e, grid) in enumerate(case.pairs)]
+    build_index(tmp_path / "stated", pairs, case.space)
+    asked = ("--target", "CTX", "--contrast", "TH", "--voxels", "grid")
+    common = ("differential", str(tmp_path / "stated"), *asked)
+    rows = json.loads(ask(*common, "--json"))
+    text = list(csv.DictReader(io.StringIO(ask(*common, "--csv"))))
+    lines = ask(*common).splitlines()[-len(rows) :]
+    known = [(row["rank_first"], row["rank_last"]) for row in rows]
+    assert known.count((None, None)) == 1
+    assert [(row["rank_first"], row["rank_last"]) for row in text] == [
+        ("" if first is None else str(first), "" if last is None else str(last)) for first, last in known
+    ]
+    for n, (line, (first, last)) in enumerate(zip(lines, known, strict=True), start=1):
+        assert line.split("  ")[0].strip() == (str(n) if first is None else f"{n} ({first}-{last})")
+    assert "rank" not in ask("differential", str(index), *asked)
+
+
 def test_top_thresholds_and_sets(index: Path) -> None:
     common = ("differential", str(index), "--target", "L1", "--target", "L2", "--contrast", "VP", "--json")
     everything = json.loads(ask(*common))
@@ -121,3 +146,89 @@ def test_a_new_index_of_bare_grids_needs_a_reference(index: Path, tmp_path: Path
     assert isinstance(result.exception, ConfigError)
     assert "--reference" in str(result.exception)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An index of coronal experiments, and a point where they differ."""
+    folder = tmp_path_factory.mktemp("point")
+    case = coronal(11, 9)
+    build_index(folder / "index", case.pairs, case.space)
+    return folder / "index", ",".join(f"{x:g}" for x in um(some_voxel(case, 3)))
+
+
+def test_point_says_what_python_does_and_writes_the_map(dense: tuple[Path, str], tmp_path: Path) -> None:
+    index, at = dense
+    file = tmp_path / "r.mhd"
+    common = ["point", str(index), "--at", at, "--wider", "0.3", "--local", "0.6", "--target-threshold", ","]
+    result = RUN.invoke(APP, ["search", *common, "--map", str(file), "--json", "--top", "4"])
+    assert result.exit_code == 0, result.stderr
+    expected = open_index(index).at_point(
+        [float(x) for x in at.split(",")], wider=0.3, local=0.6, target_threshold=None, top=4
+    )
+    assert json.loads(result.stdout) == expected.rows()
+    assert f"seed voxel {at} um" in result.stderr
+    assert f"local domain {expected.local_voxels} voxels" in result.stderr
+    assert np.array_equal(read_grid(file), expected.map, equal_nan=True)
+    image = SimpleITK.ReadImage(str(file))
+    assert image.GetSize() == expected.map.shape
+    assert image.GetSpacing() == (200.0, 200.0, 200.0)
+    table = ask(*common)
+    assert table.splitlines()[0].split()[:4] == ["id", "gene", "plane", "fold"]
+    text = list(csv.DictReader(io.StringIO(ask(*common, "--csv"))))
+    assert [int(r["section_data_set_id"]) for r in text][:4] == [
+        r["section_data_set_id"] for r in expected.rows()
+    ]
+
+
+def test_an_r_of_minus_one_is_not_written_as_no_data() -> None:
+    drawn = PointResult(
+        columns={}, seed_um=(0, 0, 0), map=np.array([[[-1, np.nan, 1]]], np.float32), within=0.0,
+        experiments=3, local_voxels=1, wider_voxels=1, spacing_um=200.0,
+    ).drawn()  # fmt: skip
+    assert -1 < drawn[0, 0, 0] < -0.9999999
+    assert np.isnan(drawn[0, 0, 1])
+    assert drawn[0, 0, 2] == 1
+
+
+def test_point_asked_wrong_writes_nothing(dense: tuple[Path, str], tmp_path: Path) -> None:
+    index, at = dense
+    taken = tmp_path / "taken.mhd"
+    taken.with_suffix(".raw").write_text("mine")
+    for arguments, kind, words in (
+        (["--at", "1,2"], ConfigError, "--at '1,2': expected P,I,R"),
+        (["--at=-1,0,0"], ConfigError, "within 0 to"),
+        (["--at", at, "--local", "0.5"], ConfigError, "wider <= local"),
+        (["--at", at, "--wider", "-1"], ConfigError, "-1 < wider"),
+        (["--at", at, "--map", str(taken)], ConfigError, "taken.raw: is there already"),
+        (["--at", at, "--map", str(tmp_path / "r.nrrd")], ConfigError, "ends in .mhd"),
+        (["--at", at, "--map", str(tmp_path / "none" / "r.mhd")], ConfigError, "there is no folder"),
+        (["--at", at, "--map", str(tmp_path / "r.mhd"), "--csv", "--json"], ConfigError, "got both"),
+    ):
+        result = RUN.invoke(APP, ["search", "point", str(index), *arguments])
+        assert isinstance(result.exception, kind), arguments
+        assert words in str(result.exception)
+        assert "\n" not in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken.raw"]
+    assert taken.with_suffix(".raw").read_text() == "mine"
+
+
+def test_point_without_coronal_experiments_is_one_line(tmp_path: Path) -> None:
+    case = experiments(11, 9)
+    only = [(e, g) for e, g in case.pairs if e.plane_of_section == "sagittal"]
+    build_index(tmp_path / "index", only, case.space)
+    result = RUN.invoke(APP, ["search", "point", str(tmp_path / "index"), "--at", "0,0,0"])
+    assert isinstance(result.exception, MissingResultError)
+    assert "holds no coronal experiment" in str(result.exception)
+
+
+def test_structures_are_those_that_can_be_searched(index: Path) -> None:
+    rows = json.loads(ask("structures", str(index), "--json"))
+    assert rows[0]["acronym"] == "root"
+    assert set(rows[0]) == {"structure_id", "acronym", "name", "voxels"}
+    for row in rows[1:]:
+        found = json.loads(
+            ask("differential", str(index), "--target", row["acronym"], "--contrast", "root", "--json")
+        )
+        assert max(one["target_voxels"] for one in found) <= row["voxels"]
+    assert ask("structures", str(index)).splitlines()[0].split() == ["id", "acronym", "name", "voxels"]

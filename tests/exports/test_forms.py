@@ -20,9 +20,12 @@ from ome_zarr_models.v05.labels import Labels
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.exports.forms import FORMATS, export, find_runs
+from pipeline.exports.structure_table import annotated, join_tables
 from pipeline.formats.alignments.alignment_json import read_alignment
+from pipeline.formats.tables.tables import read_table, write_table
 from pipeline.formats.volumes.metaimage import read_grid
 from pipeline.geometry import affine
+from pipeline.quantification.section_sums import SECTION_COLUMNS
 from pipeline.store.run import RunFolder, write_json
 from pipeline.store.tasks import Receipt
 
@@ -79,6 +82,26 @@ def test_the_table_of_a_run_itself_opens_everywhere(finished: Path) -> None:
         assert {len(row) for row in csv.reader(file)} == {len(table.columns)}
 
 
+def test_runs_of_earlier_versions_stand_beside_others_without_section_columns(
+    runs: Path, tmp_path: Path
+) -> None:
+    older = runs / ID / "structure_unionize.parquet"
+    columns = read_table(older)
+    write_table({n: v for n, v in columns.items() if n not in SECTION_COLUMNS}, tmp_path / "o.csv", older)
+    vouch(older.parent)
+    joined = join_tables([RunFolder(runs / ID), RunFolder(runs / str(OTHER))])[0]
+    older_rows = len(columns["structure_id"])
+    for name in SECTION_COLUMNS:
+        assert set(joined.columns[name][:older_rows]) == {None}
+        assert len(joined.columns[name]) == len(joined.columns["structure_id"])
+        assert any(value is not None for value in joined.columns[name][older_rows:])
+    layer = annotated(joined).layers["section_energy"]
+    assert np.isnan(layer[0]).all()
+    assert np.isfinite(layer[1]).any()
+    alone = annotated(join_tables([RunFolder(runs / ID)])[0])
+    assert "section_energy" not in alone.layers
+
+
 def test_anndata_is_experiments_by_structures(runs: Path, tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata")
     (path,) = export(runs, "anndata", tmp_path).files
@@ -92,12 +115,13 @@ def test_anndata_is_experiments_by_structures(runs: Path, tmp_path: Path) -> Non
     assert data.var.loc["TH", "color"].startswith("#")
     assert data.var_names[0] == "root"
     columns = {"energy": "expression_energy", "density": "expression_density",
-               "intensity": "expression_intensity", "coverage": "coverage"}  # fmt: skip
+               "intensity": "expression_intensity", "coverage": "coverage",
+               **{name: name for name in SECTION_COLUMNS}}  # fmt: skip
     for side, hemisphere in (("", 3), ("_left", 1), ("_right", 2)):
         here = rows[rows.hemisphere_id == hemisphere].set_index("structure_id")
         for layer, column in columns.items():
             expected = here[column].reindex(data.var["structure_id"]).to_numpy()
-            expected = np.nan_to_num(expected) if layer == "coverage" else expected
+            expected = np.nan_to_num(expected) if layer in ("coverage", "n_sections") else expected
             np.testing.assert_array_equal(data[ID].layers[layer + side][0], expected)
     np.testing.assert_array_equal(data.X, data.layers["energy"])
     np.testing.assert_allclose(data.X[1], 2 * data.X[0])
@@ -239,7 +263,8 @@ def test_what_is_no_run_and_no_form(runs: Path, tmp_path: Path, ish: Ish) -> Non
     with pytest.raises(DataError, match="expected a run folder"):
         find_runs(tmp_path / "empty")
     with pytest.raises(
-        ConfigError, match="expected one of metaimage, data-set-xml, tfm, quicknii, csv, anndata"
+        ConfigError,
+        match="expected one of metaimage, data-set-xml, tfm, quicknii, ro-crate, csv, wide-csv",
     ):
         export(runs, "xlsx")
     assert ish("export", runs, "--format", "csv") == 0

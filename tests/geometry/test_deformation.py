@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from pipeline.core.errors import AlignmentError, MissingResultError
@@ -91,6 +93,25 @@ def test_the_section_that_passes_nearest_answers() -> None:
     assert (index != np.abs(volume[:, 2:] - z_um).argmin(axis=1)).any()
     np.testing.assert_array_equal(index, offsets.argmin(axis=0))
     np.testing.assert_array_equal(points, np.array([p for p, _ in every])[index, np.arange(300)])
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=8, unique=True),
+    st.sampled_from((0.0, 40.0, 200.0)),
+    st.lists(st.floats(-100.0, 1700.0), min_size=1, max_size=20),
+)
+def test_the_nearest_section_is_that_of_trying_every_one(
+    numbers: list[int], bend: float, at: list[float]
+) -> None:
+    sections = [placed(k, 30.0, bend, number) for k, number in enumerate(sorted(numbers))]
+    z_um = 25.0 * np.array(sorted(numbers))
+    volume = np.column_stack([np.full(len(at), 4000.0), np.full(len(at), 3000.0), at])
+    index, points = deformation.nearest_section(sections, z_um, volume)
+    every = [deformation.volume_to_section(s, volume, z) for s, z in zip(sections, z_um, strict=True)]
+    offsets = np.abs([offset for _, offset in every])
+    best = offsets.argmin(axis=0)
+    np.testing.assert_allclose(offsets[index, range(len(at))], offsets[best, range(len(at))], atol=1e-9)
+    np.testing.assert_allclose(points, np.array([p for p, _ in every])[index, range(len(at))], atol=1e-9)
 
 
 def series() -> SeriesAlignment:

@@ -10,15 +10,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r"(?<![\w/.{}-])(?:pipeline|tests|workflows|configs|docs|\.ci)/[\w./-]+")
 FOLDERS = ("pipeline", "tests", "workflows", "docs", "configs", ".ci")
+# Of what is made and not kept, texts may speak.
+MADE = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
 TEXTS = [
     *(ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *(path for name in FOLDERS for path in sorted((ROOT / name).rglob("*")) if path.is_file()),
+    *(
+        path
+        for name in FOLDERS
+        for path in sorted((ROOT / name).rglob("*"))
+        if path.is_file() and str(path.relative_to(ROOT).parent) not in MADE
+    ),
 ]
 
 
 def lost(text: str) -> list[str]:
     """Return the paths in a text that begin with a folder of the repository and lead nowhere."""
-    return [path for path in NAMED.findall(text) if not (ROOT / path.rstrip("./")).exists()]
+    named = (path.rstrip("./") for path in NAMED.findall(text))
+    return [path for path in named if path not in MADE and not (ROOT / path).exists()]
 
 
 def test_a_path_that_leads_nowhere_is_found() -> None:

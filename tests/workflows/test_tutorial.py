@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import doctest
-import io
-import re
-import shlex
 import shutil
-import subprocess
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import TESTS
+from transcripts import transcript, type_in
 
-from pipeline.cli import main
 from pipeline.cli.console import OUT
 from pipeline.core.model import Float64, SeriesAlignment
 from pipeline.formats.alignments.alignment_json import read_alignment
@@ -30,21 +24,6 @@ ROOT = TESTS.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SPACING = 8
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A command of the transcript and what it shows."""
-
-    command: str
-    shown: str
-
-
-def transcript() -> list[Typed]:
-    """Return the commands of all console blocks, in order."""
-    blocks = re.findall(r"^```console\n(.*?)^```", TUTORIAL.read_text(encoding="utf-8"), re.S | re.M)
-    steps = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.M)[1:]]
-    return [Typed(*step.split("\n", 1)) for step in steps]
 
 
 @pytest.fixture
@@ -67,33 +46,14 @@ def desk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_typed_gives_what_is_shown(desk: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = transcript()
+    typed = transcript(TUTORIAL)
     assert len(typed) >= 10
     for step in typed:
-        status, came = _type(step.command, monkeypatch)
+        status, came = type_in(step.command, monkeypatch)
         assert status == 0, f"$ {step.command}\n{came}"
         assert doctest.OutputChecker().check_output(step.shown, came, LOOSELY), f"$ {step.command}\n{came}"
     _check_report(desk / "runs" / "1001" / "report.html")
     _check_places(desk / "runs" / "1001" / "alignment.json", scene)
-
-
-def _type(command: str, patch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Run a command; `ish` in this process, where it need not be imported anew."""
-    words = shlex.split(command)
-    if words[0] != "ish":
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
-        )
-        return done.returncode, done.stdout + done.stderr
-    assert not {"|", "&&", ";", ">"} & set(words)
-    patch.setattr("sys.argv", words)
-    printed, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-    return status, printed.getvalue()
 
 
 class _Page(HTMLParser):
