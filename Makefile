@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 EXPERIMENTS ?= 25000
 CASES ?= 10000
+SERIES_DIR ?= uncertainty-output
 TESTS ?=
 
-.PHONY: help setup hooks demo demo-given test test-slow coverage faults fuzz bench-batch bench bench-align bench-verdicts bench-detection bench-search lint types lock clean
+.PHONY: help setup hooks docs docs-serve configs demo demo-given test test-slow test-pages vendor test-clients coverage faults fuzz bench-batch bench bench-align bench-verdicts bench-detection bench-search bench-service bench-pages bench-groups bench-atlas bench-uncertainty lint types lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -29,16 +30,36 @@ hooks: $(READY)  ## have git run ruff, mypy, codespell and numpydoc validation b
 	$(BIN)/python -m pre_commit install
 
 demo: $(READY)  ## a phantom series of 20 sections through the whole pipeline, aligned from nothing
-	$(BIN)/python workflows/examples/demo.py
+	$(BIN)/ish demo demo-output
 
 demo-given: $(READY)  ## the same along its known alignment
-	$(BIN)/python workflows/examples/demo.py --alignment given
+	$(BIN)/ish demo demo-output --alignment given
 
 test: $(READY) lint types  ## every test of the daily suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+vendor:  ## fetch the libraries of the pages anew (needs npm)
+	$(PYTHON) workflows/vendor_pages.py
+
 test-slow: $(READY)  ## the slow families
 	$(BIN)/python -m pytest -m slow
+
+test-clients: $(READY)  ## real clients against the service (installs them into .clients)
+	$(BIN)/python workflows/clients/check.py
+
+test-pages: $(READY)  ## the pages of the service in Chromium, where it is installed; pictures go to page-pictures
+	$(BIN)/python -m pytest -m pages tests/service/pages
+
+docs: $(READY)  ## the documentation into site/, offline: every example run, every link checked
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html -d site/.doctrees docs site
+	rm -rf site/.doctrees site/.buildinfo
+	$(BIN)/python workflows/check_site.py site
+
+docs-serve: docs  ## the same, served to this machine at http://127.0.0.1:8001
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8001
+
+configs: $(READY)  ## write configs/*.yaml and their schema anew from the models
+	$(BIN)/python workflows/write_configs.py
 
 coverage: $(READY)  ## share of lines and branches that the daily suite runs (TESTS=folders for a part of it)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(TESTS)
@@ -64,8 +85,27 @@ bench-verdicts: $(READY)  ## verdicts on damaged series and few sections, an hou
 bench-detection: $(READY)  ## the detector on newly rendered sections, light, stain and pixel size (needs ISH_DATA)
 	$(BIN)/python workflows/benchmarks/benchmark_detection.py
 
+bench-uncertainty: $(READY)  ## intervals on held-out rendered series: coverage and score (needs ISH_DATA; renders for hours)
+	$(BIN)/python workflows/calibrate_uncertainty.py render $(SERIES_DIR)
+	$(BIN)/python workflows/calibrate_uncertainty.py judge $(SERIES_DIR)
+
 bench-search: $(READY)  ## search at the size of the atlas: 25,000 experiments, 9 GB, some minutes (EXPERIMENTS=n)
 	$(BIN)/python workflows/benchmarks/bench/searching.py --experiments $(EXPERIMENTS)
+
+bench-groups: $(READY)  ## false discoveries and power of compare-groups on simulated animals, some minutes
+	$(BIN)/python workflows/benchmarks/benchmark_groups.py
+
+bench-service: $(READY)  ## the service at HTTP against its goals, on one serving core, 15 minutes (ISH_DATA for all of it)
+	$(BIN)/python workflows/benchmarks/bench_service.py
+
+bench-atlas: $(READY)  ## plates and sections to volumes, annotations carried, brains averaged (needs ISH_DATA)
+	$(BIN)/python workflows/benchmarks/benchmark_plates.py --reference $(ISH_DATA)/reference
+	$(BIN)/python workflows/benchmarks/benchmark_build.py --reference $(ISH_DATA)/reference
+	$(BIN)/python workflows/benchmarks/benchmark_carry.py $(ISH_DATA)/reference nissl:21 nissl:22 nissl:23 layers:24 layers:27 \
+	  same:25 same:26 average:31,32,33,34,35
+
+bench-pages: $(READY)  ## first views, frames while panning and sizes of the pages against their goals, 5 minutes
+	$(BIN)/python workflows/benchmarks/bench_pages.py
 
 lint: $(READY)  ## ruff, codespell, numpydoc validation
 	$(BIN)/ruff check .
@@ -81,4 +121,4 @@ lock:  ## resolve the pinned versions anew (needs uv)
 	  --no-emit-index-url --no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove what make made
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*
+	rm -rf $(VENV) .clients demo-output site docs/gallery .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.*

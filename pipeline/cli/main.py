@@ -64,22 +64,29 @@ class Verb:
 
 VERBS = {
     "run": Verb("run", "run", "Take series of sections through every stage.", {"allow_extra_args": True}),
+    "config": Verb("config", "app", "Show, describe and check a configuration."),
     "status": Verb(
         "status", "status", "Show the progress of every series and stage, and what would run again."
     ),
     "report": Verb("status", "report", "Rewrite the report page of a run, or of all runs of a folder."),
+    "demo": Verb("demo", "demo", "Take a phantom series through the whole pipeline, without any data."),
     "phantom": Verb("phantom", "phantom", "Render an ISH series of a brain with known truth."),
     "export": Verb(
         "export", "export_run", "Export a finished run, or all runs of a folder, to another format."
     ),
     "init": Verb("init", "init", "Write a manifest for a folder of section images."),
     "compare": Verb("compare", "compare", "Compare two runs."),
+    "compare-groups": Verb("compare_groups", "compare_groups", "Compare two groups of animals by structure."),
     "fetch": Verb("fetch", "fetch", "Download experiments of the atlas: images, manifest, grids."),
     "unionize": Verb("unionize", "unionize", "Sum a served grid over the structures of a reference."),
     "index": Verb("search", "build", "Build a search index from runs and served grids."),
     "search": Verb("search", "app", "Search over the experiments of an index."),
+    "serve": Verb(
+        "serve", "serve_runs", "Serve finished runs over HTTP: the atlas's own API, images, search."
+    ),
+    "view": Verb("view", "view", "Look at finished runs in the browser."),
     "sync": Verb("sync", "app", "Map pixels to the reference space and back."),
-    "reference": Verb("reference", "app", "Show a reference space, or fetch an official one."),
+    "reference": Verb("reference", "app", "Show a reference space, fetch an official one, or build one."),
 }
 
 

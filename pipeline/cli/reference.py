@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich import progress as rich_progress
 
+from pipeline.cli import reference_building
 from pipeline.cli.console import ERR, PLAIN, Json, say, show
 from pipeline.formats.volumes.brainglobe import atlas_origin
 from pipeline.formats.volumes.metaimage import write_labels
@@ -16,9 +17,18 @@ from pipeline.inputs.fetch.brainglobe import PREFIX, fetch_atlas
 from pipeline.inputs.fetch.http import SILENT
 from pipeline.inputs.fetch.references import default_directory, fetch, find_reference, registry
 from pipeline.inputs.references import open_reference
+from pipeline.service.plates.plate_files import FORMS, write_plates
 from pipeline.store.publishing import check_file_free
 
-app = typer.Typer(help="Show a reference space, or fetch an official one.", no_args_is_help=True, **PLAIN)
+app = typer.Typer(
+    help="Show a reference space, fetch an official one, or build one.", no_args_is_help=True, **PLAIN
+)
+app.command()(reference_building.build)
+app.command()(reference_building.symmetrise)
+app.command()(reference_building.interpolate)
+app.command()(reference_building.average)
+app.command()(reference_building.carry)
+app.command("map-points")(reference_building.map_points)
 Folder = Annotated[
     Path | None, typer.Option("--reference", envvar="ISH_REFERENCE", help="default: the phantom")
 ]
@@ -67,6 +77,20 @@ def grid_annotation(
     space = open_reference(reference, None)
     write_labels(output, space.grid_labels(served=served), space.grid.spacing_um)
     say(f"wrote {output}")
+
+
+@app.command()
+def plates(
+    output: Annotated[Path, typer.Argument(help="a folder for the plates and their index.csv")],
+    reference: Folder = None,
+    plane: Annotated[str, typer.Option(help="coronal, sagittal or horizontal")] = "coronal",
+    every_um: Annotated[float, typer.Option("--every-um", help="distance between plates")] = 100.0,
+    form: Annotated[str, typer.Option("--format", help=", ".join(FORMS))] = "both",
+    resolution_um: Resolution = None,
+) -> None:
+    """Write the plates of a reference as drawings (SVG), pictures (PNG), or both."""
+    files = write_plates(open_reference(reference, resolution_um), output, plane, every_um, form)
+    say(f"wrote {len(files)} files to {output}, listed in {files[-1]}")
 
 
 @app.command("list")

@@ -1,7 +1,7 @@
 """Domain types: section, data set, alignment, grid, expression sums and structure.
 
-All are frozen; arrays inside them are made read-only. The README states the conventions (axes, units,
-orders).
+All are frozen; arrays inside them are made read-only. docs/concepts/spaces.md states the conventions (axes,
+units, orders).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ CORONAL_SPACE, SAGITTAL_SPACE = 9, 10  # Allen's reference space ids of the adul
 PLANE_SPACES = {"coronal": CORONAL_SPACE, "sagittal": SAGITTAL_SPACE}
 EXTENT_UM = (13200.0, 8000.0, 11400.0)  # box of Allen's CCFv3 along P, I, R
 MIDLINE_UM = 5700.0  # R of the midsagittal plane
+LEAST_COVERAGE = 0.5  # share of a structure's voxels with data, below which its number says little
+WIDE_INTERVAL = 5.0  # upper over lower end of an interval, above which a number says little
 
 
 def frozen(array: npt.ArrayLike, dtype: Any = None) -> npt.NDArray[Any]:
@@ -99,6 +101,9 @@ class SectionImage:
         Position along the normal in the reference (P of coronal sections, R of sagittal ones), where stated.
     bits : int or None
         Bits of samples whose file states no range, estimated from the whole series; None: as the file states.
+    is_mask : bool
+        The image is an expression mask: 0 does not express, other values are intensities. It is read
+        inverted, so that its values are darkness.
     """
 
     id: int
@@ -115,6 +120,7 @@ class SectionImage:
     flip: Literal["horizontal", "vertical"] | None = None
     position_um: float | None = None
     bits: int | None = None
+    is_mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,10 +181,27 @@ class SectionDataSet:
     @property
     def spacing_um(self) -> float:
         """Median distance between consecutive sections of the manifest, um; 200 for a lone section."""
-        numbers = sorted(image.section_number for image in self.section_images)
-        if len(numbers) < 2:
-            return 200.0
-        return float(np.median(np.diff(numbers))) * self.section_thickness_um
+        numbers = [image.section_number for image in self.section_images]
+        return series_spacing_um(numbers, self.section_thickness_um)
+
+
+def series_spacing_um(section_numbers: Sequence[int], thickness_um: float) -> float:
+    """Return the spacing of a series.
+
+    Parameters
+    ----------
+    section_numbers : sequence of int
+        Numbers of all sections of the manifest.
+    thickness_um : float, um
+        Distance between consecutive section numbers.
+
+    Returns
+    -------
+    float, um
+        Median distance between consecutive sections; 200 for a lone one.
+    """
+    numbers = sorted(section_numbers)
+    return float(np.median(np.diff(numbers))) * thickness_um if len(numbers) > 1 else 200.0
 
 
 def _invertible(name: str, matrix: npt.ArrayLike, shape: tuple[int, int]) -> Float64:

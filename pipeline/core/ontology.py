@@ -15,6 +15,7 @@ from pipeline.core.model import Structure
 MOST_ID = 2**32 - 1  # labels are uint32
 MOST_NAME = 300  # characters of a name or acronym; Allen's longest name has 97
 MOST_SHOWN = 4  # structures of one acronym that a message names
+VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
 COLOUR = re.compile(r"[0-9a-fA-F]{6}")  # hex triplet without '#'
 
 
@@ -49,6 +50,12 @@ class Ontology:
         for s in self.structures:
             found.setdefault(s.acronym, []).append(s)
         return {acronym: tuple(named) for acronym, named in found.items()}
+
+    @cached_property
+    def fluid(self) -> frozenset[int]:
+        """Ids of the ventricles and of what lies in them; empty where the ontology has none."""
+        roots = self.by_acronym.get(VENTRICLES, ())
+        return frozenset(i for root in roots for i in self.descendants(root.id))
 
     @cached_property
     def roots(self) -> tuple[Structure, ...]:

@@ -73,6 +73,8 @@ class ReferenceSpace:
         Voxel size of the template; 0 where there is none.
     grid_annotation : (67, 41, 58) uint32 or None
         Labels of the 200 um grid as served; None to derive them.
+    stated_midline_um : float, um, or None
+        R of the midline where the reference states it.
     """
 
     id: int
@@ -84,6 +86,7 @@ class ReferenceSpace:
     template_um: float = 0.0
     grid_annotation: UInt32 | None = None
     citation: str = ""
+    stated_midline_um: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotation", frozen(self.annotation, np.uint32))
@@ -112,6 +115,16 @@ class ReferenceSpace:
         """Size of the box along P, I, R, in um."""
         p, i, r = (float(n * self.annotation_um) for n in self.annotation.shape)
         return p, i, r
+
+    @property
+    def midline_um(self) -> float:
+        """R at which the hemispheres part, um: as stated, else Allen's 5700."""
+        return MIDLINE_UM if self.stated_midline_um is None else self.stated_midline_um
+
+    @property
+    def middle_um(self) -> float:
+        """R about which the halves mirror each other, um: the stated midline, else the middle of the box."""
+        return self.extent_um[2] / 2 if self.stated_midline_um is None else self.stated_midline_um
 
     @property
     def grid(self) -> Grid:
@@ -209,21 +222,23 @@ def structure_mask(labels: UInt32, ontology: Ontology, structures: Iterable[str 
     return np.asarray(np.isin(present, list(wanted))[inverse].reshape(labels.shape))
 
 
-def hemispheres(grid: Grid) -> UInt8:
+def hemispheres(grid: Grid, midline_um: float = MIDLINE_UM) -> UInt8:
     """Return the hemisphere id of every voxel along R.
 
     Parameters
     ----------
     grid : Grid
         Positions in the reference space.
+    midline_um : float, um
+        R of the midline, as `ReferenceSpace.midline_um` states it.
 
     Returns
     -------
     (n_R,) uint8
-        1 left of the midline (R < 5700 um), else 2.
+        1 left of the midline (R < `midline_um`), else 2.
     """
     r = grid.origin_um[2] + grid.spacing_um * np.arange(grid.shape[2])
-    return np.where(r < MIDLINE_UM, LEFT, RIGHT).astype(np.uint8)
+    return np.where(r < midline_um, LEFT, RIGHT).astype(np.uint8)
 
 
 def reference_space_id(plane_of_section: str) -> int:

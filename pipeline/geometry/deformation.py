@@ -16,6 +16,7 @@ from pipeline.core.model import Alignment2d, Deformation, Float32, Float64, Int6
 from pipeline.geometry import affine
 
 _STEPS = 60  # most Newton steps of a point
+ROUNDING_UM = 1e-6  # by which sums along z may be off
 _CLOSE_PX = 1e-7  # step at which a point counts as found, in node units
 
 
@@ -74,31 +75,41 @@ def _invert(nodes, forward, targets, at):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline=True)
+def _between(nodes, c, i, j, fx, fy):  # type: ignore[no-untyped-def]
+    """Return component c of the displacement in a cell, um."""
+    top = nodes[c, j, i] * (1.0 - fx) + nodes[c, j, i + 1] * fx
+    bottom = nodes[c, j + 1, i] * (1.0 - fx) + nodes[c, j + 1, i + 1] * fx
+    return top * (1.0 - fy) + bottom * fy
+
+
+@kernel(inline=True)
 def _residual(nodes, forward, target, x, y):  # type: ignore[no-untyped-def]
     """Return target minus the in-plane map at a place, um."""
     i, j, fx, fy, _, _ = _cell(nodes, x, y)
-    left = np.empty(2)
-    for c in range(2):
-        top = nodes[c, j, i] * (1.0 - fx) + nodes[c, j, i + 1] * fx
-        bottom = nodes[c, j + 1, i] * (1.0 - fx) + nodes[c, j + 1, i + 1] * fx
-        moved = forward[c, 0] * x + forward[c, 1] * y + forward[c, 2]
-        left[c] = target[c] - moved - (top * (1.0 - fy) + bottom * fy)
-    return left[0], left[1]
+    moved_x = forward[0, 0] * x + forward[0, 1] * y + forward[0, 2]
+    moved_y = forward[1, 0] * x + forward[1, 1] * y + forward[1, 2]
+    left_x = target[0] - moved_x - _between(nodes, 0, i, j, fx, fy)
+    return left_x, target[1] - moved_y - _between(nodes, 1, i, j, fx, fy)
+
+
+@kernel(inline=True)
+def _slopes(nodes, c, i, j, fx, fy):  # type: ignore[no-untyped-def]
+    """Return the derivatives of component c of the displacement in a cell, along x and y."""
+    along_x = (nodes[c, j, i + 1] - nodes[c, j, i]) * (1.0 - fy)
+    along_x += (nodes[c, j + 1, i + 1] - nodes[c, j + 1, i]) * fy
+    along_y = (nodes[c, j + 1, i] - nodes[c, j, i]) * (1.0 - fx)
+    along_y += (nodes[c, j + 1, i + 1] - nodes[c, j, i + 1]) * fx
+    return along_x, along_y
 
 
 @kernel(inline=True)
 def _jacobian(nodes, forward, x, y):  # type: ignore[no-untyped-def]
     """Return the derivative of the in-plane map, row by row; beyond the lattice d is constant."""
     i, j, fx, fy, varies_x, varies_y = _cell(nodes, x, y)
-    full = np.empty((2, 2))
-    for c in range(2):
-        along_x = (nodes[c, j, i + 1] - nodes[c, j, i]) * (1.0 - fy)
-        along_x += (nodes[c, j + 1, i + 1] - nodes[c, j + 1, i]) * fy
-        along_y = (nodes[c, j + 1, i] - nodes[c, j, i]) * (1.0 - fx)
-        along_y += (nodes[c, j + 1, i + 1] - nodes[c, j, i + 1]) * fx
-        full[c, 0] = forward[c, 0] + varies_x * along_x
-        full[c, 1] = forward[c, 1] + varies_y * along_y
-    return full[0, 0], full[0, 1], full[1, 0], full[1, 1]
+    a, b = _slopes(nodes, 0, i, j, fx, fy)
+    c, d = _slopes(nodes, 1, i, j, fx, fy)
+    a, b = forward[0, 0] + varies_x * a, forward[0, 1] + varies_y * b
+    return a, b, forward[1, 0] + varies_x * c, forward[1, 1] + varies_y * d
 
 
 def displacement_at(deformation: Deformation, points: npt.ArrayLike) -> Float64:
@@ -281,7 +292,7 @@ def largest_z_um(section: SectionAlignment) -> float:
 
 
 def nearest_section(
-    sections: Sequence[SectionAlignment], z_um: Float64, volume: Float64
+    sections: Sequence[SectionAlignment], z_um: Float64, volume: Float64, most_z_um: float | None = None
 ) -> tuple[Int64, Float64]:
     """Map volume points to the section that passes nearest to them along z.
 
@@ -293,6 +304,8 @@ def nearest_section(
         Position of each section.
     volume : (n, 3) float64, um
         (x, y, z) of the volume.
+    most_z_um : float, um, optional
+        The largest of `largest_z_um` of the sections, where it is known already.
 
     Returns
     -------
@@ -301,18 +314,33 @@ def nearest_section(
     points : (n, 2) float64, px
         Pixels in that section; may lie outside the image.
     """
-    apart = np.abs(volume[:, 2:3] - z_um)
-    # um; one section may be displaced away, another towards the point
-    reach = 2.0 * max(largest_z_um(section) for section in sections)
-    candidates = apart <= apart.min(axis=1, keepdims=True) + reach
+    if most_z_um is None:
+        most_z_um = max(map(largest_z_um, sections))
+    order = np.argsort(volume[:, 2], kind="stable")
+    volume = volume[order]
     best = np.full(len(volume), np.inf)
     index, points = np.zeros(len(volume), np.int64), np.empty((len(volume), 2))
-    for number, section in enumerate(sections):
-        here = np.flatnonzero(candidates[:, number])
-        if not here.size:
-            continue
-        found, offset = volume_to_section(section, volume[here], float(z_um[number]))
+    first, last = _candidates(volume[:, 2], z_um, most_z_um)
+    for number in np.flatnonzero(first < last).tolist():
+        here = slice(first[number], last[number])
+        found, offset = volume_to_section(sections[number], volume[here], float(z_um[number]))
         nearer = np.abs(offset) < best[here]  # with the deformation counted
-        won = here[nearer]
-        best[won], index[won], points[won] = np.abs(offset)[nearer], number, found[nearer]
-    return index, points
+        best[here][nearer] = np.abs(offset)[nearer]
+        index[here][nearer], points[here][nearer] = number, found[nearer]
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return index[back], points[back]
+
+
+def _candidates(points_um: Float64, z_um: Float64, most_z_um: float) -> tuple[Int64, Int64]:
+    """Return first and last + 1 of the points, ascending along z, that each section may be nearest to."""
+    planes = np.sort(z_um)
+    above = np.clip(np.searchsorted(planes, points_um), 1, len(planes) - 1) if len(planes) > 1 else 0
+    apart = np.minimum(np.abs(points_um - planes[above - 1]), np.abs(points_um - planes[above]))
+    # um; one section may be displaced away, another towards the point
+    reach = 2.0 * most_z_um + ROUNDING_UM
+    # Along z, the nearest plane comes no faster than the point goes: both sums ascend with the points.
+    return (
+        np.searchsorted(points_um + apart, z_um - reach, "left").astype(np.int64),
+        np.searchsorted(points_um - apart, z_um + reach, "right").astype(np.int64),
+    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import (
-    MIDLINE_UM,
     Alignment2d,
     Alignment3d,
     Deformation,
@@ -51,6 +51,36 @@ class SyncGeometry:
     alignments2d: tuple[Alignment2d, ...]
     deformations: Mapping[int, Deformation] = field(default_factory=dict)  # by section number
 
+    @cached_property
+    def numbers(self) -> Int64:
+        """Section numbers, (m,), ascending."""
+        return np.array([a.section_number for a in self.alignments2d], dtype=np.int64)
+
+    @cached_property
+    def z_um(self) -> Float64:
+        """Positions of the sections along z, (m,), um."""
+        return self.section_thickness_um * self.numbers.astype(np.float64)
+
+    @cached_property
+    def borders_um(self) -> Float64:
+        """Positions half way between neighbouring sections, (m - 1,), um."""
+        return (self.z_um[1:] + self.z_um[:-1]) / 2
+
+    @cached_property
+    def volume_to_sections(self) -> Float64:
+        """Matrices of all sections, volume um to px, (m, 2, 3)."""
+        return np.stack([a.volume_to_section for a in self.alignments2d])
+
+    @cached_property
+    def sections(self) -> tuple[SectionAlignment, ...]:
+        """All sections with their deformations."""
+        return tuple(self.placed(alignment) for alignment in self.alignments2d)
+
+    @cached_property
+    def most_z_um(self) -> float:
+        """How far the pixels of any section leave its plane at most, um."""
+        return max(map(deformation.largest_z_um, self.sections))
+
     def placed(self, alignment: Alignment2d) -> SectionAlignment:
         """Return an Alignment2d together with the deformation of its section.
 
@@ -84,10 +114,10 @@ class SyncGeometry:
         DataError
             Where the section has no alignment; the message names the three nearest that have.
         """
-        for alignment in self.alignments2d:
-            if alignment.section_number == section_number:
-                return alignment
-        numbers = sorted((a.section_number for a in self.alignments2d), key=lambda n: abs(n - section_number))
+        at = int(np.searchsorted(self.numbers, section_number))
+        if at < len(self.numbers) and self.numbers[at] == section_number:
+            return self.alignments2d[at]
+        numbers = sorted(self.numbers.tolist(), key=lambda n: abs(n - section_number))
         raise DataError(
             f"series {self.section_data_set_id}: section {section_number} has no alignment; nearest:"
             f" {', '.join(map(str, sorted(numbers[:3])))}"
@@ -192,12 +222,13 @@ def reference_to_image(series: SyncGeometry, points_um: npt.ArrayLike) -> tuple[
         Pixels in that section; may lie outside the image.
     """
     volume = affine.apply(series.alignment3d.reference_to_volume, np.atleast_2d(points_um))
-    numbers = np.array([a.section_number for a in series.alignments2d], dtype=np.int64)
-    sections = [series.placed(alignment) for alignment in series.alignments2d]
-    index, points = deformation.nearest_section(
-        sections, series.section_thickness_um * numbers.astype(np.float64), volume
-    )
-    return numbers[index], points
+    if series.deformations:
+        index, points = deformation.nearest_section(series.sections, series.z_um, volume, series.most_z_um)
+    else:
+        index = np.searchsorted(series.borders_um, volume[:, 2])  # half way, the lower section answers
+        matrices = series.volume_to_sections[index]
+        points = np.einsum("nij,nj->ni", matrices[:, :, :2], volume[:, :2]) + matrices[:, :, 2]
+    return series.numbers[index], points
 
 
 def image_to_image(
@@ -254,14 +285,15 @@ def structure_centre(reference: ReferenceSpace, structure: str | int, hemisphere
     DataError
         Where the structure is unknown or has no voxel on that side.
     """
-    voxels = np.argwhere(reference.mask([structure])) * reference.annotation_um
-    left = voxels[:, 2] < MIDLINE_UM
+    voxels = np.argwhere(reference.mask([structure]))
+    left = voxels[:, 2] * reference.annotation_um < reference.midline_um
     voxels = voxels[left if hemisphere == "left" else ~left]
     if not len(voxels):
         acronym = reference.ontology.find(structure).acronym
         raise DataError(f"structure {acronym}: no voxel in the {hemisphere} hemisphere of {reference.name}")
-    distance = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
-    return np.asarray(voxels[distance.argmin()], dtype=np.float64)
+    # Orders voxels v as |v - S / n| does, in whole numbers: of equal ones no rounding decides.
+    apart = len(voxels) * (voxels**2).sum(axis=1) - 2 * (voxels @ voxels.sum(axis=0))
+    return np.asarray(voxels[apart.argmin()] * reference.annotation_um, dtype=np.float64)
 
 
 def structure_to_image(

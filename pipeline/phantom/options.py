@@ -8,7 +8,14 @@ from pipeline.core.errors import ConfigError
 
 # Accepted range of each option; 0 to infinity for those that are not listed.
 LEAST = {"light_gain": 1e-3, "gamma": 1e-3, "warp_scale_um": 100.0, "shape_scale_um": 100.0}
-MOST = {"missing": 0.9, "uneven_light": 0.5, "stain_gain": 0.9, "texture": 1.0}
+MOST = {
+    "missing": 0.9,
+    "uneven_light": 0.5,
+    "stain_gain": 0.9,
+    "texture": 1.0,
+    "expression_gain": 1.0,
+    "expression_wander": 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class RenderOptions:
         Factor on the number of faint cells, which do not express.
     stain_gain : float
         The tissue stain of a section is multiplied by 1 +- this at most, uniformly distributed.
+    expression_gain : float
+        Standard deviation of the logarithm of a factor on the expression of a section; its mean is 1.
     texture : float
         Standard deviation of the stain inside structures, as a fraction, smooth over 100-300 um.
     extra_rotation_deg : float, degrees
@@ -64,6 +73,9 @@ class RenderOptions:
         Folds per section, where tissue lies over itself.
     bands : float
         Bands of solid expression per section, 150 um wide.
+    expression_wander : float
+        Standard deviation of the logarithm of a factor on the expression within a section, smooth over 3 mm;
+        its mean is 1.
     sense : bool
         Control probe: no cell expresses.
     """
@@ -73,6 +85,7 @@ class RenderOptions:
     noise: float = 2.0
     faint_cells: float = 1.0
     stain_gain: float = 0.0
+    expression_gain: float = 0.0
     texture: float = 0.0
     extra_rotation_deg: float = 0.0
     extra_shift_um: float = 0.0
@@ -90,6 +103,7 @@ class RenderOptions:
     losses: float = 0.0
     folds: float = 0.0
     bands: float = 0.0
+    expression_wander: float = 0.0
     sense: bool = False
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ from pipeline.phantom.options import RenderOptions
 FAINT_PER_MM2 = (500.0, 2200.0)  # range of the density of faint cells, drawn for each structure
 # One random stream per purpose, so that no option changes the draws of another.
 STAIN, SHAPE, MISSING, POSE, WARP, GAIN, TEXTURE, GONE, CELLS, FAINT, SOIL, LIGHT, NOISE = range(13)
-FOLDS, BANDS = 13, 14
+FOLDS, BANDS, SECTION_GAIN, WANDER = 13, 14, 15, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,6 +342,10 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
     lost = artifacts.gone(slide, options, scene.rng(GONE, number))
     gain = 1 + options.stain_gain * scene.rng(GAIN, number).uniform(-1, 1)
     labels, tissue, energy = kernels.look_up(scene.volume, lattice, lost, gain)
+    energy *= np.float32(_expression_gain(scene, number))
+    if options.expression_wander > 0:
+        rng = scene.rng(WANDER, number)
+        energy *= stain.wander(rng, energy.shape, slide.resolution_um, options.expression_wander)
     banded = artifacts.bands(slide, options, scene.rng(BANDS, number))
     darkness, expressing = _cells(scene, image, labels * (lost == 0), (tissue, energy), banded)
     truth = _tally(scene, lattice, labels, darkness, expressing)
@@ -356,6 +360,12 @@ def render_section(scene: Scene, index: int) -> RenderedSection:
     kinds[folded & (kinds == artifacts.CLEAN)] = artifacts.FOLD
     known = SectionTruth(place, frozen(expressing), frozen(there), frozen(kinds), *truth)
     return RenderedSection(number, pixels, known)
+
+
+def _expression_gain(scene: Scene, number: int) -> float:
+    """Return the factor on the expression of a section, log-normal with a mean of 1."""
+    spread = scene.options.expression_gain
+    return float(np.exp(spread * scene.rng(SECTION_GAIN, number).standard_normal() - spread**2 / 2))
 
 
 def _slide(scene: Scene, image: SectionImage, place: PixelMap) -> artifacts.Slide:

@@ -20,6 +20,8 @@ ANCHORS = np.array([0.0, 20.0, 40.0, 60.0, 100.0, 150.0, 200.0, 255.0])
 RED = np.array([0.0, 5.0, 9.5, 11.5, 11.7, 10.3, 6.5, 0.0])
 BLUE = np.array([0.0, 0.0, 2.0, 6.5, 11.5, 15.5, 15.5, 0.0])
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G, B (ITU-R BT.601)
+WANDER_UM = 3000.0  # knot spacing of the factor on expression within a section
+RMS_OF_SPLINE = 151 / 315  # r.m.s. of a cubic B-spline in 2-D, of white coefficients of variance 1
 COLOUR_STEPS = 8  # rows of the colour table per grey level
 
 
@@ -129,3 +131,38 @@ def texture(rng: np.random.Generator, shape: tuple[int, int], step_um: float, fr
     # Pixels are interpolated between nodes, which lowers the variance: it is measured as pixels see it.
     between = ndimage.zoom(noise, 4, order=1)
     return np.asarray(np.maximum(1 + fraction * noise / between.std(), 0.1))
+
+
+def wander(rng: np.random.Generator, shape: tuple[int, ...], resolution_um: float, spread: float) -> Float32:
+    """Draw a factor on the expression of a section that wanders within it.
+
+    Parameters
+    ----------
+    rng : Generator
+        Source of the draws.
+    shape : (int, int), px
+        Rows and columns of the image.
+    resolution_um : float, um
+        Size of a pixel.
+    spread : float
+        Standard deviation of the logarithm.
+
+    Returns
+    -------
+    (rows, columns) float32
+        The factor, with a mean of 1.
+    """
+    knots = [int(np.ceil(n * resolution_um / WANDER_UM)) + 4 for n in shape]
+    drawn = rng.standard_normal(knots)
+    at = [np.arange(n, dtype=np.float64) * (resolution_um / WANDER_UM) + 1.5 for n in shape]
+    # A separable cubic spline: two small products instead of one evaluation a pixel.
+    rows, columns = (_cubic(places, count) for places, count in zip(at, knots, strict=True))
+    field = rows @ drawn @ columns.T
+    return np.exp(spread * field / RMS_OF_SPLINE - spread**2 / 2).astype(np.float32)
+
+
+def _cubic(places: Float64, knots: int) -> Float64:
+    """Return the weights of cubic B-splines at places in units of knots, (places, knots)."""
+    away = np.abs(places[:, None] - np.arange(knots))
+    near = (4 - 6 * away**2 + 3 * away**3) / 6
+    return np.where(away < 1, near, np.where(away < 2, np.clip(2 - away, 0, None) ** 3 / 6, 0.0))

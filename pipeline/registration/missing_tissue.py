@@ -38,7 +38,6 @@ from pipeline.sections.thumbnail_tissue import tissue_image
 from pipeline.sections.tissue import LEAST_OD
 from pipeline.system.threads import each
 
-VENTRICLES = "VS"  # acronym of the ventricles in Allen's ontology
 # the largest of: OD, of the glass's noise, of the tissue
 EMPTY_OD, EMPTY_NOISES, EMPTY_SHARE = 0.008, 3.0, 0.08
 GLASS_OD, GLASS_NOISES, GLASS_SHARE = 0.005, 1.5, 0.05  # likewise for the median of a piece
@@ -160,13 +159,13 @@ def find_missing(
     dict of int to MissingTissue
         By section number; sections that lack nothing are left out.
     """
-    fluid = _fluid(reference)
+    fluid = np.array(sorted(reference.ontology.fluid), np.uint32)
 
     def look(one: PlacedThumbnail) -> _Section:
         return _section(one, _expected(one, alignment3d, reference, fluid, hemisphere))
 
     sections = each(look, placed, threads)
-    middle_um = reference.extent_um[2] / 2
+    middle_um = reference.middle_um
     masks = each(lambda one: _missing(one, sections, alignment3d, middle_um), sections, threads)
     found = {}
     for one, mask in zip(sections, masks, strict=True):
@@ -174,13 +173,6 @@ def find_missing(
             share = float(np.count_nonzero(mask & one.tissue) / np.count_nonzero(one.tissue))
             found[one.placed.thumbnail.section_number] = MissingTissue(mask, share)
     return found
-
-
-def _fluid(reference: ReferenceSpace) -> UInt32:
-    """Return the ids of the ventricles."""
-    ontology = reference.ontology
-    roots = ontology.by_acronym.get(VENTRICLES, ())
-    return np.array([i for root in roots for i in ontology.descendants(root.id)], np.uint32)
 
 
 def _section(placed: PlacedThumbnail, here: UInt8) -> _Section:
@@ -245,9 +237,9 @@ def _expected(
     at = np.rint(affine.apply(alignment3d.volume_to_reference, points) / spacing_um)
     first, last = [0, 0, 0], list(annotation.shape)
     if hemisphere == "left":
-        last[2] //= 2
+        last[2] = int(reference.middle_um // spacing_um)
     elif hemisphere == "right":
-        first[2] = last[2] // 2
+        first[2] = int(reference.middle_um // spacing_um)
     inside = ((at >= first) & (at < last)).all(axis=1)
     labels = np.zeros(len(at), np.uint32)
     labels[inside] = annotation[tuple(at[inside].astype(np.intp).T)]

@@ -11,6 +11,8 @@ from pipeline.core.model import Plane
 # direction in which section numbers rise
 SectionOrder = Literal["rostral_to_caudal", "caudal_to_rostral", "lateral_to_medial", "medial_to_lateral"]
 Hemisphere = Literal["left", "right", "both"]
+# options that the manifest, or the name of the aligner, gives: they are no keys of a configuration
+OF_MANIFEST = ("plane_of_section", "hemisphere", "section_order", "image_up", "aligner")
 TRUSTED = ("plane", "order", "up")  # statements of the manifest that may be trusted against the images
 # section orders of each plane: the one that Allen's numbering follows, then its reverse
 ORDERS: dict[str, tuple[str, str]] = {
@@ -20,7 +22,7 @@ ORDERS: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class _Range:
+class Range:
     """Admitted range of an option.
 
     Attributes
@@ -39,20 +41,20 @@ class _Range:
     several: bool = False
 
 
-_RANGES = {
-    "minimum_sections": _Range(2, 1e6, whole=True),  # a line through z needs two
-    "rotation_range_deg": _Range(0.0, 180.0),  # 180 admits every angle
-    "strain": _Range(1e-6, 1.0),  # of length; 0.02 = 2 %
-    "stain_pixel_um": _Range(1.0, 1000.0),  # um a pixel
-    "outline_sigma_um": _Range(1.0, 5000.0, several=True),  # Gaussian sigma, um
-    "stain_sigma_um": _Range(1.0, 5000.0, several=True),
-    "minimum_dice": _Range(0.0, 1.0),  # Dice coefficient
-    "node_um": _Range(300.0, 1e5),  # um; the equations are dense in the control points
-    "shape_node_um": _Range(300.0, 1e5),
-    "warp_um": _Range(1e-3, 1e4),  # standard deviation, um
-    "shape_um": _Range(1e-3, 1e4),
-    "bending": _Range(1e-9, 1e6),  # weight, without unit
-    "threads": _Range(1, 1024, whole=True),
+RANGES = {  # admitted range of each option
+    "minimum_sections": Range(2, 1e6, whole=True),  # a line through z needs two
+    "rotation_range_deg": Range(0.0, 180.0),  # 180 admits every angle
+    "strain": Range(1e-6, 1.0),  # of length; 0.02 = 2 %
+    "stain_pixel_um": Range(1.0, 1000.0),  # um a pixel
+    "outline_sigma_um": Range(1.0, 5000.0, several=True),  # Gaussian sigma, um
+    "stain_sigma_um": Range(1.0, 5000.0, several=True),
+    "minimum_dice": Range(0.0, 1.0),  # Dice coefficient
+    "node_um": Range(300.0, 1e5),  # um; the equations are dense in the control points
+    "shape_node_um": Range(300.0, 1e5),
+    "warp_um": Range(1e-3, 1e4),  # standard deviation, um
+    "shape_um": Range(1e-3, 1e4),
+    "bending": Range(1e-9, 1e6),  # weight, without unit
+    "threads": Range(1, 1024, whole=True),
 }
 
 
@@ -78,20 +80,26 @@ class AlignmentOptions:
         Expected spread of a section's own scale and shear about those of the series.
     stain_pixel_um : float, um
         Finest pixel of the fit.
-    outline_sigma_um, stain_sigma_um : tuple of float, um
-        Gaussian blurs of the outline and stain stages, coarse to fine.
+    outline_sigma_um : tuple of float, um
+        Gaussian blurs of the fit of outlines, coarse to fine.
+    stain_sigma_um : tuple of float, um
+        Gaussian blurs of the fit of the stain, coarse to fine.
     minimum_dice : float
         Dice coefficient of tissue and annotation below which a section fails.
     deformable : {"none", "in_plane", "volume"}
         What is deformed beyond the matrices: nothing, each section in its plane, or the whole brain too.
-    node_um, shape_node_um : float, um
-        Spacing of the control points of a section's displacement field and of the whole brain's.
-    warp_um, shape_um : float, um
-        Expected size of the displacement of a section and of the whole brain.
+    node_um : float, um
+        Spacing of the control points of a section's displacement field.
+    shape_node_um : float, um
+        Spacing of the control points of the whole brain's displacement field.
+    warp_um : float, um
+        Expected size of the displacement of a section.
+    shape_um : float, um
+        Expected size of the displacement of the whole brain.
     bending : float
         Weight of the bending energy against the size of a displacement.
     trust : tuple of str
-        Statements that no image overrules, of `TRUSTED`: `plane` for `plane_of_section`, `order` for
+        Statements of the manifest that no image overrules: `plane` for `plane_of_section`, `order` for
         `section_order`, `up` for `image_up`. What disagrees with them is not tried.
     threads : int
         Threads that share the sections; the result does not depend on it.
@@ -190,11 +198,11 @@ class AlignmentOptions:
                 f"alignment.configuration.trust: expected some of {', '.join(TRUSTED)}, got"
                 f" {', '.join(map(str, self.trust))}"
             )
-        for name, allowed in _RANGES.items():
+        for name, allowed in RANGES.items():
             _check_range(name, getattr(self, name), allowed)
 
 
-def _check_range(name: str, value: object, allowed: _Range) -> None:
+def _check_range(name: str, value: object, allowed: Range) -> None:
     """Raise ConfigError where an option, or one of several values, is not a number in its range."""
     values = (value,)
     if allowed.several:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.kernels import kernel
-from pipeline.core.model import MIDLINE_UM, Float32, Float64, Int64, Plane, UInt32
+from pipeline.core.model import Float32, Float64, Int64, Plane, UInt32
 from pipeline.core.reference_space import ReferenceSpace
 
 UInt16 = npt.NDArray[np.uint16]
@@ -53,6 +53,8 @@ class Atlas:
     limits_um : (float, float), um
         Where along the cutting axis a cut-off brain ends, beyond which nothing is known; infinite where the
         brain tapers to nothing inside the box.
+    stated_midline_um : float, um, or None
+        R of the midline where the reference states it.
     """
 
     index: UInt16
@@ -61,6 +63,12 @@ class Atlas:
     parent: Int64
     plane: Plane
     limits_um: tuple[float, float]
+    stated_midline_um: float | None = None
+
+    @property
+    def middle_um(self) -> float:
+        """R about which the halves mirror each other, um."""
+        return float(self.extent_um[2]) / 2 if self.stated_midline_um is None else self.stated_midline_um
 
     @property
     def extent_um(self) -> Float64:
@@ -106,10 +114,11 @@ def atlas_of(reference: ReferenceSpace, plane: Plane, hemisphere: str) -> Atlas:
     if plane == "coronal" and hemisphere != "both":
         # The left half has R below the midline, which itself belongs to the right half.
         r_um = np.arange(index.shape[2]) * voxel_um
-        outside = r_um >= MIDLINE_UM if hemisphere == "left" else r_um < MIDLINE_UM
+        outside = r_um >= reference.midline_um if hemisphere == "left" else r_um < reference.midline_um
         index[:, :, outside] = 0
     parents = _parents(reference, ids)
-    return Atlas(index, voxel_um, ids.astype(np.int64), parents, plane, _limits(index, plane, voxel_um))
+    limits_um, midline_um = _limits(index, plane, voxel_um), reference.stated_midline_um
+    return Atlas(index, voxel_um, ids.astype(np.int64), parents, plane, limits_um, midline_um)
 
 
 def area_profile(atlas: Atlas) -> tuple[Float64, Float64]:

@@ -119,7 +119,7 @@ def _positions(atlas: Atlas, state: TransformState, hemisphere: str) -> Float64:
     occupied = along[areas > 0]
     if atlas.plane == "sagittal" and hemisphere != "both":
         side = 1.0 if hemisphere == "left" else -1.0
-        from_middle_um = side * (occupied - 0.5 * atlas.extent_um[NORMAL_AXIS[atlas.plane]])
+        from_middle_um = side * (occupied - atlas.middle_um)
         occupied = occupied[from_middle_um <= _NEAR_UM * atlas.size]
     wanted = np.arange(occupied.min(), occupied.max() + 1.0, _STEP_UM * atlas.size)
     row = state.volume[NORMAL_AXIS[atlas.plane]]

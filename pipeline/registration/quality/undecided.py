@@ -322,7 +322,7 @@ def midline_mirror(painting: Painting, state: TransformState, k: int) -> Float64
     Parameters
     ----------
     painting : Painting
-        Gives the extent of the reference.
+        Gives the midline of the reference.
     state : TransformState
         Current transforms.
     k : int
@@ -336,7 +336,7 @@ def midline_mirror(painting: Painting, state: TransformState, k: int) -> Float64
     across = IN_PLANE_AXES[painting.atlas.plane][0]  # R, for a coronal plane
     row = state.volume[across]
     normal = row[:2]
-    offset = row[2] * state.z_um[k] + row[3] - 0.5 * painting.atlas.extent_um[across]
+    offset = row[2] * state.z_um[k] + row[3] - painting.atlas.middle_um
     square = float(normal @ normal)
     linear = np.eye(2) - 2.0 * np.outer(normal, normal) / square
     return np.column_stack([linear, -2.0 * offset * normal / square])
