@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.core.model import Bool, Float32, Float64, Structure, UInt32
 from pipeline.core.ontology import Ontology
 from pipeline.core.reference_space import ReferenceSpace, structure_mask
-from pipeline.search.index import Experiment
+from pipeline.search.on_disk.experiments import Experiment
 
 _NODES = [
     (997, "root", None), (8, "grey", 997), (1, "CTX", 8), (2, "L1", 1), (3, "L2", 1), (4, "TH", 8),

@@ -15,7 +15,8 @@ from pipeline.cli.console import PLAIN, Json, say, show
 from pipeline.core.errors import ConfigError
 from pipeline.core.reference_space import LABELS
 from pipeline.formats.volumes.metaimage import write_grid
-from pipeline.search.index import VOXEL_SETS, index_folders, open_index
+from pipeline.search.index import VOXEL_SETS, open_index
+from pipeline.search.indexing import index_folders
 from pipeline.search.point import CONTRAST, LOCAL, TARGET, WIDER, parse_point
 from pipeline.search.result import SearchResult
 from pipeline.store.publishing import check_file_free

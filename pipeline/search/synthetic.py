@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from pipeline.core.model import LEFT, Bool, Float32, Float64, Int64
 from pipeline.core.reference_space import ReferenceSpace, hemispheres
-from pipeline.search.index import Experiment
+from pipeline.search.on_disk.experiments import Experiment
 
 PROGRAMS, FIELDS = 60, 16
 SAGITTAL_SHARE = 0.84

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
-from pipeline.search.index import SearchIndex, index_folders, open_index
+from pipeline.search.index import SearchIndex, open_index
+from pipeline.search.indexing import index_folders
 from pipeline.service.content.catalogue import Catalogue
 from pipeline.service.content.scan import GRIDS
 from pipeline.service.http.answers import RequestError

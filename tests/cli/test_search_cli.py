@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 from pipeline.cli import search as search_cli
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.formats.volumes.metaimage import read_grid
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.point import PointResult
 
 APP = typer.Typer()

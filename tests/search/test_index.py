@@ -16,7 +16,9 @@ from search_cases import Case, experiments, mean, pearson, space
 from pipeline.core.errors import ConfigError, DataError, MissingResultError
 from pipeline.core.reference_space import LABELS_USED, structure_mask
 from pipeline.formats.volumes.reference_folder import read_reference
-from pipeline.search.index import VOXEL_SETS, Experiment, build_index, index_folders, open_index
+from pipeline.search.index import VOXEL_SETS, open_index
+from pipeline.search.indexing import build_index, index_folders
+from pipeline.search.on_disk.experiments import Experiment
 from pipeline.store.run import RunFolder
 from pipeline.store.tasks import Receipt
 

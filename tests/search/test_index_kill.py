@@ -13,7 +13,8 @@ from search.test_snapshot import held, same
 from search_cases import Case, experiments
 
 from pipeline.core.errors import MissingResultError
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 
 # Builds one after the other, each of (experiment, version) pairs; the second replaces enough for all rows
 # to be moved together.
@@ -27,7 +28,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from search_cases import experiments
 from search.test_index_kill import BUILDS
-from pipeline.search.index import build_index
+from pipeline.search.indexing import build_index
 from pipeline.search.build import voxel_order
 from pipeline.search.kernels.codes import encode
 from pipeline.search.on_disk import writer as index_writer

@@ -13,7 +13,8 @@ from damage import DAMAGES
 from search_cases import Case, experiments
 
 from pipeline.core.errors import PipelineError
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.on_disk.snapshot import SEAL
 from pipeline.search.on_disk.writer import index_lock
 

@@ -15,7 +15,8 @@ from search_cases import Case, experiments, space
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float64
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.kernels.networks import profile_correlation
 
 

@@ -12,7 +12,8 @@ from search_cases import pearson
 
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.references import open_reference
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.sources import read_grid_file
 from pipeline.search.synthetic import GridMaker
 

@@ -24,7 +24,8 @@ from search_cases import ONTOLOGY, Case, experiments
 
 from pipeline.core.errors import DataError, MissingResultError
 from pipeline.search.build import voxel_order
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.kernels.codes import MISSING, decode_brain, encode
 from pipeline.search.on_disk import writer as index_writer
 from pipeline.search.on_disk.experiments import JOURNAL, TABLE, read_committed
@@ -169,7 +170,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from search_cases import Experiment, experiments
-from pipeline.search.index import build_index
+from pipeline.search.indexing import build_index
 from pipeline.search.on_disk import writer as index_writer
 index_writer._CHECKPOINT = 8
 case = experiments(5, 4)

@@ -18,7 +18,8 @@ from search_cases import Case, experiments
 
 from pipeline.core.errors import DataError
 from pipeline.formats.tables.tables import write_table
-from pipeline.search.index import build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.kernels.ties import rank_ranges, typical_error
 from pipeline.search.on_disk.experiments import JOURNAL, TABLE, Experiment, check_experiment, read_committed
 from pipeline.search.sources import find_experiments

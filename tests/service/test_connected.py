@@ -14,7 +14,9 @@ from search.test_point import coronal, some_voxel, um
 from search_cases import Case, experiments
 
 from pipeline.core.errors import MissingResultError
-from pipeline.search.index import Experiment, SearchIndex, build_index, open_index
+from pipeline.search.index import SearchIndex, open_index
+from pipeline.search.indexing import build_index
+from pipeline.search.on_disk.experiments import Experiment
 from pipeline.service.connected import Service, services
 from pipeline.service.http.answers import RequestError
 from pipeline.service.rma.answer import Answer, answer

@@ -20,7 +20,8 @@ from pipeline.formats.tables.tables import read_table
 from pipeline.geometry import sync
 from pipeline.inputs.alignments import open_alignment
 from pipeline.inputs.references import open_reference
-from pipeline.search.index import index_folders, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import index_folders
 from pipeline.service.http.answers import RequestError
 from pipeline.service.own import endpoint, places
 from pipeline.store.run import RunFolder

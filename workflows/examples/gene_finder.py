@@ -18,7 +18,7 @@ import numpy as np
 
 import pipeline
 from pipeline.geometry.sync import structure_centre
-from pipeline.search.index import build_index
+from pipeline.search.indexing import build_index
 from pipeline.search.synthetic import GridMaker
 
 brain = pipeline.phantom_reference(100.0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import pipeline
-from pipeline.search.index import build_index
+from pipeline.search.indexing import build_index
 from pipeline.search.result import SearchResult
 from pipeline.search.synthetic import GridMaker
 

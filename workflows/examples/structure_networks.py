@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import pipeline
-from pipeline.search.index import build_index
+from pipeline.search.indexing import build_index
 from pipeline.search.synthetic import GridMaker
 
 brain = pipeline.phantom_reference(100.0)

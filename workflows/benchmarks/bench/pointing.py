@@ -17,8 +17,10 @@ from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.inputs.references import open_reference
 from pipeline.search.build import parallel, voxel_order
-from pipeline.search.index import Experiment, build_index, open_index
+from pipeline.search.index import open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.kernels.point import Profile, Scan, correlate, profiles, tiles
+from pipeline.search.on_disk.experiments import Experiment
 from pipeline.search.on_disk.snapshot import open_snapshot
 from pipeline.search.synthetic import GridMaker
 

@@ -31,8 +31,10 @@ from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.metaimage import write_grid
 from pipeline.inputs.references import open_reference
-from pipeline.search.index import Experiment, SearchIndex, build_index, open_index
+from pipeline.search.index import SearchIndex, open_index
+from pipeline.search.indexing import build_index
 from pipeline.search.kernels.correlation import pearson
+from pipeline.search.on_disk.experiments import Experiment
 from pipeline.search.sources import labels_reference, read_grid_file
 from pipeline.search.synthetic import GridMaker
 
