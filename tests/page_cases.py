@@ -37,7 +37,7 @@ GRIDLESS, FAILED = 900006, 900007
 BROKEN, LOST = 26, 34  # section numbers of the damaged series
 SIZE = {"width": 1280, "height": 720}
 PICTURES = Path(os.environ.get("ISH_SCREENSHOTS") or Path(__file__).parents[1] / "page-pictures")
-WAIT_S = 60.0  # a machine may be busy; what waits ends as soon as the page is ready
+WAIT_S = 120.0  # a machine may be busy; what waits ends as soon as the page is ready
 # Preact draws a change in the frame after it, and effects of that in another: idle is what stays so.
 IDLE_FRAMES = 4
 IDLE = """async ([frames, seconds]) => {

@@ -26,7 +26,8 @@ from pipeline.runs.api import (
 )
 from pipeline.runs.plan import Plan, find_sources, plan_jobs
 from pipeline.runs.schedule import check_engine
-from pipeline.stages.align import check_given, options_of
+from pipeline.stages.align import check_given
+from pipeline.stages.aligner_options import options_of
 from pipeline.stages.job import SeriesJob
 from pipeline.stages.table import STAGES
 from pipeline.store.run import RunFolder, is_run

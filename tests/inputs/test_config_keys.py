@@ -19,7 +19,7 @@ from pipeline.inputs.config_keys import PLACED_BY_HAND, aligner_keys, config_key
 from pipeline.inputs.config_values import commented_file, config_values
 from pipeline.registration import ALIGNERS
 from pipeline.runs.sweep import check_config
-from pipeline.stages.align import PLACED
+from pipeline.stages.aligner_options import PLACED
 
 CONFIGS = CONFIG.parent
 VALID = jsonschema.Draft202012Validator(config_schema())

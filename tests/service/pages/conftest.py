@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_cases import FLAGS, PICTURES, SIZE, Look, Served, make_runs, running
+from page_cases import FLAGS, PICTURES, SIZE, WAIT_S, Look, Served, make_runs, running
 
 from pipeline.service.app import create_app
 from pipeline.service.http.server import bound
@@ -53,6 +53,7 @@ def browser() -> Iterator[Any]:
 def looking(browser: Any, url: str, request: pytest.FixtureRequest, **options: Any) -> Iterator[Look]:
     """Give a page of its own to a test; what went wrong in it fails the test and leaves a picture."""
     context = browser.new_context(service_workers="block", **options)
+    context.set_default_timeout(1000 * WAIT_S)
     found = Look(context.new_page(), url)
     yield found
     report = request.node.stash.get(REPORT, None)

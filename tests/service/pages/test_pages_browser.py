@@ -67,11 +67,11 @@ def test_searches_list_experiments_that_open(look: Look, served: Served, query: 
         query += f"&p={p}&i={i}&r={r}"
     look.open(f"/?{query}")
     if query.startswith("search=point"):  # two coronal experiments are too few for it
-        look.page.wait_for_selector(".notice[role=alert]:has-text('coronal')", timeout=60_000)
+        look.page.wait_for_selector(".notice[role=alert]:has-text('coronal')")
         look.forgive("404")
         return
     rows = look.page.locator(".results tbody tr")
-    rows.first.wait_for(timeout=60_000)
+    rows.first.wait_for()
     assert 1 <= rows.count() <= most
     look.page.wait_for_selector(".results .small-bars")
     look.settled()

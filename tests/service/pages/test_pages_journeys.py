@@ -151,7 +151,7 @@ def test_a_search_waits_for_its_index(look: Look) -> None:
     look.page.route("**/ish/v1/search/differential**", busy)
     look.open("/?search=differential&target=CTX&contrast=root")
     look.page.wait_for_selector("text=the index is being built …")
-    look.page.wait_for_selector(".results tbody tr", timeout=60_000)
+    look.page.wait_for_selector(".results tbody tr")
     assert look.page.locator(".notice[role=alert]").count() == 0
     look.forgive("503")
 
