@@ -112,7 +112,7 @@ def spheres(serving: Serving, values: Values) -> Any:
         found["graph_order"] = _graph_order(serving.reference, points)
     if values["form"] == "binary":
         columns = np.column_stack([points, *found.values()]).astype("<f4")
-        return Response(columns.tobytes(), media_type=BINARY)
+        return Response(columns.tobytes(), media_type=BINARY, headers=_shape(energy))
     return {"points_um": points, **found}
 
 
@@ -133,7 +133,7 @@ def projection(serving: Serving, values: Values) -> Response:
     grid = grid_of(serving.catalogue.experiment(values["id"]), values["measure"])
     normal, down, right = VIEWS[values["view"]]
     view = project(grid, normal)
-    return _picture(view if down < right else view.T, values)
+    return _picture(view if down < right else view.T, values, grid)
 
 
 def plane(serving: Serving, values: Values) -> Response:
@@ -147,17 +147,22 @@ def plane(serving: Serving, values: Values) -> Response:
             f"at_um: expected 0 to {most:g} um for a {values['view']} plane, got {values['at_um']:g}"
         )
     view = grid.take(index, axis=normal)
-    return _picture(view if down < right else view.T, values, brightest(grid))
+    return _picture(view if down < right else view.T, values, grid, brightest(grid))
 
 
-def _picture(view: Float32, values: Values, highest: float | None = None) -> Response:
+def _shape(grid: Float32) -> dict[str, str]:
+    """Return the header that tells a page how large the grid is: references differ."""
+    return {"X-Grid-Shape": ",".join(map(str, grid.shape))}
+
+
+def _picture(view: Float32, values: Values, grid: Float32, highest: float | None = None) -> Response:
     """Return values as a PNG; the scale ends at `highest`, as in the header `X-Highest`."""
     top = values["highest"] or highest or brightest(view) or 1.0
     pixels = magma_rgba(view, view >= 0, top)
     zoom = values["zoom"]
     enlarged = np.ascontiguousarray(np.repeat(np.repeat(pixels, zoom, axis=0), zoom, axis=1))
     content = bytes(imagecodecs.png_encode(enlarged, level=5))
-    headers = {"X-Highest": f"{top:.6g}", "Cache-Control": "private, max-age=60"}
+    headers = {"X-Highest": f"{top:.6g}", "Cache-Control": "private, max-age=60", **_shape(grid)}
     return Response(content, media_type="image/png", headers=headers)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
-from page_cases import CORONAL, DAMAGED, LOST, SAGITTAL, SIZE, Look
+from page_cases import CORONAL, DAMAGED, LOST, SAGITTAL, SIZE, Look, Served
+
+from pipeline.geometry.sync import image_to_reference
+from pipeline.inputs.alignments import open_alignment
 
 pytestmark = pytest.mark.pages
 
@@ -85,10 +89,50 @@ def test_letters_of_the_spheres_are_those_of_the_axes(look: Look) -> None:
     top = places("top")
     assert top["A"][1] < top["P"][1]
     assert top["L"][0] < top["R"][0]
+    assert set(top) >= {"A", "P", "L", "R"}
+    assert not {"D", "V"} & set(top)  # their axis points at us: they would lie on each other
     expected = look.js("() => [0, 11400].map(r => ishSpheres.project([6600, 4000, r]).x)")
     assert expected[0] < expected[1]  # R runs from left to right
     hemisphere = look.js("() => ishSpheres.strongest().point[2]")
     assert hemisphere < 5700  # a series of the left hemisphere lies beside the L
+
+
+def test_spheres_stand_in_the_box_of_their_grid(look: Look) -> None:
+    """References of one's own have other boxes than the original's."""
+
+    def answer(route: Any) -> None:
+        found = route.fetch()
+        route.fulfill(response=found, headers=found.headers | {"x-grid-shape": "81,51,61"})
+
+    look.page.route("**/spheres*", answer)
+    look.open(f"/experiment/{CORONAL}")
+    look.until("() => globalThis.ishSpheres?.count > 0")
+    assert look.js("() => ishSpheres.box") == [16000, 10000, 12000]
+    assert look.page.get_by_label("cut to, µm").get_attribute("max") == "16000"
+    middle = look.js("() => ishSpheres.project([8000, 5000, 6000])")
+    size = look.js("() => [ishSpheres.canvas.clientWidth, ishSpheres.canvas.clientHeight]")
+    assert [middle["x"], middle["y"]] == pytest.approx([side / 2 for side in size])
+
+
+def test_a_section_is_turned_as_the_atlas_has_it(look: Look, served: Served) -> None:
+    """This series was scanned mirrored and a quarter turned."""
+    look.open(f"/experiment/{DAMAGED}?s=18")
+    look.shown()
+    assert look.js("() => [ishStage.view().degrees, ishStage.view().flipped]") == [0, False]
+    look.press("t")
+    for _ in range(2):  # a deep link has it, too
+        assert "t=1" in look.page.url
+        corners = "() => [[0, 0], [60, 0], [0, 60]].map(p => ishStage.view().toImage(p))"
+        points = image_to_reference(open_alignment(served.runs[DAMAGED]), 18, look.js(corners))
+        for step, axis in ((points[1] - points[0], 2), (points[2] - points[0], 1)):
+            assert step[axis] > 0.95 * np.linalg.norm(step), (axis, step)
+        look.shot("as-the-atlas")
+        look.page.goto(look.page.url)
+        look.shown()
+    look.page.get_by_role("button", name="As in the atlas").click()
+    look.settled()
+    assert look.js("() => [ishStage.view().degrees, ishStage.view().flipped]") == [0, False]
+    look.forgive_unfinished()
 
 
 def test_a_chosen_structure_is_drawn_alone(look: Look) -> None:

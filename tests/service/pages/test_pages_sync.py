@@ -207,6 +207,21 @@ def test_fingers_move_zoom_and_read(tablet: Look, served: Served) -> None:
     tablet.shot("tablet")
 
 
+def test_two_fingers_zoom_the_spheres(tablet: Look) -> None:
+    tablet.open(f"/experiment/{CORONAL}")
+    tablet.until("() => globalThis.ishSpheres?.count > 0")
+    tablet.page.locator(".spheres canvas").scroll_into_view_if_needed()
+    tablet.settled()
+    before = tablet.js("() => ({ ...ishSpheres.turn })")
+    x, y = tablet.at(0.5, 0.5, ".spheres canvas")
+    touch(tablet, ((x - 20, y), (x - 60, y)), ((x + 20, y), (x + 60, y)))
+    after = tablet.js("() => ({ ...ishSpheres.turn })")
+    assert after["zoom"] == pytest.approx(3 * before["zoom"], rel=0.1)
+    assert [after["yaw"], after["pitch"]] == [before["yaw"], before["pitch"]]
+    touch(tablet, ((x, y), (x + 40, y)))
+    assert tablet.js("() => ishSpheres.turn.yaw") == pytest.approx(before["yaw"] - 20, abs=4)
+
+
 def test_fingers_move_synchronised_panes(tablet: Look, served: Served) -> None:
     open_three(tablet, served)
     before = leader_point(tablet)

@@ -45,8 +45,11 @@ export async function getText(url) {
   return (await answered(url)).text();
 }
 
+// An answer of any other kind, with its headers.
+export const getAnswer = (path, parameters = {}) => answered(address(V1 + path, parameters));
+
 export async function getBytes(path, parameters = {}) {
-  return (await answered(address(V1 + path, parameters))).arrayBuffer();
+  return (await getAnswer(path, parameters)).arrayBuffer();
 }
 
 // Calls `ask` with the newest arguments, one call at a time; answers between are handed on in order.

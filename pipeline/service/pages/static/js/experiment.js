@@ -11,6 +11,7 @@ import { judged, missingWords, reader, samePlace, sectionImage, statusText } fro
 import { Bars, Quality, tableOf, MEASURES, TABLE_COLUMNS } from './bars.js';
 import { Readout, ScaleBar, copyPoint } from './scale.js';
 import { Grid } from './grid.js';
+import { asAtlas } from './turning.js';
 
 const data = signal(null);
 const failure = signal(null);
@@ -26,11 +27,13 @@ const selected = signal(null);
 const hovered = signal(null);
 const measure = signal(asked('m') in MEASURES ? asked('m') : 'energy');
 const point = signal(null);
+const turn = signal(asked('t') === '1'); // whether sections are turned and mirrored as the atlas has them
 const trouble = signal(null);
 const seen = signal(false); // whether the first section is there: what else is asked for waits for it
 const rest = signal(false); // whether the numbers are there too: small pictures come last
 
 const MOST_WAIT_MS = 1500;
+const AS_SCANNED = { degrees: 0, flipped: false };
 
 let stage = null;
 const showRead = found => {
@@ -54,6 +57,7 @@ export function Experiment({ id }) {
       <h1 class=${one.gene ? '' : 'faint'} title=${name}>${name}</h1>
       <span class="about" title=${one.specimen ?? ''}>${one.id} · ${one.plane_of_section}${one.specimen ? ` · ${one.specimen}` : ''} · ${one.hemisphere === 'both' ? 'both hemispheres' : `${one.hemisphere} hemisphere`} · space ${one.reference_space_id}</span>
       <${Notes} notes=${one.notes} />
+      <button aria-pressed=${turn.value} title="turn and mirror sections as the atlas has them (t)" onClick=${turnAround}>As in the atlas</button>
       <a class="button" href="/sync?ids=${one.id}">Synchronise …</a>
     </div>
     <${SectionView} />
@@ -133,8 +137,10 @@ async function open(next, place) {
   });
   put({ s: next.section_number });
   if (!stage) return (waiting = { next, place });
+  const lies = await turnOf(next);
+  if (mine !== serial) return;
   stage.errorUm = next.estimated_error_um;
-  const shown = stage.show(sectionImage(next), place);
+  const shown = stage.show(sectionImage(next), { ...place, ...lies });
   if (next.aligned) {
     loadOutlines(sectionOutlines(next)).then(
       async outlines => {
@@ -150,6 +156,26 @@ async function open(next, place) {
   mark();
 }
 let waiting = null;
+
+async function turnOf(one) {
+  if (!turn.value || !one.aligned) return AS_SCANNED;
+  try {
+    const { place } = await get(`/sections/${one.id}/places`, { x: one.width_px / 2, y: one.height_px / 2 });
+    return asAtlas(data.value.plane_of_section, place.axes_um);
+  } catch (error) {
+    say(error.message, 'error');
+    return AS_SCANNED;
+  }
+}
+
+async function turnAround() {
+  turn.value = !turn.value;
+  put({ t: turn.value ? 1 : null });
+  const mine = serial;
+  if (!section.value || !stage) return;
+  const lies = await turnOf(section.value);
+  if (mine === serial) stage.goTo(lies);
+}
 
 async function step(by) {
   const sections = data.value.section_images;
@@ -247,6 +273,7 @@ const keys = [
   ['e', 'estimated error: bands of ± its size along outlines', () => changeLook({ error: !look.value.error })],
   ['[', 'lower threshold of the mask', () => changeLook({ threshold: Math.max(1, look.value.threshold - 8) })],
   [']', 'higher threshold of the mask', () => changeLook({ threshold: Math.min(255, look.value.threshold + 8) })],
+  ['t', 'turn and mirror sections as the atlas has them, or as they were scanned', turnAround],
   ['c', 'copy the coordinates under the cursor, or of the middle', copyHere],
   ['r', 'read the middle of the view', readMiddle],
   ['Enter', 'select the structure that was read', () => read.value?.structure && select(read.value.structure.id, false)],

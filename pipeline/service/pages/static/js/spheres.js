@@ -2,10 +2,11 @@
 import { MAPS } from './colours.js';
 import { Hull } from './hull.js';
 import { idleWhen } from './idle.js';
-import { BOX_UM } from './space.js';
+import { GRID_SHAPE, boxOf } from './space.js';
 
 const COLUMNS = 7; // P, I, R, energy, intensity, density, graph order
 const LARGEST_UM = 230; // diameter of the strongest: a little more than a voxel
+const FAR = 1.563; // of the camera from the middle, in diagonals of the box
 
 const VERTEX = `#version 300 es
 in vec3 at; in float size; in vec3 colour; in float state;
@@ -41,7 +42,8 @@ export class Spheres {
     this.gl = canvas.getContext('webgl2', { antialias: false, preserveDrawingBuffer: true });
     if (!this.gl) throw new Error('this browser has no WebGL 2, which the spheres need; the projections show the same grid');
     this.turn = { yaw: 35, pitch: 20, zoom: 1.15 };
-    this.cut = { low: [0, 0, 0], high: [...BOX_UM] };
+    this.box = boxOf(GRID_SHAPE);
+    this.cut = { low: [0, 0, 0], high: [...this.box] };
     this.map = 'original';
     this.count = 0;
     this.least = 0;
@@ -139,9 +141,9 @@ export class Spheres {
       [sa * cb, sb, -ca * cb],
     ];
     const [width, height] = [this.canvas.width, this.canvas.height];
-    const far = 30000 / zoom;
+    const far = (FAR * Math.hypot(...this.box)) / zoom;
     const fit = 3.1 * Math.min(1, (width / height) * 0.75);
-    const centre = BOX_UM.map(side => side / 2);
+    const centre = this.box.map(side => side / 2);
     const m = new Float32Array(16);
     const shift = rows.map(row => -(row[0] * centre[0] + row[1] * centre[1] + row[2] * centre[2]));
     const scales = [(fit * height) / width, fit];
@@ -154,7 +156,8 @@ export class Spheres {
     m[12] = scales[0] * shift[0];
     m[13] = scales[1] * shift[1];
     // Clip depth from 1 to 2 `far`: z' = (w - near) scaled, enough for a box that is never entered.
-    const [near, end] = [Math.max(far - 12000, 200), far + 12000];
+    const around = 0.625 * Math.hypot(...this.box);
+    const [near, end] = [Math.max(far - around, 200), far + around];
     m[14] = 0;
     m[15] = far - shift[2];
     const [p, q] = [(end + near) / (end - near), (-2 * end * near) / (end - near)];
@@ -171,7 +174,7 @@ export class Spheres {
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const { matrix, px, eye } = this.camera();
-    this.paintLines(matrix, boxLines(), [0.2, 0.25, 0.3, 1]);
+    this.paintLines(matrix, boxLines(this.box), [0.2, 0.25, 0.3, 1]);
     if (this.plane) this.paintLines(matrix, this.plane, [1, 0.83, 0, 1]);
     if (this.point) this.paintLines(matrix, crossLines(this.point), [1, 0.83, 0, 1]);
     if (this.count) {
@@ -249,17 +252,33 @@ export class Spheres {
   listen() {
     const canvas = this.canvas;
     let from = null;
+    const fingers = new Map(); // places of pointers that are down
+    const spread = () => {
+      const [a, b] = [...fingers.values()];
+      return Math.hypot(a.x - b.x, a.y - b.y) || 1;
+    };
     canvas.addEventListener('pointerdown', event => {
-      from = { x: event.clientX, y: event.clientY, far: 0 };
+      fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      from = fingers.size === 1 ? { x: event.clientX, y: event.clientY, far: 0 } : null; // two fingers zoom
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener('pointermove', event => {
+      if (fingers.has(event.pointerId)) {
+        const before = fingers.size === 2 && spread();
+        fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+        if (before) this.zoomBy(spread() / before);
+      }
       if (!from) return;
       const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
       from = { x: event.clientX, y: event.clientY, far: from.far + Math.abs(dx) + Math.abs(dy) };
       this.rotate(-dx * 0.5, dy * 0.5);
     });
+    canvas.addEventListener('pointercancel', event => {
+      fingers.delete(event.pointerId);
+      from = null;
+    });
     canvas.addEventListener('pointerup', event => {
+      fingers.delete(event.pointerId);
       const still = from && from.far < 4;
       from = null;
       if (!still) return;
@@ -295,8 +314,7 @@ function voxel(row) {
   return { point: [row[0], row[1], row[2]], energy: row[3], intensity: row[4], density: row[5], order: row[6] };
 }
 
-function boxLines() {
-  const [p, i, r] = BOX_UM;
+function boxLines([p, i, r]) {
   const found = [];
   for (const [a, b] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
     found.push(0, a * i, b * r, p, a * i, b * r);

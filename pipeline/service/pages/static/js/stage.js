@@ -144,7 +144,10 @@ export class Stage {
       if (this.items[name]) viewer.world.setItemIndex(this.items[name], viewer.world.getItemCount() - 1);
     }
     this.applyLook();
-    if (!place?.centre) this.fit(true);
+    if (!place?.centre) {
+      this.goTo({ degrees: place?.degrees, flipped: place?.flipped }, true); // what is fitted depends on it
+      this.fit(true);
+    }
     if (place) this.goTo(place, true);
     for (const item of old) if (viewer.world.getIndexOfItem(item) >= 0) viewer.world.removeItem(item);
     this.viewer.forceRedraw();

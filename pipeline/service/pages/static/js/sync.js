@@ -6,7 +6,8 @@ import { Frame, GoTo, errorText, pointText, readPoint, say, stageKeys } from './
 import { Layers, START, askedLook, lookInAddress } from './layers.js';
 import { Stage } from './stage.js';
 import { loadStructures } from './structures.js';
-import { AtlasPane, ExperimentPane, SPACE, moved, turned } from './panes.js';
+import { AtlasPane, ExperimentPane, SPACE } from './panes.js';
+import { moved, turned } from './turning.js';
 import { ScaleBar, copyPoint, pathText } from './scale.js';
 
 const MOST = 6;
