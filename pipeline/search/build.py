@@ -17,16 +17,9 @@ from pipeline.core.reference_space import hemispheres
 from pipeline.search.kernels.codes import Row, check_grid, encode
 from pipeline.search.kernels.order import VoxelOrder
 from pipeline.search.kernels.sums import Block, SetSums, count_covered, covered_set, empty_sums, fill_sums
+from pipeline.search.on_disk.document import IndexSubject, create_index, read_subject
 from pipeline.search.on_disk.experiments import Experiment, ExperimentTable, check_experiment
-from pipeline.search.on_disk.snapshot import (
-    IndexSnapshot,
-    IndexSubject,
-    create_index,
-    open_snapshot,
-    read_subject,
-    remove_other_sums,
-    write_sums,
-)
+from pipeline.search.on_disk.snapshot import IndexSnapshot, open_snapshot, remove_other_sums, write_sums
 from pipeline.search.on_disk.writer import IndexWriter, index_lock
 from pipeline.system.files import real_path
 

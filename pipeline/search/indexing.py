@@ -9,8 +9,8 @@ from pathlib import Path
 from pipeline.core.model import Float32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.search.build import BuildReport, check_output, fill_index
+from pipeline.search.on_disk.document import IndexSubject, read_subject
 from pipeline.search.on_disk.experiments import Experiment
-from pipeline.search.on_disk.snapshot import IndexSubject, read_subject
 from pipeline.search.sources import ExperimentSource, brain_check, find_experiments, labels_reference
 
 

@@ -32,7 +32,7 @@ from pipeline.search.indexing import build_index
 from pipeline.search.build import voxel_order
 from pipeline.search.kernels.codes import encode
 from pipeline.search.on_disk import writer as index_writer
-from pipeline.search.on_disk.snapshot import IndexSubject
+from pipeline.search.on_disk.document import IndexSubject
 
 index_writer._CHECKPOINT, index_writer._LEAST_DEAD = 2, 2
 case = experiments(5, 4)

@@ -15,7 +15,7 @@ from search_cases import Case, experiments
 from pipeline.core.errors import PipelineError
 from pipeline.search.index import open_index
 from pipeline.search.indexing import build_index
-from pipeline.search.on_disk.snapshot import SEAL
+from pipeline.search.on_disk.names import SEAL
 from pipeline.search.on_disk.writer import index_lock
 
 CASE = experiments(11, 5)

@@ -28,14 +28,10 @@ from pipeline.search.index import open_index
 from pipeline.search.indexing import build_index
 from pipeline.search.kernels.codes import MISSING, decode_brain, encode
 from pipeline.search.on_disk import writer as index_writer
+from pipeline.search.on_disk.document import IndexSubject, create_index, read_subject
 from pipeline.search.on_disk.experiments import JOURNAL, TABLE, read_committed
-from pipeline.search.on_disk.snapshot import (
-    IndexSubject,
-    create_index,
-    open_snapshot,
-    read_subject,
-    sums_folder,
-)
+from pipeline.search.on_disk.names import sums_folder
+from pipeline.search.on_disk.snapshot import open_snapshot
 from pipeline.search.on_disk.writer import IndexWriter, index_lock
 from pipeline.store import rows as shards
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from pipeline.core.errors import DataError
 from pipeline.search.kernels.codes import Row
 from pipeline.search.kernels.sums import Block
+from pipeline.search.on_disk.document import claim_folder, rows_of
 from pipeline.search.on_disk.experiments import (
     Damage,
     Entry,
@@ -21,20 +22,17 @@ from pipeline.search.on_disk.experiments import (
     check_experiment,
     write_experiments,
 )
-from pipeline.search.on_disk.snapshot import (
-    LOCK,
+from pipeline.search.on_disk.names import LOCK, rows_folder
+from pipeline.search.on_disk.row_files import (
     checksum,
-    claim_folder,
     create_part,
     entry_row,
     is_mapped,
     map_blocks,
-    read_table,
     remove_other_rows,
-    rows_folder,
-    rows_of,
     write_seal,
 )
+from pipeline.search.on_disk.snapshot import read_table
 from pipeline.store.rows import RowWriter
 from pipeline.system.whole_files import remove, sweep, writing
 
@@ -152,12 +150,12 @@ class IndexWriter:
             Views on the mapped files.
         """
         if not is_mapped(self._blocks, entry.slot):
-            self._blocks = map_blocks(self.path, self.epoch)
+            self._blocks = map_blocks(self.path, self.epoch, rows_of(self.path))
         return entry_row(self._blocks, entry)
 
     def blocks(self) -> tuple[Block, ...]:
         """Return all rows written so far."""
-        self._blocks = map_blocks(self.path, self.epoch)
+        self._blocks = map_blocks(self.path, self.epoch, rows_of(self.path))
         return self._blocks
 
     def checkpoint(self) -> None:
