@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import subprocess
 import sys
 import time
 import uuid
@@ -224,9 +225,26 @@ def _slurm(workers: int, site: ClusterConfig) -> Any:
         python=site.python or sys.executable,
         scheduler_options={**host, "dashboard_address": None},
     )
+    try:
+        _check_job(cluster.job_script())
+    except ConfigError:
+        cluster.close(timeout=CLOSE_S)
+        raise
     jobs = math.ceil(workers / site.processes)
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="5s")  # replaces jobs that end
     return cluster
+
+
+def _check_job(script: str) -> None:
+    """Raise ConfigError where SLURM would refuse a job, of which nothing else but a traceback is seen."""
+    words = ["sbatch", "--test-only"]
+    done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = (line.removeprefix("sbatch: error: ").strip() for line in done.stderr.splitlines())
+        why = "; ".join(line for line in lines if line) or f"sbatch ended with {done.returncode}"
+        raise ConfigError(
+            f"cluster: SLURM refuses a job of these settings: {why}; `sinfo` lists partitions and nodes"
+        )
 
 
 def check_slurm() -> None:

@@ -189,6 +189,23 @@ def test_a_failing_squeue_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
         running_jobs({"PATH": str(tmp_path)})
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("queue=normal", "invalid partition specified: normal"), ("memory=4GB", "node configuration is not")],
+)
+def test_what_slurm_refuses_is_one_line(
+    setting: str, reason: str, slurm: dict[str, str], rendered: Path, tmp_path: Path
+) -> None:
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    site = ("--set", "cluster.cores=1", "--set", "cluster.memory=700MB", "--set", f"cluster.{setting}")
+    process = start(*words, *site, "--scheduler", "slurm", "--workers", 1, environment=slurm)
+    printed = process.communicate(timeout=300)[1]
+    assert process.returncode == 2, printed
+    (line,) = printed.strip().splitlines()
+    assert line.startswith("ish: cluster: SLURM refuses a job of these settings: ")
+    assert reason in line
+
+
 def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(
     slurm: dict[str, str], rendered: Path, finished: Path, tmp_path: Path
 ) -> None:
