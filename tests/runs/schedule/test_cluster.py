@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import dask
 import pytest
 from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 from one_node_slurm import missing_command, one_node_slurm, running_jobs
@@ -164,6 +165,23 @@ def test_workers_of_another_version_are_refused(
     run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
     assert ish(*run, "--scheduler", "distributed", "--address", scheduler[0]) == 2
     assert "install one version on all" in capfd.readouterr().err
+
+
+def test_too_little_memory_for_workers_is_refused(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    site = ("--set", "cluster.memory=1GB", "--set", "cluster.processes=2", "--set", "cluster.cores=2")
+    assert ish(*run, "--scheduler", "slurm", *site) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert "is 500 MB a worker, expected 512 MB and more" in line
+
+
+def test_jobs_read_the_settings_of_workers() -> None:
+    """As Dask itself reads its environment; a worker that pauses waits for ever."""
+    lines = [line.removeprefix("export ").partition("=") for line in cluster._exports()]
+    read = dask.config.collect_env({name: value for name, _, value in lines})
+    assert read["distributed"]["worker"]["memory"] == {"target": False, "spill": False, "pause": False}
 
 
 @pytest.fixture
