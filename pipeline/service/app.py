@@ -30,6 +30,7 @@ from pipeline.service.rma.forms import xml_of_error
 from pipeline.service.state import Service
 
 RELOAD_S = 60.0  # s between looks for runs that were added or finished
+MOST_SAID = 600  # characters of a line about a refused request
 
 
 def default_cache() -> Path:
@@ -118,6 +119,7 @@ async def _refused(request: Request, error: Exception) -> Response:
         error.status if isinstance(error, RequestError) else 400 if isinstance(error, ConfigError) else 503
     )
     headers = {"Retry-After": AGAIN_S} if status == 503 else {}
+    _tell(request, status, str(error))
     if request.url.path.endswith(".xml"):
         return Response(xml_of_error(str(error)), status, headers, "application/xml")
     return _json(envelope(str(error), success=False), status, headers)
@@ -133,8 +135,21 @@ async def _not_found(request: Request, error: Exception) -> Response:
         404: f"{request.url.path}: no such address; /ish/v1/openapi.json lists those of this server",
         405: f"{request.url.path}: expected {allowed}, got {request.method}",
     }
-    said = envelope(what.get(error.status_code, str(error.detail)), success=False)
+    reason = what.get(error.status_code, str(error.detail))
+    _tell(request, error.status_code, reason)
+    said = envelope(reason, success=False)
     return _json(said, error.status_code, {"Allow": allowed} if error.status_code == 405 else {})
+
+
+def _tell(request: Request, status: int, reason: str) -> None:
+    """Tell whoever runs the server why a request was refused: many clients show the status alone.
+
+    The query is left out, which may carry the token.
+    """
+    if status != 503:
+        path = request.url.path
+        line = f"{status} {path}: {reason.removeprefix(f'{path}: ')}"[:MOST_SAID]
+        request.app.state.service.say("".join(c if c.isprintable() else "?" for c in line))
 
 
 def _json(document: object, status: int, headers: dict[str, str]) -> Response:

@@ -13,8 +13,10 @@ from allensdk.api.queries.connected_services import ConnectedServices
 from allensdk.api.queries.grid_data_api import GridDataApi
 from allensdk.api.queries.image_download_api import ImageDownloadApi
 from allensdk.api.queries.mouse_atlas_api import MouseAtlasApi
+from allensdk.api.queries.ontologies_api import OntologiesApi
 from allensdk.api.queries.rma_api import RmaApi
 from allensdk.api.queries.synchronization_api import SynchronizationApi
+from allensdk.api.queries.tree_search_api import TreeSearchApi
 from checking import Case, near, run, same
 from PIL import Image
 
@@ -303,6 +305,24 @@ def connected_services(case: Case) -> None:
     assert ratios == sorted(ratios, reverse=True), "not sorted"
 
 
+def taught(case: Case) -> None:
+    """Scripts as AllenSDK's pages teach them, after the two addresses that docs/service.md names are set."""
+    Api.default_api_url = Api.download_url = case.base
+    rma = RmaApi()
+    names = [row["name"] for row in rma.model_query("Atlas", criteria="[name$il'*Mouse*']")]
+    assert "Mouse, P56, Coronal" in names, f"atlases of the mouse: {names}"
+    text = "[id$eq1]structure_graph(ontology),graphic_group_labels"  # without a comma after the filter
+    only = ["atlases.id", "structure_graphs.name", "ontologies.name", "graphic_group_labels.id"]
+    (found,) = rma.model_query("Atlas", include=text, criteria=text, only=only)
+    same(found["structure_graph"]["ontology"]["name"], "Mouse Brain Atlas", "ontology")
+    structures = OntologiesApi().get_structures(structure_graph_ids=1)
+    same([row["id"] for row in structures], [row["id"] for row in case.facts["structures"]], "structures")
+    leaf = max(structures, key=lambda row: row["depth"])
+    above = TreeSearchApi().get_tree("Structure", leaf["id"], ancestors=True)
+    ids = [int(one) for one in leaf["structure_id_path"].strip("/").split("/")]
+    same([row["id"] for row in above], ids, "structure and its ancestors")
+
+
 def annotated(case: Case) -> None:
     """AnnotatedSectionDataSetsApi is answered: nobody annotates a lab's own series, so without rows."""
     found = AnnotatedSectionDataSetsApi(base_uri=case.base).get_annotated_section_data_sets(
@@ -340,7 +360,7 @@ warnings.simplefilter("ignore")
 BOTH = (listing_pages, grids, alignment3d, image_sync, image_lists, photos, masks, unionize)
 PHANTOM = (
     genes_and_their_experiments, deformation_field, deformation_between_voxels, affine_runs_have_no_field,
-    parts_of_photos, tables, search, connected_services, annotated, schema, mistakes,
+    parts_of_photos, tables, search, connected_services, taught, annotated, schema, mistakes,
 )  # fmt: skip
 
 if __name__ == "__main__":

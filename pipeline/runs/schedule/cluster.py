@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import subprocess
 import sys
 import time
 import uuid
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import dask
+from dask.utils import parse_bytes
 
 from pipeline.core.code import code_digest
 from pipeline.core.errors import ConfigError, DataError
@@ -35,13 +37,17 @@ dask_jobqueue = LazyModule("dask_jobqueue")
 CONNECT_S = 10.0  # seconds to wait for a scheduler and its first worker
 CLOSE_S = 3.0  # seconds to wait for client and cluster to close
 LOOK_S = 2.0  # seconds between two queries of which tasks run where
-SETTINGS = {
-    "distributed.comm.timeouts.connect": "10s",
-    "distributed.scheduler.allowed-failures": 3,  # lost workers before a task counts as failed
+WORKERS = {  # settings of workers: jobs of SLURM read them from their environment
     "distributed.worker.memory.target": False,  # receipts are small: there is nothing to spill
     "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,  # a worker that pauses with nothing to free waits for ever
+}
+SETTINGS = WORKERS | {
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.scheduler.allowed-failures": 3,  # lost workers before a task counts as failed
     "distributed.admin.large-graph-warning-threshold": "1GB",
 }
+LEAST_BYTES = 512_000_000  # of a worker: 370 MB are its libraries, and it is ended at 95 % of its memory
 LOST = "its worker died repeatedly: out of memory?"
 
 OnTask = Callable[[str, str, Receipt | None, str], None]
@@ -207,6 +213,7 @@ def _cluster(name: str, workers: int, address: str | None, site: ClusterConfig) 
 
 
 def _slurm(workers: int, site: ClusterConfig) -> Any:
+    _check_memory(site)
     check_slurm()
     host = {key: value for key, value in (("host", site.host), ("interface", site.interface)) if value}
     cluster = dask_jobqueue.SLURMCluster(
@@ -220,13 +227,46 @@ def _slurm(workers: int, site: ClusterConfig) -> Any:
         local_directory=str(site.local_directory) if site.local_directory else None,
         log_directory=str(site.log_directory) if site.log_directory else None,
         job_extra_directives=list(site.job_extra),
-        job_script_prologue=list(site.prologue),
+        job_script_prologue=[*_exports(), *site.prologue],
         python=site.python or sys.executable,
         scheduler_options={**host, "dashboard_address": None},
     )
+    try:
+        _check_job(cluster.job_script())
+    except ConfigError:
+        cluster.close(timeout=CLOSE_S)
+        raise
     jobs = math.ceil(workers / site.processes)
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="5s")  # replaces jobs that end
     return cluster
+
+
+def _check_memory(site: ClusterConfig) -> None:
+    """Raise ConfigError where a worker has less memory than it needs to start: it would start for ever."""
+    each = parse_bytes(site.memory) / site.processes
+    if each < LEAST_BYTES:
+        raise ConfigError(
+            f"cluster: memory {site.memory} for {site.processes} processes is {each / 1e6:.0f} MB a worker, expected"
+            f" {LEAST_BYTES / 1e6:.0f} MB and more; raise cluster.memory or lower cluster.processes"
+        )
+
+
+def _exports() -> list[str]:
+    """Return lines of a shell by which Dask in a job has the settings of workers."""
+    names = {name: name.upper().replace(".", "__").replace("-", "_") for name in WORKERS}
+    return [f"export DASK_{names[name]}={value}" for name, value in WORKERS.items()]
+
+
+def _check_job(script: str) -> None:
+    """Raise ConfigError where SLURM would refuse a job, of which nothing else but a traceback is seen."""
+    words = ["sbatch", "--test-only"]
+    done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = (line.removeprefix("sbatch: error: ").strip() for line in done.stderr.splitlines())
+        why = "; ".join(line for line in lines if line) or f"sbatch ended with {done.returncode}"
+        raise ConfigError(
+            f"cluster: SLURM refuses a job of these settings: {why}; `sinfo` lists partitions and nodes"
+        )
 
 
 def check_slurm() -> None:

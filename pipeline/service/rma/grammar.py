@@ -2,6 +2,7 @@
 
 White space and `+` between tokens are nothing. A value without quotes reaches to the next comma or bracket;
 inside a quoted one a quote is doubled or follows a backslash. A slash goes on along a path as parentheses do.
+A comma between filters and the path after them may be missing, as in the queries that AllenSDK's pages teach.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pipeline.service.rma.syntax import Filter, Item, Path, Step, Value, Variabl
 from pipeline.service.served import LIMITS
 
 GRAMMAR = r"""
-start: item? ("," item?)*
+start: _group? ("," _group?)*
+_group: item | brackets path
 ?item: AXIS brackets?                                -> step
      | brackets
      | path

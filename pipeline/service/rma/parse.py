@@ -165,9 +165,7 @@ def _add(item: Path | tuple[Filter, ...], clause: str, draft: _Draft) -> None:
             if one.operator != "eq":
                 raise RequestError(f"option {one.name}: expected $eq and a value")
             draft.set_option(one.name, one.values)
-    elif clause == "include" and item:
-        raise RequestError(f"rma::include: [{item[0].name}…] belongs behind an association")
-    else:
+    else:  # in rma::include, too, filters without a path are those of the model
         draft.filters.extend(item)
 
 

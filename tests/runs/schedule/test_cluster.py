@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import dask
 import pytest
 from conftest import COMMAND, CONFIG, GIVEN, ID, Ish, digests
 from one_node_slurm import missing_command, one_node_slurm, running_jobs
@@ -166,6 +167,23 @@ def test_workers_of_another_version_are_refused(
     assert "install one version on all" in capfd.readouterr().err
 
 
+def test_too_little_memory_for_workers_is_refused(
+    rendered: Path, tmp_path: Path, ish: Ish, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    site = ("--set", "cluster.memory=1GB", "--set", "cluster.processes=2", "--set", "cluster.cores=2")
+    assert ish(*run, "--scheduler", "slurm", *site) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert "is 500 MB a worker, expected 512 MB and more" in line
+
+
+def test_jobs_read_the_settings_of_workers() -> None:
+    """As Dask itself reads its environment; a worker that pauses waits for ever."""
+    lines = [line.removeprefix("export ").partition("=") for line in cluster._exports()]
+    read = dask.config.collect_env({name: value for name, _, value in lines})
+    assert read["distributed"]["worker"]["memory"] == {"target": False, "spill": False, "pause": False}
+
+
 @pytest.fixture
 def slurm() -> Iterator[dict[str, str]]:
     """The environment in which SLURM's commands reach a SLURM of this one machine."""
@@ -187,6 +205,23 @@ def test_a_failing_squeue_is_an_error_not_an_empty_list(tmp_path: Path) -> None:
     squeue.chmod(0o755)
     with pytest.raises(RuntimeError, match="squeue ended with 1: slurm_load_jobs error: no controller"):
         running_jobs({"PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("queue=normal", "invalid partition specified: normal"), ("memory=4GB", "node configuration is not")],
+)
+def test_what_slurm_refuses_is_one_line(
+    setting: str, reason: str, slurm: dict[str, str], rendered: Path, tmp_path: Path
+) -> None:
+    words = ("run", CONFIG, "--input", rendered / "series", "--output", tmp_path / "out", *GIVEN)
+    site = ("--set", "cluster.cores=1", "--set", "cluster.memory=700MB", "--set", f"cluster.{setting}")
+    process = start(*words, *site, "--scheduler", "slurm", "--workers", 1, environment=slurm)
+    printed = process.communicate(timeout=300)[1]
+    assert process.returncode == 2, printed
+    (line,) = printed.strip().splitlines()
+    assert line.startswith("ish: cluster: SLURM refuses a job of these settings: ")
+    assert reason in line
 
 
 def test_a_batch_on_slurm_survives_the_end_of_one_of_its_jobs(

@@ -49,6 +49,25 @@ def test_no_page_of_another_origin_may_read(client: TestClient) -> None:
     assert not any(name.startswith("access-control") for name in asked.headers)
 
 
+def test_who_runs_the_server_is_told_what_is_refused(folder: Path) -> None:
+    """Why, in one line without the query, which may carry the token: clients show no more than the status."""
+    told: list[str] = []
+    client = client_over([folder / "sets"], folder / "cache", say=told.append, token="secret")
+    headers = {"Authorization": "Bearer secret"}
+    assert client.get(STATUS, headers=headers).status_code == 200
+    assert told == []
+    for path in (
+        "/api/v2/data/Gen/query.json?token=secret",
+        "/grid_data/download/9?token=secret",
+        "/no%1bline",
+    ):
+        client.get(path, headers=headers)
+    gene, grid, lost = told
+    assert gene == "400 /api/v2/data/Gen/query.json: model 'Gen' does not exist; did you mean Gene?"
+    assert grid.startswith("404 /grid_data/download/9: ")
+    assert lost.startswith("404 /no?line: no such address")
+
+
 def test_an_origin_that_is_named_may_read(folder: Path) -> None:
     client = client_over([folder / "sets"], folder / "cache", cors="https://viewer.example")
     answer = client.get(STATUS)

@@ -83,6 +83,17 @@ def test_paths_nest_by_parentheses_and_slashes() -> None:
     assert items("specimen( donor[id](,age,) )") == (nested,)
 
 
+def test_the_query_of_allensdks_own_page() -> None:
+    """A filter and an association without a comma between them, the same text for criteria and include."""
+    text = "[id$eq1]structure_graph(ontology),graphic_group_labels"
+    paths = (Path("structure_graph", (), (Path("ontology"),)), Path("graphic_group_labels"))
+    one = Filter("id", "eq", ("1",))
+    assert items(text) == ((one,), *paths)
+    assert items("[id$eq1][failed]genes") == ((one, Filter("failed")), Path("genes"))
+    found = stage(f"model::Atlas,rma::criteria,{text},rma::include,{text}")
+    assert (found.filters, found.criteria, found.include) == ((one, one), paths, paths)
+
+
 def test_options_in_brackets_and_as_parameters() -> None:
     tabular = "[tabular$eq'distinct genes.id as gene','acronym']"
     text = (
@@ -145,7 +156,6 @@ MISTAKES = {
     "model::Gene,rma::options[num_rows$eqmany]": "expected a whole number",
     "model::Gene,rma::options[start_row$eq99999999999999999999]": "expected a whole number",
     "model::Gene,rma::options[count$eqperhaps]": "expected true or false",
-    "model::Gene,rma::include,[id$eq1]": "belongs behind an association",
     "model::Gene,model::Structure": "without a pipe",
     "pipe::list[x$is'id'],model::Gene": "between two stages",
     "model::Gene,pipe::list[x$is'id']": "between two stages",
