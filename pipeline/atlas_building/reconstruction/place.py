@@ -10,12 +10,8 @@ import numpy as np
 from pipeline.atlas_building.reconstruction.anchored_fit import refine_on_anchor
 from pipeline.atlas_building.reconstruction.anchors import Anchor, check_box
 from pipeline.atlas_building.reconstruction.brain_sections import LEAST_SECTIONS, BrainSections, coarser
-from pipeline.atlas_building.reconstruction.free_fit import (
-    FreeSections,
-    fit_free,
-    neighbour_matches,
-    without_outliers,
-)
+from pipeline.atlas_building.reconstruction.free_fit import FreeSections, fit_free
+from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
 from pipeline.atlas_building.reconstruction.placed import PlacedSection
 from pipeline.core.errors import AlignmentError, DataError
 from pipeline.core.model import (

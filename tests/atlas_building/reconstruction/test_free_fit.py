@@ -13,11 +13,10 @@ from pipeline.atlas_building.reconstruction.free_fit import (
     draw_level,
     fit_free,
     initial_poses,
-    neighbour_matches,
     rigid_step,
     upright,
-    without_outliers,
 )
+from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
 from pipeline.geometry import affine
 from pipeline.sections.thumbnail_tissue import TissueImage
 
