@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.atlas_building.reconstruction.anchored_fit import refine_on_anchor
 from pipeline.atlas_building.reconstruction.anchors import Anchor, check_box
-from pipeline.atlas_building.reconstruction.brain_sections import LEAST_SECTIONS, BrainSections, coarser
+from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, check_enough, coarser
 from pipeline.atlas_building.reconstruction.free_fit import FreeSections, fit_free
 from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
 from pipeline.atlas_building.reconstruction.placed import PlacedSection
@@ -106,12 +106,7 @@ def look(brain: BrainSections) -> tuple[list[SectionThumbnail], list[TissueImage
     thumbnails = [coarser(one, ALIGNED_UM) for one in brain.thumbnails]
     tissues = each(tissue_image, thumbnails, THREADS)
     there = sum(not (t.blank or one.failed) for one, t in zip(thumbnails, tissues, strict=True))
-    if there < LEAST_SECTIONS:
-        blank = sum(t.blank for t in tissues)
-        raise DataError(
-            f"{brain.sources[0]}: expected at least {LEAST_SECTIONS} usable sections, got {there};"
-            f" {blank} show no tissue, {len(brain.missing)} have no image; a volume needs more"
-        )
+    check_enough(brain, there, blank=sum(t.blank for t in tissues))
     return thumbnails, tissues
 
 
