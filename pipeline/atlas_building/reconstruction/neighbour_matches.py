@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.atlas_building.reconstruction.free_fit import TISSUE, FreeSections, Level, draw_level
+from pipeline.atlas_building.reconstruction.free_sections import TISSUE, FreeSections, Level, draw_level
 from pipeline.core.model import Bool, Float64
 from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.system.threads import each

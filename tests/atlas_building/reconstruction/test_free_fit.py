@@ -8,14 +8,13 @@ from scipy import ndimage
 
 from pipeline.atlas_building.reconstruction.free_fit import (
     ARM_UM,
-    FreeSections,
     _pose,
-    draw_level,
     fit_free,
     initial_poses,
     rigid_step,
     upright,
 )
+from pipeline.atlas_building.reconstruction.free_sections import FreeSections, draw_level
 from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
 from pipeline.geometry import affine
 from pipeline.sections.thumbnail_tissue import TissueImage
