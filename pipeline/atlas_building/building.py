@@ -71,6 +71,7 @@ def build(
     if given is not None:
         _check_size(given.box_um, spacing_um)
     brain = read_sections(series, spacing_um)
+    _check_length(brain, spacing_um)
     placement, digest = _placed(brain, given, output)
     _check_size(placement.box_um, spacing_um)
     volume = build_volume(brain, placement.sections, placement.box_um, spacing_um)
@@ -100,6 +101,17 @@ def _check_size(box_um: tuple[float, float, float], spacing_um: float) -> None:
         raise DataError(
             f"--spacing-um {spacing_um:g}: expected at most {MOST_VOXELS:.2g} voxels, got {voxels:.2g}, for"
             f" which about {voxels * BYTES_A_VOXEL / 1e9:.0f} GB are needed; take larger ones"
+        )
+
+
+def _check_length(brain: BrainSections, spacing_um: float) -> None:
+    """Refuse sections that lie within one voxel, as where their thickness is stated in mm."""
+    z_um = [one.z_um for one in brain.thumbnails]
+    length = max(z_um) - min(z_um) + brain.spacing_um
+    if length < spacing_um:
+        raise DataError(
+            f"{brain.sources[0]}: expected sections over more than a voxel of {spacing_um:g} um, got all"
+            f" {len(z_um)} over {length:.3g} um; is section_thickness_um in um?"
         )
 
 

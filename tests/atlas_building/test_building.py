@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -16,6 +17,7 @@ from pipeline.atlas_building import Publication, build, building
 from pipeline.atlas_building.reconstruction import place
 from pipeline.core.errors import DataError
 from pipeline.core.model import Alignment2d, Alignment3d, SectionAlignment, SeriesAlignment
+from pipeline.formats.images.files import write_image
 from pipeline.formats.volumes.nrrd_writer import write_nrrd
 from pipeline.geometry.sync import image_to_reference
 from pipeline.inputs.alignments import open_alignment
@@ -243,8 +245,25 @@ def test_series_that_cannot_be_built_are_refused(
     write_nrrd(small, brain()[0], 0.4 * UM)
     large = tmp_path / "large.nrrd"
     write_nrrd(large, brain()[0], 2.5 * UM)
+    reference = write_reference(tmp_path / "reference", *brain())
+    masks, thin, blank = (tmp_path / name for name in ("masks", "thin", "blank"))
+    for folder in (masks, thin, blank):
+        write_sections(folder, NUMBERS[10:18], data_set_id=4)
+    for number in NUMBERS[10:18]:
+        name = f"section_s{number:04d}.png"
+        tissue = cv2.imread(str(masks / name), cv2.IMREAD_GRAYSCALE) < 150
+        for folder, pixels in ((masks, 255 * tissue), (blank, np.full(SIZE, 240))):
+            write_image(folder / name, pixels.astype(np.uint8), quality=95, resolution_um=100.0)
+    stated = thin / "section_data_set.yaml"
+    stated.write_text(stated.read_text().replace("thickness_um: 100.0", "thickness_um: 0.1"))
     cases = [
-        ([few], [], 1, "expected at least 6 usable sections, got 5"),
+        ([few], [], 1, "expected at least 6 usable sections, got 5; 1 have no image"),
+        ([many, many], [], 1, "expected each series once, got it twice"),
+        ([reference], [], 1, "expected a series, got a reference; name it with --anchor"),
+        ([masks], [], 1, "8 cannot be read, the first, section 34: expected stained tissue on a bright"),
+        ([thin], [], 1, "got all 8 over 1.6 um; is section_thickness_um in um?"),
+        ([blank], [], 1, "8 show no tissue, see their images"),
+        ([many], ["--anchor", reference / "annotation_200.nrrd"], 1, "expected grey values, got labels"),
         ([many, same], [], 1, "expected section numbers of its own, got sections 46 and 48 of another"),
         ([many], ["--anchor", plain], 1, "expected a voxel size in its header, got none"),
         ([many], ["--anchor", small], 1, "expected an anchor of the size of the series"),

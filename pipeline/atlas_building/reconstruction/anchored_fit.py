@@ -113,7 +113,7 @@ def refine_on_anchor(
             step = step - ndimage.gaussian_filter1d(step, SLOW_SECTIONS, axis=0, mode="nearest")
             total += step
             for k, own in zip(chosen, step, strict=True):
-                result[k] = moved(result[k], own, nodes, raster)
+                result[k] = moved(result[k], own, nodes, plane)
     return result, measures
 
 

@@ -14,6 +14,7 @@ from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.intensity import fitting_bits
 from pipeline.core.model import SectionDataSet, SectionImage, numbered, series_spacing_um
 from pipeline.formats.manifests.series import read_series
+from pipeline.formats.volumes.reference_folder import ONTOLOGY
 from pipeline.inputs.pixels import brightest, frame_factor, load_info, load_reduced, probe_any, valid_pixels
 from pipeline.sections.padding import find_padding
 from pipeline.sections.scan import check_background, scan_rectangle
@@ -105,6 +106,7 @@ def read_sections(sources: Sequence[Path], pixel_um: float = READ_UM) -> BrainSe
     DataError
         Where a manifest is wrong, the series do not belong together, or fewer than six sections are left.
     """
+    _check_folders(sources)
     found = [read_series(source, probe_any) for source in sources]
     data_sets = [with_bits(one.data_set) for one in found]
     check_together(sources, data_sets)
@@ -120,12 +122,7 @@ def read_sections(sources: Sequence[Path], pixel_um: float = READ_UM) -> BrainSe
     missing = frozenset(image.section_number for _, _, image in jobs if image.path is None)
     unread = {number: text for number, text in texts.items() if number not in missing}
     there = sum(not one.failed for one in thumbnails)
-    if there < LEAST_SECTIONS:
-        raise DataError(
-            f"{sources[0]}: expected at least {LEAST_SECTIONS} usable sections, got {there}; {len(missing)}"
-            f" have no image, {len(unread)} cannot be read, {len(thumbnails) - there} are marked as failed"
-        )
-    return BrainSections(
+    brain = BrainSections(
         sources=tuple(sources),
         data_sets=tuple(data_sets),
         thumbnails=tuple(sorted(thumbnails, key=lambda one: one.z_um)),
@@ -133,6 +130,57 @@ def read_sections(sources: Sequence[Path], pixel_um: float = READ_UM) -> BrainSe
         missing=missing,
         warnings=tuple(line for one in found for line in one.warnings),
         files=tuple(_files(sources, [image for _, _, image in jobs])),
+    )
+    check_enough(brain, there)
+    return brain
+
+
+def _check_folders(sources: Sequence[Path]) -> None:
+    """Refuse a folder that is given twice, and a reference where a series is expected."""
+    seen = set[Path]()
+    for source in sources:
+        if (source / ONTOLOGY).is_file():
+            raise DataError(f"{source}: expected a series, got a reference; name it with --anchor")
+        if source.resolve() in seen:
+            raise DataError(f"{source}: expected each series once, got it twice; name it once")
+        seen.add(source.resolve())
+
+
+def check_enough(brain: BrainSections, usable: int, blank: int = 0) -> None:
+    """Refuse a brain of too few sections.
+
+    Parameters
+    ----------
+    brain : BrainSections
+        As read.
+    usable : int
+        Sections that a volume can be made of.
+    blank : int
+        Sections that show no tissue.
+
+    Raises
+    ------
+    DataError
+        Where fewer than six are usable; says what is wrong with the others.
+    """
+    if usable >= LEAST_SECTIONS:
+        return
+    counts = {
+        "have no image": len(brain.missing),
+        "cannot be read": len(brain.unread),
+        "are marked as failed": sum(one.failed for one in brain.thumbnails),
+        "show no tissue": blank,
+    }
+    found = [f"{count} {what}" for what, count in counts.items() if count]
+    if brain.unread:
+        number, text = min(brain.unread.items())
+        found.append(f"the first, section {number}: {text}")
+    elif blank:
+        found.append("see their images, and whether resolution_um is in um a pixel")
+    found = found or ["a volume needs more; name all series of the brain"]
+    raise DataError(
+        f"{brain.sources[0]}: expected at least {LEAST_SECTIONS} usable sections, got {usable};"
+        f" {', '.join(found)}"
     )
 
 

@@ -9,7 +9,7 @@ the line through the middles of tissue runs straight along the series.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,82 +22,35 @@ from pipeline.atlas_building.reconstruction.comparisons import (
     robust_weights,
     spread_of,
 )
+from pipeline.atlas_building.reconstruction.free_sections import (
+    NODE_UM,
+    TISSUE,
+    FreeSections,
+    Level,
+    draw_level,
+)
 from pipeline.atlas_building.reconstruction.joint_field import Evidence, rigid_basis, rigid_forms
-from pipeline.core.model import Bool, Float32, Float64
+from pipeline.core.model import Float64
 from pipeline.geometry import affine
 from pipeline.sections.medians import MAD_TO_SIGMA
 from pipeline.sections.thumbnail_tissue import TissueImage
 from pipeline.system.threads import each
 
-NODE_UM = 500.0
 ARM_UM = 3000.0  # distance at which a turn is measured as an arc
 BLURS_UM = (600.0, 300.0, 150.0)
 STEPS = 3  # at each blur
 APART = (1, 2, 3)  # sections that are compared
 MOST_APART_UM = 500.0  # along the series
-LEAST_KNOWN = 0.5
-COARSEST_UM = 200.0  # pixel of a blur, at most
 LOOSE_UM = 5000.0  # standard deviation of the middles of tissue, which only fix the whole
 FRAME_SPREAD_UM = 30.0  # least standard deviation of the slides' shifts
 SYMMETRY_SHARE = 0.2  # weight of the own mirror image: its residuals are alike in some five neighbours
 TURNS_DEG, TURN_STEP_DEG = 24.0, 3.0
 TURN_PIXEL_UM = 150.0
-OUTLIER = 4.0  # robust standard deviations of its match beyond which a section is not used
-MATCH_BLUR_UM = 150.0
-TISSUE = 0.15  # of a section's mean stain: what is above is tissue
-LEAST_MATCH_SPREAD = 0.04  # of the correlation with neighbours
 THREADS = 2
 CONVERGED_UM = 2.0  # 90th percentile of the steps that ends a blur
 # um a um along the series, by which tissue moves on average from section to section: where frames hold the
 # course of the sections, and where neighbours alone do, whose errors add up slowly
 UNTOLD, UNTOLD_ALONE = 0.4, 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class FreeSections:
-    """Sections on a common plane, before they are placed.
-
-    Attributes
-    ----------
-    tissues : tuple of TissueImage
-        Stain and tissue, in ascending z.
-    nominal : (n, 2, 3) float64, px -> um
-        Thumbnail to um about the image's centre, hints applied.
-    z_um : (n,) float64, um
-        Places along the series.
-    is_symmetric : bool
-        Whether every section should mirror itself.
-    one_frame : bool
-        Whether all slides have images of one size.
-    """
-
-    tissues: tuple[TissueImage, ...]
-    nominal: Float64
-    z_um: Float64
-    is_symmetric: bool
-    one_frame: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """Sections drawn on the common plane at one blur.
-
-    Attributes
-    ----------
-    image : (n, rows, columns) float32
-        Stain over its mean.
-    known : (n, rows, columns) bool
-        Where the image counts.
-    um : float, um
-        Pixel size.
-    centre_um : (2,) float64, um
-        (x, y) of the origin of the common plane from the first pixel.
-    """
-
-    image: Float32
-    known: Bool
-    um: float
-    centre_um: Float64
 
 
 def fit_free(sections: FreeSections) -> tuple[Float64, dict[str, float]]:
@@ -217,50 +170,6 @@ def mirrored_pose(tissue: TissueImage, nominal: Float64, start: Float64) -> Floa
     return found
 
 
-def draw_level(sections: FreeSections, poses: Float64, sigma_um: float) -> Level:
-    """Return the sections drawn on the common plane, each over its mean stain, blurred.
-
-    Parameters
-    ----------
-    sections : FreeSections
-        The sections.
-    poses : (n, 2, 3) float64, um -> um
-        Where they lie.
-    sigma_um : float, um
-        Blur.
-
-    Returns
-    -------
-    Level
-        Images on pixels of about half the blur.
-    """
-    um = float(np.clip(sigma_um / 2, 50.0, COARSEST_UM))
-    extent = np.zeros(2)
-    for tissue, nominal, pose in zip(sections.tissues, sections.nominal, poses, strict=True):
-        h, w = tissue.mask.shape
-        corners = affine.apply(affine.compose(pose, nominal), [[0, 0], [w, 0], [0, h], [w, h]])
-        extent = np.maximum(extent, np.abs(corners).max(axis=0))
-    columns, rows = (2 * int(np.ceil(n / um)) + 1 for n in np.minimum(extent, 12000.0))
-    centre = np.array([columns // 2, rows // 2]) * um
-    to_cells = np.array([[1 / um, 0.0, columns // 2], [0.0, 1 / um, rows // 2]])
-
-    def one(k: int) -> tuple[Float32, Bool]:
-        tissue = sections.tissues[k]
-        matrix = affine.compose(to_cells, poses[k], sections.nominal[k])
-        stain = tissue.stain / np.float32(max(float(tissue.stain[tissue.mask].mean()), 1e-6))
-        sharp, _ = blurred(stain, tissue.valid, max(0.4 * um / tissue.pixel_um, 0.34))
-        size = (columns, rows)
-        drawn = cv2.warpAffine(sharp, matrix, size, flags=cv2.INTER_LINEAR)
-        known = cv2.warpAffine(
-            tissue.valid.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR, borderValue=1.0
-        )
-        soft, weight = blurred(drawn, known > 0.9, sigma_um / um)
-        return soft, weight > LEAST_KNOWN
-
-    parts = each(one, range(len(sections.tissues)), THREADS)
-    return Level(np.stack([p[0] for p in parts]), np.stack([p[1] for p in parts]), um, centre)
-
-
 def rigid_step(
     sections: FreeSections, poses: Float64, level: Level, sigma_um: float
 ) -> tuple[Float64, dict[str, float]]:
@@ -286,7 +195,7 @@ def rigid_step(
     """
     nodes = Nodes.over(level.image.shape[1:], level.um, NODE_UM)
     places = nodes.places_um() - level.centre_um[::-1]
-    evidence, spread = _pair_evidence(sections, level, nodes, sigma_um)
+    evidence, spread = pair_evidence(sections, level, nodes, sigma_um)
     forms = rigid_forms(evidence, rigid_basis(places, ARM_UM))
     gaps_um = sections.z_um[forms.pairs[:, 1]] - sections.z_um[forms.pairs[:, 0]]
     forms = forms.softened((UNTOLD if sections.one_frame else UNTOLD_ALONE) * gaps_um)
@@ -302,10 +211,29 @@ def rigid_step(
     }
 
 
-def _pair_evidence(
+def pair_evidence(
     sections: FreeSections, level: Level, nodes: Nodes, sigma_um: float
 ) -> tuple[Evidence, float]:
-    """Return what neighbours say of each other."""
+    """Return what neighbours say of each other.
+
+    Parameters
+    ----------
+    sections : FreeSections
+        The sections.
+    level : Level
+        The sections drawn on the common plane.
+    nodes : Nodes
+        Over its raster.
+    sigma_um : float, um
+        Its blur.
+
+    Returns
+    -------
+    evidence : Evidence
+        Of sections up to three apart, and no more than 500 um if they are no neighbours.
+    spread : float
+        Median difference of neighbours, over the mean stain.
+    """
     count, image = len(level.image), level.image
     pairs = [
         (i, i + d)
@@ -404,56 +332,3 @@ def _pose(step: Float64) -> Float64:
     # x' = x - step(x), and step = (across + turn * row, down - turn * column) by the basis of the nodes
     cos, sin = np.cos(turn), np.sin(turn)
     return np.array([[cos, -sin, -across], [sin, cos, -down]])
-
-
-def without_outliers(matches: Float64) -> Bool:
-    """Return which sections match their neighbours.
-
-    Parameters
-    ----------
-    matches : (n,) float64
-        As `neighbour_matches` returns them.
-
-    Returns
-    -------
-    (n,) bool
-        False far below the others.
-    """
-    middle = float(np.median(matches))
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(matches - middle)))
-    return np.asarray(matches >= middle - OUTLIER * max(spread, LEAST_MATCH_SPREAD))
-
-
-def neighbour_matches(sections: FreeSections, poses: Float64) -> Float64:
-    """Return the best correlation of every section with one of its neighbours.
-
-    Parameters
-    ----------
-    sections : FreeSections
-        The sections.
-    poses : (n, 2, 3) float64, um -> um
-        Where they lie.
-
-    Returns
-    -------
-    (n,) float64
-        Pearson's r over the tissue of both, of the neighbour that is most alike: at the ends of a brain, and
-        beside a bad section, only one may be.
-    """
-    level = draw_level(sections, poses, MATCH_BLUR_UM)
-    count = len(poses)
-
-    def one(k: int) -> float:
-        near = [j for j in (k - 2, k - 1, k + 1, k + 2) if 0 <= j < count]
-        return max((_alike(level, k, j) for j in near), default=0.0)
-
-    return np.array(each(one, range(count), THREADS))
-
-
-def _alike(level: Level, k: int, j: int) -> float:
-    image, other = level.image[k], level.image[j]
-    where = level.known[k] & level.known[j] & (np.maximum(image, other) > TISSUE)
-    a, b = image[where], other[where]
-    if a.size < 10 or a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])

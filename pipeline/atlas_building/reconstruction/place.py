@@ -9,14 +9,12 @@ import numpy as np
 
 from pipeline.atlas_building.reconstruction.anchored_fit import refine_on_anchor
 from pipeline.atlas_building.reconstruction.anchors import Anchor, check_box
-from pipeline.atlas_building.reconstruction.brain_sections import LEAST_SECTIONS, BrainSections, coarser
-from pipeline.atlas_building.reconstruction.free_fit import (
-    FreeSections,
-    fit_free,
-    neighbour_matches,
-    without_outliers,
-)
-from pipeline.atlas_building.reconstruction.placed import PlacedSection
+from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, check_enough, coarser
+from pipeline.atlas_building.reconstruction.free_fit import fit_free
+from pipeline.atlas_building.reconstruction.free_sections import FreeSections
+from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
+from pipeline.atlas_building.reconstruction.own_bends import own_bends
+from pipeline.atlas_building.reconstruction.placed import PlacedSection, moved
 from pipeline.core.errors import AlignmentError, DataError
 from pipeline.core.model import (
     Alignment2d,
@@ -110,12 +108,7 @@ def look(brain: BrainSections) -> tuple[list[SectionThumbnail], list[TissueImage
     thumbnails = [coarser(one, ALIGNED_UM) for one in brain.thumbnails]
     tissues = each(tissue_image, thumbnails, THREADS)
     there = sum(not (t.blank or one.failed) for one, t in zip(thumbnails, tissues, strict=True))
-    if there < LEAST_SECTIONS:
-        blank = sum(t.blank for t in tissues)
-        raise DataError(
-            f"{brain.sources[0]}: expected at least {LEAST_SECTIONS} usable sections, got {there};"
-            f" {blank} show no tissue, {len(brain.missing)} have no image; a volume needs more"
-        )
+    check_enough(brain, there, blank=sum(t.blank for t in tissues))
     return thumbnails, tissues
 
 
@@ -189,7 +182,7 @@ def place_freely(brain: BrainSections) -> Placement:
     Returns
     -------
     Placement
-        500 um around the tissue; sections moved rigidly.
+        500 um around the tissue; sections moved rigidly, and bent by what is their own.
 
     Raises
     ------
@@ -197,17 +190,9 @@ def place_freely(brain: BrainSections) -> Placement:
         Where too few sections show tissue.
     """
     thumbnails, tissues = look(brain)
-    plane = brain.first.plane_of_section
-    up = 180.0 if brain.first.image_up == "inferior" else 0.0
     chosen = [k for k, t in enumerate(tissues) if not (t.blank or thumbnails[k].failed)]
-    sizes = {thumbnails[k].pixels.shape[:2] for k in chosen}
-    series = FreeSections(
-        tissues=tuple(tissues[k] for k in chosen),
-        nominal=np.stack([thumbnails[k].hinted(up) for k in chosen]),
-        z_um=np.array([thumbnails[k].z_um for k in chosen]),
-        is_symmetric=plane == "coronal" and brain.first.hemisphere == "both",
-        one_frame=len(sizes) == 1,
-    )
+    up = 180.0 if brain.first.image_up == "inferior" else 0.0
+    series = _free_series(brain, [thumbnails[k] for k in chosen], [tissues[k] for k in chosen], up)
     poses, measures = fit_free(series)
     matches = neighbour_matches(series, poses)
     good = without_outliers(matches)
@@ -223,7 +208,40 @@ def place_freely(brain: BrainSections) -> Placement:
         sections.append(
             PlacedSection(thumbnail, _judged(thumbnail, tissues[k], n, to_volume, matches, good), space)
         )
+    kept = np.flatnonzero(good)
+    sections = _bent(sections, [chosen[n] for n in kept], series.part(kept), poses[kept], brain)
     return Placement(tuple(sections), box, midline, (), measures, _unknown(brain, series))
+
+
+def _free_series(
+    brain: BrainSections, thumbnails: Sequence[SectionThumbnail], tissues: Sequence[TissueImage], up: float
+) -> FreeSections:
+    """Return the sections that show tissue, as they are fitted; `up` turns the hinted images."""
+    first = brain.first
+    return FreeSections(
+        tissues=tuple(tissues),
+        nominal=np.stack([one.hinted(up) for one in thumbnails]),
+        z_um=np.array([one.z_um for one in thumbnails]),
+        is_symmetric=first.plane_of_section == "coronal" and first.hemisphere == "both",
+        one_frame=len({one.pixels.shape[:2] for one in thumbnails}) == 1,
+    )
+
+
+def _bent(
+    sections: Sequence[PlacedSection],
+    chosen: Sequence[int],
+    series: FreeSections,
+    poses: Float64,
+    brain: BrainSections,
+) -> list[PlacedSection]:
+    """Return sections of which the chosen are bent by what neighbours show to be their own."""
+    result = list(sections)
+    bends, nodes, corner = own_bends(series, poses)
+    plane = brain.first.plane_of_section
+    for k, bend in zip(chosen, bends, strict=True):
+        first = affine.apply(result[k].space.volume_to_reference, [[*corner, 0.0]])[0]
+        result[k] = moved(result[k], bend, nodes, plane, first)
+    return result
 
 
 def _judged(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.atlas_building.reconstruction.comparisons import Nodes
-from pipeline.atlas_building.reconstruction.surfaces import Raster
-from pipeline.core.model import Alignment3d, Deformation, Float64, SectionAlignment, Status
+from pipeline.atlas_building.reconstruction.surfaces import COLUMNS, ROWS
+from pipeline.core.model import Alignment3d, Deformation, Float64, Plane, SectionAlignment, Status
 from pipeline.geometry import affine
 from pipeline.geometry.deformation import displacement_at, least_jacobian, section_to_volume
 from pipeline.sections.thumbnail import SectionThumbnail
@@ -64,7 +64,13 @@ def used(sections: Sequence[PlacedSection]) -> list[int]:
     return [k for k, one in enumerate(sections) if one.is_used]
 
 
-def moved(one: PlacedSection, step: Float64, nodes: Nodes, raster: Raster) -> PlacedSection:
+def moved(
+    one: PlacedSection,
+    step: Float64,
+    nodes: Nodes,
+    plane: Plane,
+    first_um: Sequence[float] | Float64 = (0.0, 0.0, 0.0),
+) -> PlacedSection:
     """Return a section displaced within the planes of the reference.
 
     Parameters
@@ -75,8 +81,10 @@ def moved(one: PlacedSection, step: Float64, nodes: Nodes, raster: Raster) -> Pl
         Along rows and columns: the image at x + step comes to x.
     nodes : Nodes
         Where the steps are.
-    raster : Raster
-        The planes.
+    plane : {"coronal", "sagittal"}
+        Plane of section.
+    first_um : (3,) float, um
+        (P, I, R) of the first node; along the normal it does not count.
 
     Returns
     -------
@@ -87,9 +95,10 @@ def moved(one: PlacedSection, step: Float64, nodes: Nodes, raster: Raster) -> Pl
     section, number = one.section, one.thumbnail.z_um
     volume = section_to_volume(section, lattice.reshape(-1, 2), number)
     reference = affine.apply(one.space.volume_to_reference, volume)
-    at = reference[:, list(raster.axes)] / nodes.step_um
+    axes = [ROWS, COLUMNS[plane]]
+    at = (reference[:, axes] - np.asarray(first_um)[axes]) / nodes.step_um
     change = np.zeros_like(reference)
-    for k, axis in enumerate(raster.axes):
+    for k, axis in enumerate(axes):
         change[:, axis] = -_bilinear(step[..., k], at)
     turned = change @ one.space.reference_to_volume[:, :3].T
     before = np.zeros_like(turned)

@@ -8,16 +8,14 @@ from scipy import ndimage
 
 from pipeline.atlas_building.reconstruction.free_fit import (
     ARM_UM,
-    FreeSections,
     _pose,
-    draw_level,
     fit_free,
     initial_poses,
-    neighbour_matches,
     rigid_step,
     upright,
-    without_outliers,
 )
+from pipeline.atlas_building.reconstruction.free_sections import FreeSections, draw_level
+from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
 from pipeline.geometry import affine
 from pipeline.sections.thumbnail_tissue import TissueImage
 

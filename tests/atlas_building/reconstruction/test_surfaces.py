@@ -59,7 +59,7 @@ def test_a_displaced_section_shows_what_lay_beside() -> None:
     one = PlacedSection(thumbnail, section(), Alignment3d(9, TILTED))
     step = np.zeros((*nodes.shape, 2))
     step[..., 0], step[..., 1] = 40.0, -25.0
-    after = moved(one, step, nodes, raster)
+    after = moved(one, step, nodes, raster.plane)
     pixels = np.array([[100.0, 100.0], [200.0, 150.0], [300.0, 250.0]])
     before_um = pixel_to_reference(pixels, one.section, one.space, 2000.0)
     after_um = pixel_to_reference(pixels, after.section, one.space, 2000.0)
@@ -73,7 +73,7 @@ def test_a_step_that_would_fold_is_scaled_back() -> None:
     one = PlacedSection(thumbnail, section(0.0), Alignment3d(9, TILTED))
     step = np.zeros((*nodes.shape, 2))
     step[::2] = 900.0
-    after = moved(one, step, nodes, raster)
+    after = moved(one, step, nodes, raster.plane)
     found = after.section.deformation
     assert found is not None
     assert np.abs(found.displacement_um).max() < 700.0

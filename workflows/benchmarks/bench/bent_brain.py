@@ -9,13 +9,13 @@ are turned, shifted, warped in their planes, stained unevenly, and partly lost o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from pipeline.core.model import Bool, Float32, Float64, SectionDataSet, SectionImage, UInt8, UInt32
+from pipeline.core.model import Bool, Float32, Float64, Plane, SectionDataSet, SectionImage, UInt8, UInt32
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.images.files import write_image
 from pipeline.formats.manifests.sections_csv import write_manifest
@@ -24,6 +24,7 @@ FIELD_UM = 200.0  # grid of displacements
 GLASS, MARGIN_UM = 235.0, 700.0
 TEXTURE, TEXTURE_UM = 0.2, 250.0
 NOISE = 4.0  # grey levels
+NORMAL = {"coronal": 0, "sagittal": 2}  # index into (P, I, R)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Drawing:
     ----------
     seed : int
         Of everything.
+    plane : {"coronal", "sagittal"}
+        Plane of section; sagittal ones show the left half, from lateral to medial.
     sections : int
         Number of sections from end to end.
     pixel_um, thickness_um : float, um
@@ -53,6 +56,7 @@ class Drawing:
     """
 
     seed: int = 1
+    plane: Plane = "coronal"
     sections: int = 240
     pixel_um: float = 50.0
     thickness_um: float = 50.0
@@ -81,12 +85,15 @@ class BentBrain:
         Added to a place of the brain to get that of the reference, every `FIELD_UM`.
     labels : (P, I, R) uint32
         Structures of the brain.
+    unbent : (P, I, R) float32
+        The reference in the same greys, without texture: another brain of the same stain.
     """
 
     values: Float32
     um: float
     bend: Float32
     labels: UInt32
+    unbent: Float32
 
     def to_reference(self, places_um: Float64) -> Float64:
         """Return the places of the reference, (n, 3) um."""
@@ -112,11 +119,11 @@ def bent_brain(space: ReferenceSpace, drawing: Drawing) -> BentBrain:
         even = 0.5 * (bend[:, :, right] + sign * bend[:, :, left])
         bend[:, :, right], bend[:, :, left] = even, sign * even
     bend *= drawing.bend_um / bend.std(axis=(0, 1, 2)).mean()
-    brain = BentBrain(np.zeros(0, np.float32), um, bend.astype(np.float32), space.annotation)
     ids, index = np.unique(space.annotation, return_inverse=True)
     greys = draw.uniform(40.0, 170.0, ids.size).astype(np.float32)
     greys[ids == 0] = 0.0
     painted = greys[index.reshape(shape)]
+    brain = BentBrain(np.zeros(0, np.float32), um, bend.astype(np.float32), space.annotation, painted)
     texture = 1.0 + TEXTURE * _smooth(draw, shape, TEXTURE_UM / um)
     if drawing.is_symmetric:
         texture = 0.5 * (texture + texture[:, :, ::-1])
@@ -127,7 +134,7 @@ def bent_brain(space: ReferenceSpace, drawing: Drawing) -> BentBrain:
         at = np.moveaxis(brain.to_reference(places.reshape(-1, 3)).reshape(places.shape) / um, -1, 0)
         values[p] = ndimage.map_coordinates(painted, at, order=1)
         labels[p] = ndimage.map_coordinates(space.annotation, at, order=0)
-    return BentBrain((values * texture).astype(np.float32), um, brain.bend, labels)
+    return replace(brain, values=(values * texture).astype(np.float32), labels=labels)
 
 
 def _smooth(draw: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Float32:
@@ -161,24 +168,26 @@ class DrawnSection:
 
 
 def sections_of(brain: BentBrain, drawing: Drawing) -> Iterator[DrawnSection]:
-    """Yield the coronal sections, rostral ones first."""
-    box = np.array(brain.values.shape) * brain.um
-    tissue = np.flatnonzero((brain.labels > 0).any(axis=(1, 2))) * brain.um
-    first = tissue[0] + 300.0
-    every = max(1, round((tissue[-1] - 300.0 - first) / drawing.sections / drawing.thickness_um))
+    """Yield the sections: coronal ones from rostral, sagittal ones of the left half from lateral."""
+    normal = NORMAL[drawing.plane]
+    others = tuple(k for k in range(3) if k != normal)
+    tissue = np.flatnonzero((brain.labels > 0).any(axis=others)) * brain.um
+    first, last = tissue[0] + 300.0, tissue[-1]
+    if drawing.plane == "sagittal":
+        last = brain.values.shape[2] * brain.um / 2
+    every = max(1, round((last - 300.0 - first) / drawing.sections / drawing.thickness_um))
     draw = np.random.default_rng([drawing.seed, 2])
     for k in range(drawing.sections):
         number = round(first / drawing.thickness_um) + every * k
-        if number * drawing.thickness_um > tissue[-1] - 200.0:
+        if number * drawing.thickness_um > last - 200.0:
             return
-        yield _section(brain, drawing, number, box, draw)
+        yield _section(brain, drawing, number, draw)
 
 
-def _section(
-    brain: BentBrain, drawing: Drawing, number: int, box: Float64, draw: np.random.Generator
-) -> DrawnSection:
-    um = drawing.pixel_um
-    height, width = (int((side + 2 * MARGIN_UM) / um) for side in box[1:])
+def _section(brain: BentBrain, drawing: Drawing, number: int, draw: np.random.Generator) -> DrawnSection:
+    um, columns_axis = drawing.pixel_um, {"coronal": 2, "sagittal": 0}[drawing.plane]
+    box = np.array(brain.values.shape)[[1, columns_axis]] * brain.um
+    height, width = (int((side + 2 * MARGIN_UM) / um) for side in box)
     angle = np.deg2rad(draw.uniform(-1, 1) * drawing.turn_deg)
     shift = draw.uniform(-1, 1, 2) * drawing.shift_um
     rows, columns = np.meshgrid(np.arange(height) * um, np.arange(width) * um, indexing="ij")
@@ -188,9 +197,9 @@ def _section(
     ]
     wide = [ndimage.zoom(w, 4, order=1)[:height, :width] for w in warp]
     places = np.empty((height, width, 3))
-    places[..., 0] = number * drawing.thickness_um
-    places[..., 1] = np.cos(angle) * i - np.sin(angle) * r + box[1] / 2 + shift[0] + wide[0]
-    places[..., 2] = np.sin(angle) * i + np.cos(angle) * r + box[2] / 2 + shift[1] + wide[1]
+    places[..., NORMAL[drawing.plane]] = number * drawing.thickness_um
+    places[..., 1] = np.cos(angle) * i - np.sin(angle) * r + box[0] / 2 + shift[0] + wide[0]
+    places[..., columns_axis] = np.sin(angle) * i + np.cos(angle) * r + box[1] / 2 + shift[1] + wide[1]
     at = np.moveaxis(places / brain.um, -1, 0)
     dark = ndimage.map_coordinates(brain.values, at, order=1)
     tissue = ndimage.map_coordinates(brain.labels, at, order=0) > 0
@@ -198,7 +207,7 @@ def _section(
     fate = draw.uniform()
     is_torn = drawing.lost <= fate < drawing.lost + drawing.torn
     if is_torn:
-        _tear(places, dark, tissue, draw)
+        _tear(places[..., [1, columns_axis]], dark, tissue, draw)
     light = np.clip(1.0 - dark / 255.0, 0.05, 1.0) ** gain
     grey = GLASS * light + NOISE * draw.normal(size=dark.shape)
     if drawing.is_cropped and tissue.any():
@@ -221,12 +230,12 @@ def _window(tissue: Bool, draw: np.random.Generator) -> tuple[slice, slice]:
 
 def _tear(places: Float64, dark: Float32, tissue: Bool, draw: np.random.Generator) -> None:
     """Remove a third of a section, or a strip across it; changed in place."""
-    inside = places[tissue][:, 1:]
+    inside = places[tissue]
     if not len(inside):
         return
     centre = inside[draw.integers(len(inside))]
     normal = draw.normal(size=2)
-    along = (places[..., 1:] - centre) @ (normal / np.linalg.norm(normal))
+    along = (places - centre) @ (normal / np.linalg.norm(normal))
     gone = (
         np.abs(along) < 300.0
         if draw.uniform() < 0.5
@@ -248,12 +257,14 @@ def write_series(folder: Path, brain: BentBrain, drawing: Drawing) -> dict[int, 
         files[number] = name
         if not one.is_lost:
             write_image(folder / name, one.pixels, quality=95, resolution_um=drawing.pixel_um)
+    is_sagittal = drawing.plane == "sagittal"
     data_set = SectionDataSet(
         700000 + drawing.seed,
-        "coronal",
+        drawing.plane,
         drawing.thickness_um,
         tuple(images),
-        section_order="rostral_to_caudal",
+        hemisphere="left" if is_sagittal else "both",
+        section_order="lateral_to_medial" if is_sagittal else "rostral_to_caudal",
         image_up="superior",
     )
     write_manifest(folder, data_set, files=files)
