@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.atlas_building.displacement import Displacement, grid_points, invert, node_shape, sampled, slabs
+from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.matching.affine import fit_affine, overlap_after, rotation_deg
 from pipeline.atlas_building.matching.checks import (
     check_common_tissue,
@@ -25,7 +25,7 @@ from pipeline.atlas_building.matching.group import Group, mean_frame, mean_of
 from pipeline.atlas_building.matching.sampling import moved
 from pipeline.atlas_building.matching.working import WorkingBrain, working_brain, working_um
 from pipeline.atlas_building.memory import check_fits
-from pipeline.atlas_building.publish import PLAIN, Publication, check_forms, check_output, publish
+from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame, Picture
 from pipeline.atlas_building.sources import (
     Annotation,
@@ -81,22 +81,28 @@ def average(
         Where a brain cannot be used, there are fewer than two, two of one name, one is the mirror image of
         another, or two lie more than 30 degrees apart.
     """
-    check_output(output, brains, publication)
+    return make(output, brains, publication, lambda: _plan(brains, spacing_um))
+
+
+def _plan(brains: Sequence[Path], spacing_um: float | None) -> Plan:
+    """Return what is averaged."""
     names = names_of(brains)
     volumes = [open_volume(path, spacing_um) for path in brains]
     labels = [_labels(path, volume) for path, volume in zip(brains, volumes, strict=True)]
     annotated = [found for found in labels if found is not None]
-    check_forms(publication.formats, annotated[0].labels if annotated else None)
     um = spacing_um or min(min(volume.spacing_um) for volume in volumes)
     for path, volume in zip(brains, volumes, strict=True):
         check_spacing(path, volume.box_um, um)
     greys = [volume.values for volume in volumes]
-    voxels = float(np.prod(np.max([volume.box_um for volume in volumes], axis=0) / um))
-    check_fits(brains[0], voxels, sum(held.nbytes for held in (*greys, *(one.labels for one in annotated))))
-    result = averaged_reference(names, volumes, labels, um)
+    held = sum(one.nbytes for one in (*greys, *(one.labels for one in annotated)))
+    check_fits("average", brains[0], np.max([volume.box_um for volume in volumes], axis=0), um, held)
     files = [*(file for path in brains for file in input_files(path))]
     files += [file for found in annotated for file in found.files]
-    return publish(replace(result, inputs=tuple(dict.fromkeys(files))), output, publication)
+    return Plan(
+        lambda: averaged_reference(names, volumes, labels, um),
+        files,
+        annotated[0].labels if annotated else None,
+    )
 
 
 def averaged_reference(

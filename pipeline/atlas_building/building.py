@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.atlas_building.memory import MOST_VOXELS
-from pipeline.atlas_building.publish import PLAIN, Publication, check_forms, check_output, publish
+from pipeline.atlas_building.making import Plan, make
+from pipeline.atlas_building.memory import check_fits
+from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.reconstruction.anchors import Anchor, anchor_labels, open_anchor
 from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, read_sections
 from pipeline.atlas_building.reconstruction.keeping import (
@@ -25,7 +26,6 @@ from pipeline.core.model import numbered
 
 SPACING_UM = 25.0
 MODULE = "pipeline.atlas_building.reconstruction.place"  # whose code decides the placement
-BYTES_A_VOXEL = 14  # at the peak, about
 
 
 def build(
@@ -65,19 +65,26 @@ def build(
     """
     if not series:
         raise ConfigError("build: expected at least one series, got none")
-    check_output(output, [*series, *([] if anchor is None else [anchor])], publication)
-    given = None if anchor is None else open_anchor(anchor)
-    check_forms(publication.formats, None if given is None else given.annotation)
-    if given is not None:
-        _check_size(given.box_um, spacing_um)
-    brain = read_sections(series, spacing_um)
-    _check_length(brain, spacing_um)
-    placement, digest = _placed(brain, given, output)
-    _check_size(placement.box_um, spacing_um)
-    volume = build_volume(brain, placement.sections, placement.box_um, spacing_um)
-    publish(_result(brain, given, placement, volume, spacing_um, digest), output, publication)
+    make(output, [*series, anchor], publication, lambda: _plan(series, output, anchor, spacing_um))
     forget_placement(place_of(output))
     return output
+
+
+def _plan(series: Sequence[Path], output: Path, anchor: Path | None, spacing_um: float) -> Plan:
+    """Return what is built; a brain in its own frame has a size only once its sections are placed."""
+    given = None if anchor is None else open_anchor(anchor)
+    if given is not None:
+        check_fits("build", given.path, given.box_um, spacing_um)
+
+    def compute() -> BuiltReference:
+        brain = read_sections(series, spacing_um)
+        _check_length(brain, spacing_um)
+        placement, digest = _placed(brain, given, output)
+        check_fits("build", series[0], placement.box_um, spacing_um)
+        volume = build_volume(brain, placement.sections, placement.box_um, spacing_um)
+        return _result(brain, given, placement, volume, spacing_um, digest)
+
+    return Plan(compute, annotation=None if given is None else given.annotation)
 
 
 def _placed(brain: BrainSections, anchor: Anchor | None, output: Path) -> tuple[Placement, str]:
@@ -90,18 +97,6 @@ def _placed(brain: BrainSections, anchor: Anchor | None, output: Path) -> tuple[
     placement = place_freely(brain) if anchor is None else place_on_anchor(brain, anchor)
     keep_placement(place_of(output), digest, brain, placement)
     return placement, digest
-
-
-def _check_size(box_um: tuple[float, float, float], spacing_um: float) -> None:
-    """Refuse a volume that would not fit into memory, before it is computed."""
-    voxels = 1.0
-    for side in box_um:
-        voxels *= side / spacing_um
-    if voxels > MOST_VOXELS:
-        raise DataError(
-            f"--spacing-um {spacing_um:g}: expected at most {MOST_VOXELS:.2g} voxels, got {voxels:.2g}, for"
-            f" which about {voxels * BYTES_A_VOXEL / 1e9:.0f} GB are needed; take larger ones"
-        )
 
 
 def _check_length(brain: BrainSections, spacing_um: float) -> None:

@@ -18,22 +18,25 @@ from pipeline.atlas_building.displacement import (
     sampled,
     warp,
 )
+from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.matching.affine import fit_affine, overlap_after, rotation_deg
 from pipeline.atlas_building.matching.checks import (
     check_common_tissue,
     check_handedness,
     check_kept_tissue,
+    check_labels_fit,
     displacement_figures,
     overlap_of_tissue,
 )
 from pipeline.atlas_building.matching.contrast import match_any_contrast
 from pipeline.atlas_building.matching.match import Pair, start_of
+from pipeline.atlas_building.matching.offsets import label_offset_um
 from pipeline.atlas_building.matching.working import structures_of, working_brain, working_um
 from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.meshes import FOLDER as MESHES
 from pipeline.atlas_building.meshes import move_meshes
 from pipeline.atlas_building.page import drawn, structure_colours
-from pipeline.atlas_building.publish import PLAIN, Publication, check_forms, check_output, publish
+from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame, Picture
 from pipeline.atlas_building.sources import (
     Annotation,
@@ -51,6 +54,7 @@ from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.formats.volumes.volume_files import Volume
 
 ROOM = 3  # working voxels around the tissue in which the target is still looked at
+OFF_VOXELS = 1.0  # working voxels that labels lie off their template, above which it is told
 TURNED_DEG = 45.0  # between the brains, above which it is told
 
 
@@ -112,34 +116,33 @@ def carry(
     DataError
         Where an input cannot be used, or the brains have no tissue in common.
     """
-    given = [path for path in (annotation, to, source) if path is not None]
-    check_output(output, given, publication)
+    given = [annotation, to, source]
+    return make(output, given, publication, lambda: _plan(annotation, to, source, spacing_um))
+
+
+def _plan(annotation: Path, to: Path, source: Path | None, spacing_um: float | None) -> Plan:
+    """Return what is carried."""
     target = open_volume(to, spacing_um)
-    _check_memory(target)
+    check_fits("carry", to, target.box_um, min(target.spacing_um))
     labels = with_ontology(open_annotation(annotation))
     grey = _grey_of(annotation, labels, source, spacing_um)
-    check_forms(publication.formats, labels.labels)
-    found = find_displacement(target, grey, labels)
-    result = carried_reference(target, labels, found)
+    midline_um = stated_midline_um(to)
+
+    def compute() -> BuiltReference:
+        found = find_displacement(target, grey, labels)
+        return replace(
+            carried_reference(target, labels, found),
+            midline_um=midline_um,
+            write_more=lambda fresh: _move_meshes(annotation, found, fresh),
+        )
+
     files = [*input_files(to), *labels.files, *([] if source is None else input_files(source))]
-    made = replace(
-        result,
-        inputs=tuple(dict.fromkeys(files)),
-        midline_um=stated_midline_um(to),
-        write_more=lambda fresh: _move_meshes(annotation, found, fresh),
-    )
-    return publish(made, output, publication)
+    return Plan(compute, files, labels.labels)
 
 
 def _move_meshes(annotation: Path, found: Carried, fresh: Path) -> None:
     if annotation.is_dir():
         move_meshes(annotation, found.to_target, fresh / MESHES)
-
-
-def _check_memory(target: Volume) -> None:
-    """Refuse a target that does not fit, before anything is computed."""
-    voxels = float(np.prod(np.array(target.box_um) / min(target.spacing_um)))
-    check_fits(target.path, voxels)
 
 
 def _grey_of(annotation: Path, labels: Annotation, source: Path | None, spacing_um: float | None) -> Volume:
@@ -186,6 +189,8 @@ def find_displacement(target: Volume, grey: Volume, labels: Annotation) -> Carri
     weight = ndimage.binary_dilation(own.mask, iterations=ROOM).astype(np.float32)
     pair = Pair(weight, other.values.shape, um)
     structures = structures_of(labels.labels, labels.spacing_um, um, other.values.shape)
+    offset_um = label_offset_um(other, structures.index)
+    check_labels_fit(grey.path, offset_um, um)
     state, cue, like = match_any_contrast((own, other), structures, pair, start_of(affine, pair))
     nodes = node_shape(target.box_um, um)
     to_source = state.displacement(um, nodes)
@@ -195,6 +200,7 @@ def find_displacement(target: Volume, grey: Volume, labels: Annotation) -> Carri
     quality: dict[str, Any] = {
         "matched_by": cue,
         "likeness_of_greys": like,
+        "labels_off_their_template_um_median": offset_um,
         "rotation_deg": rotation_deg(state.affine),
         "overlap_of_tissue_after_affine": shared,
         "overlap_of_tissue": kept,
@@ -237,14 +243,14 @@ def carried_reference(target: Volume, labels: Annotation, found: Carried) -> Bui
         annotation=annotation,
         ontology=labels.ontology,
         quality=quality,
-        cannot_know=_cannot_know(quality),
+        cannot_know=_cannot_know(quality, found.to_source.spacing_um),
         volumes={"jacobian": _jacobian(found.to_source, grid)},
         displacements={"target_to_source": found.to_source, "source_to_target": found.to_target},
         pictures=list(_pictures(template, um, labels, found)),
     )
 
 
-def _cannot_know(quality: Mapping[str, Any]) -> list[str]:
+def _cannot_know(quality: Mapping[str, Any], working_um: float) -> list[str]:
     """Return what the two brains cannot tell."""
     sentences = [
         "Where neither stain shows a border, the displacement is the smoothest that fits what is around it.",
@@ -254,6 +260,12 @@ def _cannot_know(quality: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"The brains lie {quality['rotation_deg']:.0f} degrees apart. If an axis of one is reversed"
             " instead, left and right are exchanged."
+        )
+    off_um = quality["labels_off_their_template_um_median"]
+    if off_um > OFF_VOXELS * working_um:
+        sentences.append(
+            f"The labels fit their template best {off_um:.0f} um from where they lie (median): whether it is"
+            " the brain that they were drawn on is not known."
         )
     return sentences
 

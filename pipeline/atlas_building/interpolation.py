@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from pipeline.atlas_building.making import Plan, make
+from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.page import drawn
 from pipeline.atlas_building.plates.between import LabelStack
 from pipeline.atlas_building.plates.plate_checks import (
@@ -22,7 +24,7 @@ from pipeline.atlas_building.plates.plate_checks import (
 from pipeline.atlas_building.plates.plate_series import Plate, PlateStack, read_plates, stack_plates
 from pipeline.atlas_building.plates.plate_table import NAME
 from pipeline.atlas_building.plates.plate_volume import fill_volume, restore_lost
-from pipeline.atlas_building.publish import Publication, check_forms, check_output, publish
+from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame, GivenOntology, Picture
 from pipeline.atlas_building.sources import (
     has_annotation,
@@ -38,8 +40,6 @@ from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.system.files import shown
 
 SPACING_UM = 25.0
-MOST_VOXELS = 2**31  # of the grid; 10 um of a mouse brain are 1.2e9
-BYTES_A_VOXEL = 16  # at the peak, about, when the volume is published
 SHOWN = 3  # plates on the page
 CHECK = "plates_check.csv"
 CANNOT_KNOW = (
@@ -49,8 +49,20 @@ CANNOT_KNOW = (
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """The grid of the result; its files are those of `--like`."""
+class Grid:
+    """The grid of the result.
+
+    Attributes
+    ----------
+    shape : (3,) int
+        Voxels along P, I and R.
+    spacing_um : float, um
+        Voxel size.
+    midline_um : float, um, or None
+        R of the midline, where `--like` states it.
+    files : tuple of Path
+        Of `--like`.
+    """
 
     shape: tuple[int, int, int]
     spacing_um: float
@@ -67,7 +79,7 @@ def interpolate(
     like: Path | None = None,
     template: Path | None = None,
     trust_positions: bool = False,
-    publication: Publication | None = None,
+    publication: Publication = PLAIN,
 ) -> Path:
     """Interpolate annotated plates to an annotation in three dimensions.
 
@@ -87,7 +99,7 @@ def interpolate(
         Grey volume or reference that the plates lie on; it is copied, or resampled to the grid.
     trust_positions : bool
         Take plates whose order their overlap contradicts.
-    publication : Publication, optional
+    publication : Publication
         How the folder is written.
 
     Returns
@@ -102,23 +114,39 @@ def interpolate(
     ConfigError
         Where the output folder cannot be used.
     """
-    publication = publication or Publication()
-    named = [path for path in (plates, ontology, like, template) if path is not None]
-    check_output(output, named, publication)
+    return make(
+        output,
+        [plates, ontology, like, template],
+        publication,
+        lambda: _plan(plates, ontology, spacing_um, (like, template), trust_positions),
+    )
+
+
+def _plan(
+    plates: Path,
+    ontology: Path,
+    spacing_um: float | None,
+    volumes: tuple[Path | None, Path | None],
+    trust_positions: bool,
+) -> Plan:
+    """Return what is interpolated; `volumes` are those of --like and --template."""
+    like, template = volumes
     given = open_ontology(ontology)
     like_grid = None if like is None else _grid_like(like, spacing_um)
     um = like_grid.spacing_um if like_grid is not None else spacing_um or SPACING_UM
     found, files = read_plates(plates, given.ontology, um)
-    grid = like_grid or _Grid(_own_shape(plates, found, um), um)
+    grid = like_grid or Grid(_own_shape(plates, found, um), um)
+    check_fits("interpolate", like or plates / NAME, [n * um for n in grid.shape], um)
     stack = stack_plates(plates, found, um)
     if not trust_positions:
         check_order(stack.plates, stack.labels)
     grey = None if template is None else _template(template, grid)
-    annotation, lost = interpolate_stack(stack, given, grid.shape)
-    check_forms(publication.formats, annotation)
-    result = _result(stack, annotation, lost, given, grid, plates)
     inputs = [*files, ontology, *grid.files, *([] if template is None else input_files(template))]
-    return publish(_with(result, grey, inputs), output, publication)
+    return Plan(
+        lambda: replace(interpolated_reference(stack, given, grid, plates), template=grey),
+        inputs,
+        stack.labels,
+    )
 
 
 def interpolate_stack(
@@ -152,7 +180,7 @@ def interpolate_stack(
     return annotation, restore_lost(annotation, stack.plates, stack.spacing_um)
 
 
-def _grid_like(path: Path, spacing_um: float | None) -> _Grid:
+def _grid_like(path: Path, spacing_um: float | None) -> Grid:
     midline_um, files = None, tuple(input_files(path))
     if has_annotation(path):
         labels = open_annotation(path)
@@ -167,7 +195,7 @@ def _grid_like(path: Path, spacing_um: float | None) -> _Grid:
             f"--spacing-um {spacing_um:g}: expected {spacing[0]:g} as --like {path} has; leave it out"
         )
     p, i, r = shape
-    return _Grid((p, i, r), float(spacing[0]), midline_um, files)
+    return Grid((p, i, r), float(spacing[0]), midline_um, files)
 
 
 def _own_shape(folder: Path, plates: Sequence[Plate], spacing_um: float) -> tuple[int, int, int]:
@@ -179,15 +207,10 @@ def _own_shape(folder: Path, plates: Sequence[Plate], spacing_um: float) -> tupl
             f"{folder / NAME}: expected two voxels or more along each axis from 0 to the last pixel and"
             f" plate, got {p} x {i} x {r} of {spacing_um:g} um; are the positions in um?"
         )
-    if p * i * r > MOST_VOXELS:
-        raise DataError(
-            f"{folder / NAME}: expected a grid of at most {MOST_VOXELS:.2g} voxels, got {p} x {i} x {r},"
-            f" which take about {p * i * r * BYTES_A_VOXEL / 2**30:.0f} GiB; take a larger --spacing-um"
-        )
     return p, i, r
 
 
-def _template(path: Path, grid: _Grid) -> Float32:
+def _template(path: Path, grid: Grid) -> Float32:
     """Return a grey volume on the grid: copied where it lies on it, else linear between its voxels."""
     volume = open_volume(path, grid.spacing_um)
     values = np.asarray(volume.values, np.float32)
@@ -199,14 +222,33 @@ def _template(path: Path, grid: _Grid) -> Float32:
     )
 
 
-def _result(
-    stack: PlateStack,
-    annotation: UInt32,
-    lost: list[int],
-    given: GivenOntology,
-    grid: _Grid,
-    folder: Path,
+def interpolated_reference(
+    stack: PlateStack, given: GivenOntology, grid: Grid, folder: Path
 ) -> BuiltReference:
+    """Return the reference that plates make.
+
+    Parameters
+    ----------
+    stack : PlateStack
+        The plates.
+    given : GivenOntology
+        Structures of their labels.
+    grid : Grid
+        Of the result.
+    folder : Path
+        Where the plates lie, for messages.
+
+    Returns
+    -------
+    BuiltReference
+        Annotation and what was measured; without template and inputs.
+
+    Raises
+    ------
+    DataError
+        Where structures lie outside of the grid.
+    """
+    annotation, lost = interpolate_stack(stack, given, grid.shape)
     rows = list(check_plates(annotation, stack.plates, stack.spacing_um))
     _check_kept(folder, annotation, rows, given)
     return BuiltReference(
@@ -222,10 +264,6 @@ def _result(
         tables={CHECK: _table(rows)},
         pictures=list(_pictures(stack, annotation, given)),
     )
-
-
-def _with(result: BuiltReference, template: Float32 | None, inputs: Sequence[Path]) -> BuiltReference:
-    return replace(result, template=template, inputs=list(inputs))
 
 
 def _check_kept(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,19 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.atlas_building.forms import FORMATS, write_forms
 from pipeline.atlas_building.meshes import FOLDER as MESHES
 from pipeline.atlas_building.meshes import write_meshes
 from pipeline.atlas_building.page import write_page
 from pipeline.atlas_building.result import BuiltReference
-from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.errors import ConfigError
 from pipeline.core.model import CORONAL_SPACE
 from pipeline.core.reference_space import ReferenceSpace
 from pipeline.formats.volumes.metaimage import write_labels
-from pipeline.formats.volumes.nifti import check_ids, write_nifti
 from pipeline.formats.volumes.nrrd_writer import write_nrrd
 from pipeline.formats.volumes.reference_folder import DESCRIPTION, GRID_ANNOTATION, ONTOLOGY, present_labels
 from pipeline.inputs.fetch.references import sha256_of
-from pipeline.store.brainglobe_writer import WrittenAtlas, write_atlas
 from pipeline.store.publishing import LIST, listed
 from pipeline.store.run import is_run
 from pipeline.system.files import real_path
@@ -36,9 +35,7 @@ from pipeline.system.locks import hold, is_held
 from pipeline.system.seals import first_damaged, seal
 from pipeline.system.whole_files import UNFINISHED, put_aside, remove, replacing
 
-FORMATS = ("brainglobe", "nifti")
 PAGE = "report.html"
-BRAINGLOBE = "brainglobe"
 MOST_NAMED = 20  # labels without a structure
 
 
@@ -187,7 +184,7 @@ def _write(result: BuiltReference, fresh: Path, publication: Publication) -> Non
         result.write_more(fresh)
     if space is not None and not (fresh / MESHES).is_dir():
         write_meshes(fresh / MESHES, space.annotation, result.spacing_um, space.ontology)
-    _write_forms(result, fresh, publication.formats)
+    write_forms(result, fresh, publication.formats)
     described = describe(result, publication.command)
     (fresh / DESCRIPTION).write_text(json.dumps(described, indent=1, allow_nan=False), encoding="utf-8")
     write_page(fresh / PAGE, result, described)
@@ -199,44 +196,6 @@ def _space(result: BuiltReference) -> ReferenceSpace | None:
     return ReferenceSpace(
         CORONAL_SPACE, result.verb, result.annotation, result.spacing_um, result.ontology.ontology
     )
-
-
-def _write_forms(result: BuiltReference, fresh: Path, formats: Sequence[str]) -> None:
-    if "nifti" in formats:
-        for name, volume in result.all_volumes().items():
-            write_nifti(fresh / f"{name}_{result.spacing_um:g}.nii.gz", volume, result.spacing_um)
-    if "brainglobe" in formats and result.annotation is not None and result.ontology is not None:
-        atlas = WrittenAtlas(
-            name=f"ish_{result.verb}",
-            spacing_um=result.spacing_um,
-            annotation=result.annotation,
-            template=result.template,
-            ontology=result.ontology.ontology,
-            midline_um=result.midline_um,
-            is_symmetric=result.frame.kind == "symmetric",
-        )
-        write_atlas(fresh / BRAINGLOBE, atlas)
-
-
-def check_forms(formats: Sequence[str], annotation: np.ndarray[Any, np.dtype[np.uint32]] | None) -> None:
-    """Refuse forms that a result cannot have, before it is computed.
-
-    Parameters
-    ----------
-    formats : sequence of str
-        Forms of `Publication`.
-    annotation : (P, I, R) uint32 or None
-        Structure ids that the result will have.
-
-    Raises
-    ------
-    DataError
-        Where a BrainGlobe atlas is asked for without an annotation, or NIfTI does not hold the ids.
-    """
-    if "brainglobe" in formats and annotation is None:
-        raise DataError("--format brainglobe: expected an annotation, got none; add --annotation or leave it")
-    if "nifti" in formats and annotation is not None:
-        check_ids(annotation)
 
 
 def describe(result: BuiltReference, command: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from pipeline.atlas_building.displacement import Displacement, grid_points, node_shape, sampled
 from pipeline.atlas_building.halfway import evened, halfway_warp
 from pipeline.atlas_building.matching.working import on_grid, working_um
-from pipeline.atlas_building.memory import MOST_VOXELS
+from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.midline import (
     MidlinePlane,
     MidlineSurface,
@@ -31,7 +31,6 @@ MARGIN_UM = 250.0  # around the tissue, in the box of the result
 LEAST_ALIKE = 0.5  # correlation of the halves about the best plane, below which it is one hemisphere
 LEAST_SHARED = 0.5  # share of the tissue whose mirror image is tissue, likewise
 LEAST_GAIN = 0.002  # of the correlation, by surface and warp; below it the plane alone is nearer the truth
-BYTES_A_VOXEL = 22  # in memory at a time: the input, the result and its labels, and parts of both
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +197,7 @@ def _frame(plane: MidlinePlane, mask: Bool, coarse: Volume, spacing_um: float) -
     half = max(-low[2], high[2], box[2] / 2)
     counts = [int(np.ceil((high[k] - low[k]) / spacing_um - 1e-6)) for k in range(2)]
     sides = (counts[0] * spacing_um, counts[1] * spacing_um, 2 * np.ceil(half / spacing_um) * spacing_um)
-    voxels = np.prod([side / spacing_um for side in sides])
-    if voxels > MOST_VOXELS:
-        raise DataError(
-            f"{coarse.path}: expected at most {MOST_VOXELS:g} voxels at {spacing_um:g} um, got {voxels:.3g},"
-            f" which take {voxels * BYTES_A_VOXEL / 1e9:.0f} GB; take a larger --spacing-um"
-        )
+    check_fits("symmetrise", coarse.path, sides, spacing_um)
     return SymmetricFrame(plane, low[:2], (float(sides[0]), float(sides[1]), float(sides[2])))
 
 

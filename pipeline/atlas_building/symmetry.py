@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.atlas_building.displacement import Displacement, determinants, invert, node_shape, warp
+from pipeline.atlas_building.making import Plan, make
+from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.mirroring import mirrored_labels, mirrored_template
-from pipeline.atlas_building.publish import PLAIN, Publication, check_forms, check_output, publish
+from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame
 from pipeline.atlas_building.sources import (
     Annotation,
@@ -70,20 +71,23 @@ def symmetrise(
     """
     if half not in HALVES:
         raise ConfigError(f"--half {half}: expected one of {', '.join(HALVES)}")
-    given = [path for path in (volume, annotation) if path is not None]
-    check_output(output, given, publication)
+    given = [volume, annotation]
+    return make(output, given, publication, lambda: _plan(volume, annotation, half, spacing_um))
+
+
+def _plan(volume: Path, annotation: Path | None, half: str, spacing_um: float | None) -> Plan:
+    """Return what is made symmetric."""
     grey = open_volume(volume, spacing_um)
+    check_fits("symmetrise", volume, grey.box_um, spacing_um or min(grey.spacing_um))
     labels = _labels(volume, annotation, grey)
-    check_forms(publication.formats, None if labels is None else labels.labels)
     finest = min(grey.spacing_um) if labels is None else min(*grey.spacing_um, *labels.spacing_um)
     um = spacing_um or finest
     check_spacing(volume, grey.box_um, um)
-    midline = find_midline(grey, um)
-    result = replace(
-        symmetric_reference(grey, labels, midline, half, um),
-        inputs=tuple(dict.fromkeys(file for path in given for file in input_files(path))),
+    return Plan(
+        lambda: symmetric_reference(grey, labels, find_midline(grey, um), half, um),
+        [file for path in (volume, annotation) if path is not None for file in input_files(path)],
+        None if labels is None else labels.labels,
     )
-    return publish(result, output, publication)
 
 
 def symmetric_reference(

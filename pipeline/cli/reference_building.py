@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import atlas_building
+from pipeline.atlas_building.forms import FORMATS
 from pipeline.atlas_building.points import ADDED
-from pipeline.atlas_building.publish import FORMATS, PAGE, Publication
+from pipeline.atlas_building.publish import PAGE, Publication
 from pipeline.cli.console import Json, say, show
 from pipeline.cli.signals import stopping_on_signals
 from pipeline.formats.volumes.reference_folder import DESCRIPTION

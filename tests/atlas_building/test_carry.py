@@ -13,6 +13,8 @@ from pipeline.atlas_building import carry, carrying, map_points
 from pipeline.atlas_building.displacement import Displacement, determinants, from_affine
 from pipeline.atlas_building.matching.checks import check_kept_tissue
 from pipeline.atlas_building.matching.contrast import GREYS, PAINTED
+from pipeline.atlas_building.matching.offsets import label_offset_um
+from pipeline.atlas_building.matching.working import WorkingBrain
 from pipeline.atlas_building.points import read_displacement
 from pipeline.core.errors import DataError
 from pipeline.formats.volumes.nrrd_writer import write_nrrd
@@ -191,7 +193,8 @@ def test_what_does_not_fit_into_memory_is_refused_beforehand(
 ) -> None:
     monkeypatch.setattr("pipeline.atlas_building.memory.limit_bytes", lambda: 1.001e9)
     monkeypatch.setattr(carrying, "fit_affine", None)  # nothing is computed
-    with pytest.raises(DataError, match=r"at most 2\.9e\+04 voxels, got 6\.34e\+04, which take 0\.802 GB"):
+    message = r"ref: carry expected at most .* voxels, got 6\.34e\+04 of 100 um, which take .* GB where"
+    with pytest.raises(DataError, match=message + r" .* used; take voxels of \d+ um or more, or a machine"):
         carry(reference, tmp_path / "out", to=reference)
 
 
@@ -212,3 +215,28 @@ def test_the_brains_of_these_tests_are_as_they_say() -> None:
     assert len(GRAPH["msg"][0]["children"]) == len(np.unique(labels_at(places()))) - 1  # type: ignore[arg-type]
     assert determinants(waves(5, 120.0)).min() > 0.3
     assert isinstance(waves(5, 120.0), Displacement)
+
+
+def test_a_template_of_another_brain_is_told(tmp_path: Path, reference: Path) -> None:
+    write_nrrd(tmp_path / "near_100.nrrd", bent(waves(10, 160.0), OWN)[0], UM)
+    write_nrrd(tmp_path / "other_100.nrrd", np.roll(bent(None, OWN)[0], 4, 1), UM)
+    labels, to = reference / "annotation_100.nrrd", tmp_path / "near_100.nrrd"
+    out = carry(labels, tmp_path / "out", to=to, source=tmp_path / "near_100.nrrd")
+    described = json.loads((out / "reference.json").read_text())
+    assert 100.0 < described["quality"]["labels_off_their_template_um_median"] < 300.0
+    assert any("whether it is the brain that they were drawn on" in line for line in described["cannot_know"])
+    message = r"other_100\.nrrd: expected the template that the labels lie on, got one .* \d+ um from where"
+    with pytest.raises(DataError, match=message):
+        carry(labels, tmp_path / "no", to=to, source=tmp_path / "other_100.nrrd")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_labels_that_are_moved_are_found_to_be_so(sign: float) -> None:
+    grey, labels = bent(None, OTHER, 0.1)
+    brain = WorkingBrain(sign * grey, labels > 0, UM)
+    offsets = [label_offset_um(brain, np.roll(labels, k, 1).astype(np.int32)) for k in range(3)]
+    assert offsets[0] < 0.3 * UM
+    assert 0.6 * UM < offsets[1] < 1.5 * UM
+    assert 1.6 * UM < offsets[2] < 2.5 * UM
+    assert np.isnan(label_offset_um(brain, np.zeros(SHAPE, np.int32)))

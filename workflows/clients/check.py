@@ -1,4 +1,4 @@
-"""Real clients of the Allen Brain Atlas API, unmodified, against `ish serve`.
+"""Real clients, unmodified: of the Allen Brain Atlas API against `ish serve`, and of what this project makes.
 
 Renders small series of the phantom, runs them, serves them beside 2,100 data sets without runs, and has each
 client, in an environment of its own, check what it receives against what this project's code reads from the
@@ -39,6 +39,7 @@ CLIENTS = (
     Client("abagen", ("abagen_client.py",), "3"),
     Client("atldld", ("atldld_client.py",), "3"),
     Client("zarr", ("zarr_client.py",), "3"),
+    Client("brainglobe", ("brainglobe_client.py",), "3"),
     Client("r", ("r_forms.py",)),
     Client(
         "openseadragon",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from built import built_atlases
 from facts import Arrays, Experiment, Facts, deformed_points, facts_of_structures, facts_of_sync
 from prepare import HERE, SERIES, run_series, write_sets
 
@@ -74,6 +75,8 @@ def phantom(work: Path) -> World:
     facts = _facts("phantom", runs, reference)
     facts |= _listed(listed)
     arrays = {f"{role}/{name}": a for role, one in runs.items() for name, a in one.arrays().items()}
+    facts["atlases"], own = built_atlases(work)
+    arrays |= own
     arrays |= {f"deformed/{name}": array for name, array in deformed_points(runs["deformed"]).items()}
     options = ("--cors", "*")  # for pages of another address
     return World("phantom", (work / "runs", work / "sets"), options, facts, arrays | _volumes(reference))

@@ -15,6 +15,7 @@ from pipeline.system.whole_files import replacing
 COARSEST_UM = 100.0  # a structure is never reduced beyond this
 MOST_VOXELS = 1_500_000  # of the box around a structure; larger ones are reduced
 SIGMA = 0.8  # voxels; rounds off the steps of voxels before the surface is found
+LEAST_KEPT = 0.5  # of the voxels inside, that the blur must leave inside
 RIM = 3  # empty voxels around a structure, so that its surface closes
 
 
@@ -52,8 +53,8 @@ def surface(mask: UInt8, spacing_um: float, most_voxels: int = MOST_VOXELS) -> M
     Returns
     -------
     Mesh
-        Marching cubes (Lewiner et al. 2003) at one half of the blurred mask. A mask so small that the blur
-        takes it below one half is not blurred.
+        Marching cubes (Lewiner et al. 2003) at one half of the blurred mask. A mask so small or thin that the
+        blur takes most of it below one half is not blurred.
     """
     box = _box(mask)
     part = mask[box].astype(np.float32)
@@ -64,7 +65,7 @@ def surface(mask: UInt8, spacing_um: float, most_voxels: int = MOST_VOXELS) -> M
         step -= 1
     shares = np.pad(_means(part, step), RIM)
     blurred = ndimage.gaussian_filter(shares, SIGMA)
-    drawn = blurred if blurred.max() > 0.5 else shares
+    drawn = blurred if (blurred > 0.5).sum() >= LEAST_KEPT * (shares > 0.5).sum() else shares
     vertices, faces, normals, _ = measure.marching_cubes(drawn, 0.5, gradient_direction="descent")
     corner = np.array([side.start for side in box])
     voxels = (vertices - RIM) * step + (step - 1) / 2 + corner

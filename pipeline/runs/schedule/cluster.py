@@ -246,8 +246,8 @@ def _check_memory(site: ClusterConfig) -> None:
     each = parse_bytes(site.memory) / site.processes
     if each < LEAST_BYTES:
         raise ConfigError(
-            f"cluster: memory {site.memory} for {site.processes} processes is {each / 1e6:.0f} MB a worker, expected"
-            f" {LEAST_BYTES / 1e6:.0f} MB and more; raise cluster.memory or lower cluster.processes"
+            f"cluster: memory {site.memory} for {site.processes} processes is {each / 1e6:.0f} MB a worker,"
+            f" expected {LEAST_BYTES / 1e6:.0f} MB and more; raise cluster.memory or lower cluster.processes"
         )
 
 
