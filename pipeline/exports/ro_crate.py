@@ -105,11 +105,12 @@ def _graph(
         "@id": "#run",
         "@type": "CreateAction",
         "name": f"ish run of series {data_set['id']}",
+        "description": "Sections through detection, alignment, grid and structures.",
         "endTime": made["written"],
         "instrument": {"@id": software["@id"]},
         "object": _ids(inputs),
         "result": _ids(parts),
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        "actionStatus": "http://schema.org/CompletedActionStatus",  # text, as the profile has it
     }
     yield software
     yield from inputs

@@ -43,6 +43,8 @@ def test_it_says_what_the_specification_asks(entities: dict[str, dict[str, Any]]
     run = entities["#run"]
     assert run["@type"] == "CreateAction"
     assert entities[run["instrument"]["@id"]]["@type"] == "SoftwareApplication"
+    assert run["actionStatus"] == "http://schema.org/CompletedActionStatus"
+    assert run["description"]
     assert run["result"] == root["hasPart"]
 
 
