@@ -41,6 +41,7 @@ numpydoc_class_members_toctree = False
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
 
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "workflows" / "examples"),

@@ -15,6 +15,7 @@ import pytest
 from pipeline.cli import main
 
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.S | re.M)
+CONTINUED = re.compile(r" \\\n +")  # a command that goes on in the next line
 OPERATOR = re.compile(r" (\|\||\||>) ")
 
 
@@ -28,7 +29,7 @@ class Typed:
 
 def transcript(path: Path) -> list[Typed]:
     """Return the commands of all console blocks of a page, in order."""
-    blocks = CONSOLE.findall(path.read_text(encoding="utf-8"))
+    blocks = [CONTINUED.sub(" ", block) for block in CONSOLE.findall(path.read_text(encoding="utf-8"))]
     steps = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.M)[1:]]
     return [Typed(*step.split("\n", 1)) for step in steps]
 

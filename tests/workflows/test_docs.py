@@ -79,6 +79,18 @@ def test_verbs_and_options_that_pages_name_exist(page: Path) -> None:
         assert set(given) <= known, words
 
 
+def test_the_reference_has_every_option_that_help_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    generated = importlib.import_module("generated")
+    parts = re.split(r"^## ish (.*)$", generated.command_line(), flags=re.M)
+    described = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert {name.partition(" ")[0] for name in described} == set(VERBS)
+    for name, text in described.items():
+        printed = type_in(f"ish {name} --help", monkeypatch)[1]
+        options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", printed)) - {"--help"}
+        assert {option for option in options if option not in text} == set(), name
+
+
 def test_a_made_up_option_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```\nish run coronal --inputt X   # no such\n```\n", encoding="utf-8")
