@@ -92,7 +92,11 @@ for row in table:
             row["acronym"], (row["effect"], -np.log10(row["p_value"])), (5, 0), textcoords="offset points"
         )
 axis.axvline(0, color="0.7", linewidth=0.8)
-axis.set(xlabel="effect, natural logarithm (drug - saline)", ylabel="-log10 p")
+axis.set(
+    title="structures by effect and p, red below q = 0.05",
+    xlabel="effect, natural logarithm (drug - saline)",
+    ylabel="-log10 p",
+)
 plt.show()
 
 # %%

@@ -73,7 +73,7 @@ points_um = 200 * where
 axis.scatter(
     points_um[:, 2], points_um[:, 0], -points_um[:, 1], s=strength, c=strength, cmap="magma", alpha=0.6
 )
-axis.set(xlabel="R, um", ylabel="P, um", zlabel="-I, um")
+axis.set(title="voxels by energy", xlabel="R, um", ylabel="P, um", zlabel="-I, um")
 axis.view_init(elev=25, azim=-60)
 axis.set_box_aspect((1, 1.6, 0.9))
 plt.show()
