@@ -15,6 +15,8 @@ from search_cases import Case, experiments, space
 
 from pipeline.core.errors import DataError
 from pipeline.core.model import Float64
+from pipeline.formats.volumes.metaimage import read_metaimage
+from pipeline.inputs.references import open_reference
 from pipeline.search.index import open_index
 from pipeline.search.indexing import build_index
 from pipeline.search.kernels.networks import profile_correlation
@@ -121,16 +123,24 @@ def test_the_command_gives_the_matrix(
 
 
 def test_served_grids_give_what_numpy_gives(ish_data: Path, tmp_path: Path, ish: Ish) -> None:
-    """Three served grids: r over three experiments, from the voxels themselves."""
-    reference = ish_data / "reference"
-    assert ish("index", ish_data / "ish", "--output", tmp_path / "i", "--reference", reference) in (0, 1)
+    """Three served grids: r of every pair of structures, by numpy from the voxels of the files themselves."""
+    folder = ish_data / "reference"
+    assert ish("index", ish_data / "ish", "--output", tmp_path / "i", "--reference", folder) in (0, 1)
     index = open_index(tmp_path / "i")
-    found = index.structure_correlation("DG,Isocortex,TH,CB,MB")
-    assert len(found) == 5
-    assert len(index) >= 3
-    assert np.isfinite(found.r).all()
-    names = found.columns["acronym"].tolist()
-    fold = index.differential("DG", "Isocortex").columns
-    order = np.argsort(fold["section_data_set_id"])
-    again = np.corrcoef(fold["target_mean"][order], fold["contrast_mean"][order])[0, 1]
-    assert found.r[names.index("DG"), names.index("Isocortex")] == pytest.approx(again, abs=1e-9)
+    every_eighth = index.structures("grid").columns["structure_id"].tolist()[::8]
+    found = index.structure_correlation(every_eighth, voxels="grid")
+    assert len(found) > 80
+    reference = open_reference(folder, None)
+    labels = reference.grid_labels(served=False)
+    served = [read_metaimage(path)[0] for path in sorted((ish_data / "ish").glob("*/energy.mhd"))]
+    assert len(served) == 3
+    grids = [np.where(grid < 0, np.nan, grid.astype(np.float64)) for grid in served]
+    profiles = []
+    for structure in found.columns["structure_id"].tolist():
+        inside = np.isin(labels, list(reference.ontology.descendants(structure)))
+        values = [grid[inside] for grid in grids]
+        profiles.append([np.nanmean(v) if np.isfinite(v).any() else np.nan for v in values])
+    r, shared = oracle(np.array(profiles))
+    np.testing.assert_array_equal(found.shared, shared)
+    assert np.isfinite(r).sum() > 5_000
+    np.testing.assert_allclose(found.r, r, atol=1e-5)
