@@ -9,6 +9,7 @@ from pipeline.atlas_building.memory import MOST_VOXELS
 from pipeline.atlas_building.publish import PLAIN, Publication, check_forms, check_output, publish
 from pipeline.atlas_building.reconstruction.anchors import Anchor, anchor_labels, open_anchor
 from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, read_sections
+from pipeline.atlas_building.reconstruction.grey_anchor import place_on_volume
 from pipeline.atlas_building.reconstruction.keeping import (
     digest_of,
     forget_placement,
@@ -24,7 +25,7 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import numbered
 
 SPACING_UM = 25.0
-MODULE = "pipeline.atlas_building.reconstruction.place"  # whose code decides the placement
+MODULE = "pipeline.atlas_building.reconstruction.grey_anchor"  # whose code decides the placement
 BYTES_A_VOXEL = 14  # at the peak, about
 
 
@@ -87,7 +88,10 @@ def _placed(brain: BrainSections, anchor: Anchor | None, output: Path) -> tuple[
     kept = kept_placement(place_of(output), digest, brain)
     if kept is not None:
         return kept, digest
-    placement = place_freely(brain) if anchor is None else place_on_anchor(brain, anchor)
+    if anchor is None:
+        placement = place_freely(brain)
+    else:
+        placement = (place_on_anchor if anchor.grey is None else place_on_volume)(brain, anchor)
     keep_placement(place_of(output), digest, brain, placement)
     return placement, digest
 
