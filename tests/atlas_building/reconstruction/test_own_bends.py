@@ -9,7 +9,7 @@ from scipy import ndimage
 from pipeline.atlas_building.reconstruction.comparisons import Nodes
 from pipeline.atlas_building.reconstruction.free_sections import FreeSections, draw_level
 from pipeline.atlas_building.reconstruction.joint_field import Evidence
-from pipeline.atlas_building.reconstruction.own_bends import own_bends, own_part, softened
+from pipeline.atlas_building.reconstruction.own_bends import BLUR_UM, own_bends, own_part, softened
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 UM, SIZE, COUNT, BENT = 50.0, 120, 14, 7
@@ -60,7 +60,7 @@ def test_whole_sections_and_what_runs_on_stay() -> None:
 def test_a_bend_makes_the_section_like_its_neighbours() -> None:
     sections = series(bent_um=WAVE_UM)
     bends, _, _ = own_bends(sections, POSES)
-    before, after = (draw_level(sections, POSES, 100.0, b).image for b in (None, bends))
+    before, after = (draw_level(sections, POSES, BLUR_UM, b).image for b in (None, bends))
     apart = [np.abs(v[BENT] - 0.5 * (v[BENT - 1] + v[BENT + 1])).mean() for v in (before, after)]
     assert apart[1] < 0.6 * apart[0]
 
