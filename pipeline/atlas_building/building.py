@@ -10,6 +10,7 @@ from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.reconstruction.anchors import Anchor, anchor_labels, open_anchor
 from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, read_sections
+from pipeline.atlas_building.reconstruction.grey_anchor import place_on_volume
 from pipeline.atlas_building.reconstruction.keeping import (
     digest_of,
     forget_placement,
@@ -25,7 +26,7 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import numbered
 
 SPACING_UM = 25.0
-MODULE = "pipeline.atlas_building.reconstruction.place"  # whose code decides the placement
+MODULE = "pipeline.atlas_building.reconstruction.grey_anchor"  # whose code decides the placement
 
 
 def build(
@@ -94,7 +95,10 @@ def _placed(brain: BrainSections, anchor: Anchor | None, output: Path) -> tuple[
     kept = kept_placement(place_of(output), digest, brain)
     if kept is not None:
         return kept, digest
-    placement = place_freely(brain) if anchor is None else place_on_anchor(brain, anchor)
+    if anchor is None:
+        placement = place_freely(brain)
+    else:
+        placement = (place_on_anchor if anchor.grey is None else place_on_volume)(brain, anchor)
     keep_placement(place_of(output), digest, brain, placement)
     return placement, digest
 

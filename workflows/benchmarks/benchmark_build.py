@@ -137,7 +137,7 @@ def measure(case: str, seed: int, reference: Path, sections: int, work: Path) ->
     start, spent = time.perf_counter(), time.process_time()
     build([work / "series"], work / "out", anchor=anchor, spacing_um=SPACING_UM)
     spent, start = time.process_time() - spent, time.perf_counter() - start
-    run = next(path for path in (work / "out").iterdir() if path.is_dir())
+    run = next(path.parent for path in (work / "out").glob("*/section_data_set.json"))
     errors = errors_of(run, brain, drawn, is_free=anchor is None)
     sizes = np.linalg.norm(np.concatenate([e for _, e in errors.values()]), axis=1)
     print(

@@ -7,7 +7,7 @@ Mutual information is no guide between stains whose greys have nothing to do wit
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,20 +29,22 @@ _CLEARLY = 0.03  # of the overlap, by which another start must be better than th
 _COARSE = 4  # working voxels a voxel, where starts are compared
 
 
-def fit_affine(target: WorkingBrain, source: WorkingBrain) -> Float64:
+def fit_affine(target: WorkingBrain, source: WorkingBrain, turns: Sequence[Float64] | None = None) -> Float64:
     """Return the affine map between the tissues of two brains.
 
     Parameters
     ----------
     target, source : WorkingBrain
         On grids of one voxel size.
+    turns : sequence of (3, 3) float64, optional
+        Linear maps that may be; default the 24 right-angled rotations.
 
     Returns
     -------
     (3, 4) float64, um to um
-        Target to source, from the start whose outlines overlap most; never a reflection.
+        Target to source, from the start whose outlines overlap most; never a reflection by default.
     """
-    start = best_start(target, source)
+    start = best_start(target, source, turns)
     um = target.spacing_um
     fixed, moving = (
         _image(ndimage.gaussian_filter(b.mask.astype(np.float32), 1.0), um) for b in (target, source)
@@ -68,13 +70,15 @@ def fit_affine(target: WorkingBrain, source: WorkingBrain) -> Float64:
     return np.column_stack([linear, np.array(transform.TransformPoint((0.0, 0.0, 0.0)))])
 
 
-def best_start(target: WorkingBrain, source: WorkingBrain) -> Float64:
+def best_start(target: WorkingBrain, source: WorkingBrain, turns: Sequence[Float64] | None = None) -> Float64:
     """Return the rotation and shift of which the outlines overlap most.
 
     Parameters
     ----------
     target, source : WorkingBrain
         On grids of one voxel size.
+    turns : sequence of (3, 3) float64, optional
+        Linear maps that may be; default the 24 right-angled rotations.
 
     Returns
     -------
@@ -84,9 +88,8 @@ def best_start(target: WorkingBrain, source: WorkingBrain) -> Float64:
     """
     found = as_it_lies(target, source)
     best = overlap_after(target.mask, source.mask, found, target.spacing_um, _COARSE) + _CLEARLY
-    for turn in right_angled():
-        if np.linalg.det(turn) < 0:
-            continue
+    rotations = (turn for turn in right_angled() if np.linalg.det(turn) > 0)
+    for turn in rotations if turns is None else turns:
         start = _about_middles(target, source, turn)
         value = overlap_after(target.mask, source.mask, start, target.spacing_um, _COARSE)
         if value > best:

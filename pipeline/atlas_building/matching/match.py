@@ -104,7 +104,13 @@ def start_of(affine: Float64, pair: Pair) -> State:
     return State(affine, np.zeros((*pair.weight.shape, 3), np.float32))
 
 
-def match(cues: Sequence[Cue], pair: Pair, state: State, stages: Sequence[Stage] = STAGES) -> State:
+def match(
+    cues: Sequence[Cue],
+    pair: Pair,
+    state: State,
+    stages: Sequence[Stage] = STAGES,
+    stiffness: float = STIFFNESS,
+) -> State:
     """Match a source with a target.
 
     Parameters
@@ -117,6 +123,8 @@ def match(cues: Sequence[Cue], pair: Pair, state: State, stages: Sequence[Stage]
         Where to start.
     stages : sequence of Stage
         From coarse to fine.
+    stiffness : float
+        Weight of the bending energy.
 
     Returns
     -------
@@ -124,11 +132,11 @@ def match(cues: Sequence[Cue], pair: Pair, state: State, stages: Sequence[Stage]
         From target to source.
     """
     for stage in stages:
-        state = _stage(cues, pair, state, stage)
+        state = _stage(cues, pair, state, stage, stiffness)
     return state
 
 
-def _stage(cues: Sequence[Cue], pair: Pair, state: State, stage: Stage) -> State:
+def _stage(cues: Sequence[Cue], pair: Pair, state: State, stage: Stage, stiffness: float) -> State:
     um, step = pair.spacing_um * stage.step, stage.step
     levels = [cue.at(step, stage.blur) for cue in cues]
     weight = np.ascontiguousarray(pair.weight[::step, ::step, ::step])
@@ -146,7 +154,7 @@ def _stage(cues: Sequence[Cue], pair: Pair, state: State, stage: Stage) -> State
         affine = affine_step(affine, facts(), um)
     for _ in range(stage.rounds):
         normals = normal_equations([(f.residual, f.slope, f.weight) for f in facts()])
-        nodes = nodes + _short(solve(normals, nodes, STIFFNESS / step**2))
+        nodes = nodes + _short(solve(normals, nodes, stiffness / step**2))
     rest = expanded(nodes, state.rest.shape[:3], NODE * step) * np.float32(um)
     return State(affine, rest)
 

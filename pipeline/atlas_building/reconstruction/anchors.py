@@ -55,6 +55,8 @@ class Anchor:
         R of the midline where it is stated.
     files : tuple of Path
         What was read.
+    grey : Volume or None
+        Its values, where it has no labels of its own.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Anchor:
     ontology: GivenOntology | None
     midline_um: float | None
     files: tuple[Path, ...]
+    grey: Volume | None = None
 
 
 def open_anchor(path: Path) -> Anchor:
@@ -94,7 +97,7 @@ def open_anchor(path: Path) -> Anchor:
         return Anchor(path, space, (p, i, r), own.labels, um, own.ontology, own.midline_um, files)
     volume = open_volume(path)
     _check_grey(volume)
-    return Anchor(path, made_labels(volume), volume.box_um, None, 0.0, None, None, files)
+    return Anchor(path, made_labels(volume), volume.box_um, None, 0.0, None, None, files, volume)
 
 
 def _check_grey(volume: Volume) -> None:

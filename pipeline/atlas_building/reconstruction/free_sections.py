@@ -99,7 +99,7 @@ def draw_level(
     sigma_um : float, um
         Blur.
     bends : (n, node rows, node columns, 2) float64, um, optional
-        Displacements at nodes `NODE_UM` apart over the level: the image at x + bend comes to x.
+        Displacements at nodes `NODE_UM` apart over the level of this blur: the image at x + bend comes to x.
 
     Returns
     -------

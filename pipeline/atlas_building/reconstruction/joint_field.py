@@ -50,15 +50,15 @@ class PlanePrior:
 
     Attributes
     ----------
-    spread_um : float, um
-        Its usual size.
+    spread_um : float or (n, 1, 1, 1) float64, um
+        Its usual size, of all sections or of each.
     node_um : float, um
         Distance of the nodes.
     reach_um : float, um
         Distance over which it varies.
     """
 
-    spread_um: float
+    spread_um: float | Float64
     node_um: float
     reach_um: float
 
@@ -77,16 +77,16 @@ class PlanePrior:
         """
         ratio = (self.reach_um / self.node_um) ** 2
         once = field - ratio * _laplace(field)
-        return self._precision * (once - ratio * _laplace(once))
+        return np.asarray(self._precision * (once - ratio * _laplace(once)), np.float64)
 
     @property
-    def diagonal(self) -> float:
+    def diagonal(self) -> float | Float64:
         """Diagonal of the precision in the middle of a plane, 1/um2."""
         ratio = (self.reach_um / self.node_um) ** 2
         return self._precision * ((1 + 4 * ratio) ** 2 + 4 * ratio**2)
 
     @property
-    def _precision(self) -> float:
+    def _precision(self) -> float | Float64:
         """Factor that gives the field its variance: 1 / (4 pi reach² variance) a node's area."""
         ratio = max((self.reach_um / self.node_um) ** 2, 1 / (4 * np.pi))
         return 1.0 / (4 * np.pi * ratio * self.spread_um**2)
@@ -135,7 +135,7 @@ def solve_fields(evidence: Evidence, prior: PlanePrior, present: Float64) -> Flo
     right = evidence.own_pull - prior.apply(present)
     np.add.at(right, second, evidence.pair_pull)
     np.subtract.at(right, first, evidence.pair_pull)
-    blocks = evidence.own + prior.diagonal * np.eye(2)
+    blocks = evidence.own + np.asarray(prior.diagonal)[..., None] * np.eye(2)
     np.add.at(blocks, first, evidence.pair)
     np.add.at(blocks, second, evidence.pair)
     inverse = np.linalg.inv(blocks)

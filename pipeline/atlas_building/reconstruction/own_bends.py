@@ -21,6 +21,7 @@ from pipeline.core.model import Float64
 
 SPREAD_UM = 25.0  # usual size of a section's own bends, before they are measured
 LEAST_SPREAD_UM, MOST_SPREAD_UM = 3.0, 60.0
+SHRUNK = 1.5  # by which bends are larger than found: they are drawn to 0, and lack what varies slowly
 REACH_UM = 900.0  # distance over which they vary
 BLUR_UM = 150.0
 STEPS = 3
@@ -51,20 +52,20 @@ def own_bends(sections: FreeSections, poses: Float64) -> tuple[Float64, Nodes, F
     level = draw_level(sections, poses, BLUR_UM)
     nodes = Nodes.over(level.image.shape[1:], level.um, NODE_UM)
     bends = np.zeros((len(poses), *nodes.shape, 2))
-    spread = SPREAD_UM
+    spread = np.full(len(poses), SPREAD_UM)
     for _ in range(STEPS):
         level = draw_level(sections, poses, BLUR_UM, bends)
         evidence, _ = pair_evidence(sections, level, nodes, BLUR_UM)
         gaps_um = np.abs(np.diff(sections.z_um[evidence.pairs], axis=1))[:, 0]
         evidence = softened(evidence, UNTOLD * gaps_um)
-        step = solve_fields(evidence, PlanePrior(spread, NODE_UM, REACH_UM), bends)
+        step = solve_fields(evidence, PlanePrior(spread[:, None, None, None], NODE_UM, REACH_UM), bends)
         bends = own_part(bends + np.clip(step, -LONGEST_UM, LONGEST_UM))
         spread = measured_spread(bends, evidence)
     return bends, nodes, -level.centre_um
 
 
-def measured_spread(bends: Float64, evidence: Evidence) -> float:
-    """Return the usual size of bends where images tell them, so that whole sections stay as they are.
+def measured_spread(bends: Float64, evidence: Evidence) -> Float64:
+    """Return how large the bends of each section are, so that whole sections stay as they are.
 
     Parameters
     ----------
@@ -75,16 +76,34 @@ def measured_spread(bends: Float64, evidence: Evidence) -> float:
 
     Returns
     -------
-    float, um
-        Root mean square of a component (empirical Bayes), between `LEAST_SPREAD_UM` and `MOST_SPREAD_UM`.
+    (n,) float64, um
+        From the root mean square of a component where images tell it (empirical Bayes), between
+        `LEAST_SPREAD_UM` and `MOST_SPREAD_UM`.
     """
     weight = np.zeros(bends.shape[:3])
     told = np.trace(evidence.pair, axis1=-2, axis2=-1)
     for side in (0, 1):
         np.add.at(weight, evidence.pairs[:, side], told)
     there = weight * SPREAD_UM**2 > 1.0
-    size = float(np.sqrt((bends[there] ** 2).mean())) if there.any() else 0.0
-    return float(np.clip(size, LEAST_SPREAD_UM, MOST_SPREAD_UM))
+    squares = (0.5 * (bends**2).sum(axis=-1) * there).sum(axis=(1, 2))
+    size = SHRUNK * np.sqrt(squares / np.maximum(there.sum(axis=(1, 2)), 1))
+    return np.asarray(np.clip(size, LEAST_SPREAD_UM, MOST_SPREAD_UM), np.float64)
+
+
+def usual_bend(bends: Float64) -> float:
+    """Return the median over the sections of the mean length of their bends, um.
+
+    Parameters
+    ----------
+    bends : (n, rows, columns, 2) float64, um
+        As `own_bends` returns them.
+
+    Returns
+    -------
+    float, um
+        0 for no sections.
+    """
+    return float(np.median(np.linalg.norm(bends, axis=-1).mean(axis=(1, 2)))) if len(bends) else 0.0
 
 
 def own_part(fields: Float64) -> Float64:

@@ -13,7 +13,7 @@ from pipeline.atlas_building.reconstruction.brain_sections import BrainSections,
 from pipeline.atlas_building.reconstruction.free_fit import fit_free
 from pipeline.atlas_building.reconstruction.free_sections import FreeSections
 from pipeline.atlas_building.reconstruction.neighbour_matches import neighbour_matches, without_outliers
-from pipeline.atlas_building.reconstruction.own_bends import own_bends
+from pipeline.atlas_building.reconstruction.own_bends import own_bends, usual_bend
 from pipeline.atlas_building.reconstruction.placed import PlacedSection, moved
 from pipeline.core.errors import AlignmentError, DataError
 from pipeline.core.model import (
@@ -133,9 +133,7 @@ def place_on_anchor(brain: BrainSections, anchor: Anchor) -> Placement:
         Where the anchor is of another size, or the series fits nowhere.
     """
     thumbnails, tissues = look(brain)
-    seen = [t for t, one in zip(tissues, thumbnails, strict=True) if not one.failed]
-    length = thumbnails[-1].z_um - thumbnails[0].z_um + brain.spacing_um
-    check_box(anchor, tissue_extent(seen), length, brain.first.plane_of_section)
+    check_size(brain, anchor, thumbnails, tissues)
     outcomes = _aligned(brain, thumbnails, anchor)
     placed, notes = [], []
     by_number = {one.section_number: one for one in thumbnails}
@@ -150,6 +148,33 @@ def place_on_anchor(brain: BrainSections, anchor: Anchor) -> Placement:
     placed.sort(key=lambda one: one.thumbnail.z_um)
     refined, measures = refine_on_anchor(placed, tissues, anchor.space, brain.first.plane_of_section)
     return Placement(tuple(refined), anchor.box_um, anchor.midline_um, tuple(dict.fromkeys(notes)), measures)
+
+
+def check_size(
+    brain: BrainSections,
+    anchor: Anchor,
+    thumbnails: Sequence[SectionThumbnail],
+    tissues: Sequence[TissueImage],
+) -> None:
+    """Refuse an anchor of another size than the series.
+
+    Parameters
+    ----------
+    brain : BrainSections
+        As read.
+    anchor : Anchor
+        What it is placed on.
+    thumbnails, tissues : sequence
+        As `look` returns them.
+
+    Raises
+    ------
+    DataError
+        As `check_box`.
+    """
+    seen = [t for t, one in zip(tissues, thumbnails, strict=True) if not one.failed]
+    length = thumbnails[-1].z_um - thumbnails[0].z_um + brain.spacing_um
+    check_box(anchor, tissue_extent(seen), length, brain.first.plane_of_section)
 
 
 def _aligned(
@@ -208,8 +233,13 @@ def place_freely(brain: BrainSections) -> Placement:
         sections.append(
             PlacedSection(thumbnail, _judged(thumbnail, tissues[k], n, to_volume, matches, good), space)
         )
-    kept = np.flatnonzero(good)
-    sections = _bent(sections, [chosen[n] for n in kept], series.part(kept), poses[kept], brain)
+    kept = [int(k) for k in np.flatnonzero(good)]
+    bends, nodes, corner = own_bends(series.part(kept), poses[kept])
+    plane = brain.first.plane_of_section
+    first = affine.apply(space.volume_to_reference, [[*corner, 0.0]])[0]
+    for k, bend in zip([chosen[m] for m in kept], bends, strict=True):
+        sections[k] = moved(sections[k], bend, nodes, plane, first)
+    measures["usual bend of a section of its own, um"] = usual_bend(bends)
     return Placement(tuple(sections), box, midline, (), measures, _unknown(brain, series))
 
 
@@ -225,23 +255,6 @@ def _free_series(
         is_symmetric=first.plane_of_section == "coronal" and first.hemisphere == "both",
         one_frame=len({one.pixels.shape[:2] for one in thumbnails}) == 1,
     )
-
-
-def _bent(
-    sections: Sequence[PlacedSection],
-    chosen: Sequence[int],
-    series: FreeSections,
-    poses: Float64,
-    brain: BrainSections,
-) -> list[PlacedSection]:
-    """Return sections of which the chosen are bent by what neighbours show to be their own."""
-    result = list(sections)
-    bends, nodes, corner = own_bends(series, poses)
-    plane = brain.first.plane_of_section
-    for k, bend in zip(chosen, bends, strict=True):
-        first = affine.apply(result[k].space.volume_to_reference, [[*corner, 0.0]])[0]
-        result[k] = moved(result[k], bend, nodes, plane, first)
-    return result
 
 
 def _judged(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,20 +100,43 @@ def moved(
     change = np.zeros_like(reference)
     for k, axis in enumerate(axes):
         change[:, axis] = -_bilinear(step[..., k], at)
-    turned = change @ one.space.reference_to_volume[:, :3].T
-    before = np.zeros_like(turned)
+    return _displaced(one, change @ one.space.reference_to_volume[:, :3].T, lattice, spacing)
+
+
+def carried(one: PlacedSection, further: Callable[[Float64], Float64]) -> PlacedSection:
+    """Return a section displaced in three dimensions.
+
+    Parameters
+    ----------
+    one : PlacedSection
+        The section.
+    further : callable
+        Takes places of the volume, (n, 3) um, and returns what is added to each, um.
+
+    Returns
+    -------
+    PlacedSection
+        With a Deformation that does not fold.
+    """
+    lattice, spacing = _lattice(one)
+    volume = section_to_volume(one.section, lattice.reshape(-1, 2), one.thumbnail.z_um)
+    return _displaced(one, further(volume), lattice, spacing)
+
+
+def _displaced(one: PlacedSection, change: Float64, lattice: Float64, spacing: float) -> PlacedSection:
+    """Return a section with a change, (n, 3) um in the volume, added at the nodes of its lattice."""
+    section = one.section
+    before = np.zeros_like(change)
     if section.deformation is not None:
         before = displacement_at(section.deformation, lattice.reshape(-1, 2))
     factor = 1.0
     for _ in range(20):
-        total = (before + factor * turned).T.reshape(3, *lattice.shape[:2])
+        total = (before + factor * change).T.reshape(3, *lattice.shape[:2])
         deformation = Deformation(np.ascontiguousarray(total, np.float32), spacing)
         if least_jacobian(section.alignment2d, deformation) >= LEAST_JACOBIAN:
-            break
+            return replace(one, section=replace(section, deformation=deformation))
         factor *= SCALE_BACK
-    else:
-        return one
-    return replace(one, section=replace(section, deformation=deformation))
+    return one
 
 
 def _lattice(one: PlacedSection) -> tuple[Float64, float]:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from pipeline.atlas_building.reconstruction.comparisons import Nodes
 from pipeline.atlas_building.reconstruction.free_sections import FreeSections, draw_level
 from pipeline.atlas_building.reconstruction.joint_field import Evidence
-from pipeline.atlas_building.reconstruction.own_bends import own_bends, own_part, softened
+from pipeline.atlas_building.reconstruction.own_bends import BLUR_UM, own_bends, own_part, softened
 from pipeline.sections.thumbnail_tissue import TissueImage
 
 UM, SIZE, COUNT, BENT = 50.0, 120, 14, 7
@@ -44,23 +44,23 @@ def inner(bends: np.ndarray, nodes: Nodes, first_um: np.ndarray) -> tuple[np.nda
 def test_a_bend_of_one_section_is_found() -> None:
     found, columns = inner(*own_bends(series(bent_um=WAVE_UM), POSES))
     wanted = WAVE_UM * np.sin(WAVES * columns)
-    assert np.abs(found[BENT] - wanted).mean() < 0.35 * np.abs(wanted).mean()
+    assert np.abs(found[BENT] - wanted).mean() < 0.55 * np.abs(wanted).mean()  # a fifth counts as slow
+    assert np.corrcoef(found[BENT], wanted)[0, 1] > 0.9
     others = np.delete(found, BENT, axis=0)
-    assert np.abs(others).mean() < 10.0
-    assert np.abs(found[BENT]).mean() > 4 * np.abs(others).mean()
+    assert np.abs(others).mean() < 0.1 * np.abs(found[BENT]).mean()
 
 
 def test_whole_sections_and_what_runs_on_stay() -> None:
     """Tissue that slides by 8 um from section to section, 104 um in all, is the brain's shape."""
     for drift_um in (0.0, 8.0):
         found, _ = inner(*own_bends(series(bent_um=0.0, drift_um=drift_um), POSES))
-        assert np.abs(found[3:-3]).mean() < 6.0, drift_um
+        assert np.abs(found[3:-3]).mean() < 1.0, drift_um
 
 
 def test_a_bend_makes_the_section_like_its_neighbours() -> None:
     sections = series(bent_um=WAVE_UM)
     bends, _, _ = own_bends(sections, POSES)
-    before, after = (draw_level(sections, POSES, 100.0, b).image for b in (None, bends))
+    before, after = (draw_level(sections, POSES, BLUR_UM, b).image for b in (None, bends))
     apart = [np.abs(v[BENT] - 0.5 * (v[BENT - 1] + v[BENT + 1])).mean() for v in (before, after)]
     assert apart[1] < 0.6 * apart[0]
 
