@@ -14,6 +14,7 @@ from scipy import ndimage
 from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.page import drawn
+from pipeline.atlas_building.pictures import beside
 from pipeline.atlas_building.plates.between import LabelStack
 from pipeline.atlas_building.plates.plate_checks import (
     StructureCheck,
@@ -320,8 +321,7 @@ def _pictures(stack: PlateStack, annotation: UInt32, given: GivenOntology) -> li
     for k in at:
         plate = stack.plates[k]
         seen = seen_on_plate(annotation, plate, stack.spacing_um)
-        beside = np.concatenate([plate.labels, np.zeros((len(seen), 4), np.uint32), seen], axis=1)
-        pixels = drawn(_grey(beside), beside, colours, None)
+        pixels = beside(*(drawn(_grey(labels), labels, colours, None) for labels in (plate.labels, seen)))
         pictures.append(
             Picture(f"Plate {plate.name}", "Left the plate, right the volume at its place.", pixels)
         )
