@@ -35,7 +35,7 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
     with_ontology,
 )
 from pipeline.core.errors import DataError
@@ -88,7 +88,7 @@ def average(
 def _plan(brains: Sequence[Path], spacing_um: float | None) -> Plan:
     """Return what is averaged."""
     names = names_of(brains)
-    volumes = [open_volume(path, spacing_um) for path in brains]
+    volumes = [open_grey(path, spacing_um) for path in brains]
     labels = [_labels(path, volume) for path, volume in zip(brains, volumes, strict=True)]
     annotated = [found for found in labels if found is not None]
     um = spacing_um or min(min(volume.spacing_um) for volume in volumes)

@@ -44,7 +44,7 @@ from pipeline.atlas_building.sources import (
     check_same_box,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
     stated_midline_um,
     with_ontology,
 )
@@ -123,7 +123,7 @@ def carry(
 
 def _plan(annotation: Path, to: Path, source: Path | None, spacing_um: float | None) -> Plan:
     """Return what is carried."""
-    target = open_volume(to, spacing_um)
+    target = open_grey(to, spacing_um)
     check_fits("carry", to, target.box_um, min(target.spacing_um))
     labels = with_ontology(open_annotation(annotation))
     grey = _grey_of(annotation, labels, source, spacing_um)
@@ -152,7 +152,7 @@ def _grey_of(annotation: Path, labels: Annotation, source: Path | None, spacing_
         raise DataError(
             f"{annotation}: expected a template that the labels lie on, got none; name it with --from"
         )
-    grey = labels.template if source is None else open_volume(source, spacing_um)
+    grey = labels.template if source is None else open_grey(source, spacing_um)
     assert grey is not None
     check_same_box(annotation, labels, grey)
     return grey

@@ -31,6 +31,7 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
+    open_grey,
     open_ontology,
     open_volume,
 )
@@ -213,7 +214,7 @@ def _own_shape(folder: Path, plates: Sequence[Plate], spacing_um: float) -> tupl
 
 def _template(path: Path, grid: Grid) -> Float32:
     """Return a grey volume on the grid: copied where it lies on it, else linear between its voxels."""
-    volume = open_volume(path, grid.spacing_um)
+    volume = open_grey(path, grid.spacing_um)
     values = np.asarray(volume.values, np.float32)
     if values.shape == grid.shape and np.allclose(volume.spacing_um, grid.spacing_um):
         return values

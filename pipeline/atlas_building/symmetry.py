@@ -21,7 +21,7 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
 )
 from pipeline.atlas_building.straightening import Midline, find_midline
 from pipeline.core.errors import ConfigError, DataError
@@ -79,7 +79,7 @@ def symmetrise(
 
 def _plan(volume: Path, annotation: Path | None, half: str, spacing_um: float | None) -> Plan:
     """Return what is made symmetric."""
-    grey = open_volume(volume, spacing_um)
+    grey = open_grey(volume, spacing_um)
     check_fits("symmetrise", volume, grey.box_um, spacing_um or min(grey.spacing_um))
     labels = _labels(volume, annotation, grey)
     finest = min(grey.spacing_um) if labels is None else min(*grey.spacing_um, *labels.spacing_um)

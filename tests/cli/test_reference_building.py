@@ -87,6 +87,7 @@ def test_average(ish: Ish, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         ("plain.nrrd", 1, "expected a voxel size in its header, got none; add --spacing-um"),
         ("flat_200.nrrd", 1, "expected tissue that differs from its surroundings, got none"),
         ("empty", 1, "expected a template in the reference folder, got none"),
+        ("labels_200.nrrd", 1, "expected grey values, got whole numbers up to 312782546; are they structure"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_told_in_one_line(
@@ -94,6 +95,7 @@ def test_inputs_that_cannot_be_used_are_told_in_one_line(
 ) -> None:
     write_nrrd(tmp_path / "plain.nrrd", brain()[0], 1.0)
     write_nrrd(tmp_path / "flat_200.nrrd", np.ones((9, 9, 9), np.float32), UM)
+    write_nrrd(tmp_path / "labels_200.nrrd", brain()[1], UM)
     (tmp_path / "empty").mkdir()
     assert ish(*verb("symmetrise", tmp_path / name, "--output", tmp_path / "out")) == status
     said = capfd.readouterr().err
