@@ -25,8 +25,9 @@ from pipeline.atlas_building.matching.group import Group, mean_frame, mean_of
 from pipeline.atlas_building.matching.sampling import moved
 from pipeline.atlas_building.matching.working import WorkingBrain, working_brain, working_um
 from pipeline.atlas_building.memory import check_fits
+from pipeline.atlas_building.pictures import deviation_pictures
 from pipeline.atlas_building.publish import PLAIN, Publication
-from pipeline.atlas_building.result import BuiltReference, Frame, Picture
+from pipeline.atlas_building.result import BuiltReference, Frame
 from pipeline.atlas_building.sources import (
     Annotation,
     check_same_box,
@@ -34,7 +35,7 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
     with_ontology,
 )
 from pipeline.core.errors import DataError
@@ -87,7 +88,7 @@ def average(
 def _plan(brains: Sequence[Path], spacing_um: float | None) -> Plan:
     """Return what is averaged."""
     names = names_of(brains)
-    volumes = [open_volume(path, spacing_um) for path in brains]
+    volumes = [open_grey(path, spacing_um) for path in brains]
     labels = [_labels(path, volume) for path, volume in zip(brains, volumes, strict=True)]
     annotated = [found for found in labels if found is not None]
     um = spacing_um or min(min(volume.spacing_um) for volume in volumes)
@@ -162,19 +163,7 @@ def averaged_reference(
         cannot_know=CANNOT_KNOW,
         volumes={"variance": variance},
         displacements=displacements,
-        pictures=[_variance_picture(variance, spacing_um)],
-    )
-
-
-def _variance_picture(variance: Float32, um: float) -> Picture:
-    """Draw the standard deviation between the brains on the middle coronal plane."""
-    at = variance.shape[0] // 2
-    plane = np.sqrt(np.maximum(variance[at], 0))
-    top = max(float(np.percentile(plane, 99.5)), 1e-9)
-    return Picture(
-        f"Standard deviation between the brains, coronal plane at P {at * um:g} µm",
-        f"After brightness was evened; white is {top:.3g} or more, in the values of the template.",
-        np.asarray(255 * np.clip(plane / top, 0, 1), np.uint8),
+        pictures=list(deviation_pictures(variance, spacing_um)),
     )
 
 

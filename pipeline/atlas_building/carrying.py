@@ -36,6 +36,7 @@ from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.meshes import FOLDER as MESHES
 from pipeline.atlas_building.meshes import move_meshes
 from pipeline.atlas_building.page import drawn, structure_colours
+from pipeline.atlas_building.pictures import beside, jacobian_pictures
 from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame, Picture
 from pipeline.atlas_building.sources import (
@@ -43,7 +44,7 @@ from pipeline.atlas_building.sources import (
     check_same_box,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
     stated_midline_um,
     with_ontology,
 )
@@ -122,7 +123,7 @@ def carry(
 
 def _plan(annotation: Path, to: Path, source: Path | None, spacing_um: float | None) -> Plan:
     """Return what is carried."""
-    target = open_volume(to, spacing_um)
+    target = open_grey(to, spacing_um)
     check_fits("carry", to, target.box_um, min(target.spacing_um))
     labels = with_ontology(open_annotation(annotation))
     grey = _grey_of(annotation, labels, source, spacing_um)
@@ -151,7 +152,7 @@ def _grey_of(annotation: Path, labels: Annotation, source: Path | None, spacing_
         raise DataError(
             f"{annotation}: expected a template that the labels lie on, got none; name it with --from"
         )
-    grey = labels.template if source is None else open_volume(source, spacing_um)
+    grey = labels.template if source is None else open_grey(source, spacing_um)
     assert grey is not None
     check_same_box(annotation, labels, grey)
     return grey
@@ -232,8 +233,9 @@ def carried_reference(target: Volume, labels: Annotation, found: Carried) -> Bui
     lost = np.setdiff1d(present_labels(labels.labels), present_labels(annotation))
     quality = found.quality | {
         "labels": int(len(present_labels(annotation)) - 1),
-        "labels_lost": [int(one) for one in lost],
+        "labels_lost": labels.ontology.labels(lost) if labels.ontology else lost.tolist(),
     }
+    jacobian = _jacobian(found.to_source, grid)
     return BuiltReference(
         verb="carry",
         frame=Frame("target", str(target.path)),
@@ -244,9 +246,12 @@ def carried_reference(target: Volume, labels: Annotation, found: Carried) -> Bui
         ontology=labels.ontology,
         quality=quality,
         cannot_know=_cannot_know(quality, found.to_source.spacing_um),
-        volumes={"jacobian": _jacobian(found.to_source, grid)},
+        volumes={"jacobian": jacobian},
         displacements={"target_to_source": found.to_source, "source_to_target": found.to_target},
-        pictures=list(_pictures(template, um, labels, found)),
+        pictures=[
+            *_pictures(template, um, labels, found),
+            *jacobian_pictures(jacobian, template, um),
+        ],
     )
 
 
@@ -302,7 +307,7 @@ def _pictures(template: Float32, um: float, labels: Annotation, found: Carried) 
         yield Picture(
             f"Labels, {name} plane at {'PIR'[axis]} {at * um:g} µm",
             "Left after the affine step, right after the displacement.",
-            np.concatenate(shown, axis=1),
+            beside(*shown),
         )
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.page import drawn
+from pipeline.atlas_building.pictures import beside
 from pipeline.atlas_building.plates.between import LabelStack
 from pipeline.atlas_building.plates.plate_checks import (
     StructureCheck,
@@ -30,6 +31,7 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
+    open_grey,
     open_ontology,
     open_volume,
 )
@@ -212,7 +214,7 @@ def _own_shape(folder: Path, plates: Sequence[Plate], spacing_um: float) -> tupl
 
 def _template(path: Path, grid: Grid) -> Float32:
     """Return a grey volume on the grid: copied where it lies on it, else linear between its voxels."""
-    volume = open_volume(path, grid.spacing_um)
+    volume = open_grey(path, grid.spacing_um)
     values = np.asarray(volume.values, np.float32)
     if values.shape == grid.shape and np.allclose(volume.spacing_um, grid.spacing_um):
         return values
@@ -320,8 +322,7 @@ def _pictures(stack: PlateStack, annotation: UInt32, given: GivenOntology) -> li
     for k in at:
         plate = stack.plates[k]
         seen = seen_on_plate(annotation, plate, stack.spacing_um)
-        beside = np.concatenate([plate.labels, np.zeros((len(seen), 4), np.uint32), seen], axis=1)
-        pixels = drawn(_grey(beside), beside, colours, None)
+        pixels = beside(*(drawn(_grey(labels), labels, colours, None) for labels in (plate.labels, seen)))
         pictures.append(
             Picture(f"Plate {plate.name}", "Left the plate, right the volume at its place.", pixels)
         )

@@ -41,6 +41,8 @@ def read_displacement(folder: Path, name: str) -> Displacement:
         Where there is no such file, or it is damaged.
     """
     path = folder / f"{name}.nrrd"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of a result, got no such folder")
     if not path.is_file():
         inside = sorted(p.parent.name for p in folder.glob(f"brains/*/{name}.nrrd"))
         also = f"; name one of its brains, {folder}/brains/{inside[0]}" if inside else ""
@@ -101,16 +103,21 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if not lines:
         raise DataError(f"{path}: expected a table with {', '.join(COLUMNS)}, got an empty file")
     header, rows = [cell.strip() for cell in lines[0][1]], lines[1:]
+    _check_columns(path, header)
     for line, row in rows:
         if len(row) != len(header):
             raise DataError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
     return header, rows
 
 
-def _places(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Float64:
+def _check_columns(path: Path, header: list[str]) -> None:
+    """Refuse a table without the columns, or with those that are added."""
     missing = [name for name in COLUMNS if name not in header]
     if missing:
-        raise DataError(f"{path}: expected columns {', '.join(COLUMNS)}, got {shown(', '.join(header))}")
+        raise DataError(
+            f"{path}: expected columns {', '.join(COLUMNS)}, separated by commas, got"
+            f" {shown(', '.join(header))}; name them so: um along P, I and R"
+        )
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise DataError(
@@ -119,6 +126,9 @@ def _places(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) ->
     taken = [name for name in ADDED if name in header]
     if taken:
         raise DataError(f"{path}: has a column {taken[0]} already; rename it")
+
+
+def _places(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Float64:
     at = [header.index(name) for name in COLUMNS]
     places = np.empty((len(rows), 3))
     for number, (line, cells) in enumerate(rows):

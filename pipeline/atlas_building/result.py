@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,22 @@ class GivenOntology:
 
     ontology: Ontology
     document: bytes
+
+    def labels(self, ids: Iterable[int]) -> list[str]:
+        """Return structures as people name them.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Structure ids; 0 is left out.
+
+        Returns
+        -------
+        list of str
+            Acronyms, with the id where several structures have one; ids that the ontology lacks as they are.
+        """
+        known = self.ontology.by_id
+        return [self.ontology.label(one) if one in known else str(one) for one in map(int, ids) if one]
 
     @classmethod
     def of(cls, ontology: Ontology) -> GivenOntology:

@@ -25,6 +25,7 @@ from pipeline.inputs.references import read_reference, reference_files
 NOISE_FACTOR = 4.0  # standard deviations of the surroundings by which tissue differs from them
 LEAST_CONTRAST = 0.1  # of the strongest difference from the surroundings, that tissue has at least
 LEAST_TISSUE = 0.002  # share of the box that tissue fills at least
+MOST_GREY = 2**24  # up to which float32 holds whole numbers
 ROOT_ID = 997  # of Allen's root
 MAD_SIGMA = 1.4826  # standard deviations a median absolute deviation
 
@@ -88,6 +89,37 @@ def open_volume(path: Path, spacing_um: float | None = None) -> Volume:
     if found is None:
         raise DataError(f"{path}: expected a template in the reference folder, got none; name a volume file")
     return _finite(Volume(found[0], (found[1],) * 3, path))
+
+
+def open_grey(path: Path, spacing_um: float | None = None) -> Volume:
+    """Read a VOLUME whose values rise or fall with what it shows.
+
+    Parameters
+    ----------
+    path : Path
+        Volume file or reference folder.
+    spacing_um : float, um, optional
+        Voxel size of a file that states none.
+
+    Returns
+    -------
+    Volume
+        As `open_volume` returns it.
+
+    Raises
+    ------
+    DataError
+        Where there is no such volume, or it holds structure ids.
+    """
+    volume = open_volume(path, spacing_um)
+    if volume.values.dtype.kind in "iu" and volume.values.dtype.itemsize > 2:
+        most = int(volume.values.max())
+        if most > MOST_GREY:
+            raise DataError(
+                f"{path}: expected grey values, got whole numbers up to {most}; are they structure ids? name"
+                " the template"
+            )
+    return volume
 
 
 def open_annotation(path: Path, ontology: Path | None = None) -> Annotation:

@@ -11,6 +11,7 @@ from pipeline.atlas_building.displacement import Displacement, determinants, inv
 from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.memory import check_fits
 from pipeline.atlas_building.mirroring import mirrored_labels, mirrored_template
+from pipeline.atlas_building.pictures import midline_pictures
 from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame
 from pipeline.atlas_building.sources import (
@@ -20,11 +21,12 @@ from pipeline.atlas_building.sources import (
     has_annotation,
     input_files,
     open_annotation,
-    open_volume,
+    open_grey,
 )
 from pipeline.atlas_building.straightening import Midline, find_midline
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.model import Float64, UInt32
+from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.formats.volumes.volume_files import Volume
 
 HALVES = ("average", "left", "right")
@@ -77,7 +79,7 @@ def symmetrise(
 
 def _plan(volume: Path, annotation: Path | None, half: str, spacing_um: float | None) -> Plan:
     """Return what is made symmetric."""
-    grey = open_volume(volume, spacing_um)
+    grey = open_grey(volume, spacing_um)
     check_fits("symmetrise", volume, grey.box_um, spacing_um or min(grey.spacing_um))
     labels = _labels(volume, annotation, grey)
     finest = min(grey.spacing_um) if labels is None else min(*grey.spacing_um, *labels.spacing_um)
@@ -130,7 +132,8 @@ def symmetric_reference(
     if labels is not None:
         carried = warp(labels.labels, labels.spacing_um, to_source, grid, order=0)
         annotation = mirrored_labels(carried, half)
-        quality |= _label_figures(labels.labels, carried, annotation)
+        quality |= _label_figures(labels, carried, annotation)
+    document = midline_document(midline, grey)
     return BuiltReference(
         verb="symmetrise",
         frame=Frame("symmetric", f"{grey.path}, straightened; half: {half}"),
@@ -145,7 +148,8 @@ def symmetric_reference(
             "Which half has the animal's own shape where they differ is not known: each goes half the way.",
         ),
         displacements={"target_to_source": to_source, "source_to_target": back},
-        documents={"midline.json": midline_document(midline, grey)},
+        documents={"midline.json": document},
+        pictures=list(midline_pictures(grey, midline, document["surface"])),
     )
 
 
@@ -241,13 +245,14 @@ def _folds(path: Path, to_source: Displacement, back: Displacement, tissue_um: F
     }
 
 
-def _label_figures(before: UInt32, carried: UInt32, after: UInt32) -> dict[str, Any]:
+def _label_figures(before: Annotation, carried: UInt32, after: UInt32) -> dict[str, Any]:
     middle = carried.shape[2] // 2
     left, right = carried[:, :, middle:0:-1], carried[:, :, middle:]
     there = (left > 0) | (right > 0)
-    lost = np.setdiff1d(np.unique(before), np.unique(after))
+    present = present_labels(after)
+    lost = np.setdiff1d(present_labels(before.labels), present)
     return {
         "labelled voxels on which the halves agree": float((left == right)[there].mean()),
-        "labels": int(len(np.unique(after)) - 1),
-        "labels lost": [int(one) for one in lost if one],
+        "labels": int(len(present) - 1),
+        "labels lost": before.ontology.labels(lost) if before.ontology else lost.tolist(),
     }

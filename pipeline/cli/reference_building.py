@@ -166,7 +166,7 @@ def map_points(
     """Map points from source to target, or back."""
     check_file_free(out, is_ours=_is_answer(out))
     outside = atlas_building.map_points(folder, points, out, inverse=inverse)
-    say(f"wrote {out}" + (f"; {outside} points lie outside of the box" if outside else ""))
+    say(f"wrote {out}" + (f"; points outside of the box: {outside}" if outside else ""))
 
 
 def publication_of(force: bool, forms: list[str]) -> Publication:
@@ -214,7 +214,8 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list):
-        return f"{len(value)} values" if len(value) > 12 else ", ".join(_text(item) for item in value)
+        some = ", ".join(_text(item) for item in value) or "none"
+        return f"{len(value)} values" if len(value) > 12 else some
     return str(value)
 
 

@@ -181,6 +181,12 @@ def test_an_affine_step_finds_a_small_linear_map() -> None:
     assert np.abs(corners @ (found - true).T).max() < 10.0
 
 
+def test_an_affine_map_stays_where_nothing_that_varies_is_seen() -> None:
+    flat, matrix = np.zeros((8, 8, 8), np.float32), np.eye(3, 4) + 0.1
+    fact = evidence((flat, flat), np.ones((8, 8, 8), np.float32), 2.0)
+    assert np.array_equal(affine_step(matrix, [fact], UM), matrix)
+
+
 def test_evidence_counts_residuals_in_units_of_their_noise() -> None:
     target, source = draw(1, 20, 20, 20), np.zeros((20, 20, 20), np.float32)
     weight = np.ones((20, 20, 20), np.float32)

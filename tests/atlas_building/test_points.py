@@ -38,6 +38,9 @@ def test_rows_and_columns_are_kept(folder: Path) -> None:
     ("text", "message"),
     [
         ("x_um,y_um\n1,2\n", "expected columns x_um, y_um, z_um"),
+        ("x_um;y_um;z_um\n1;2;3\n", "separated by commas, got 'x_um;y_um;z_um'; name them so: um along P"),
+        ("sep=,\nx_um,y_um,z_um\n1,2,3\n", "separated by commas, got 'sep=, '"),
+        ("z,y,x\n1,2,3\n", "expected columns x_um, y_um, z_um, .* got 'z, y, x'"),
         ("x_um,y_um,z_um\n1,2,three\n", "line 2: expected numbers"),
         ("x_um,y_um,z_um\n1,2\n", "line 2: expected 3 cells, got 2"),
         ("x_um,y_um,z_um,to_x_um\n1,2,3,4\n", "has a column to_x_um already"),

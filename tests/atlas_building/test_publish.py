@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from brains import GRAPH, MIDDLE_UM, ONTOLOGY, UM, brain, write_reference
+from draco_reader import Reader
 
 from pipeline.atlas_building import publish as publishing
 from pipeline.atlas_building.displacement import Displacement
+from pipeline.atlas_building.meshes import read_obj
 from pipeline.atlas_building.publish import Publication, check_output, publish
 from pipeline.atlas_building.result import BuiltReference, Frame, GivenOntology
 from pipeline.core.errors import ConfigError, DataError
@@ -173,6 +176,19 @@ def test_further_forms(tmp_path: Path, source: Path) -> None:
     assert space.midline_um == MIDDLE_UM
     with pytest.raises(DataError, match=rf"expected an annotation, got none; name the atlas in it, {atlas}"):
         read_reference(out / "brainglobe")
+    sets = next((out / "brainglobe" / "brainglobe-atlasapi" / "annotation-sets").glob("*/*"))
+    masks = zarr.open_group(sets / "annotations.ome.zarr", mode="r")
+    assert masks["annotation_values"][:].tolist() == [8, 997, 312782546]
+    for mask, inside in zip(masks["0"][:], (labels == 8, labels > 0, labels == 312782546), strict=True):
+        assert np.array_equal(mask[:, :, ::-1], inside)
+    meshes = sets / "annotations.precomputed" / "mesh"
+    assert sorted(path.name for path in meshes.iterdir()) == ["312782546", "8", "997"]
+    vertices, faces = Reader((meshes / "8").read_bytes()).mesh()
+    expected, corners = read_obj(out / "meshes" / "8.obj")
+    last_um = (labels.shape[2] - 1) * UM
+    turned = np.column_stack([vertices[:, 2], vertices[:, 1], 1000 * last_um - vertices[:, 0]]) / 1000
+    assert np.allclose(turned, expected, atol=0.1)
+    assert np.array_equal(faces, corners)
     with pytest.raises(ConfigError, match="--format zip: expected one of brainglobe, nifti"):
         Publication(formats=("zip",))
 

@@ -54,7 +54,7 @@ def test_carry_and_map_points(ish: Ish, tmp_path: Path, capfd: pytest.CaptureFix
     described = json.loads(capfd.readouterr().out)
     assert (described["verb"], described["quality"]["folds"]) == ("carry", 0)
     assert {"annotation_100.nii.gz", "jacobian_100.nrrd", "report.html"} <= {p.name for p in out.iterdir()}
-    assert (out / "report.html").read_text().count("data:image/png") == 5
+    assert (out / "report.html").read_text().count("data:image/png") == 7  # planes, labels, Jacobian
     assert ish("reference", "info", "--reference", str(out)) == 0
     write_nrrd(tmp_path / "plain.nrrd", bent(None, greys(1))[0], 1.0)
     capfd.readouterr()
@@ -71,7 +71,7 @@ def test_average(ish: Ish, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert ish(*verb("average", *brains, "--output", tmp_path / "out", "--json")) == 0
     assert json.loads(capfd.readouterr().out)["quality"]["brains"] == 2
     assert (tmp_path / "out" / "brains" / "b_100" / "source_to_target.nrrd").is_file()
-    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == 4
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == 5  # planes, deviation
     assert ish(*verb("average", brains[0], "--output", tmp_path / "no")) == 1
     assert ish(*verb("average", brains[0], brains[0], "--output", tmp_path / "no")) == 1
     said = capfd.readouterr().err.splitlines()
@@ -87,6 +87,7 @@ def test_average(ish: Ish, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
         ("plain.nrrd", 1, "expected a voxel size in its header, got none; add --spacing-um"),
         ("flat_200.nrrd", 1, "expected tissue that differs from its surroundings, got none"),
         ("empty", 1, "expected a template in the reference folder, got none"),
+        ("labels_200.nrrd", 1, "expected grey values, got whole numbers up to 312782546; are they structure"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_told_in_one_line(
@@ -94,6 +95,7 @@ def test_inputs_that_cannot_be_used_are_told_in_one_line(
 ) -> None:
     write_nrrd(tmp_path / "plain.nrrd", brain()[0], 1.0)
     write_nrrd(tmp_path / "flat_200.nrrd", np.ones((9, 9, 9), np.float32), UM)
+    write_nrrd(tmp_path / "labels_200.nrrd", brain()[1], UM)
     (tmp_path / "empty").mkdir()
     assert ish(*verb("symmetrise", tmp_path / name, "--output", tmp_path / "out")) == status
     said = capfd.readouterr().err

@@ -192,7 +192,7 @@ def affine_step(affine: Float64, facts: Sequence[Evidence], um: float) -> Float6
     Returns
     -------
     (3, 4) float64, um to um
-        With the linear map added that explains the residuals best.
+        With the linear map added that explains the residuals best; as it is where nothing varies.
     """
     squares, pulls = np.zeros((12, 12)), np.zeros(12)
     shape = facts[0].weight.shape
@@ -204,6 +204,8 @@ def affine_step(affine: Float64, facts: Sequence[Evidence], um: float) -> Float6
         terms = np.concatenate([slope * places[:, [k]] for k in range(3)] + [slope], axis=1)
         squares += terms.T @ terms
         pulls += terms.T @ fact.residual[used].astype(np.float64)
+    if not squares.any():  # nothing that varies is seen: the brains lie apart
+        return affine
     found = np.linalg.solve(squares + 1e-6 * np.trace(squares) / 12 * np.eye(12), pulls)
     linear = found[:9].reshape(3, 3).T / scale
     middle = np.array(shape) * um / 2
