@@ -88,15 +88,16 @@ def average(
 def _plan(brains: Sequence[Path], spacing_um: float | None) -> Plan:
     """Return what is averaged."""
     names = names_of(brains)
-    volumes = [open_grey(path, spacing_um) for path in brains]
+    volumes: list[Volume] = []
+    for path in brains:
+        volumes.append(open_grey(path, spacing_um))
+        _check_memory(volumes, (), spacing_um)  # before the next one is read
     labels = [_labels(path, volume) for path, volume in zip(brains, volumes, strict=True)]
     annotated = [found for found in labels if found is not None]
     um = spacing_um or min(min(volume.spacing_um) for volume in volumes)
     for path, volume in zip(brains, volumes, strict=True):
         check_spacing(path, volume.box_um, um)
-    greys = [volume.values for volume in volumes]
-    held = sum(one.nbytes for one in (*greys, *(one.labels for one in annotated)))
-    check_fits("average", brains[0], np.max([volume.box_um for volume in volumes], axis=0), um, held)
+    _check_memory(volumes, annotated, um)
     files = [*(file for path in brains for file in input_files(path))]
     files += [file for found in annotated for file in found.files]
     return Plan(
@@ -104,6 +105,14 @@ def _plan(brains: Sequence[Path], spacing_um: float | None) -> Plan:
         files,
         annotated[0].labels if annotated else None,
     )
+
+
+def _check_memory(
+    volumes: Sequence[Volume], annotated: Sequence[Annotation], spacing_um: float | None
+) -> None:
+    um = spacing_um or min(min(volume.spacing_um) for volume in volumes)
+    held = sum(one.values.nbytes for one in volumes) + sum(one.labels.nbytes for one in annotated)
+    check_fits("average", volumes[0].path, np.max([one.box_um for one in volumes], axis=0), um, held)
 
 
 def averaged_reference(
@@ -204,7 +213,7 @@ def names_of(brains: Sequence[Path]) -> list[str]:
 def _labels(path: Path, volume: Volume) -> Annotation | None:
     if not has_annotation(path):
         return None
-    found = with_ontology(open_annotation(path))
+    found = with_ontology(open_annotation(path, template=False))
     check_same_box(path, found, volume)
     return found
 

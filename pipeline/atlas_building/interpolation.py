@@ -185,7 +185,7 @@ def interpolate_stack(
 def _grid_like(path: Path, spacing_um: float | None) -> Grid:
     midline_um, files = None, tuple(input_files(path))
     if has_annotation(path):
-        labels = open_annotation(path)
+        labels = open_annotation(path, template=False)
         shape, spacing, midline_um = labels.labels.shape, labels.spacing_um, labels.midline_um
     else:
         volume = open_volume(path, spacing_um)

@@ -122,7 +122,7 @@ def open_grey(path: Path, spacing_um: float | None = None) -> Volume:
     return volume
 
 
-def open_annotation(path: Path, ontology: Path | None = None) -> Annotation:
+def open_annotation(path: Path, ontology: Path | None = None, *, template: bool = True) -> Annotation:
     """Read an ANNOTATION: a reference folder, or a volume of labels.
 
     Parameters
@@ -131,6 +131,8 @@ def open_annotation(path: Path, ontology: Path | None = None) -> Annotation:
         Reference folder, or volume file.
     ontology : Path, optional
         Structure graph of a volume of labels; default that in its folder, where there is one.
+    template : bool
+        Read the template of a reference folder too.
 
     Returns
     -------
@@ -142,13 +144,13 @@ def open_annotation(path: Path, ontology: Path | None = None) -> Annotation:
     DataError
         Where a file is missing or damaged, or the labels are no structure ids, or all 0.
     """
-    found = _read_annotation(path, ontology)
+    found = _read_annotation(path, ontology, template)
     if not found.labels.any():
         raise DataError(f"{path}: expected labels, got an annotation that is 0 everywhere; give another one")
     return found
 
 
-def _read_annotation(path: Path, ontology: Path | None) -> Annotation:
+def _read_annotation(path: Path, ontology: Path | None, template: bool) -> Annotation:
     if not path.is_dir():
         _check_there(path)
         volume = read_volume(path)
@@ -159,10 +161,10 @@ def _read_annotation(path: Path, ontology: Path | None) -> Annotation:
     space = read_reference(path, template=False)
     graph = path / ONTOLOGY
     given = open_ontology(graph) if graph.is_file() else GivenOntology.of(space.ontology)
-    template = open_volume(path) if _has_template(path) else None
+    grey = open_volume(path) if template and _has_template(path) else None
     um = (space.annotation_um,) * 3
     return Annotation(
-        space.annotation, um, given, template, space.stated_midline_um, tuple(reference_files(path))
+        space.annotation, um, given, grey, space.stated_midline_um, tuple(reference_files(path))
     )
 
 

@@ -219,7 +219,7 @@ def _labels(volume: Path, annotation: Path | None, grey: Volume) -> Annotation |
     path = annotation if annotation is not None else (volume if has_annotation(volume) else None)
     if path is None:
         return None
-    found = open_annotation(path)
+    found = open_annotation(path, template=False)
     check_same_box(path, found, grey)
     if found.ontology is None:
         raise DataError(f"{path}: expected structure_graph_1.json beside it, got none; put it there")

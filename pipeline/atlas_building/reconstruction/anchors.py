@@ -91,7 +91,7 @@ def open_anchor(path: Path) -> Anchor:
     files = tuple(input_files(path))
     if has_annotation(path):
         space = RunReference(path).at(OUTLINE_UM)
-        own = open_annotation(path)
+        own = open_annotation(path, template=False)
         um = own.spacing_um[0]
         p, i, r = (n * um for n in own.labels.shape)
         return Anchor(path, space, (p, i, r), own.labels, um, own.ontology, own.midline_um, files)
