@@ -29,7 +29,7 @@ class Need:
 
 
 NEEDS: Mapping[str, Need] = {
-    "build": Need(0.8e9, 14.0),
+    "build": Need(1.0e9, 28.0),
     "symmetrise": Need(0.7e9, 28.0),
     "interpolate": Need(0.5e9, 28.0),
     "average": Need(0.8e9, 28.0),
