@@ -20,11 +20,12 @@ from pipeline.atlas_building.plates.plate_checks import (
     StructureCheck,
     check_order,
     check_plates,
+    inside_volume,
     seen_on_plate,
 )
 from pipeline.atlas_building.plates.plate_series import Plate, PlateStack, read_plates, stack_plates
 from pipeline.atlas_building.plates.plate_table import NAME
-from pipeline.atlas_building.plates.plate_volume import fill_volume, restore_lost
+from pipeline.atlas_building.plates.plate_volume import fill_volume, restore_lost, share_beyond
 from pipeline.atlas_building.publish import PLAIN, Publication
 from pipeline.atlas_building.result import BuiltReference, Frame, GivenOntology, Picture
 from pipeline.atlas_building.sources import (
@@ -42,6 +43,7 @@ from pipeline.formats.volumes.reference_folder import present_labels
 from pipeline.system.files import shown
 
 SPACING_UM = 25.0
+MOST_BEYOND = 0.5  # of the labelled pixels: above it, the template is of another brain or scale
 SHOWN = 3  # plates on the page
 CHECK = "plates_check.csv"
 CANNOT_KNOW = (
@@ -142,10 +144,14 @@ def _plan(
     stack = stack_plates(plates, found, um)
     if not trust_positions:
         check_order(stack.plates, stack.labels)
-    grey = None if template is None else _template(template, grid)
+    grey, notes = (None, ()) if template is None else _template(template, grid, stack)
     inputs = [*files, ontology, *grid.files, *([] if template is None else input_files(template))]
     return Plan(
-        lambda: replace(interpolated_reference(stack, given, grid, plates), template=grey),
+        lambda: replace(
+            interpolated_reference(stack, given, grid, plates),
+            template=grey,
+            cannot_know=(*CANNOT_KNOW, *notes),
+        ),
         inputs,
         stack.labels,
     )
@@ -212,16 +218,31 @@ def _own_shape(folder: Path, plates: Sequence[Plate], spacing_um: float) -> tupl
     return p, i, r
 
 
-def _template(path: Path, grid: Grid) -> Float32:
-    """Return a grey volume on the grid: copied where it lies on it, else linear between its voxels."""
+def _template(path: Path, grid: Grid, stack: PlateStack) -> tuple[Float32, tuple[str, ...]]:
+    """Return a grey volume on the grid, and what is to be told of it.
+
+    It is copied where it lies on the grid, else linear between its voxels, and 0 beyond them.
+    """
     volume = open_grey(path, grid.spacing_um)
+    beyond = share_beyond(stack.plates, volume.box_um, volume.spacing_um)
+    if beyond > MOST_BEYOND:
+        p, i, r = (side / 1000 for side in volume.box_um)
+        raise DataError(
+            f"--template {path}: expected a volume that the plates lie on, got {p:g} x {i:g} x {r:g} mm,"
+            f" beyond which {beyond:.0%} of the labelled pixels lie; check its spacing, or name another"
+        )
+    notes = (
+        f"The template is smaller than the plates: {max(beyond, 0.001):.1%} of their labelled pixels"
+        " lie beyond it, where its values are 0."
+    )
+    told = (notes,) if beyond else ()
     values = np.asarray(volume.values, np.float32)
     if values.shape == grid.shape and np.allclose(volume.spacing_um, grid.spacing_um):
-        return values
+        return values, told
     scale = [grid.spacing_um / um for um in volume.spacing_um]
     return np.asarray(
         ndimage.affine_transform(values, scale, output_shape=grid.shape, order=1, mode="grid-constant")
-    )
+    ), told
 
 
 def interpolated_reference(
@@ -252,7 +273,7 @@ def interpolated_reference(
     """
     annotation, lost = interpolate_stack(stack, given, grid.shape)
     rows = list(check_plates(annotation, stack.plates, stack.spacing_um))
-    _check_kept(folder, annotation, rows, given)
+    _check_kept(folder, annotation, stack, given)
     return BuiltReference(
         "interpolate",
         Frame("plates", f"positions of {folder / NAME}"),
@@ -268,18 +289,28 @@ def interpolated_reference(
     )
 
 
-def _check_kept(
-    folder: Path, annotation: UInt32, rows: Sequence[StructureCheck], given: GivenOntology
-) -> None:
-    """Refuse plates whose structures lie outside of the grid."""
-    missing = sorted({row.id for row in rows} - set(present_labels(annotation).tolist()))
-    if missing:
-        names = ", ".join(given.ontology.label(one) for one in missing)
-        p, i, r = annotation.shape
+def _check_kept(folder: Path, annotation: UInt32, stack: PlateStack, given: GivenOntology) -> None:
+    """Refuse plates whose structures lie outside of the grid, and voxels too large for all of them."""
+    there = present_labels(annotation)
+    within, missing = set[int](), set[int]()
+    for plate in stack.plates:
+        missing.update(np.setdiff1d(plate.labels, [0, *there]).tolist())
+        within.update(np.unique(plate.labels[inside_volume(annotation, plate, stack.spacing_um)]).tolist())
+    if not missing:
+        return
+    outside = sorted(missing - within)
+    names = shown(", ".join(given.ontology.label(one) for one in outside or sorted(missing)))
+    p, i, r = annotation.shape
+    if outside:
         raise DataError(
             f"{folder / NAME}: expected plates within the grid of {p} x {i} x {r} voxels, got structures that"
-            f" lie outside of it: {shown(names)}; correct the positions, or name another --like"
+            f" lie outside of it: {names}; correct the positions, or name another --like"
         )
+    raise DataError(
+        f"{folder / NAME}: expected voxels that have room for every structure of the plates, got"
+        f" {stack.spacing_um:g} um, a grid of {p} x {i} x {r}, too coarse for {len(missing)}: {names};"
+        " take a smaller --spacing-um, or a finer --like"
+    )
 
 
 def _table(rows: Sequence[StructureCheck]) -> str:

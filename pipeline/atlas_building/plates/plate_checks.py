@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from pipeline.atlas_building.plates.plate_series import Plate
 from pipeline.core.errors import DataError
-from pipeline.core.model import Float64, UInt32
+from pipeline.core.model import Bool, Float64, UInt32
 
 OVERLAP_PX = 96  # longer side that plates are reduced to for their overlap, about
-LEAST_GAIN = 0.05  # of overlap, by which plates in exchanged places must fit their neighbours better
+CLEAR_GAIN = 0.03  # of overlap, by which either plate must fit its neighbours better at the other's place
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def check_order(plates: Sequence[Plate], labels: npt.NDArray[np.integer]) -> Non
     Raises
     ------
     DataError
-        Naming the pair that fits best when exchanged.
+        Naming the pair that fits best when exchanged, as the plates lie and with their centres brought to one
+        place. What one of the two contradicts is no clear evidence, and taken.
     """
-    overlaps = plate_overlaps(labels)
-    best, pair = LEAST_GAIN, None
+    lying, centred = plate_overlaps(labels), plate_overlaps(_centred(labels))
+    best, pair = 0.0, None
     for i in range(len(plates)):
         for j in range(i + 1, len(plates)):
-            gain = _gain(overlaps, i, j)
+            gain = min(_gain(lying, i, j), _gain(centred, i, j))
             if gain > best:
                 best, pair = gain, (i, j)
     if pair is not None:
@@ -69,6 +70,18 @@ def check_order(plates: Sequence[Plate], labels: npt.NDArray[np.integer]) -> Non
             f"{first} and {second}: expected plates in the order of their positions, but they overlap more"
             " with their neighbours in exchanged places; correct plates.csv, or add --trust-positions"
         )
+
+
+def _centred(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Bring the centres of all plates to one place: a body that leans drifts from plate to plate."""
+    moved = np.empty_like(labels)
+    for plate, out in zip(labels, moved, strict=True):
+        if not plate.any():  # its structures lie between the pixels of the raster
+            out[:] = plate
+            continue
+        centre = [round(float(pixels.mean())) for pixels in np.nonzero(plate)]
+        out[:] = np.roll(plate, [n // 2 - at for n, at in zip(plate.shape, centre, strict=True)], (0, 1))
+    return moved
 
 
 def plate_overlaps(labels: npt.NDArray[np.integer]) -> Float64:
@@ -95,15 +108,23 @@ def plate_overlaps(labels: npt.NDArray[np.integer]) -> Float64:
 def _gain(overlaps: Float64, i: int, j: int) -> float:
     """Return by how much the overlaps with neighbours grow when plates i and j change places.
 
-    The least of them must grow too: in a body with a plane of symmetry, plates of both sides look alike, and
-    putting them side by side makes some overlaps larger and another one small.
+    Both plates must fit better at the place of the other: on average, and in the worse of their neighbours.
+    In a right order often only one of them does. A small plate at the end of a body overlaps little with
+    any other, and plates on both sides of the widest one look alike.
     """
     count = len(overlaps)
     swapped = {i: j, j: i}
-    links = {(k, k + 1) for at in (i, j) for k in (at - 1, at) if k >= 0 and k + 1 < count}
-    before = [float(overlaps[a, b]) for a, b in links]
-    after = [float(overlaps[swapped.get(a, a), swapped.get(b, b)]) for a, b in links]
-    return sum(after) - sum(before) if min(after) > min(before) + LEAST_GAIN / 2 else 0.0
+    before, after = [], []
+    for plate, other in ((i, j), (j, i)):
+        here, there = (
+            [overlaps[plate, place(k)] for k in (at - 1, at + 1) if 0 <= k < count]
+            for at, place in ((plate, lambda k: k), (other, lambda k: swapped.get(k, k)))
+        )
+        if np.mean(there) < np.mean(here) + CLEAR_GAIN or min(there) <= min(here):
+            return 0.0
+        before += here
+        after += there
+    return float(np.mean(after) - np.mean(before))
 
 
 def check_plates(volume: UInt32, plates: Sequence[Plate], spacing_um: float) -> Iterator[StructureCheck]:
@@ -153,10 +174,35 @@ def seen_on_plate(volume: UInt32, plate: Plate, spacing_um: float) -> UInt32:
     (H, W) uint32
         The nearest voxel of each pixel, 0 outside the volume.
     """
-    y, x = (np.arange(n) for n in plate.labels.shape)
-    places = plate.origin + x[:, None] * plate.right + y[:, None, None] * plate.down
-    index = np.floor(places / spacing_um + 0.5 + 1e-6).astype(np.int64)
-    inside = ((index >= 0) & (index < volume.shape)).all(axis=-1)
+    index = _nearest_voxels(plate, spacing_um)
+    inside = inside_volume(volume, plate, spacing_um)
     seen = np.zeros(plate.labels.shape, np.uint32)
     seen[inside] = volume[tuple(index[inside].T)]
     return seen
+
+
+def inside_volume(volume: UInt32, plate: Plate, spacing_um: float) -> Bool:
+    """Tell which pixels of a plate have a voxel.
+
+    Parameters
+    ----------
+    volume : (P, I, R) uint32
+        Structure ids.
+    plate : Plate
+        Where the pixels lie.
+    spacing_um : float, um
+        Voxel size.
+
+    Returns
+    -------
+    (H, W) bool
+        True where the nearest voxel lies in the volume.
+    """
+    index = _nearest_voxels(plate, spacing_um)
+    return np.asarray(((index >= 0) & (index < volume.shape)).all(axis=-1))
+
+
+def _nearest_voxels(plate: Plate, spacing_um: float) -> npt.NDArray[np.int64]:
+    y, x = (np.arange(n) for n in plate.labels.shape)
+    places = plate.origin + x[:, None] * plate.right + y[:, None, None] * plate.down
+    return np.floor(places / spacing_um + 0.5 + 1e-6).astype(np.int64)

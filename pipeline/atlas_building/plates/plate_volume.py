@@ -165,19 +165,61 @@ def restore_lost(volume: UInt32, plates: Sequence[Plate], spacing_um: float) -> 
     Returns
     -------
     list of int
-        Ids that were lost, between planes of the grid or between its voxels; those outside the grid stay so.
+        Ids that were lost, between planes of the grid or between its voxels. Those outside the grid stay
+        so, as do those whose voxels are each the last one of another structure.
     """
-    seen = set(np.unique(volume).tolist())
-    lost: dict[int, list[Plate]] = {}
+    ids, counts = np.unique(volume, return_counts=True)
+    voxels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    shown = {plate.name: np.setdiff1d(plate.labels, [0, *ids]).tolist() for plate in plates}
+    lost = sorted({one for missing in shown.values() for one in missing})
+    places = {
+        one: _voxels(one, [p for p in plates if one in shown[p.name]], volume, spacing_um) for one in lost
+    }
+    for one in sorted(lost, key=lambda one: len(places[one])):
+        for place in map(tuple, places[one].tolist()):
+            holder = int(volume[place])
+            if holder and voxels[holder] == 1:
+                continue  # the last voxel of another structure
+            voxels[holder] = voxels.get(holder, 0) - 1
+            voxels[one] = voxels.get(one, 0) + 1
+            volume[place] = one
+    return lost
+
+
+def _voxels(one: int, plates: Sequence[Plate], volume: UInt32, spacing_um: float) -> npt.NDArray[np.int64]:
+    """Return the voxels of a structure's pixels on plates, those of the most pixels first."""
+    found = [np.empty((0, 3), np.int64)]
     for plate in plates:
-        for one in np.unique(plate.labels).tolist():
-            if one and one not in seen:
-                lost.setdefault(one, []).append(plate)
-    for one, shown in lost.items():
-        for plate in shown:
-            y, x = np.nonzero(plate.labels == one)
-            places = plate.origin + x[:, None] * plate.right + y[:, None] * plate.down
-            index = np.floor(places / spacing_um + 0.5 + 1e-6).astype(np.int64)
-            index = index[((index >= 0) & (index < volume.shape)).all(axis=1)]
-            volume[tuple(index.T)] = one
-    return sorted(lost)
+        y, x = np.nonzero(plate.labels == one)
+        places = plate.origin + x[:, None] * plate.right + y[:, None] * plate.down
+        index = np.floor(places / spacing_um + 0.5 + 1e-6).astype(np.int64)
+        found.append(index[((index >= 0) & (index < volume.shape)).all(axis=1)])
+    voxels, pixels = np.unique(np.concatenate(found), axis=0, return_counts=True)
+    return np.asarray(voxels[np.argsort(-pixels, kind="stable")])
+
+
+def share_beyond(plates: Sequence[Plate], box_um: Sequence[float], spacing_um: Sequence[float]) -> float:
+    """Return the share of the pixels with structures that a volume does not reach.
+
+    Parameters
+    ----------
+    plates : sequence of Plate
+        The plates.
+    box_um : (3,) float, um
+        Sides of the volume along (P, I, R); its first voxel lies at 0.
+    spacing_um : (3,) float, um
+        Its voxel size.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+    """
+    half = np.asarray(spacing_um) / 2
+    beyond = every = 0
+    for plate in plates:
+        y, x = np.nonzero(plate.labels)
+        places = plate.origin + x[:, None] * plate.right + y[:, None] * plate.down
+        beyond += int(((places < -half) | (places > np.asarray(box_um) - half)).any(axis=1).sum())
+        every += len(places)
+    return beyond / every
