@@ -13,7 +13,7 @@ from pipeline.core.model import Bool, Float32, Int32
 
 NEAREST = 6  # structures kept for a pixel
 REACH_PX = 3.0  # distances are cut there: deeper inside, a structure that ends lasts to half way
-SMOOTH_PX = 0.9  # sigma that takes the steps of pixels out of borders
+SMOOTH_PX = 0.7  # sigma that takes the steps of pixels out of borders
 BORDER_PX = 1.0  # from a border, where smoothing must not move it on average
 LEAST_LEAD_PX = (
     0.05  # by which a pixel's own structure is kept ahead of the others when thin ones are smoothed

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Int32
 
-CHANNELS = 32  # of a structure's code
+CHANNELS = 12  # of a structure's code
 KINSHIP = 0.5  # of the code of a parent, in that of its child
 DAMPING = 0.5  # of the squared difference, in the normal equations: bounds a step to about 1 px
 LEAST_DAMPING = 1e-4  # where there is neither difference nor gradient
@@ -48,10 +48,10 @@ class Level:
 
 
 LEVELS = (
-    Level(5.6, 4, 2.0, 1.8, 30),
-    Level(2.8, 2, 2.0, 1.5, 25),
-    Level(1.4, 1, 2.0, 1.5, 20),
-    Level(0.7, 1, 1.5, 1.125, 12),
+    Level(8.0, 4, 2.0, 1.2, 30),
+    Level(4.0, 2, 2.0, 1.0, 25),
+    Level(2.0, 1, 2.0, 1.0, 20),
+    Level(1.0, 1, 1.5, 0.75, 12),
 )
 
 
