@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.atlas_building.making import Plan, make
 from pipeline.atlas_building.memory import check_fits
-from pipeline.atlas_building.publish import PLAIN, Publication
+from pipeline.atlas_building.publish import PLAIN, Publication, sweep_killed
 from pipeline.atlas_building.reconstruction.anchors import Anchor, anchor_labels, open_anchor
 from pipeline.atlas_building.reconstruction.brain_sections import BrainSections, read_sections
 from pipeline.atlas_building.reconstruction.grey_anchor import place_on_volume
@@ -73,6 +73,7 @@ def build(
 
 def _plan(series: Sequence[Path], output: Path, anchor: Path | None, spacing_um: float) -> Plan:
     """Return what is built; a brain in its own frame has a size only once its sections are placed."""
+    sweep_killed(place_of(output))
     given = None if anchor is None else open_anchor(anchor)
     if given is not None:
         check_fits("build", given.path, given.box_um, spacing_um)

@@ -100,7 +100,7 @@ def check_output(output: Path, inputs: Iterable[Path], publication: Publication)
             f"--output {output}: expected an empty folder or an earlier result, got one with {found}; name"
             " another, or add --force, which puts the folder aside"
         )
-    _sweep(place)
+    sweep_killed(place)
 
 
 def foreign(place: Path) -> str:
@@ -260,8 +260,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _sweep(place: Path) -> None:
-    """Remove the fresh folders of killed writers of one place; a living writer holds its own."""
+def sweep_killed(place: Path) -> None:
+    """Remove the fresh folders of killed writers of one place; a living writer holds its own.
+
+    Parameters
+    ----------
+    place : Path
+        What they were to become.
+    """
     if not place.parent.is_dir():
         return
     length = len(UNFINISHED) + 9  # eight digits and a hyphen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,44 +13,53 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from serial_sections import write_sections
 
-MOMENTS = (0.0, 0.3, 0.6, 0.9)  # of what a build changes on disk, before which it is killed
+MOMENTS = (0.0, 0.2, 0.4, 0.9)  # of what a build changes on disk, before which it is killed
 
-# Forks a build for each line of its input: after how many changes it kills itself, -1 for never. It answers
-# with the build's status, -9 where it was killed, and the number of changes.
-FORKS = """
-import os, signal, sys
+# Builds once, then, for each moment, a build that kills itself there and one that does not, each in a process
+# of its own. What a build leaves is put aside, and what was seen is told as JSON.
+BUILDS = """
+import json, os, shutil, signal, sys
+from pathlib import Path
 from pipeline.cli import main, reference_building
 import pipeline.atlas_building.building
-changes, most = 0, -1
+folder, *moments = Path(sys.argv[1]), *map(float, sys.argv[2:])
+out, place, changes, most = folder / "out", folder / ".ish-build-out", 0, -1
 CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def hook(event, given):
     global changes
-    if not (event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir") or
-            event == "open" and given[2] & CHANGING) or FOLDER not in str(given[0]):
-        return
-    if changes == most:
-        os.kill(os.getpid(), signal.SIGKILL)
-    changes += 1
-FOLDER = sys.argv[1]
-for line in sys.stdin:
-    there, back = os.pipe()
+    changing = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+    if (changing or event == "open" and given[2] & CHANGING) and str(folder) in str(given[0]):
+        if changes == most:
+            os.kill(os.getpid(), signal.SIGKILL)
+        changes += 1
+def built(kill_at):
+    global most
     pid = os.fork()
-    if pid == 0:
-        most = int(line)
-        sys.addaudithook(hook)
-        sys.argv = ["ish", "reference", "build", FOLDER + "/series", "--output", FOLDER + "/out",
-                    "--spacing-um", "200"]
-        os.dup2(2, 1)
-        try:
-            main()
-        except SystemExit as stop:
-            os.write(back, str(changes).encode())
-            os._exit(stop.code or 0)
-        os.write(back, str(changes).encode())
-        os._exit(0)
-    os.close(back)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(there)
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    most, code = kill_at, 0
+    os.dup2(2, 1)
+    sys.argv = ["ish", "reference", "build", f"{folder}/series", "--output", str(out), "--spacing-um", "200"]
+    sys.addaudithook(hook)
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    (folder / "changes").write_text(str(changes))
+    os._exit(code)
+first = built(-1)
+total = int((folder / "changes").read_text())
+seen = [{"first": first, "total": total}]
+out.rename(folder / "whole")
+for moment in moments:
+    one = {"killed": built(int(moment * total)), "kept": (place / "placement.json").exists()}
+    if out.exists():
+        shutil.copytree(out, folder / f"killed-{moment}")
+    one["again"] = built(-1)
+    one["left"] = [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    out.rename(folder / f"again-{moment}")
+    seen.append(one)
+print(json.dumps(seen))
 """
 
 
@@ -66,35 +76,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are killed are forked")
 def test_a_build_killed_while_it_writes_leaves_nothing_or_all(tmp_path: Path) -> None:
     write_sections(tmp_path / "series", list(range(26, 40, 2)))
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKS, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as forks:
-
-        def built(kill_at: int) -> tuple[int, int]:
-            assert forks.stdin is not None
-            assert forks.stdout is not None
-            forks.stdin.write(f"{kill_at}\n")
-            forks.stdin.flush()
-            code, changes = forks.stdout.readline().split()
-            return int(code), int(changes)
-
-        code, changes = built(-1)
-        assert code == 0
-        assert changes > 10
-        whole = contents(tmp_path / "out")
-        kept = []
-        for moment in MOMENTS:
-            os.rename(tmp_path / "out", tmp_path / f"whole-{moment}")
-            assert built(int(moment * changes))[0] == -9
-            kept.append((tmp_path / ".ish-build-out" / "placement.json").exists())
-            if (tmp_path / "out").exists():
-                assert contents(tmp_path / "out") == whole
-            assert built(-1)[0] == 0
-            assert contents(tmp_path / "out") == whole
-            left = {p.name for p in tmp_path.iterdir() if p.name.startswith(".")}
-            assert not left, moment
-        assert {True, False} == set(kept)  # killed before and after the placement was finished
-        forks.stdin.close()  # type: ignore[union-attr]
+    words = [sys.executable, "-c", BUILDS, str(tmp_path), *map(str, MOMENTS)]
+    told = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
+    first, *others = json.loads(told)
+    assert first["first"] == 0
+    assert first["total"] > 10
+    whole = contents(tmp_path / "whole")
+    for moment, one in zip(MOMENTS, others, strict=True):
+        assert one["killed"] == -signal.SIGKILL
+        if (tmp_path / f"killed-{moment}").exists():
+            assert contents(tmp_path / f"killed-{moment}") == whole
+        assert one["again"] == 0
+        assert not one["left"], moment
+        assert contents(tmp_path / f"again-{moment}") == whole
+    assert {one["kept"] for one in others} == {True, False}  # killed before and after sections were placed

@@ -17,6 +17,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.inputs.alignments import placement as read_placement
 from pipeline.inputs.fetch.references import sha256_of
 from pipeline.system.files import real_path
+from pipeline.system.locks import hold
 from pipeline.system.whole_files import remove, replacing
 
 DOCUMENT = "placement.json"
@@ -86,8 +87,9 @@ def keep_placement(folder: Path, digest: str, brain: BrainSections, placement: P
     }
     with replacing(folder, is_ours=lambda path: True) as fresh:
         fresh.mkdir()
-        write_series(fresh, brain, placement.sections, placement.notes, digest)
-        (fresh / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+        with hold([fresh]):
+            write_series(fresh, brain, placement.sections, placement.notes, digest)
+            (fresh / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
 
 
 def kept_placement(folder: Path, digest: str, brain: BrainSections) -> Placement | None:
