@@ -13,7 +13,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.model import Bool, Float64, UInt32
 
 OVERLAP_PX = 96  # longer side that plates are reduced to for their overlap, about
-CLEAR_GAIN = 0.03  # of overlap, by which either plate must fit its neighbours better at the other's place
+LEAST_GAIN = 0.05  # of overlap, by which plates in exchanged places must fit their neighbours better
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def check_order(plates: Sequence[Plate], labels: npt.NDArray[np.integer]) -> Non
         place. What one of the two contradicts is no clear evidence, and taken.
     """
     lying, centred = plate_overlaps(labels), plate_overlaps(_centred(labels))
-    best, pair = 0.0, None
+    best, pair = LEAST_GAIN, None
     for i in range(len(plates)):
         for j in range(i + 1, len(plates)):
             gain = min(_gain(lying, i, j), _gain(centred, i, j))
@@ -108,23 +108,15 @@ def plate_overlaps(labels: npt.NDArray[np.integer]) -> Float64:
 def _gain(overlaps: Float64, i: int, j: int) -> float:
     """Return by how much the overlaps with neighbours grow when plates i and j change places.
 
-    Both plates must fit better at the place of the other: on average, and in the worse of their neighbours.
-    In a right order often only one of them does. A small plate at the end of a body overlaps little with
-    any other, and plates on both sides of the widest one look alike.
+    The least of them must grow too: in a body with a plane of symmetry, plates of both sides look alike, and
+    putting them side by side makes some overlaps larger and another one small.
     """
     count = len(overlaps)
     swapped = {i: j, j: i}
-    before, after = [], []
-    for plate, other in ((i, j), (j, i)):
-        here, there = (
-            [overlaps[plate, place(k)] for k in (at - 1, at + 1) if 0 <= k < count]
-            for at, place in ((plate, lambda k: k), (other, lambda k: swapped.get(k, k)))
-        )
-        if np.mean(there) < np.mean(here) + CLEAR_GAIN or min(there) <= min(here):
-            return 0.0
-        before += here
-        after += there
-    return float(np.mean(after) - np.mean(before))
+    links = {(k, k + 1) for at in (i, j) for k in (at - 1, at) if k >= 0 and k + 1 < count}
+    before = [float(overlaps[a, b]) for a, b in links]
+    after = [float(overlaps[swapped.get(a, a), swapped.get(b, b)]) for a, b in links]
+    return sum(after) - sum(before) if min(after) > min(before) + LEAST_GAIN / 2 else 0.0
 
 
 def check_plates(volume: UInt32, plates: Sequence[Plate], spacing_um: float) -> Iterator[StructureCheck]:
