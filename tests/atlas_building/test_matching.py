@@ -14,6 +14,7 @@ from pipeline.atlas_building.displacement import from_affine
 from pipeline.atlas_building.matching.affine import best_start, overlap_after, right_angled, rotation_deg
 from pipeline.atlas_building.matching.cues import GreyCue, evidence, inside
 from pipeline.atlas_building.matching.elastic import (
+    LOOSE,
     NODE,
     Normals,
     bending,
@@ -70,25 +71,29 @@ def test_two_cues_add_up() -> None:
     assert np.allclose(both.pulls, each[0].pulls + each[1].pulls, atol=1e-5)
 
 
-def test_a_step_is_the_least_of_errors_and_bending() -> None:
+@pytest.mark.parametrize("normal", [None, 2])
+def test_a_step_is_the_least_of_errors_and_bending(normal: int | None) -> None:
     """The step against a dense solution with the Laplacian of mirrored borders."""
     shape = (4, 3, 4)
     half = draw(4, *shape, 3, 3)
     full = np.einsum("...ij,...kj->...ik", half, half) + 0.5 * np.eye(3)
     squares = full[..., np.triu_indices(3)[0], np.triu_indices(3)[1]].astype(np.float32)
     present, pulls = draw(6, *shape, 3), draw(7, *shape, 3)
-    found = solve(Normals(squares, pulls), present, 0.7)
+    found = solve(Normals(squares, pulls), present, 0.7, normal)
     count = int(np.prod(shape))
-    laplace = np.zeros((count, count))
+    laplace = np.zeros((3, count, count))
     for k in range(count):
         one = np.zeros(count)
         one[k] = 1
         volume = np.pad(one.reshape(shape), 1, mode="edge")
-        laplace[:, k] = sum(
-            np.diff(volume, 2, axis=a)[tuple(slice(None) if b == a else slice(1, -1) for b in range(3))]
-            for a in range(3)
-        ).ravel()
-    energy = np.kron(0.7 * laplace.T @ laplace, np.eye(3))
+        for a in range(3):
+            inner = tuple(slice(None) if b == a else slice(1, -1) for b in range(3))
+            laplace[a, :, k] = np.diff(volume, 2, axis=a)[inner].ravel()
+    energy = np.zeros((3 * count, 3 * count))
+    for component in range(3):
+        is_loose = normal is not None and component != normal
+        whole = sum(laplace[a] * (LOOSE if is_loose and a == normal else 1) for a in range(3))
+        energy[component::3, component::3] = 0.7 * whole.T @ whole
     matrix = energy.copy()
     for k, block in enumerate(full.reshape(count, 3, 3)):
         matrix[3 * k : 3 * k + 3, 3 * k : 3 * k + 3] += block

@@ -110,6 +110,7 @@ def match(
     state: State,
     stages: Sequence[Stage] = STAGES,
     stiffness: float = STIFFNESS,
+    normal: int | None = None,
 ) -> State:
     """Match a source with a target.
 
@@ -125,6 +126,8 @@ def match(
         From coarse to fine.
     stiffness : float
         Weight of the bending energy.
+    normal : int, optional
+        Axis along which the target's sections are stacked, where each lies by itself.
 
     Returns
     -------
@@ -132,11 +135,13 @@ def match(
         From target to source.
     """
     for stage in stages:
-        state = _stage(cues, pair, state, stage, stiffness)
+        state = _stage(cues, pair, state, stage, (stiffness / stage.step**2, normal))
     return state
 
 
-def _stage(cues: Sequence[Cue], pair: Pair, state: State, stage: Stage, stiffness: float) -> State:
+def _stage(
+    cues: Sequence[Cue], pair: Pair, state: State, stage: Stage, stiff: tuple[float, int | None]
+) -> State:
     um, step = pair.spacing_um * stage.step, stage.step
     levels = [cue.at(step, stage.blur) for cue in cues]
     weight = np.ascontiguousarray(pair.weight[::step, ::step, ::step])
@@ -154,7 +159,7 @@ def _stage(cues: Sequence[Cue], pair: Pair, state: State, stage: Stage, stiffnes
         affine = affine_step(affine, facts(), um)
     for _ in range(stage.rounds):
         normals = normal_equations([(f.residual, f.slope, f.weight) for f in facts()])
-        nodes = nodes + _short(solve(normals, nodes, stiffness / step**2))
+        nodes = nodes + _short(solve(normals, nodes, *stiff))
     rest = expanded(nodes, state.rest.shape[:3], NODE * step) * np.float32(um)
     return State(affine, rest)
 

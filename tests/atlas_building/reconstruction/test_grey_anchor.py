@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from brains import MIDDLE_UM, UM, brain, places
 from scipy import ndimage
 
 from pipeline.atlas_building.matching.match import State
-from pipeline.atlas_building.matching.self_similarity import self_similarity
+from pipeline.atlas_building.matching.sampling import moved
+from pipeline.atlas_building.matching.self_similarity import context, regressed, self_context, self_similarity
 from pipeline.atlas_building.matching.working import WorkingBrain
 from pipeline.atlas_building.reconstruction.grey_anchor import matched, on_anchor, possible_turns
 from pipeline.atlas_building.reconstruction.placed import PlacedSection
@@ -63,14 +65,43 @@ def test_a_section_follows_its_volume() -> None:
     assert np.abs(wanted - affine.apply(state.affine, own)).max() > 30.0
 
 
-def test_self_similarity_knows_no_contrast() -> None:
+@pytest.mark.parametrize("described", [self_similarity, self_context])
+def test_self_similarity_knows_no_contrast(described: Callable[[WorkingBrain], list[np.ndarray]]) -> None:
     grey, labels = brain()
-    one = self_similarity(WorkingBrain(grey, labels > 0, UM))
+    one = described(WorkingBrain(grey, labels > 0, UM))
     for values in (300.0 - grey, 7.0 + 0.01 * grey):
-        other = self_similarity(WorkingBrain(values.astype(np.float32), labels > 0, UM))
+        other = described(WorkingBrain(values.astype(np.float32), labels > 0, UM))
         assert np.abs(np.array(one) - np.array(other))[:, labels > 0].mean() < 0.02
     turned = WorkingBrain(np.ascontiguousarray(grey[:, :, ::-1]), labels[:, :, ::-1] > 0, UM)
-    assert self_similarity(turned)[5][:, :, ::-1] == pytest.approx(one[4], abs=1e-5)
+    before, after = (4, 5) if described is self_similarity else _before_and_after()
+    assert described(turned)[after][:, :, ::-1] == pytest.approx(one[before], abs=1e-5)
+
+
+def _before_and_after() -> tuple[int, int]:
+    """Return two pairs of the context that mirror each other along R."""
+    pairs = [set(pair) for pair in context()]
+    assert len(pairs) == 12
+    return pairs.index({(1, 0, 0), (0, 0, -1)}), pairs.index({(1, 0, 0), (0, 0, 1)})
+
+
+def test_what_is_left_of_regressed_channels_is_white() -> None:
+    """Channels that are mixed, displaced and noisy: the mixture is found, the noise has variance 1."""
+    draw = np.random.default_rng(5)
+    shape, field = (20, 18, 22), np.full((20, 18, 22, 3), (1.0, -2.0, 0.0), np.float32)
+    source = [ndimage.gaussian_filter(draw.normal(size=shape), 1.5).astype(np.float32) * 9 for _ in range(3)]
+    mixture, noise = draw.normal(size=(3, 3)), draw.normal(size=(3, 3))
+    told = np.stack([moved(channel, field) for channel in source], axis=-1)
+    more = np.stack([ndimage.gaussian_filter(draw.normal(size=shape), 0.7) for _ in range(3)], axis=-1)
+    mixed = told @ mixture + more @ noise + 4.0
+    mask = np.zeros(shape, bool)
+    mask[3:-3, 3:-3, 3:-3] = True
+    cues = regressed([np.asarray(mixed[..., k], np.float32) for k in range(3)], source, mask, field)
+    seen = [ndimage.gaussian_filter(cue.target, 0.5)[mask] for cue in cues]
+    paint = [moved(ndimage.gaussian_filter(cue.source, 0.5), field)[mask] for cue in cues]
+    left = np.stack(seen) - np.stack(paint)
+    assert np.cov(left) == pytest.approx(np.eye(3), abs=0.1)
+    assert np.abs(left.mean(axis=1)).max() < 0.01
+    assert all(np.corrcoef(a, b)[0, 1] > 0.5 for a, b in zip(seen, paint, strict=True))
 
 
 def test_a_volume_is_matched_with_its_negative() -> None:
