@@ -22,6 +22,7 @@ from pipeline.atlas_building.sources import (
     input_files,
     open_annotation,
     open_grey,
+    with_ontology,
 )
 from pipeline.atlas_building.straightening import Midline, find_midline
 from pipeline.core.errors import ConfigError, DataError
@@ -221,9 +222,7 @@ def _labels(volume: Path, annotation: Path | None, grey: Volume) -> Annotation |
         return None
     found = open_annotation(path, template=False)
     check_same_box(path, found, grey)
-    if found.ontology is None:
-        raise DataError(f"{path}: expected structure_graph_1.json beside it, got none; put it there")
-    return found
+    return with_ontology(found)
 
 
 def _folds(path: Path, to_source: Displacement, back: Displacement, tissue_um: Float64) -> dict[str, Any]:

@@ -156,6 +156,16 @@ def test_labels_of_another_box_are_refused(tmp_path: Path) -> None:
         symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", half="both")
 
 
+def test_labels_without_an_ontology_are_structures_below_a_root(tmp_path: Path) -> None:
+    grey, labels = brain()
+    write_nrrd(tmp_path / "a_200.nrrd", grey, UM)
+    write_nrrd(tmp_path / "labels_200.nrrd", labels, UM)
+    symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels_200.nrrd")
+    space = read_reference(tmp_path / "out")
+    assert {s.id: s.parent_id for s in space.ontology.structures} == {997: None, 8: 997, 312782546: 997}
+    assert set(np.unique(space.annotation)) == {0, 8, 312782546}
+
+
 def test_a_volume_without_tissue_is_refused(tmp_path: Path) -> None:
     write_nrrd(tmp_path / "a_200.nrrd", np.full((20, 20, 20), 7.0, np.float32), UM)
     with pytest.raises(DataError, match="expected tissue that differs from its surroundings, got none"):
