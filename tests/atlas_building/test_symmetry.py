@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import tifffile
 from brains import MIDDLE_UM, ONTOLOGY, SHAPE, UM, brain, places, write_reference
 from hypothesis import given, strategies
 from scipy import ndimage
@@ -159,8 +160,10 @@ def test_labels_of_another_box_are_refused(tmp_path: Path) -> None:
 def test_labels_without_an_ontology_are_structures_below_a_root(tmp_path: Path) -> None:
     grey, labels = brain()
     write_nrrd(tmp_path / "a_200.nrrd", grey, UM)
-    write_nrrd(tmp_path / "labels_200.nrrd", labels, UM)
-    symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels_200.nrrd")
+    tifffile.imwrite(tmp_path / "labels.tif", labels, photometric="minisblack")
+    with pytest.raises(DataError, match=r"labels\.tif: expected a voxel size .* add --spacing-um"):
+        symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels.tif")
+    symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels.tif", spacing_um=UM)
     space = read_reference(tmp_path / "out")
     assert {s.id: s.parent_id for s in space.ontology.structures} == {997: None, 8: 997, 312782546: 997}
     assert set(np.unique(space.annotation)) == {0, 8, 312782546}

@@ -32,6 +32,7 @@ else:
 
 ENDINGS = (".nrrd", ".mhd", ".nii", ".nii.gz", ".tif", ".tiff")
 MM_UM = 1000.0
+OPTION = "add --spacing-um"
 _NOT_STATED = (1.0, 1.0, 1.0)  # what programs write that know no voxel size
 # SimpleITK's points rise to left, posterior and superior; ours to posterior, inferior and right.
 _LPS_TO_PIR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
@@ -99,7 +100,7 @@ def is_volume_name(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def read_volume(path: Path, spacing_um: float | None = None) -> Volume:
+def read_volume(path: Path, spacing_um: float | None = None, *, remedy: str = OPTION) -> Volume:
     """Read a volume.
 
     Parameters
@@ -108,6 +109,8 @@ def read_volume(path: Path, spacing_um: float | None = None) -> Volume:
         `.nrrd`, `.mhd`, `.nii`, `.nii.gz`, `.tif` or `.tiff`.
     spacing_um : float, um, optional
         Voxel size of a file that states none.
+    remedy : str
+        What to do where neither is known, for the message.
 
     Returns
     -------
@@ -123,15 +126,15 @@ def read_volume(path: Path, spacing_um: float | None = None) -> Volume:
     if name.endswith(".nrrd"):
         values, spacing = nrrd.read_nrrd(path)
         stated = spacing if nrrd.states_spacing(path) else None
-        return _checked(path, values, _as_um(path, stated), spacing_um)
+        return _checked(path, values, _as_um(path, stated), spacing_um, remedy)
     if name.endswith(".mhd"):
         values, spacing, _ = metaimage.read_metaimage(path)
         stated = spacing if metaimage.states_spacing(path) else None
-        return _checked(path, values, _as_um(path, stated), spacing_um)
+        return _checked(path, values, _as_um(path, stated), spacing_um, remedy)
     if name.endswith((".nii", ".nii.gz")):
-        return _checked(path, *_nifti(path), spacing_um)
+        return _checked(path, *_nifti(path), spacing_um, remedy)
     if name.endswith((".tif", ".tiff")):
-        return _checked(path, _tiff(path), None, spacing_um)
+        return _checked(path, _tiff(path), None, spacing_um, remedy)
     raise DataError(f"{path}: expected a volume ({', '.join(ENDINGS)}), got another ending; convert it")
 
 
@@ -144,7 +147,11 @@ def _as_um(path: Path, stated: tuple[float, ...] | None) -> tuple[float, ...] | 
 
 
 def _checked(
-    path: Path, values: npt.NDArray[Any], stated: tuple[float, ...] | None, spacing_um: float | None
+    path: Path,
+    values: npt.NDArray[Any],
+    stated: tuple[float, ...] | None,
+    spacing_um: float | None,
+    remedy: str,
 ) -> Volume:
     if values.ndim != 3 or values.dtype.kind not in "biuf":
         raise DataError(
@@ -155,7 +162,7 @@ def _checked(
         raise DataError(f"{path}: expected at least 2 voxels along each axis, got shape {values.shape}")
     spacing = stated or ((spacing_um,) * 3 if spacing_um is not None else None)
     if spacing is None:
-        raise DataError(f"{path}: expected a voxel size in its header, got none; add --spacing-um")
+        raise DataError(f"{path}: expected a voxel size in its header, got none; {remedy}")
     if not all(0 < s < MOST_SPACING for s in spacing):
         got = " x ".join(f"{s:g}" for s in spacing)
         raise DataError(
