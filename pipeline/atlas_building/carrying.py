@@ -125,7 +125,7 @@ def _plan(annotation: Path, to: Path, source: Path | None, spacing_um: float | N
     """Return what is carried."""
     target = open_grey(to, spacing_um)
     check_fits("carry", to, target.box_um, min(target.spacing_um))
-    labels = with_ontology(open_annotation(annotation))
+    labels = with_ontology(open_annotation(annotation, spacing_um=spacing_um))
     grey = _grey_of(annotation, labels, source, spacing_um)
     midline_um = stated_midline_um(to)
 

@@ -42,7 +42,8 @@ def read_displacement(folder: Path, name: str) -> Displacement:
     """
     path = folder / f"{name}.nrrd"
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected the folder of a result, got no such folder")
+        got = "a file" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: expected the folder of a result, got {got}; name the folder of a verb")
     if not path.is_file():
         inside = sorted(p.parent.name for p in folder.glob(f"brains/*/{name}.nrrd"))
         also = f"; name one of its brains, {folder}/brains/{inside[0]}" if inside else ""

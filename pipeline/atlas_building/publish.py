@@ -81,12 +81,18 @@ def check_output(output: Path, inputs: Iterable[Path], publication: Publication)
     Raises
     ------
     ConfigError
-        Where the folder is a file, a run, holds an input or the working directory, or holds something else
-        than an unchanged result of this program and is not forced.
+        Where the folder is a file or lies where none can be made, is a run, holds an input or the working
+        directory, or holds something else than an unchanged result of this program and is not forced.
     """
     place = real_path(output)
     if place.exists() and not place.is_dir():
         raise ConfigError(f"--output {output}: expected a folder or nothing, got a file; name another")
+    above = next(parent for parent in place.parents if parent.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        what = "a folder that cannot be written," if above.is_dir() else "the file"
+        raise ConfigError(
+            f"--output {output}: expected a place in a folder, got {what} {above}; name another"
+        )
     for path in inputs:
         if real_path(path).is_relative_to(place):
             raise ConfigError(f"--output {output}: holds {path}, which is read; name another folder")

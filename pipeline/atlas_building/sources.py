@@ -19,7 +19,7 @@ from pipeline.formats.volumes import reference_folder
 from pipeline.formats.volumes.brainglobe import is_brainglobe, is_brainglobe_3
 from pipeline.formats.volumes.labels import structure_ids
 from pipeline.formats.volumes.reference_folder import ONTOLOGY, present_labels
-from pipeline.formats.volumes.volume_files import Volume, read_volume
+from pipeline.formats.volumes.volume_files import OPTION, Volume, read_volume
 from pipeline.inputs.references import read_reference, reference_files
 
 NOISE_FACTOR = 4.0  # standard deviations of the surroundings by which tissue differs from them
@@ -58,7 +58,7 @@ class Annotation:
     files: tuple[Path, ...] = field(default=())
 
 
-def open_volume(path: Path, spacing_um: float | None = None) -> Volume:
+def open_volume(path: Path, spacing_um: float | None = None, *, remedy: str = OPTION) -> Volume:
     """Read a VOLUME: a file, or the finest template of a reference folder.
 
     Parameters
@@ -67,6 +67,8 @@ def open_volume(path: Path, spacing_um: float | None = None) -> Volume:
         Volume file or reference folder.
     spacing_um : float, um, optional
         Voxel size of a file that states none.
+    remedy : str
+        What to do where neither is known, for the message.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def open_volume(path: Path, spacing_um: float | None = None) -> Volume:
     """
     if not path.is_dir():
         _check_there(path)
-        return _finite(read_volume(path, spacing_um))
+        return _finite(read_volume(path, spacing_um, remedy=remedy))
     if is_brainglobe(path) or is_brainglobe_3(path):
         space = read_reference(path)
         found = None if space.template is None else (space.template, space.template_um)
@@ -122,7 +124,9 @@ def open_grey(path: Path, spacing_um: float | None = None) -> Volume:
     return volume
 
 
-def open_annotation(path: Path, ontology: Path | None = None, *, template: bool = True) -> Annotation:
+def open_annotation(
+    path: Path, ontology: Path | None = None, *, template: bool = True, spacing_um: float | None = None
+) -> Annotation:
     """Read an ANNOTATION: a reference folder, or a volume of labels.
 
     Parameters
@@ -133,6 +137,8 @@ def open_annotation(path: Path, ontology: Path | None = None, *, template: bool 
         Structure graph of a volume of labels; default that in its folder, where there is one.
     template : bool
         Read the template of a reference folder too.
+    spacing_um : float, um, optional
+        Voxel size of a file that states none.
 
     Returns
     -------
@@ -144,16 +150,18 @@ def open_annotation(path: Path, ontology: Path | None = None, *, template: bool 
     DataError
         Where a file is missing or damaged, or the labels are no structure ids, or all 0.
     """
-    found = _read_annotation(path, ontology, template)
+    found = _read_annotation(path, ontology, template, spacing_um)
     if not found.labels.any():
         raise DataError(f"{path}: expected labels, got an annotation that is 0 everywhere; give another one")
     return found
 
 
-def _read_annotation(path: Path, ontology: Path | None, template: bool) -> Annotation:
+def _read_annotation(
+    path: Path, ontology: Path | None, template: bool, spacing_um: float | None
+) -> Annotation:
     if not path.is_dir():
         _check_there(path)
-        volume = read_volume(path)
+        volume = read_volume(path, spacing_um)
         beside = ontology or (path.parent / ONTOLOGY if (path.parent / ONTOLOGY).is_file() else None)
         given = None if beside is None else open_ontology(beside)
         files = (path,) if beside is None else (path, beside)

@@ -22,6 +22,7 @@ from pipeline.atlas_building.sources import (
     input_files,
     open_annotation,
     open_grey,
+    with_ontology,
 )
 from pipeline.atlas_building.straightening import Midline, find_midline
 from pipeline.core.errors import ConfigError, DataError
@@ -81,7 +82,7 @@ def _plan(volume: Path, annotation: Path | None, half: str, spacing_um: float | 
     """Return what is made symmetric."""
     grey = open_grey(volume, spacing_um)
     check_fits("symmetrise", volume, grey.box_um, spacing_um or min(grey.spacing_um))
-    labels = _labels(volume, annotation, grey)
+    labels = _labels(volume, annotation, grey, spacing_um)
     finest = min(grey.spacing_um) if labels is None else min(*grey.spacing_um, *labels.spacing_um)
     um = spacing_um or finest
     check_spacing(volume, grey.box_um, um)
@@ -214,16 +215,16 @@ def _there(midline: Midline, own: Float64) -> Float64:
     return np.asarray(moved + beyond)
 
 
-def _labels(volume: Path, annotation: Path | None, grey: Volume) -> Annotation | None:
+def _labels(
+    volume: Path, annotation: Path | None, grey: Volume, spacing_um: float | None
+) -> Annotation | None:
     """Return the annotation that lies on a volume; DataError where it is of another box."""
     path = annotation if annotation is not None else (volume if has_annotation(volume) else None)
     if path is None:
         return None
-    found = open_annotation(path, template=False)
+    found = open_annotation(path, template=False, spacing_um=spacing_um)
     check_same_box(path, found, grey)
-    if found.ontology is None:
-        raise DataError(f"{path}: expected structure_graph_1.json beside it, got none; put it there")
-    return found
+    return with_ontology(found)
 
 
 def _folds(path: Path, to_source: Displacement, back: Displacement, tissue_um: Float64) -> dict[str, Any]:

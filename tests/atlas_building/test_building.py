@@ -265,7 +265,7 @@ def test_series_that_cannot_be_built_are_refused(
         ([blank], [], 1, "8 show no tissue, see their images"),
         ([many], ["--anchor", reference / "annotation_200.nrrd"], 1, "expected grey values, got labels"),
         ([many, same], [], 1, "expected section numbers of its own, got sections 46 and 48 of another"),
-        ([many], ["--anchor", plain], 1, "expected a voxel size in its header, got none"),
+        ([many], ["--anchor", plain], 1, "expected a voxel size in its header, got none; write it there"),
         ([many], ["--anchor", small], 1, "expected an anchor of the size of the series"),
         ([many], ["--anchor", large], 1, "expected an anchor of the size of the series"),
         ([many], ["--anchor", many, "--format", "pdf"], 2, "--format pdf: expected one of"),

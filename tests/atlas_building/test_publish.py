@@ -138,6 +138,12 @@ def test_an_output_that_holds_an_input_is_refused_even_by_force(tmp_path: Path, 
         check_output(source, [], Publication(force=True))
 
 
+def test_an_output_below_a_file_is_refused_before_anything_is_computed(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a place in a folder, got the file .*source\.txt; name"):
+        check_output(source / "out", [source], PLAIN)
+    check_output(tmp_path / "new" / "out", [source], PLAIN)
+
+
 def test_a_writer_that_dies_leaves_the_old_result(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

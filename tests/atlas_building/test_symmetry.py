@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import tifffile
 from brains import MIDDLE_UM, ONTOLOGY, SHAPE, UM, brain, places, write_reference
 from hypothesis import given, strategies
 from scipy import ndimage
@@ -154,6 +155,18 @@ def test_labels_of_another_box_are_refused(tmp_path: Path) -> None:
         symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=other)
     with pytest.raises(ConfigError, match="--half both: expected one of average, left, right"):
         symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", half="both")
+
+
+def test_labels_without_an_ontology_are_structures_below_a_root(tmp_path: Path) -> None:
+    grey, labels = brain()
+    write_nrrd(tmp_path / "a_200.nrrd", grey, UM)
+    tifffile.imwrite(tmp_path / "labels.tif", labels, photometric="minisblack")
+    with pytest.raises(DataError, match=r"labels\.tif: expected a voxel size .* add --spacing-um"):
+        symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels.tif")
+    symmetrise(tmp_path / "a_200.nrrd", tmp_path / "out", annotation=tmp_path / "labels.tif", spacing_um=UM)
+    space = read_reference(tmp_path / "out")
+    assert {s.id: s.parent_id for s in space.ontology.structures} == {997: None, 8: 997, 312782546: 997}
+    assert set(np.unique(space.annotation)) == {0, 8, 312782546}
 
 
 def test_a_volume_without_tissue_is_refused(tmp_path: Path) -> None:

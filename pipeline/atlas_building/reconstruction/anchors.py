@@ -95,7 +95,7 @@ def open_anchor(path: Path) -> Anchor:
         um = own.spacing_um[0]
         p, i, r = (n * um for n in own.labels.shape)
         return Anchor(path, space, (p, i, r), own.labels, um, own.ontology, own.midline_um, files)
-    volume = open_volume(path)
+    volume = open_volume(path, remedy="write it there, or convert the volume to NRRD")
     _check_grey(volume)
     return Anchor(path, made_labels(volume), volume.box_um, None, 0.0, None, None, files, volume)
 

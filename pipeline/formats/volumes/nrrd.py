@@ -185,7 +185,8 @@ def _spacing(fields: dict[str, str]) -> tuple[float, ...]:
         spacing = _numbers(fields.get("spacings", "1 1 1").split(), fields.get("spacings", ""))
     if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
         raise DataError(
-            f"expected three spacings above 0, got {(directions or fields.get('spacings', ''))[:60]!r}"
+            f"expected three spacings above 0, got {(directions or fields.get('spacings', ''))[:60]!r};"
+            " correct its header"
         )
     return spacing
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,7 @@ def test_millimetres_are_told_by_numbers_below_one(tmp_path: Path) -> None:
 
 
 def test_a_tiff_needs_a_voxel_size(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", VOXELS)
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, photometric="minisblack")
     assert np.array_equal(read_volume(tmp_path / "a.tif", 30.0).values, VOXELS)
     with pytest.raises(DataError, match=r"a\.tif: expected a voxel size in its header, got none; add --spac"):
         read_volume(tmp_path / "a.tif")
@@ -104,3 +106,39 @@ def test_what_is_no_volume_is_refused_in_one_line(tmp_path: Path, name: str) -> 
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="expected"):
         read_volume(tmp_path / "missing" / name, 10.0)
+
+
+@pytest.mark.parametrize("field", [80, 280])  # pixdim[1] and the first number of srow_x
+def test_an_affine_without_numbers_is_refused_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], field: int
+) -> None:
+    ras(tmp_path / "a.nii.gz", (0, 1, 2), (1, 1, 1))
+    document = bytearray(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+    struct.pack_into("<f", document, field, float("nan"))
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(document)))
+    with pytest.raises(DataError, match="expected numbers in its affine, got NaN"):
+        read_volume(tmp_path / "a.nii.gz")
+    assert capfd.readouterr() == ("", "")  # ITK prints the matrix that it cannot decompose
+
+
+def test_an_affine_without_right_angles_is_refused(tmp_path: Path) -> None:
+    ras(tmp_path / "a.nii.gz", (0, 1, 2), (1, 1, 1))
+    document = bytearray(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+    struct.pack_into("<12f", document, 280, *12 * [0.0])
+    struct.pack_into("<2h", document, 252, 0, 1)  # the sform counts, the qform does not
+    (tmp_path / "a.nii").write_bytes(bytes(document))
+    with pytest.raises(DataError, match="expected an affine with three axes at right angles, got another"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (4, 6, 5, 3)])
+def test_colours_are_no_planes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric="rgb")
+    with pytest.raises(DataError, match="expected grey pages, got pages in colours; save one channel"):
+        read_volume(tmp_path / "a.tif", 30.0)
+
+
+def test_a_voxel_size_beyond_all_brains_is_refused_with_both_bounds(tmp_path: Path) -> None:
+    write_nrrd(tmp_path / "a.nrrd", VOXELS, 1e9)
+    with pytest.raises(DataError, match=r"expected voxel sizes above 0 and below \S+ um, got 1e\+09 x"):
+        read_volume(tmp_path / "a.nrrd")
