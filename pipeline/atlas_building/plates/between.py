@@ -11,6 +11,7 @@ from pipeline.atlas_building.plates.label_blend import labels_between
 from pipeline.atlas_building.plates.label_distances import NearLabels, near_labels
 from pipeline.atlas_building.plates.label_flow import label_flow, structure_codes
 from pipeline.atlas_building.plates.plate_volume import Indices
+from pipeline.atlas_building.plates.raster_phase import sampling_offset
 from pipeline.core.model import Float32
 from pipeline.system.threads import each
 
@@ -33,6 +34,7 @@ class LabelStack:
         self._shape = labels.shape[1:]
         pad = [(0, max(0, LEAST_SIDE - n)) for n in self._shape]
         self._labels = [np.pad(plate, pad).astype(np.int32) for plate in labels]
+        self._offset = sampling_offset(self._labels)
         self._codes = structure_codes(lineages)
         self._flows = each(self._flow, range(len(labels) - 1), THREADS)
         self._near = lru_cache(maxsize=6)(self._near_labels)
@@ -55,7 +57,7 @@ class LabelStack:
         last = len(self._flows) - 1
         plates = [self._near(min(max(n, 0), last + 1)) for n in (k - 1, k, k + 1, k + 2)]
         flows = [self._flows[min(max(n, 0), last)].astype(np.float32) for n in (k - 1, k, k + 1)]
-        planes = each(lambda t: labels_between(plates, flows, t), shares, THREADS)
+        planes = each(lambda t: labels_between(plates, flows, t, self._offset), shares, THREADS)
         rows, columns = self._shape
         return np.stack(planes)[:, :rows, :columns].astype(np.uint16)
 

@@ -15,6 +15,7 @@ ROUNDS = 5  # of the fixed point that finds the trajectory through a pixel
 INSIDE = 1.001  # px from the last row or column, so that the next one exists
 
 
+LASTING = 0.7  # px that what ends still reaches in the plate that lacks it, so that it lasts longer
 SMOOTHING = -0.3  # share of the approximating spline; below 0 bends between plates are followed
 
 
@@ -44,6 +45,7 @@ def labels_between(
     plates: Sequence[NearLabels],
     flows: Sequence[Float32],
     share: float,
+    offset: Float64,
 ) -> Int32:
     """Return the labels of a plane between two plates.
 
@@ -56,6 +58,8 @@ def labels_between(
         Three, between these plates, as of `label_flow`; at the ends of a series the nearest one again.
     share : float
         Of the way from the first to the second of the two.
+    offset : (2,) float64, px
+        How far odd rows and columns lie beyond their place, as of `sampling_offset`.
 
     Returns
     -------
@@ -67,14 +71,23 @@ def labels_between(
     Points move along cubic Hermite curves whose velocity at a plate is the mean of the flows on both sides of
     it (Catmull and Rom, 1974). Along them signed distances are blended (shape-based interpolation, Raya and
     Udupa 1990), and the structure with the largest one is chosen. What has no partner in another plate
-    tapers: there its distance is -`REACH_PX`.
+    tapers: there its distance is -`REACH_PX`. A structure that only one of the two plates has goes on as it
+    moved before that plate, not with what takes its place.
     """
     before, flow, after = flows
     out = np.zeros(flow.shape[:2], np.int32)
     near = np.stack([plate.labels for plate in plates])
     distances = np.stack([plate.distances for plate in plates])
-    _blend(near, distances, flow, before, after, share, plate_weights(share), out)
+    alone = _alone(near[1], near[2])
+    _blend(near, distances, flow, before, after, share, plate_weights(share), offset, alone, out)
     return out
+
+
+def _alone(first: Int32, second: Int32) -> Int32:
+    """Return of every label which plate alone has it: 1 the first, 2 the second, 0 both or none."""
+    size = int(max(first.max(), second.max())) + 1
+    there = [np.bincount(plate[..., 0].ravel(), minlength=size) > 0 for plate in (first, second)]
+    return np.where(there[0] & ~there[1], 1, np.where(there[1] & ~there[0], 2, 0)).astype(np.int32)
 
 
 @kernel
@@ -96,11 +109,13 @@ def _collect(
     distances: Float32,
     place: Float64,
     weight: float,
+    alone: Int32,
+    kind: int,
     names: Int32,
     sums: Float64,
     count: int,
 ) -> int:
-    """Add the distances at a place, times a weight, to the list of candidates; return its length."""
+    """Add the distances of a kind of labels, times a weight, to the list of candidates; return its length."""
     y = min(max(place[0], 0.0), near.shape[0] - INSIDE)
     x = min(max(place[1], 0.0), near.shape[1] - INSIDE)
     m, n = int(y), int(x)
@@ -111,18 +126,47 @@ def _collect(
         if abs(part) < 1e-6:
             continue
         for k in range(near.shape[2]):
-            if near[i, j, k] == NONE:
+            label = near[i, j, k]
+            if label == NONE:
                 break
+            if (alone[label] if label < alone.size else 0) != kind:
+                continue
             c = 0
-            while c < count and names[c] != near[i, j, k]:
+            while c < count and names[c] != label:
                 c += 1
             if c == MOST:
                 break
             if c == count:
-                names[c], sums[c] = near[i, j, k], 0.0
+                names[c], sums[c] = label, 0.0
                 count += 1
             sums[c] += part * (distances[i, j, k] + REACH_PX)
     return count
+
+
+@kernel
+def _follow(
+    flow: Float32, before: Float32, after: Float32, t: float, here: Float64, places: Float64, ends: Float64
+) -> None:
+    """Write where the trajectory through a point meets the four plates.
+
+    And to `ends` where, through this point, what the second plate lacks lay in the first if it goes on as it
+    came, and where what the first lacks lies in the second.
+    """
+    h01 = t * t * (3 - 2 * t)
+    h10, h11 = t * (1 - t) * (1 - t), t * t * (t - 1)
+    u, b, a, middle = np.zeros(2), np.zeros(2), np.zeros(2), here.copy()
+    for _ in range(ROUNDS):
+        _at(flow, middle[0], middle[1], u)
+        for k in range(2):
+            places[1, k], places[2, k] = middle[k] - 0.5 * u[k], middle[k] + 0.5 * u[k]
+        _at(before, places[1, 0] - 0.5 * b[0], places[1, 1] - 0.5 * b[1], b)
+        _at(after, places[2, 0] + 0.5 * a[0], places[2, 1] + 0.5 * a[1], a)
+        for k in range(2):
+            places[0, k], places[3, k] = places[1, k] - b[k], places[2, k] + a[k]
+            curve = places[1, k] + h01 * u[k] + 0.5 * (h10 * (u[k] + b[k]) + h11 * (u[k] + a[k]))
+            middle[k] += here[k] - curve
+    for k in range(2):
+        ends[0, k], ends[1, k] = here[k] - t * b[k], here[k] + (1 - t) * a[k]
 
 
 @kernel
@@ -134,32 +178,28 @@ def _blend(
     after: Float32,
     t: float,
     weights: Float64,
+    offset: Float64,
+    alone: Int32,
     out: Int32,
 ) -> None:
-    h01 = t * t * (3 - 2 * t)
-    h10, h11 = t * (1 - t) * (1 - t), t * t * (t - 1)
-    u, b, a = np.zeros(2), np.zeros(2), np.zeros(2)
-    places, middle = np.zeros((4, 2)), np.zeros(2)
+    here, places, ends = np.zeros(2), np.zeros((4, 2)), np.zeros((2, 2))
     names, sums = np.zeros(MOST, np.int32), np.zeros(MOST)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            middle[0], middle[1] = i, j
-            for _ in range(ROUNDS):
-                _at(flow, middle[0], middle[1], u)
-                for k in range(2):
-                    places[1, k], places[2, k] = middle[k] - 0.5 * u[k], middle[k] + 0.5 * u[k]
-                _at(before, places[1, 0] - 0.5 * b[0], places[1, 1] - 0.5 * b[1], b)
-                _at(after, places[2, 0] + 0.5 * a[0], places[2, 1] + 0.5 * a[1], a)
-                for k in range(2):
-                    places[0, k], places[3, k] = places[1, k] - b[k], places[2, k] + a[k]
-                    here = places[1, k] + h01 * u[k] + 0.5 * (h10 * (u[k] + b[k]) + h11 * (u[k] + a[k]))
-                    middle[k] += (j if k else i) - here
+            here[0] = i + (offset[0] if i % 2 else -offset[0])
+            here[1] = j + (offset[1] if j % 2 else -offset[1])
+            _follow(flow, before, after, t, here, places, ends)
             count = 0
-            for plate in range(4):
-                if weights[plate] != 0:
+            for k in range(4):
+                if weights[k] != 0:
                     count = _collect(
-                        near[plate], distances[plate], places[plate], weights[plate], names, sums, count
+                        near[k], distances[k], places[k], weights[k], alone, 0, names, sums, count
                     )
+            for k in range(2):
+                share, known = (1 - t if k == 0 else t), count
+                plate, kind = near[1 + k], 1 + k
+                count = _collect(plate, distances[1 + k], ends[k], share, alone, kind, names, sums, count)
+                sums[known:count] += LASTING * (1 - share)
             best = 0
             for c in range(1, count):
                 if sums[c] > sums[best]:

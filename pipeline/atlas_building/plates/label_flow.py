@@ -2,14 +2,14 @@
 
 Structures are coded as random unit vectors of a few channels, so that the squared difference of two blurred
 code images stands for the difference of all blurred indicator functions (Johnson and Lindenstrauss, 1984).
-The flow is fitted from coarse to fine by symmetric Gauss-Newton steps smoothed by Gaussians, as in demons
-registration (Thirion 1998; Vercauteren et al. 2009).
+The flow is fitted from coarse to fine: it explains that difference, robustly, and bends least (Horn and
+Schunck 1981; Black and Anandan 1996; Brox et al. 2004).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,15 +17,17 @@ import numpy as np
 from pipeline.core.kernels import kernel
 from pipeline.core.model import Float32, Int32
 
-CHANNELS = 12  # of a structure's code
+CHANNELS = 16  # of a structure's code
 KINSHIP = 0.5  # of the code of a parent, in that of its child
-DAMPING = 0.5  # of the squared difference, in the normal equations: bounds a step to about 1 px
-LEAST_DAMPING = 1e-4  # where there is neither difference nor gradient
+STIFFNESS = 0.1  # of the squared slope of the flow, against squared differences of codes
+USUAL = 0.5  # squared difference of codes: what is far above is taken for a structure without a partner
+LEAST = 1e-6  # of a pixel alone, without differences or neighbours
+SWEEPS, RELAXATION = 25, 1.7  # of successive over-relaxation, for each step
+LONGEST_PX = 2.0  # of a step
 INSIDE = 1.001  # px from the last row or column, so that the next one exists
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """A scale of the fit.
 
     Attributes
@@ -34,25 +36,14 @@ class Level:
         Sigma of the blur of the codes.
     every : int
         Every n-th row and column of the blurred codes is used.
-    step_px, field_px : float
-        Sigma of the smoothing of a step and of the whole flow, in pixels of this scale.
-    rounds : int
-        Steps.
     """
 
     blur_px: float
     every: int
-    step_px: float
-    field_px: float
-    rounds: int
 
 
-LEVELS = (
-    Level(8.0, 4, 2.0, 1.2, 30),
-    Level(4.0, 2, 2.0, 1.0, 25),
-    Level(2.0, 1, 2.0, 1.0, 20),
-    Level(1.0, 1, 1.5, 0.75, 12),
-)
+LEVELS = (Level(8.0, 4), Level(4.0, 2), Level(2.0, 1), Level(1.0, 1))
+ROUNDS = 8  # steps of a level
 
 
 def structure_codes(lineages: Sequence[Sequence[int]], channels: int = CHANNELS) -> Float32:
@@ -104,7 +95,7 @@ def label_flow(first: Int32, second: Int32, codes: Float32, levels: Sequence[Lev
         every = slice(None, None, level.every)
         blurred = [np.ascontiguousarray(_blur(c, level.blur_px)[every, every]) for c in coded]
         small = np.asarray(np.ascontiguousarray(flow[every, every]) / np.float32(level.every), np.float32)
-        flow = _enlarged(_fit(blurred[0], blurred[1], small, level), level.every, (shape[0], shape[1]))
+        flow = _enlarged(_fit(blurred[0], blurred[1], small), level.every, (shape[0], shape[1]))
     return flow
 
 
@@ -122,13 +113,16 @@ def _enlarged(small: Float32, every: int, shape: tuple[int, int]) -> Float32:
     return np.asarray(flow * np.float32(every), np.float32)
 
 
-def _fit(first: Float32, second: Float32, flow: Float32, level: Level) -> Float32:
-    moved_first, moved_second, step = np.empty_like(first), np.empty_like(second), np.empty_like(flow)
-    for _ in range(level.rounds):
+def _fit(first: Float32, second: Float32, flow: Float32) -> Float32:
+    moved_first, moved_second = np.empty_like(first), np.empty_like(second)
+    form = np.empty((*flow.shape[:2], 5), np.float32)
+    for _ in range(ROUNDS):
         _warp(first, flow, -0.5, moved_first)
         _warp(second, flow, 0.5, moved_second)
-        _newton_step(moved_first, moved_second, DAMPING, step)
-        flow = _blur(flow + _blur(step, level.step_px), level.field_px)
+        _normal_form(moved_first, moved_second, np.float32(USUAL), form)
+        before = flow.copy()
+        _relax(form, before, np.float32(STIFFNESS), SWEEPS, np.float32(RELAXATION), flow)
+        flow = np.clip(flow, before - np.float32(LONGEST_PX), before + np.float32(LONGEST_PX))
     return flow
 
 
@@ -154,9 +148,13 @@ def _warp(image: Float32, flow: Float32, share: float, out: Float32) -> None:
 
 
 @kernel(reorder=True)  # type: ignore[untyped-decorator]
-def _newton_step(first: Float32, second: Float32, damping: float, step: Float32) -> None:
-    """Solve the normal equations of every pixel for the change of flow that takes the difference away."""
+def _normal_form(first: Float32, second: Float32, usual: Float32, form: Float32) -> None:
+    """Write the quadratic form of a change of flow at every pixel: yy, xx, yx, and the pulls along y and x.
+
+    A pixel whose codes differ by much more than usual counts less (weight of Charbonnier's loss).
+    """
     height, width, channels = first.shape
+    quarter, one = np.float32(0.25), np.float32(1)
     for i in range(height):
         up, down = max(i - 1, 0), min(i + 1, height - 1)
         for j in range(width):
@@ -166,16 +164,40 @@ def _newton_step(first: Float32, second: Float32, damping: float, step: Float32)
                 difference = first[i, j, k] - second[i, j, k]
                 gy = first[down, j, k] - first[up, j, k] + second[down, j, k] - second[up, j, k]
                 gx = first[i, right, k] - first[i, left, k] + second[i, right, k] - second[i, left, k]
-                gy, gx = np.float32(0.25) * gy, np.float32(0.25) * gx
+                gy, gx = quarter * gy, quarter * gx
                 yy += gy * gy
                 xx += gx * gx
                 yx += gy * gx
                 ry += gy * difference
                 rx += gx * difference
                 rr += difference * difference
-            ridge = np.float32(damping) * rr + np.float32(LEAST_DAMPING)
-            yy += ridge
-            xx += ridge
-            det = yy * xx - yx * yx
-            step[i, j, 0] = (xx * ry - yx * rx) / det
-            step[i, j, 1] = (yy * rx - yx * ry) / det
+            weight = one / np.sqrt(one + rr / usual)
+            form[i, j, 0], form[i, j, 1], form[i, j, 2] = weight * yy, weight * xx, weight * yx
+            form[i, j, 3], form[i, j, 4] = weight * ry, weight * rx
+
+
+@kernel(reorder=True)  # type: ignore[untyped-decorator]
+def _relax(
+    form: Float32, before: Float32, stiffness: Float32, sweeps: int, relaxation: Float32, flow: Float32
+) -> None:
+    """Take the flow towards the least sum of the forms and of the stiffness times its squared slopes."""
+    height, width = flow.shape[:2]
+    for _ in range(sweeps):
+        for i in range(height):
+            for j in range(width):
+                y = x = np.float32(0)
+                count = np.float32(LEAST)
+                for k in range(4):
+                    m, n = i + (k == 0) - (k == 1), j + (k == 2) - (k == 3)
+                    if 0 <= m < height and 0 <= n < width:
+                        y += flow[m, n, 0]
+                        x += flow[m, n, 1]
+                        count += np.float32(1)
+                yy, xx = form[i, j, 0] + stiffness * count, form[i, j, 1] + stiffness * count
+                yx = form[i, j, 2]
+                u, v = before[i, j, 0], before[i, j, 1]
+                y = form[i, j, 3] + form[i, j, 0] * u + yx * v + stiffness * y
+                x = form[i, j, 4] + yx * u + form[i, j, 1] * v + stiffness * x
+                det = yy * xx - yx * yx
+                flow[i, j, 0] += relaxation * ((xx * y - yx * x) / det - flow[i, j, 0])
+                flow[i, j, 1] += relaxation * ((yy * x - yx * y) / det - flow[i, j, 1])
