@@ -77,6 +77,11 @@ def read_plate_table(folder: Path, resolution_um: float) -> list[PlacedFile]:
     path = folder / NAME
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder with {NAME}, got none; name the folder of the plates")
+    if not path.exists():
+        raise DataError(
+            f"{path}: expected the table of the plates, got no such file; write one, a row a plate, with the"
+            " columns file,position_um,plane,resolution_um"
+        )
     header, lines = read_cells(path)
     header = [name.strip().lower() for name in header]
     unknown = [name for name in header if name not in COLUMNS]
