@@ -22,7 +22,7 @@ KINSHIP = 0.5  # of the code of a parent, in that of its child
 STIFFNESS = 0.1  # of the squared slope of the flow, against squared differences of codes
 USUAL = 0.5  # squared difference of codes: what is far above is taken for a structure without a partner
 LEAST = 1e-6  # of a pixel alone, without differences or neighbours
-SWEEPS, RELAXATION = 25, 1.7  # of successive over-relaxation, for each step
+SWEEPS, RELAXATION = 12, 1.7  # of successive over-relaxation, for each step
 LONGEST_PX = 2.0  # of a step
 INSIDE = 1.001  # px from the last row or column, so that the next one exists
 
@@ -43,7 +43,7 @@ class Level(NamedTuple):
 
 
 LEVELS = (Level(8.0, 4), Level(4.0, 2), Level(2.0, 1), Level(1.0, 1))
-ROUNDS = 8  # steps of a level
+ROUNDS = 6  # steps of a level
 
 
 def structure_codes(lineages: Sequence[Sequence[int]], channels: int = CHANNELS) -> Float32:
