@@ -391,7 +391,9 @@ def check_spacing(path: Path, box_um: Sequence[float], spacing_um: float) -> Non
 
 def _check_there(path: Path) -> None:
     if not path.exists():
-        raise DataError(f"{path}: expected a volume or a reference folder, got no such file; correct the path")
+        raise DataError(
+            f"{path}: expected a volume or a reference folder, got no such file; correct the path"
+        )
 
 
 def _finite(volume: Volume) -> Volume:
