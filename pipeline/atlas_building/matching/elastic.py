@@ -127,9 +127,7 @@ def solve(normals: Normals, present: Float32, stiffness: float, normal: int | No
         the cosine transform makes diagonal.
     """
     shape = present.shape[:3]
-    loose = None if normal is None else bending(shape, stiffness, normal)
-    whole = bending(shape, stiffness)
-    energy = np.stack([whole if loose is None or k == normal else loose for k in range(3)], axis=-1)
+    energy = np.stack([bending(shape, stiffness, None if k == normal else normal) for k in range(3)], axis=-1)
     level = float(normals.squares[..., [0, 3, 5]].mean())
     inverse = 1.0 / (energy + max(level, 1e-12))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -20,108 +21,65 @@ from pipeline.atlas_building.matching.sampling import moved
 from pipeline.atlas_building.matching.working import WorkingBrain
 from pipeline.core.model import Bool, Float32
 
-PATCH, CONTEXT_PATCH = 0.6, 0.4  # voxels, standard deviation of the surroundings that are compared
 LEAST_VARIANCE = 5.0  # percentile of the local variance in tissue: noise, below which nothing is told
 BLUR = 0.5  # voxels, of descriptors between which a regression is made
 RIDGE = 0.02  # of the mean variance, of regression and of what it leaves over
-Pair = tuple[tuple[int, ...], tuple[int, ...]]  # two places against a voxel
+Place = tuple[int, ...]  # against a voxel, in voxels
 
 
-def neighbours() -> Iterator[Pair]:
-    """Yield a voxel and each of its six neighbours: before and after along P, I and R."""
-    for axis, shift in itertools.product(range(3), (1, -1)):
-        yield (0, 0, 0), tuple(-shift * (k == axis) for k in range(3))
+class Descriptor(NamedTuple):
+    """Which surroundings of a voxel are compared.
+
+    Attributes
+    ----------
+    pairs : tuple of (Place, Place)
+        Places whose surroundings are compared.
+    patch : float, voxels
+        Standard deviation of the surroundings.
+    """
+
+    pairs: tuple[tuple[Place, Place], ...]
+    patch: float
 
 
-def context() -> Iterator[Pair]:
-    """Yield the twelve pairs of its neighbours that lie on different axes."""
-    around = [place for _, place in neighbours()]
-    for one, other in itertools.combinations(around, 2):
-        if not np.dot(one, other):
-            yield one, other
+_HERE: Place = (0, 0, 0)
+_AROUND: tuple[Place, ...] = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
+MIND = Descriptor(tuple((_HERE, place) for place in _AROUND), 0.6)
+CONTEXT = Descriptor(
+    tuple(pair for pair in itertools.combinations(_AROUND, 2) if not np.dot(*pair)), 0.4
+)  # the twelve pairs of neighbours on different axes
 
 
-def self_similarity(brain: WorkingBrain) -> list[Float32]:
-    """Return how alike each voxel's surroundings are to those of its six neighbours.
+def described(brain: WorkingBrain, descriptor: Descriptor) -> list[Float32]:
+    """Return how alike the surroundings of the places around each voxel are.
 
     Parameters
     ----------
     brain : WorkingBrain
         Of any contrast.
+    descriptor : Descriptor
+        `MIND` or `CONTEXT`.
 
     Returns
     -------
     list of (P, I, R) float32
-        Before and after along P, I and R; 1 for the most alike of the six, towards 0 for others.
+        For each pair of the descriptor; 1 for the most alike of them, towards 0 for others.
     """
-    return _alike(brain, neighbours(), PATCH)
-
-
-def self_context(brain: WorkingBrain) -> list[Float32]:
-    """Return how alike the surroundings of each voxel's neighbours are to each other.
-
-    Parameters
-    ----------
-    brain : WorkingBrain
-        Of any contrast.
-
-    Returns
-    -------
-    list of (P, I, R) float32
-        For each pair of `context`; 1 for the most alike of the twelve, towards 0 for others.
-    """
-    return _alike(brain, context(), CONTEXT_PATCH)
-
-
-def _alike(brain: WorkingBrain, pairs: Iterator[Pair], patch: float) -> list[Float32]:
     values = evened(brain.values, brain.mask, brain.spacing_um)
 
-    def at(place: tuple[int, ...]) -> Float32:
+    def at(place: Place) -> Float32:
         return np.roll(values, [-k for k in place], (0, 1, 2))
 
-    squares = [ndimage.gaussian_filter((at(one) - at(other)) ** 2, patch) for one, other in pairs]
+    squares = [
+        ndimage.gaussian_filter((at(one) - at(other)) ** 2, descriptor.patch)
+        for one, other in descriptor.pairs
+    ]
     variance = np.mean(squares, axis=0)
     noise = float(np.percentile(variance[brain.mask], LEAST_VARIANCE)) if brain.mask.any() else 1.0
     scale = np.maximum(variance, max(noise, 1e-12))
     alike = [np.exp(-one / scale) for one in squares]
     most = np.max(alike, axis=0)
     return [np.asarray(one / most, np.float32) for one in alike]
-
-
-def similarity_cues(target: WorkingBrain, source: WorkingBrain) -> list[GreyCue]:
-    """Return what two brains of any contrast show alike.
-
-    Parameters
-    ----------
-    target, source : WorkingBrain
-        On grids of one voxel size.
-
-    Returns
-    -------
-    list of GreyCue
-        One for each pair of `context`.
-    """
-    pairs = zip(self_context(target), self_context(source), strict=True)
-    return [GreyCue(own, other) for own, other in pairs]
-
-
-def regressed_cues(target: WorkingBrain, source: WorkingBrain, field: Float32) -> list[GreyCue]:
-    """Return what two brains show alike, as far as they were seen to.
-
-    Parameters
-    ----------
-    target, source : WorkingBrain
-        On grids of one voxel size.
-    field : (P, I, R, 3) float32, voxels
-        Displacement from target to source as it is.
-
-    Returns
-    -------
-    list of GreyCue
-        Both kinds of descriptors, as `regressed` returns them.
-    """
-    own, other = ([*self_context(b), *self_similarity(b)] for b in (target, source))
-    return regressed(own, other, target.mask, field)
 
 
 def regressed(target: list[Float32], source: list[Float32], mask: Bool, field: Float32) -> list[GreyCue]:

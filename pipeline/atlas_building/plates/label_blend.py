@@ -78,16 +78,15 @@ def labels_between(
     out = np.zeros(flow.shape[:2], np.int32)
     near = np.stack([plate.labels for plate in plates])
     distances = np.stack([plate.distances for plate in plates])
-    alone = _alone(near[1], near[2])
+    alone = _alone(near)
     _blend(near, distances, flow, before, after, share, plate_weights(share), offset, alone, out)
     return out
 
 
-def _alone(first: Int32, second: Int32) -> Int32:
-    """Return of every label which plate alone has it: 1 the first, 2 the second, 0 both or none."""
-    size = int(max(first.max(), second.max())) + 1
-    there = [np.bincount(plate[..., 0].ravel(), minlength=size) > 0 for plate in (first, second)]
-    return np.where(there[0] & ~there[1], 1, np.where(there[1] & ~there[0], 2, 0)).astype(np.int32)
+def _alone(near: Int32) -> Int32:
+    """Return which of the middle plates alone has each label: 1 the first, 2 the second, 0 both or none."""
+    first, second = (np.isin(np.arange(near.max() + 1), plate[..., 0]) for plate in near[1:3])
+    return np.where(first & ~second, 1, np.where(second & ~first, 2, 0)).astype(np.int32)
 
 
 @kernel
@@ -129,7 +128,7 @@ def _collect(
             label = near[i, j, k]
             if label == NONE:
                 break
-            if (alone[label] if label < alone.size else 0) != kind:
+            if alone[label] != kind:
                 continue
             c = 0
             while c < count and names[c] != label:

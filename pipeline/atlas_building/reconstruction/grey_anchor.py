@@ -17,8 +17,9 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.atlas_building.matching.affine import fit_affine, overlap_after
+from pipeline.atlas_building.matching.cues import GreyCue
 from pipeline.atlas_building.matching.match import Pair, Stage, State, match, start_of
-from pipeline.atlas_building.matching.self_similarity import regressed_cues, similarity_cues
+from pipeline.atlas_building.matching.self_similarity import CONTEXT, MIND, described, regressed
 from pipeline.atlas_building.matching.working import working_brain, working_um
 from pipeline.atlas_building.reconstruction.anchors import Anchor
 from pipeline.atlas_building.reconstruction.brain_sections import BrainSections
@@ -139,9 +140,11 @@ def matched(
         return None
     weight = ndimage.binary_dilation(target.mask, iterations=ROOM).astype(np.float32)
     pair = Pair(weight, source.values.shape, um)
-    cues = similarity_cues(target, source)
+    seen, told = (described(brain, CONTEXT) for brain in (target, source))
+    cues = list(map(GreyCue, seen, told))
     state = match(cues, pair, start_of(linear, pair), stiffness=STIFFNESS, normal=normal)
-    last = regressed_cues(target, source, state.displacement(um).vectors / np.float32(um))
+    seen, told = seen + described(target, MIND), told + described(source, MIND)
+    last = regressed(seen, told, target.mask, state.displacement(um).vectors / np.float32(um))
     return match(last, pair, state, LAST, LAST_STIFFNESS, normal), um, shared
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +12,13 @@ from scipy import ndimage
 
 from pipeline.atlas_building.matching.match import State
 from pipeline.atlas_building.matching.sampling import moved
-from pipeline.atlas_building.matching.self_similarity import context, regressed, self_context, self_similarity
+from pipeline.atlas_building.matching.self_similarity import (
+    CONTEXT,
+    MIND,
+    Descriptor,
+    described,
+    regressed,
+)
 from pipeline.atlas_building.matching.working import WorkingBrain
 from pipeline.atlas_building.reconstruction.grey_anchor import matched, on_anchor, possible_turns
 from pipeline.atlas_building.reconstruction.placed import PlacedSection
@@ -65,21 +70,21 @@ def test_a_section_follows_its_volume() -> None:
     assert np.abs(wanted - affine.apply(state.affine, own)).max() > 30.0
 
 
-@pytest.mark.parametrize("described", [self_similarity, self_context])
-def test_self_similarity_knows_no_contrast(described: Callable[[WorkingBrain], list[np.ndarray]]) -> None:
+@pytest.mark.parametrize("descriptor", [MIND, CONTEXT])
+def test_self_similarity_knows_no_contrast(descriptor: Descriptor) -> None:
     grey, labels = brain()
-    one = described(WorkingBrain(grey, labels > 0, UM))
+    one = described(WorkingBrain(grey, labels > 0, UM), descriptor)
     for values in (300.0 - grey, 7.0 + 0.01 * grey):
-        other = described(WorkingBrain(values.astype(np.float32), labels > 0, UM))
+        other = described(WorkingBrain(values.astype(np.float32), labels > 0, UM), descriptor)
         assert np.abs(np.array(one) - np.array(other))[:, labels > 0].mean() < 0.02
     turned = WorkingBrain(np.ascontiguousarray(grey[:, :, ::-1]), labels[:, :, ::-1] > 0, UM)
-    before, after = (4, 5) if described is self_similarity else _before_and_after()
-    assert described(turned)[after][:, :, ::-1] == pytest.approx(one[before], abs=1e-5)
+    before, after = (4, 5) if descriptor is MIND else _before_and_after()
+    assert described(turned, descriptor)[after][:, :, ::-1] == pytest.approx(one[before], abs=1e-5)
 
 
 def _before_and_after() -> tuple[int, int]:
     """Return two pairs of the context that mirror each other along R."""
-    pairs = [set(pair) for pair in context()]
+    pairs = [set(pair) for pair in CONTEXT.pairs]
     assert len(pairs) == 12
     return pairs.index({(1, 0, 0), (0, 0, -1)}), pairs.index({(1, 0, 0), (0, 0, 1)})
 
